@@ -1,0 +1,1 @@
+"""The migration toolkit of the AI-BOS Kernel; tasks.py is its command line."""

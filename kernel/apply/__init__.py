@@ -1,0 +1,1 @@
+"""Carrying a plan out: messages and batches, transactions and steps, and what to do when a statement fails."""

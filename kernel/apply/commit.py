@@ -1,0 +1,89 @@
+"""COMMIT, what is put back behind it, and what to do when nobody knows whether it happened."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from kernel import database, ledger, lock
+from kernel.apply.runner import ROLLED_BACK
+from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
+
+if TYPE_CHECKING:
+    from kernel.apply.runner import Runner
+    from kernel.apply.work import Work
+    from kernel.files.migration import Migration
+
+# Whatever a file may leave in its session, the next one must not see. DISCARD ALL would do, and drop the lock.
+_CLEAN = (
+    b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
+    b"DEALLOCATE ALL"
+)
+_LOOK_SECONDS = 30
+_POLL_SECONDS = 0.25
+
+
+def commit(runner: Runner, last: Work | None) -> None:
+    """Commit the open transaction, then give the session back its own state and make sure of the lock.
+
+    `last` is the last work in it, None when there was nothing left to do.
+    Raises LockBusy when the lock is gone, psycopg.Error when the server refuses the commit. When the connection breaks
+    the record is looked up; raises MigrationFailed, which says whether the migration is applied.
+    """
+    session = runner.session
+    if session.pooled:
+        # The next statement may reach another session: what is to be put back must be inside the transaction.
+        message = _CLEAN + b"; COMMIT"
+    else:
+        check = f"SELECT pg_try_advisory_lock({lock.key(runner.ledger.schema)})".encode()
+        message = b"; ".join(part for part in (b"COMMIT", _CLEAN, session.own_settings, check) if part)
+    try:
+        results = runner.exchange.ask(message)
+    except psycopg.OperationalError as error:
+        if not session.connection.broken or last is None:
+            raise
+        raise _in_doubt(runner, last, error) from error
+    if not session.pooled and results[-1].get_value(0, 0) != b"t":
+        raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
+
+
+def clean(runner: Runner) -> None:
+    """Give the session back its own state, outside of a transaction."""
+    if not runner.session.pooled:
+        runner.exchange.ask(b"; ".join(part for part in (_CLEAN, runner.session.own_settings) if part))
+
+
+def _in_doubt(runner: Runner, last: Work, error: psycopg.Error) -> MigrationFailed:
+    """The connection broke at COMMIT. The server may be working on it still: look once its lock is free."""
+    try:
+        committed = _looked_up(runner, last.migration) == last.records
+    except (DatabaseUnreachable, LockBusy, psycopg.Error):
+        outcome = "nobody can tell yet whether it committed: the server does not answer"
+        aftermath = "applied or rolled back as a whole; inv db.status tells once the server answers"
+    else:
+        outcome = "it had committed" if committed else "it had not committed"
+        aftermath = "committed with its record" if committed else ROLLED_BACK
+    reason = " ".join(str(error).split())
+    return MigrationFailed(
+        f"the connection was lost at COMMIT; {outcome} ({reason})",
+        failure=Failure(file=last.migration.filename),
+        aftermath=aftermath,
+        hint="run inv db.migrate again: it goes on from here",
+    )
+
+
+def _looked_up(runner: Runner, migration: Migration) -> bool:
+    deadline = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            with (
+                database.session(runner.session.url) as again,
+                lock.exclusive(again, runner.ledger, wait_seconds=_LOOK_SECONDS, waiting=runner.waiting),
+            ):
+                return ledger.has(again, runner.ledger, migration.version)
+        except DatabaseUnreachable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)

@@ -1,0 +1,94 @@
+"""Where in which file the server's error stands: line, column, and the lines around it with a caret.
+
+Syntax and name errors carry a position, in characters of the message. Runtime errors carry none; their statement is
+known by counting results. An error inside a DO block is placed by the line that its CONTEXT names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from psycopg import pq
+
+from kernel.errors import Failure
+
+if TYPE_CHECKING:
+    from kernel.apply.batch import Batch
+    from kernel.sql.part import Part
+
+_FIELD = pq.DiagnosticField
+_LINES_AHEAD = 4
+_LINES_SHOWN = 8
+_LINE_CHARACTERS = 160
+_IN_DO_BLOCK = re.compile(r"function inline_code_block line ([0-9]+)")
+_BODY = re.compile(rb"\$[^$\s]*\$|[eE]?'")
+
+
+def located(file: str, batch: Batch, done: int, result: pq.abc.PGresult) -> tuple[str, Failure]:
+    """(the server's message, the place) of an error that stopped a batch after `done` of its statements."""
+    position = field(result, _FIELD.STATEMENT_POSITION)
+    offset: int | None = None
+    index = min(done, len(batch.statements) - 1)
+    if position:
+        index, offset = batch.at(int(position))
+    part = batch.statements[index]
+    context = field(result, _FIELD.CONTEXT)
+    line, column = part.line, None
+    if offset is not None:
+        before = part.sql[:offset]
+        line += before.count(b"\n")
+        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+        if line == part.line:
+            column += _indentation(part)
+    elif context and (inner := _IN_DO_BLOCK.search(context)) and (body := _BODY.search(part.sql)):
+        line += part.sql.count(b"\n", 0, body.end()) + int(inner[1]) - 1
+    failure = Failure(
+        file=file,
+        line=line,
+        column=column,
+        statement=_shortened(part.sql),
+        excerpt=excerpt(part, line, column),
+        sqlstate=field(result, _FIELD.SQLSTATE),
+        detail=field(result, _FIELD.MESSAGE_DETAIL),
+        server_hint=field(result, _FIELD.MESSAGE_HINT),
+        context=context,
+    )
+    return field(result, _FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
+
+
+def field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:
+    """A field of the server's error, None when it is absent."""
+    value = result.error_field(code)
+    return value.decode(errors="replace") if value is not None else None
+
+
+def excerpt(part: Part, line: int, column: int | None) -> str:
+    """The statement's lines about `line`, numbered as in the file, with a caret under `column`."""
+    head = b" " * _indentation(part) + part.sql
+    numbered = list(enumerate(head.decode(errors="replace").splitlines(), start=part.line))
+    first = max(0, line - part.line - _LINES_AHEAD)
+    shown = numbered[first : first + _LINES_SHOWN]
+    width = len(str(shown[-1][0])) if shown else 1
+    rows = []
+    for number, text in shown:
+        start = max(0, column - _LINE_CHARACTERS // 2) if column and number == line else 0
+        rows.append(f"{number:>{width}} | {text[start : start + _LINE_CHARACTERS]}".rstrip())
+        if column and number == line:
+            pad = "".join(" " if letter != "\t" else letter for letter in text[start : column - 1])
+            rows.append(f"{'':>{width}} | {pad}^")
+    if first + _LINES_SHOWN < len(numbered):
+        rows.append(f"{'':>{width}} | …")
+    return "\n".join(rows)
+
+
+def _indentation(part: Part) -> int:
+    """How many characters of its line stand ahead of the statement."""
+    ahead = part.text[: part.start]
+    return len(ahead[ahead.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in ahead else 0
+
+
+def _shortened(sql: bytes) -> str:
+    text = sql.decode(errors="replace")
+    limit = _LINES_SHOWN * _LINE_CHARACTERS
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -1,0 +1,148 @@
+"""Messages to the server: many statements in one, their results counted, so that the one that failed is known.
+
+The simple protocol (PostgreSQL documentation, "Message Flow") answers each statement of a message in turn and stops at
+the first error. Waiting is ours, not libpq's: signals are heard at once, and whoever waits long can be told why.
+"""
+
+from __future__ import annotations
+
+import selectors
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import pq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from kernel.database import Connection
+
+_STATUS = pq.ExecStatus
+_DONE = (_STATUS.COMMAND_OK, _STATUS.TUPLES_OK, _STATUS.EMPTY_QUERY)
+_CANCEL_SECONDS = 5.0
+
+
+class Exchange:
+    """A connection's messages. `done` counts the statements of the message under way that have finished."""
+
+    def __init__(self, connection: Connection, *, idle_seconds: float = 1) -> None:
+        self.connection = connection
+        self.done = 0
+        self._pgconn = connection.pgconn
+        self._idle: Callable[[], None] | None = None
+        self._idle_seconds = idle_seconds
+
+    @contextmanager
+    def telling(self, idle: Callable[[], None]) -> Iterator[None]:
+        """Call `idle` every `idle_seconds` for as long as the server keeps a message waiting."""
+        self._idle = idle
+        try:
+            yield
+        finally:
+            self._idle = None
+
+    def run(self, message: bytes) -> pq.abc.PGresult | None:
+        """Send statements whose rows nobody needs; returns the error that stopped them, None when all are done.
+
+        Raises psycopg.OperationalError when the connection is lost.
+        """
+        error = None
+        for result in self._results(message, discard_rows=True):
+            if result.status in _DONE:
+                self.done += 1
+            elif result.status == _STATUS.FATAL_ERROR:
+                error = result
+            elif result.status == _STATUS.COPY_OUT:
+                self._drain()
+        return error
+
+    def ask(self, message: bytes) -> list[pq.abc.PGresult]:
+        """Send statements of our own; their results. Raises psycopg.Error for the first that fails."""
+        results = list(self._results(message, discard_rows=False))
+        for result in results:
+            if result.status == _STATUS.FATAL_ERROR:
+                raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        return results
+
+    def copy(self, statement: bytes, chunks: Iterable[bytes]) -> pq.abc.PGresult | None:
+        """Send COPY … FROM stdin and its data; returns the error, None when the data are in.
+
+        The chunks are read to their end in any case.
+        """
+        error = None
+        results = self._results(statement, discard_rows=False)
+        for result in results:
+            if result.status == _STATUS.COPY_IN:
+                self._send_data(chunks)
+            elif result.status == _STATUS.FATAL_ERROR:
+                error = result
+            else:
+                self.done += 1
+        for _unsent in chunks:
+            pass
+        return error
+
+    def _send_data(self, chunks: Iterable[bytes]) -> None:
+        try:
+            for chunk in chunks:
+                self._pgconn.put_copy_data(chunk)
+                self._flush()
+            self._pgconn.put_copy_end()
+            self._flush()
+        except psycopg.OperationalError:
+            # The server has refused a row and takes no more; its error is the next result.
+            if self.connection.broken:
+                raise
+
+    def _results(self, message: bytes, *, discard_rows: bool) -> Iterator[pq.abc.PGresult]:
+        self.done = 0
+        with self._cancelled_when_interrupted():
+            self._pgconn.send_query(message)
+            if discard_rows:
+                self._pgconn.set_single_row_mode()
+            self._flush()
+            while True:
+                while self._pgconn.is_busy():
+                    self._wait(selectors.EVENT_READ)
+                    self._pgconn.consume_input()
+                result = self._pgconn.get_result()
+                if result is None:
+                    return
+                yield result
+
+    def _drain(self) -> None:
+        while True:
+            count, _data = self._pgconn.get_copy_data(1)  # 1: do not block
+            if count < 0:
+                return
+            if count == 0:
+                self._wait(selectors.EVENT_READ)
+                self._pgconn.consume_input()
+
+    def _flush(self) -> None:
+        while self._pgconn.flush():
+            if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
+                self._pgconn.consume_input()
+
+    def _wait(self, events: int) -> int:
+        """Wait for the socket, telling `idle` how it drags on; which events came."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pgconn.socket, events)
+            while not (ready := selector.select(self._idle_seconds if self._idle else None)):
+                if self._idle:
+                    self._idle()
+            return ready[0][1]
+
+    @contextmanager
+    def _cancelled_when_interrupted(self) -> Iterator[None]:
+        """On a signal's exception cancel what runs and read to the end, so that the connection can still roll back."""
+        try:
+            yield
+        except BaseException as reason:
+            if isinstance(reason, psycopg.Error | GeneratorExit) or self.connection.broken:
+                raise
+            self.connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            while self._pgconn.get_result() is not None:
+                pass
+            raise

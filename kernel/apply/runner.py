@@ -1,0 +1,147 @@
+"""Sending the statements of one file: batch after batch, notices and progress attributed, errors located."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel.apply import batch, failure, remedies
+from kernel.apply.batch import Batch
+from kernel.apply.events import Blocked, Building, Noticed, Progressed, Waiting
+from kernel.apply.messages import Exchange
+from kernel.apply.watch import Watch
+from kernel.errors import Failure, MigrationFailed
+from kernel.sql import lexer
+from kernel.sql.part import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import psycopg
+    from psycopg import pq
+
+    from kernel.apply.events import Observer
+    from kernel.database import Session
+    from kernel.files.migration import Migration
+    from kernel.files.script import Script
+    from kernel.ledger import Ledger
+    from kernel.lock import Holder
+    from kernel.sql.part import Part
+
+ROLLED_BACK = "rolled back: the database is as it was before this file"
+_IDLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a run waits: for other runners, for tables that others use, for a statement; 0 ms is for ever."""
+
+    lock_wait_seconds: float = 60
+    lock_timeout_ms: int = 5000
+    lock_retries: int = 5
+    statement_timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """What running a file takes: the session, its messages, the ledger, who looks at blockers, and who is told."""
+
+    session: Session
+    exchange: Exchange
+    ledger: Ledger
+    patience: Patience
+    observer: Observer
+    watch: Watch = field(repr=False)
+
+    def waiting(self, holder: Holder) -> None:
+        """Tell that another runner is waited for."""
+        self.observer(Waiting(holder=holder))
+
+    def send(self, migration: Migration, script: Script, read: Callable[[int], bytes]) -> None:
+        """Send every statement of a file in the open transaction. Raises MigrationFailed; rolls nothing back."""
+        done = sent_bytes = 0
+        queue = batch.batches(lexer.parts(read))
+        for item in queue:
+            if not isinstance(item, Batch):  # pragma: no cover - COPY reads its data to their end
+                continue
+            with self.attending(migration, item):
+                if item.copies:
+                    error = self.exchange.copy(item.message, _copy_data(queue))
+                else:
+                    error = self.exchange.run(item.message)
+            if error:
+                raise self.failed(migration, item, error)
+            done += len(item.statements)
+            sent_bytes += sum(len(part.text) for part in item.statements)
+            self.observer(Progressed(migration=migration, script=script, statements=done, sent_bytes=sent_bytes))
+
+    def failed(
+        self, migration: Migration, item: Batch, error: pq.abc.PGresult, *, aftermath: str = ROLLED_BACK
+    ) -> MigrationFailed:
+        """The error that stopped a batch, with its place and the next step."""
+        message, place = failure.located(migration.filename, item, self.exchange.done, error)
+        return MigrationFailed(message, failure=place, aftermath=aftermath, hint=remedies.remedy(place.sqlstate))
+
+    @contextmanager
+    def attending(self, migration: Migration, item: Batch, *, building: bool = False) -> Iterator[None]:
+        """Attribute notices to the statement of a batch that is under way, and look at who blocks it."""
+
+        def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
+            under_way = item.statements[self.exchange.done :]
+            self.observer(
+                Noticed(
+                    migration=migration,
+                    severity=diagnostic.severity_nonlocalized or "NOTICE",
+                    message=diagnostic.message_primary or "",
+                    line=under_way[0].line if under_way else None,
+                )
+            )
+
+        def waited() -> None:
+            if blockers := self.watch.look():
+                self.observer(Blocked(migration=migration, blockers=blockers))
+            if building and (phase := self.watch.index_build()):
+                self.observer(Building(migration=migration, phase=phase))
+
+        connection = self.session.connection
+        connection.add_notice_handler(noticed)
+        try:
+            with self.exchange.telling(waited):
+                yield
+        finally:
+            connection.remove_notice_handler(noticed)
+
+
+@contextmanager
+def runner(session: Session, ledger: Ledger, *, patience: Patience, observer: Observer) -> Iterator[Runner]:
+    """A Runner on a session. While a statement waits for others, they are looked up before lock_timeout ends it."""
+    half_timeout = patience.lock_timeout_ms / 2000
+    idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
+    with Watch(session) as watch:
+        yield Runner(
+            session=session,
+            exchange=Exchange(session.connection, idle_seconds=idle_seconds),
+            ledger=ledger,
+            patience=patience,
+            observer=observer,
+            watch=watch,
+        )
+
+
+def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> MigrationFailed:
+    """The connection broke while a migration ran."""
+    reason = " ".join(str(error).split())
+    return MigrationFailed(
+        f"the connection was lost: {reason}",
+        failure=Failure(file=migration.filename),
+        aftermath=aftermath,
+        hint="find out why in the server's log, then run inv db.migrate again",
+    )
+
+
+def _copy_data(queue: Iterator[Batch | Part]) -> Iterator[bytes]:
+    for item in queue:
+        if isinstance(item, Batch) or item.kind is Kind.COPY_END:
+            return
+        yield item.text

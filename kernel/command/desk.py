@@ -1,0 +1,98 @@
+"""What every task has before it: the settings, the console, and whether the answer is JSON."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel import settings
+from kernel.errors import Interrupted, KernelError, Terminated, UsageError
+from kernel.report.console import Console, console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from kernel.settings import Settings
+
+_AFTER_A_SIGNAL = "what was under way is rolled back; inv db.status tells what is applied, and running again goes on"
+
+
+class _Told(KeyboardInterrupt):
+    """SIGTERM, in the shape that every `finally` and psycopg already know: cancel what runs, then go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where a task works: results go to stdout, as one JSON document with `json`, everything else to stderr."""
+
+    settings: Settings
+    console: Console
+    json: bool
+
+    def answer(self, text: Callable[[], str], document: Callable[[], dict[str, object]]) -> None:
+        """Print the result, as JSON when that is asked for."""
+        if self.json:
+            from kernel.report import documents  # noqa: PLC0415 - of use only here
+
+            self.console.result(documents.text(document()))
+        else:
+            self.console.result(text())
+
+    def confirmed(self, task: str, *, yes: bool) -> None:
+        """Raise UsageError when a destructive task would touch production without --yes."""
+        if self.settings.production and not yes:
+            raise UsageError(f"{task} changes production (KERNEL_STORAGE_MODE=SUPABASE); say so with --yes")
+
+
+@contextmanager
+def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) -> Iterator[Desk]:
+    """Open the desk for a task of the project in `root`.
+
+    A KernelError, and a signal, become one report on stderr (with `json` one document on stdout), and then the
+    exception that `failed` makes of the exit code.
+    """
+    where = console(os.environ)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        try:
+            found = settings.load(root, os.environ)
+            for warning in found.warnings:
+                where.say(f"warning: {warning}")
+            yield Desk(settings=found, console=where, json=json)
+        except KeyboardInterrupt as told:
+            what = Terminated if isinstance(told, _Told) else Interrupted
+            raise what(f"{what.code}; {_AFTER_A_SIGNAL}") from told
+    except KernelError as error:
+        from kernel.report import documents, failures  # noqa: PLC0415 - on the way of a failure only
+
+        where.alarm(failures.text(error))
+        if json:
+            where.result(documents.text(documents.error(error)))
+        raise failed(error.exit) from error
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    raise _Told
+
+
+def whole_number(flag: str, text: str, *, least: int) -> int:
+    """A flag's value as a number. Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise UsageError(f"{flag} {text}: expected a whole number from {least}")
+    return int(text)
+
+
+def seconds(flag: str, text: str) -> float:
+    """A flag's value in seconds; -1 is for ever. Raises UsageError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value == -1 or 0 <= value < 1e9:  # noqa: PLR2004 - thirty years are for ever too
+        return value
+    raise UsageError(f"{flag} {text}: expected seconds, 0 not to wait, -1 to wait for ever")

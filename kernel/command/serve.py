@@ -1,0 +1,46 @@
+"""db.start, db.stop and db.shell: the embedded development server, and psql on whatever database the settings name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from kernel import target
+from kernel.errors import UsageError
+from kernel.server import development, programs
+
+if TYPE_CHECKING:
+    from kernel.command.desk import Desk
+
+
+def start(desk: Desk) -> None:
+    """Keep the embedded server running and print its URL. Raises UsageError in production, ServerFailed."""
+    if desk.settings.production:
+        raise UsageError("the embedded server is for development, and KERNEL_STORAGE_MODE=SUPABASE is production")
+    server = development.start(desk.settings.root, data_dir=desk.settings.data_dir, bindir=desk.settings.pg_bindir)
+    desk.console.say(
+        f"embedded PostgreSQL ({server.programs.origin}) runs until inv db.stop, its data in {server.data}"
+    )
+    if desk.settings.database_variable:
+        desk.console.say(f"warning: the tasks use {desk.settings.database_variable}, not this server")
+    desk.console.result(server.url)
+
+
+def stop(desk: Desk) -> None:
+    """Stop it. Raises ServerFailed while a command uses it."""
+    stopped = development.stop(desk.settings.root, data_dir=desk.settings.data_dir)
+    desk.console.result("stopped" if stopped else "the embedded server was not running")
+
+
+def shell(desk: Desk) -> int:
+    """Run psql; its exit code. The password goes by the environment, never on the command line."""
+    psql = programs.client("psql", desk.settings.pg_bindir)
+    with target.url(desk.settings, say=desk.console.say) as url:
+        parameters = conninfo_to_dict(url)
+        environ = dict(os.environ)
+        if password := parameters.pop("password", None):
+            environ["PGPASSWORD"] = str(password)
+        return subprocess.call([psql, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql, as asked for

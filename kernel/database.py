@@ -1,0 +1,139 @@
+"""The only place that connects: psycopg, the session's settings, and errors that say what to do.
+
+Whatever goes wrong, no password reaches a message.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_CONNECT_SECONDS = 10
+_CAUSES = (
+    ("password authentication failed", "check user and password of the URL"),
+    ("no password supplied", "the URL needs a password, or PGPASSWORD or a .pgpass file has to give it"),
+    (
+        "no pg_hba.conf entry",
+        "the server does not admit this user from here: see its pg_hba.conf, or add sslmode=require",
+    ),
+    ("does not exist", "check the name in the URL, or create it with createdb or createuser"),
+    ("Connection refused", "check that the server runs, and host and port of the URL"),
+    ("No such file or directory", "check that the server runs, and the socket directory"),
+    ("could not translate host name", "check the host name in the URL"),
+    ("timeout", "check host and port of the URL, and that a firewall lets this machine through"),
+    ("SSL", "check sslmode and sslrootcert of the URL"),
+    ("certificate", "check sslmode and sslrootcert of the URL"),
+    ("too many clients", "wait, or close other connections"),
+    ("remaining connection slots", "wait, or close other connections"),
+)
+# The server notices within a second that a runner was killed, and lets go of its locks.
+_NOTICE_DEATH = "SET client_connection_check_interval = '1s'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A connection in autocommit, and what it reached: `name` is host:port/dbname, never a secret.
+
+    `pooled` tells that a pooler stands between: its sessions are others' too, and nothing may be left in them.
+    `own_settings` are the statements that give the session back what a migration may have changed.
+    """
+
+    connection: Connection
+    url: str = field(repr=False)
+    name: str
+    pooled: bool
+    own_settings: bytes = b""
+
+
+@contextmanager
+def session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
+    """Connect, and close at the end; `variable` is what messages call the URL.
+
+    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL.
+    """
+    connection = connect(url, variable=variable)
+    try:
+        yield _introduced(connection, url)
+    finally:
+        connection.close()
+
+
+def connect(url: str, *, variable: str = "the URL") -> Connection:
+    """Open a connection in autocommit, without prepared statements, which poolers do not carry.
+
+    `variable` is what messages call the URL. Raises DatabaseUnreachable, SettingsError.
+    """
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes what it could not read, which may be the password.
+        problem = Problem(message=f"{variable} is no connection URL that libpq reads; check its special characters")
+        raise SettingsError([problem]) from error
+    parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
+    parameters.setdefault("client_encoding", "UTF8")
+    parameters.setdefault("application_name", "inv db")
+    if "," in str(parameters.get("host", "")):
+        parameters.setdefault("target_session_attrs", "read-write")
+    try:
+        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]  # ints and strings, as libpq takes them
+    except psycopg.OperationalError as error:
+        raise _unreachable(error, parameters) from error
+
+
+def _unreachable(error: psycopg.OperationalError, parameters: Mapping[str, object]) -> DatabaseUnreachable:
+    text = " ".join(str(error).split())
+    if password := str(parameters.get("password") or ""):
+        text = text.replace(password, "…")
+    causes = [remedy for sign, remedy in _CAUSES if sign in text]
+    return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
+
+
+def _introduced(connection: Connection, url: str) -> Session:
+    info = connection.info
+    name = f"{info.host}:{info.port}/{info.dbname}"
+    if info.parameter_status("standard_conforming_strings") == "off":
+        raise DatabaseRefused(
+            f"{name}: standard_conforming_strings is off, which changes what a backslash in a migration means; "
+            "turn it on: ALTER DATABASE … SET standard_conforming_strings = on"
+        )
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return Session(connection=connection, url=url, name=name, pooled=row is not None and row[0] != info.backend_pid)
+
+
+def settled(session: Session, *, statement_timeout_ms: int) -> Session:
+    """The session with the settings of a runner. A pooler's sessions are others' too: nothing is set there."""
+    if session.pooled:
+        return session
+    timeout = f"SET statement_timeout = {statement_timeout_ms}"
+    for own_settings in (f"{_NOTICE_DEATH}; {timeout}", timeout):
+        try:
+            session.connection.execute(own_settings.encode())
+        except psycopg.errors.InvalidParameterValue:
+            continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
+        return replace(session, own_settings=own_settings.encode())
+    return session
+
+
+def refuse_read_only(session: Session) -> None:
+    """Raise DatabaseRefused when the server takes no writes, or is a standby."""
+    row = session.connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+    ).fetchone()
+    if row and row[0]:
+        raise DatabaseRefused(f"{session.name} is a standby, which takes no writes; give the URL of its primary")
+    if row and row[1]:
+        raise DatabaseRefused(
+            f"{session.name} is read-only (default_transaction_read_only is on); "
+            "give the URL of a server that takes writes"
+        )

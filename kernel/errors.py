@@ -1,0 +1,180 @@
+"""Everything that can go wrong and is not a bug.
+
+KernelError
+├── UsageError            2    usage                a flag or a name that cannot be meant
+├── SettingsError         2    settings_invalid     every problem of the environment and the .env files at once
+├── FilesInvalid          2    file_invalid         migration files that cannot be run; nothing was touched
+├── Drift                 4    drift                records and files disagree
+│   ├── LedgerShape       4    ledger_shape         schema_migrations is not the table of the specification
+│   └── Unrecorded        4    unrecorded           a database with tables and no record at all
+├── LockBusy              5    lock_busy            another runner holds the lock
+├── MigrationFailed       6    migration_failed     a statement failed, or the transaction was not ours to commit
+├── DatabaseUnreachable   7    database_unreachable no connection
+│   ├── DatabaseRefused   7    database_refused     connected, but a standby, read-only, or without the privilege
+│   ├── ProgramsMissing   7    programs_missing     no PostgreSQL programs for a server of our own
+│   └── ServerFailed      7    server_failed        a server of our own did not start or stop
+└── Interrupted           130  interrupted          SIGINT
+    └── Terminated        143  terminated           SIGTERM
+
+Each class owns its exit code and its code string (INTERFACE: "Exit codes", "JSON"); both are stable.
+Messages are lower case, the thing first, the remedy last. They never contain a password.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, and where: `file` is a name to show, `line` and `column` count from 1."""
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return f"{place}: {self.message}" if place else self.message
+
+
+class KernelError(Exception):
+    """The root; `str(error)` is one line that says what and where, `hint` the next step where the line has none."""
+
+    code: ClassVar[str] = "kernel_error"
+    exit: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class _Several(KernelError):
+    """An error that reports every problem at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class UsageError(KernelError):
+    """A flag, a name or a version that cannot be meant."""
+
+    code = "usage"
+    exit = 2
+
+
+class SettingsError(_Several):
+    """Every problem of the environment and the .env files; never a value, which may be the secret."""
+
+    code = "settings_invalid"
+    exit = 2
+
+
+class FilesInvalid(_Several):
+    """Migration files that cannot be run; the database was not touched."""
+
+    code = "file_invalid"
+    exit = 2
+
+
+class Drift(_Several):
+    """Records and files disagree; nothing was applied."""
+
+    code = "drift"
+    exit = 4
+
+
+class LedgerShape(Drift):
+    """schema_migrations is not the table of the specification; the message holds the ALTER that mends it."""
+
+    code = "ledger_shape"
+
+
+class Unrecorded(Drift):
+    """A database that has tables and no ledger."""
+
+    code = "unrecorded"
+
+
+class LockBusy(KernelError):
+    """Another runner holds the lock; the message names it."""
+
+    code = "lock_busy"
+    exit = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What the server said of a statement, and where it stands; `excerpt` are the file's lines with a caret."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+    statement: str | None = None
+    excerpt: str = ""
+    sqlstate: str | None = None
+    detail: str | None = None
+    server_hint: str | None = None
+    context: str | None = None
+
+
+class MigrationFailed(KernelError):
+    """A migration did not become applied. `aftermath` says what is rolled back or left behind.
+
+    `applied` and `pending` are filenames: what this run had applied before, and what still waits, the failed one first.
+    """
+
+    code = "migration_failed"
+    exit = 6
+
+    def __init__(self, message: str, *, failure: Failure, aftermath: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.failure = failure
+        self.aftermath = aftermath
+        self.applied: tuple[str, ...] = ()
+        self.pending: tuple[str, ...] = ()
+
+
+class DatabaseUnreachable(KernelError):
+    """No connection to the database."""
+
+    code = "database_unreachable"
+    exit = 7
+
+
+class DatabaseRefused(DatabaseUnreachable):
+    """Connected, but to a standby, a read-only server, or as a role without the privilege."""
+
+    code = "database_refused"
+
+
+class ProgramsMissing(DatabaseUnreachable):
+    """No PostgreSQL programs for a server of our own."""
+
+    code = "programs_missing"
+
+
+class ServerFailed(DatabaseUnreachable):
+    """A server of our own did not start or stop; the message quotes its log."""
+
+    code = "server_failed"
+
+
+class Interrupted(KernelError):
+    """Told to stop by SIGINT; the exit code is 128 plus the signal's number, as a shell reports it."""
+
+    code = "interrupted"
+    exit = 130
+
+
+class Terminated(Interrupted):
+    """Told to stop by SIGTERM."""
+
+    code = "terminated"
+    exit = 143

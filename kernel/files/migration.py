@@ -1,0 +1,82 @@
+"""A migration file: its version, its name, its checksum."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kernel.errors import FilesInvalid, Problem
+from kernel.files import checksum, naming
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """A file that obeys the naming rule; `version` is as written, `checksum` as kernel.checksum.of gives it."""
+
+    version: str
+    filename: str
+    path: Path
+    checksum: str
+
+    @property
+    def number(self) -> int:
+        """The version to compare by: 1000 comes after 999."""
+        return int(self.version)
+
+    def revert(self) -> Migration:
+        """The file that undoes it, revert/ and the same name. Raises OSError when it cannot be read."""
+        path = self.path.parent / "revert" / self.path.name
+        return replace(self, filename=f"revert/{path.name}", path=path, checksum=checksum.of(path))
+
+    def accepts(self, recorded: str) -> bool:
+        """Whether a recorded checksum is this file's. Raises OSError when it has to look again and cannot."""
+        return recorded == self.checksum or recorded.lower() in checksum.accepted(self.path)
+
+
+def discover(directory: Path) -> tuple[Migration, ...]:
+    """The migrations of a directory in version order; () when it holds none.
+
+    Files that do not end in .sql, hidden ones, and directories are no migrations.
+    Raises FilesInvalid with every misnamed, unreadable or duplicate file.
+    """
+    problems: list[Problem] = []
+    found: dict[int, Migration] = {}
+    for filename in _candidates(directory):
+        parsed = naming.parse(filename)
+        if parsed is None:
+            problems.append(Problem(message=naming.complaint(filename), file=filename))
+            continue
+        version, _description = parsed
+        path = directory / filename
+        try:
+            digest = checksum.of(path)
+        except OSError as error:
+            problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
+            continue
+        one = Migration(version=version, filename=filename, path=path, checksum=digest)
+        other = found.setdefault(one.number, one)
+        if other is not one:
+            message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"
+            problems.append(Problem(message=message, file=filename))
+    if problems:
+        raise FilesInvalid(problems)
+    return tuple(found[number] for number in sorted(found))
+
+
+def _candidates(directory: Path) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.name[-4:].lower() == ".sql" and not entry.name.startswith(".") and not entry.is_dir()
+            )
+    except FileNotFoundError as error:
+        message = f"no such directory: {directory}; create it or set KERNEL_MIGRATIONS_DIR"
+        raise FilesInvalid([Problem(message=message)]) from error
+    except OSError as error:
+        raise FilesInvalid([Problem(message=f"{directory}: cannot be read: {error.strerror}")]) from error

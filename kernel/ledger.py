@@ -1,0 +1,190 @@
+"""The rows of schema_migrations, and the table itself.
+
+Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
+the search path, and from then on written with its schema: a migration may empty search_path, as files of pg_dump do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
+from kernel.record import Record
+
+if TYPE_CHECKING:
+    from kernel.database import Connection, Session
+    from kernel.files.migration import Migration
+
+TABLE = "schema_migrations"
+_COLUMNS = {
+    "version": "character varying(255)",
+    "filename": "character varying(255)",
+    "applied_at": "timestamp without time zone",
+    "checksum": "character varying(64)",
+}
+_CREATE = """
+CREATE TABLE IF NOT EXISTS {} (
+  version VARCHAR(255) PRIMARY KEY,
+  filename VARCHAR(255) NOT NULL,
+  applied_at TIMESTAMP NOT NULL DEFAULT NOW(),
+  checksum VARCHAR(64) NOT NULL
+)"""
+_FIND = f"""
+SELECT n.nspname, c.relkind::text, current_schema(),
+  coalesce((SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+      'required', a.attnotnull, 'filled', a.atthasdef OR a.attidentity <> ''))
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
+  EXISTS (SELECT FROM pg_constraint p JOIN pg_attribute a ON a.attrelid = p.conrelid AND p.conkey = ARRAY[a.attnum]
+    WHERE p.conrelid = c.oid AND p.contype IN ('p', 'u') AND a.attname = 'version')
+FROM (SELECT to_regclass('{TABLE}') AS oid) found
+LEFT JOIN pg_class c ON c.oid = found.oid
+LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+"""  # noqa: S608 - a constant
+_USER_TABLES = """
+SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+  SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Where the table is, or, when it does not exist yet, where it would be created."""
+
+    schema: str
+    exists: bool
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, TABLE)
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema}.{TABLE}"
+
+
+def find(session: Session) -> Ledger:
+    """Look for the table. Read-only. Raises LedgerShape when it is another's, DatabaseRefused without a schema."""
+    row = session.connection.execute(_FIND).fetchone()
+    if row is None:  # pragma: no cover - the query yields one row
+        raise DatabaseRefused(f"{session.name}: no answer to the search for {TABLE}")
+    schema, relkind, current, columns, unique = row
+    if schema is None and current is None:
+        raise DatabaseRefused(
+            f"{session.name}: the search_path names no schema that exists; "
+            "create one, or set it: ALTER ROLE … SET search_path = public"
+        )
+    ledger = Ledger(schema=str(schema or current), exists=schema is not None)
+    if ledger.exists:
+        problems = _misshapen(ledger, str(relkind), columns, unique=bool(unique))
+        if problems:
+            raise LedgerShape([Problem(message=f"{ledger.name}: {problem}") for problem in problems])
+    return ledger
+
+
+def _misshapen(ledger: Ledger, relkind: str, columns: list[dict[str, object]], *, unique: bool) -> list[str]:
+    if relkind not in ("r", "p"):
+        return ["not a table; rename it, or put the schema of the migrations first in search_path"]
+    alter = f"ALTER TABLE {ledger.name}"
+    found = {str(column["name"]): column for column in columns}
+    absent = [name for name in _COLUMNS if name not in found]
+    if absent:
+        without = ", ".join(absent)
+        rename = f"{alter} RENAME TO schema_migrations_of_another_runner"
+        return [f"the table of another runner (no column {without}); rename it: {rename}"]
+    problems = []
+    for name, kind in _COLUMNS.items():
+        column = found.pop(name)
+        if column["type"] != kind:
+            change = f"{alter} ALTER COLUMN {name} TYPE {kind}"
+            problems.append(f"column {name} is {column['type']}, not {kind}; mend it: {change}")
+        if not column["required"]:
+            problems.append(f"column {name} may be NULL; mend it: {alter} ALTER COLUMN {name} SET NOT NULL")
+    if not unique:
+        problems.append(f"version is no primary key; mend it: {alter} ADD PRIMARY KEY (version)")
+    problems += [
+        f"column {name} has to be filled, and is not ours; mend it: {alter} ALTER COLUMN {name} DROP NOT NULL"
+        for name, column in found.items()
+        if column["required"] and not column["filled"]
+    ]
+    return problems
+
+
+def records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
+    """The rows in no order; () when the table is absent. Read-only. Raises DatabaseRefused without the privilege."""
+    if not ledger.exists:
+        return ()
+    query = sql.SQL("SELECT version, filename, applied_at, checksum FROM {}").format(ledger.identifier)
+    try:
+        rows = session.connection.execute(query).fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _unprivileged(session, ledger, "SELECT") from error
+    return tuple(
+        Record(version=str(version), filename=str(filename), applied_at=applied_at, checksum=str(checksum))
+        for version, filename, applied_at, checksum in rows
+    )
+
+
+def create(session: Session, ledger: Ledger) -> Ledger:
+    """Create the table, under the lock. Raises DatabaseRefused without the privilege."""
+    try:
+        session.connection.execute(sql.SQL(_CREATE).format(ledger.identifier))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseRefused(
+            f"{session.name}: no privilege to create {ledger.name}; "
+            f"let its owner run: GRANT CREATE ON SCHEMA {ledger.schema} TO {session.connection.info.user}"
+        ) from error
+    return Ledger(schema=ledger.schema, exists=True)
+
+
+def refuse_unrecorded(session: Session, ledger: Ledger) -> None:
+    """Raise Unrecorded when the schema holds tables, but no ledger that says how they came about."""
+    if ledger.exists:
+        return
+    row = session.connection.execute(_USER_TABLES, (ledger.schema,)).fetchone()
+    if row and row[0]:
+        message = (
+            f"{session.name}: schema {ledger.schema} holds {row[0]} tables ({row[1]} …), but no {TABLE}; "
+            "say which files made them: inv db.baseline --to VERSION"
+        )
+        raise Unrecorded([Problem(message=message)])
+
+
+def claim(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
+    """The INSERT that makes a migration ours: it returns the transaction's id, or no row when another was first."""
+    return (
+        sql.SQL(
+            "INSERT INTO {} (version, filename, applied_at, checksum) "
+            "VALUES ({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {}) "
+            "ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
+        )
+        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
+        .as_bytes(connection)
+    )
+
+
+def remove(connection: Connection, ledger: Ledger, version: str) -> bytes:
+    """The DELETE of one record; it returns the transaction's id, or no row when the record is gone already."""
+    return (
+        sql.SQL("DELETE FROM {} WHERE version = {} RETURNING pg_current_xact_id()")
+        .format(ledger.identifier, version)
+        .as_bytes(connection)
+    )
+
+
+def has(session: Session, ledger: Ledger, version: str) -> bool:
+    """Whether a version is recorded."""
+    query = sql.SQL("SELECT FROM {} WHERE version = %s").format(ledger.identifier)
+    return session.connection.execute(query, (version,)).fetchone() is not None
+
+
+def _unprivileged(session: Session, ledger: Ledger, privilege: str) -> DatabaseRefused:
+    user = session.connection.info.user
+    return DatabaseRefused(
+        f"{session.name}: no privilege for {privilege} on {ledger.name}; "
+        f"let its owner run: GRANT {privilege} ON {ledger.name} TO {user}"
+    )

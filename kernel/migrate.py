@@ -1,0 +1,145 @@
+"""db.migrate: the Plan that db.status shows, carried out under the lock.
+
+The steps are those of docs/production.md, "What a run does".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel import database, ledger, lock, plan, status
+from kernel.apply import steps, transaction, work
+from kernel.apply.runner import Patience, runner
+from kernel.errors import FilesInvalid, MigrationFailed, Problem
+from kernel.files import script
+from kernel.files.script import Mode
+
+if TYPE_CHECKING:
+    from kernel.apply.events import Applied, Observer
+    from kernel.apply.runner import Runner
+    from kernel.apply.work import Work
+    from kernel.database import Session
+    from kernel.files.migration import Migration
+    from kernel.files.script import Script
+    from kernel.record import Record
+    from kernel.status import Status
+
+    Todo = tuple[Migration, Script]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a run is asked for: as far as version `to`, "" for all; with drift of order allowed; all or none."""
+
+    to: str = ""
+    allow_out_of_order: bool = False
+    single_transaction: bool = False
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run did. `elsewhere` counts the versions that other runners applied while this one waited."""
+
+    database: str
+    applied: tuple[Applied, ...] = ()
+    pending: tuple[Migration, ...] = ()
+    total: int = 0
+    elsewhere: int = 0
+    ahead: tuple[Record, ...] = ()
+
+
+def planned(session: Session, found: tuple[Migration, ...], wish: Wish) -> tuple[Status, tuple[Todo, ...]]:
+    """What a run would do, checked as far as it can be without running it. Reads only.
+
+    Raises Drift, Unrecorded, FilesInvalid with every file that cannot be run, UsageError.
+    """
+    now = status.read(session, found)
+    todo = plan.to_apply(now.plan, to=wish.to, allow_out_of_order=wish.allow_out_of_order)
+    if todo:
+        ledger.refuse_unrecorded(session, now.ledger)
+    return now, _surveyed(session, todo, wish)
+
+
+def migrate(session: Session, found: tuple[Migration, ...], wish: Wish, observer: Observer) -> Outcome:
+    """Apply what is pending, in version order, under the lock. Without anything pending no lock is taken.
+
+    Raises what `planned` raises, LockBusy, DatabaseRefused, MigrationFailed.
+    """
+    before, todo = planned(session, found, wish)
+    if not todo:
+        return _outcome(before, found)
+    database.refuse_read_only(session)
+    session = database.settled(session, statement_timeout_ms=wish.patience.statement_timeout_ms)
+    with (
+        runner(session, before.ledger, patience=wish.patience, observer=observer) as its_runner,
+        lock.exclusive(
+            session, before.ledger, wait_seconds=wish.patience.lock_wait_seconds, waiting=its_runner.waiting
+        ),
+    ):
+        # Another runner may have come first: what was read before the lock is worth nothing now.
+        now = status.read(session, found)
+        remaining = plan.to_apply(now.plan, to=wish.to, allow_out_of_order=wish.allow_out_of_order)
+        if not now.ledger.exists:
+            ledger.create(session, now.ledger)
+        applied = _carry_out(its_runner, tuple(one for one in todo if one[0] in remaining), wish)
+    done = {one.migration for one in applied}
+    return Outcome(
+        database=session.name,
+        applied=applied,
+        pending=tuple(one for one in now.plan.pending if one not in done),
+        total=len(found),
+        elsewhere=len(todo) - len(applied),
+        ahead=now.plan.ahead,
+    )
+
+
+def _outcome(now: Status, found: tuple[Migration, ...]) -> Outcome:
+    return Outcome(database=now.database, pending=now.plan.pending, total=len(found), ahead=now.plan.ahead)
+
+
+def _surveyed(session: Session, todo: tuple[Migration, ...], wish: Wish) -> tuple[Todo, ...]:
+    problems: list[Problem] = []
+    surveyed: list[Todo] = []
+    for one in todo:
+        try:
+            surveyed.append((one, script.survey(one.path, one.filename)))
+        except FilesInvalid as error:
+            problems += error.problems
+    for one, its_script in surveyed:
+        if its_script.mode is Mode.TRANSACTION:
+            continue
+        if wish.single_transaction:
+            message = "runs outside of a transaction, which --single-transaction rules out"
+            problems.append(Problem(message=message, file=one.filename))
+        if session.pooled:
+            message = (
+                "runs outside of a transaction, for which a pooler gives no session of our own; "
+                "set MIGRATION_DATABASE_URL to the server itself"
+            )
+            problems.append(Problem(message=message, file=one.filename))
+    if problems:
+        raise FilesInvalid(problems)
+    return tuple(surveyed)
+
+
+def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[Applied, ...]:
+    applied: list[Applied] = []
+    try:
+        if wish.single_transaction and todo:
+            return transaction.apply(its_runner, [_work(its_runner, *one) for one in todo])
+        for one, its_script in todo:
+            if its_script.mode is Mode.TRANSACTION:
+                applied += transaction.apply(its_runner, [_work(its_runner, one, its_script)])
+            else:
+                applied.append(steps.run(its_runner, one, its_script))
+    except MigrationFailed as error:
+        error.applied = tuple(one.migration.filename for one in applied)
+        error.pending = tuple(one.filename for one, _ in todo[len(applied) :])
+        raise
+    return tuple(applied)
+
+
+def _work(its_runner: Runner, one: Migration, its_script: Script) -> Work:
+    return work.migrating(its_runner.session, its_runner.ledger, one, its_script)

@@ -1,0 +1,176 @@
+"""Files compared with records: what is applied, what is pending, where they disagree. Pure.
+
+Status prints the very Plan that migrate carries out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kernel.errors import Drift, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from kernel.files.migration import Migration
+    from kernel.record import Record
+
+
+class State(StrEnum):
+    """The state of one version (INTERFACE, "JSON")."""
+
+    APPLIED = "applied"
+    PENDING = "pending"
+    MODIFIED = "modified"
+    MISSING = "missing"
+    OUT_OF_ORDER = "out_of_order"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does."""
+
+    state: State
+    migration: Migration | None = None
+    record: Record | None = None
+    drift: str = ""
+
+    @property
+    def version(self) -> str:
+        return self.migration.version if self.migration else self.record.version if self.record else ""
+
+    @property
+    def filename(self) -> str:
+        return self.migration.filename if self.migration else self.record.filename if self.record else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Every version, in order. `ahead` are records newer than every file: an older release was deployed again."""
+
+    entries: tuple[Entry, ...]
+    ahead: tuple[Record, ...] = ()
+
+    @property
+    def applied(self) -> int:
+        return sum(1 for entry in self.entries if entry.record)
+
+    @property
+    def pending(self) -> tuple[Migration, ...]:
+        """The files without a record, in the order they are applied in."""
+        return tuple(entry.migration for entry in self.entries if entry.migration and not entry.record)
+
+    def drift(self, *, allow_out_of_order: bool = False) -> tuple[Problem, ...]:
+        """Everything on which files and records disagree, each with its remedy."""
+        return tuple(
+            Problem(message=entry.drift, file=entry.filename)
+            for entry in self.entries
+            if entry.drift and not (allow_out_of_order and entry.state is State.OUT_OF_ORDER)
+        )
+
+
+def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:
+    """Compare files with records; `partial` are the versions that a no-transaction file was left in the middle of."""
+    by_number = {migration.number: migration for migration in files}
+    recorded: dict[int, Record] = {}
+    strays = []
+    for record in records:
+        number = record.number
+        if number is None or number in recorded:
+            reason = "is recorded twice" if number in recorded else "is no number"
+            note = f"version {record.version!r} {reason}; delete the record that no file stands for"
+            strays.append(Entry(state=State.MISSING, record=record, drift=note))
+        else:
+            recorded[number] = record
+    newest_file = max(by_number, default=-1)
+    newest_record = max(recorded, default=-1)
+    unrecorded = {migration.checksum: migration for n, migration in by_number.items() if n not in recorded}
+    entries = list(strays)
+    for number in sorted(by_number.keys() | recorded.keys()):
+        migration, its_record = by_number.get(number), recorded.get(number)
+        if migration and its_record:
+            entries.append(_both(migration, its_record))
+        elif migration:
+            entries.append(_unapplied(migration, recorded.get(newest_record), partial))
+        elif its_record:
+            entries.append(_gone(its_record, unrecorded.get(its_record.checksum), ahead=number > newest_file))
+    return Plan(
+        entries=tuple(entries),
+        ahead=tuple(record for number, record in sorted(recorded.items()) if number > newest_file),
+    )
+
+
+def _both(migration: Migration, record: Record) -> Entry:
+    accept = f"accept it with: inv db.repair --accept {migration.version}"
+    drift = ""
+    if not migration.accepts(record.checksum):
+        drift = f"changed after it was applied on {record.applied_at:%Y-%m-%d}; restore it, or {accept}"
+    elif migration.filename != record.filename:
+        drift = f"applied as {record.filename} with the same content; name it so again, or {accept}"
+    state = State.MODIFIED if drift else State.APPLIED
+    return Entry(state=state, migration=migration, record=record, drift=drift)
+
+
+def _unapplied(migration: Migration, newest: Record | None, partial: Collection[str]) -> Entry:
+    if migration.version in partial:
+        return Entry(state=State.PARTIAL, migration=migration)
+    if newest is None or newest.number is None or migration.number > newest.number:
+        return Entry(state=State.PENDING, migration=migration)
+    drift = (
+        f"pending, but {newest.version} is applied already; move it behind with: inv db.renumber {migration.filename}, "
+        "or apply it where it is with: inv db.migrate --allow-out-of-order"
+    )
+    return Entry(state=State.OUT_OF_ORDER, migration=migration, drift=drift)
+
+
+def _gone(record: Record, twin: Migration | None, *, ahead: bool) -> Entry:
+    if twin:
+        drift = (
+            f"its content stands in {twin.filename}, which has no record; "
+            f"number it {record.version} again, or accept it with: inv db.repair --accept {twin.version}"
+        )
+    elif ahead:
+        drift = ""
+    else:
+        drift = f"applied on {record.applied_at:%Y-%m-%d}, but there is no such file; restore it from version control"
+    return Entry(state=State.MISSING, record=record, drift=drift)
+
+
+def to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
+    """The files that a run applies, in order; those behind version `to` are left out.
+
+    Raises UsageError when `to` names no file, Drift when files and records disagree.
+    """
+    last = version_number(to) if to else None
+    if last is not None and not any(entry.migration and entry.migration.number == last for entry in plan.entries):
+        raise UsageError(f"--to {to}: no migration file has this version")
+    if problems := plan.drift(allow_out_of_order=allow_out_of_order):
+        raise Drift(problems)
+    return tuple(migration for migration in plan.pending if last is None or migration.number <= last)
+
+
+def to_remove(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[Entry, ...]:
+    """The entries whose records a rollback removes, newest version first; version `to` stays applied.
+
+    Raises UsageError when `to` has no record, or when there are fewer records than `steps`.
+    """
+    applied = [entry for entry in plan.entries if entry.record and entry.record.number is not None]
+    applied.sort(key=lambda entry: int(entry.version), reverse=True)
+    if to:
+        number = version_number(to)
+        if not any(int(entry.version) == number for entry in applied):
+            raise UsageError(f"--to {to}: this version is not applied, so it cannot stay applied; see inv db.status")
+        return tuple(entry for entry in applied if int(entry.version) > number)
+    if steps > len(applied) > 0:
+        raise UsageError(f"--steps {steps}: only {len(applied)} applied; see inv db.status")
+    return tuple(applied[:steps])
+
+
+def version_number(text: str) -> int:
+    """A version as a person writes it, 16 or 016. Raises UsageError."""
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
+    return int(text)

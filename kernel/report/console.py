@@ -1,0 +1,88 @@
+"""Where text goes: results to stdout, the rest to stderr, signs and live lines only where they can be shown."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CLEAR = "\r\x1b[2K"
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The two streams, and what they can show: `emoji` on stdout, `live` lines and `colour` on stderr.
+
+    A stream that nobody reads any more is no reason to stop: a migration is worth more than its report.
+    """
+
+    out: TextIO
+    err: TextIO
+    emoji: bool
+    live: bool
+    colour: bool
+
+    def result(self, text: str) -> None:
+        """Print a line of the result."""
+        self.passing("")
+        _write(self.out, f"{text}\n")
+
+    def say(self, text: str) -> None:
+        """Print a line that is not the result."""
+        self.passing("")
+        _write(self.err, f"{text}\n")
+
+    def alarm(self, text: str) -> None:
+        """Print an error; its first line in red where there is colour."""
+        first, _, rest = text.partition("\n")
+        self.say((f"{_RED}{first}{_PLAIN}" if self.colour else first) + (f"\n{rest}" if rest else ""))
+
+    def passing(self, text: str) -> None:
+        """Show a line that the next one takes the place of; only on a terminal."""
+        if self.live:
+            _write(self.err, _CLEAR + text[: _width() - 1])
+
+
+def console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO | None = None) -> Console:
+    """The console of this process; NO_COLOR and TERM are heeded (https://no-color.org)."""
+    out, err = out or sys.stdout, err or sys.stderr
+    poor = environ.get("TERM") in ("dumb", "linux")
+    terminal = err.isatty() and not poor
+    return Console(
+        out=out,
+        err=err,
+        emoji=_encodes(out, "📊✅⏳") and not (out.isatty() and poor),
+        live=terminal,
+        colour=terminal and not environ.get("NO_COLOR"),
+    )
+
+
+def _encodes(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        # Python would complain once more at exit, when it flushes what could not be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except UnicodeEncodeError:
+        stream.write(text.encode(stream.encoding, errors="replace").decode(stream.encoding))
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:
+        return 80

@@ -1,0 +1,46 @@
+"""The text of an error: what and where in the first line, then the excerpt, what the server adds, and the next step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.errors import MigrationFailed
+
+if TYPE_CHECKING:
+    from kernel.errors import KernelError
+
+
+def text(error: KernelError) -> str:
+    """The lines for stderr."""
+    if isinstance(error, MigrationFailed):
+        return "\n".join(_of_migration(error))
+    lines = [
+        f"error: {line}" if number == 0 else f"       {line}" for number, line in enumerate(str(error).splitlines())
+    ]
+    if error.hint:
+        lines.append(f"next: {error.hint}")
+    return "\n".join(lines)
+
+
+def _of_migration(error: MigrationFailed) -> list[str]:
+    failure = error.failure
+    place = ":".join(str(part) for part in (failure.file, failure.line, failure.column) if part is not None)
+    code = f" ({failure.sqlstate})" if failure.sqlstate else ""
+    lines = [f"error: {place}: {error}{code}"]
+    if failure.excerpt:
+        lines += ["", failure.excerpt, ""]
+    for label, value in (
+        ("detail", failure.detail),
+        ("server's hint", failure.server_hint),
+        ("context", failure.context),
+    ):
+        if value:
+            lines.append(f"{label}: " + value.replace("\n", f"\n{'':{len(label) + 2}}"))
+    if error.applied:
+        lines.append(f"applied before: {', '.join(error.applied)}")
+    lines.append(f"{failure.file}: {error.aftermath}")
+    if len(error.pending) > 1:
+        lines.append(f"still pending: {', '.join(error.pending)}")
+    if error.hint:
+        lines.append(f"next: {error.hint}")
+    return lines

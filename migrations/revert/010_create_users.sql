@@ -1,0 +1,4 @@
+-- Revert: 010 - Create users
+-- Description: Drop the users; their rows are lost
+
+DROP TABLE IF EXISTS users;

@@ -1,0 +1,2 @@
+-- Revert: 013 - Backfill effective from
+-- Description: Nothing to undo; the filled rows keep their value, since nothing tells them from the others

@@ -1,0 +1,180 @@
+"""The command line: flags in, one call of the kernel, its exit code out. Run `inv --list`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.collection import Collection
+from invoke.context import Context  # noqa: TC002 - Invoke reads the signatures of tasks
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+# Invoke writes no bytecode, so that a renamed tasks.py leaves none behind. The kernel's is worth keeping.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+from kernel.command import desk  # noqa: E402 - see above
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from kernel.command.desk import Desk
+
+_ROOT = Path(__file__).resolve().parent
+_JSON = "print one JSON document instead of text (default: no)"
+_YES = "confirm it; needed when KERNEL_STORAGE_MODE is SUPABASE (default: no)"
+
+
+def _desk(*, json: bool = False) -> AbstractContextManager[Desk]:
+    return desk.opened(_ROOT, json=json, failed=lambda code: Exit(code=code))
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
+    help={
+        "to": "the last version to apply, such as 016 (default: all)",
+        "dry-run": "show what would be applied and write nothing; --dry does the same (default: no)",
+        "single-transaction": "apply all pending migrations in one transaction, or none (default: one each)",
+        "allow-out-of-order": "apply pending migrations below the newest applied one too (default: no)",
+        "lock-wait": "seconds to wait for another runner; 0 not at all, -1 for ever (default: 60)",
+        "json": _JSON,
+    },
+)
+def migrate(
+    c: Context,
+    *,
+    to: str = "",
+    dry_run: bool = False,
+    single_transaction: bool = False,
+    allow_out_of_order: bool = False,
+    lock_wait: str = "60",
+    json: bool = False,
+) -> None:
+    """Apply every pending migration, in version order.
+
+    Exit codes: 0 applied, or nothing to do; 2 flags, settings or files; 4 drift; 5 another runner holds the lock;
+    6 a migration failed; 7 no database; 130 and 143 interrupted.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import migrate as command
+
+        command.run(
+            its_desk,
+            to=to,
+            dry_run=dry_run or bool(c.config.run.dry),
+            single_transaction=single_transaction,
+            allow_out_of_order=allow_out_of_order,
+            lock_wait=lock_wait,
+        )
+
+
+@task(
+    default=True,
+    positional=[],
+    auto_shortflags=False,
+    help={"check": "exit 3 when anything is pending, 4 on drift (default: exit 0)", "json": _JSON},
+)
+def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
+    """Show which migrations are applied and which pending.
+
+    Exit codes: 0; with --check 3 pending, 4 drift; 2 settings or files; 4 another table; 7 no database.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import status as command
+
+        code = command.run(its_desk, check=check)
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
+    help={
+        "steps": "how many records to remove, newest first (default: 1)",
+        "to": "remove the records behind this version, which stays applied (default: see --steps)",
+        "revert": "run revert/<same name>.sql in the transaction that removes the record (default: no)",
+        "yes": _YES,
+        "json": _JSON,
+    },
+)
+def rollback(
+    _c: Context, *, steps: str = "1", to: str = "", revert: bool = False, yes: bool = False, json: bool = False
+) -> None:
+    """Remove the newest record; the SQL is not undone.
+
+    Exit codes: 0 done, or nothing to do; 2 flags, settings or revert files; 5 lock busy; 6 a revert failed;
+    7 no database.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import rollback as command
+
+        command.run(its_desk, steps=steps, to=to, revert=revert, yes=yes)
+
+
+@task(
+    positional=["name"],
+    auto_shortflags=False,
+    help={
+        "name": "what it does, in words: add_user_preferences",
+        "description": "the sentence of the header (default: the name)",
+        "revert": "scaffold the file that undoes it, too (default: no)",
+        "no-transaction": "for statements that cannot run in a transaction (default: no)",
+    },
+)
+def new(_c: Context, name: str, *, description: str = "", revert: bool = False, no_transaction: bool = False) -> None:
+    """Scaffold the next migration file and print its path.
+
+    Exit codes: 0; 2 a name that cannot be one.
+    """
+    with _desk() as its_desk:
+        from kernel.command import new as command
+
+        command.run(its_desk, name, description=description, revert=revert, no_transaction=no_transaction)
+
+
+@task(positional=[], auto_shortflags=False)
+def start(_c: Context) -> None:
+    """Keep the embedded server running, print its URL.
+
+    Exit codes: 0; 2 in production; 7 it does not start.
+    """
+    with _desk() as its_desk:
+        from kernel.command import serve
+
+        serve.start(its_desk)
+
+
+@task(positional=[], auto_shortflags=False)
+def stop(_c: Context) -> None:
+    """Stop the embedded server.
+
+    Exit codes: 0, also when it was not running; 7 another command uses it.
+    """
+    with _desk() as its_desk:
+        from kernel.command import serve
+
+        serve.stop(its_desk)
+
+
+@task(positional=[], auto_shortflags=False)
+def shell(_c: Context) -> None:
+    """Open psql on the database of the settings.
+
+    Exit codes: psql's own; 2 settings; 7 no psql, no database.
+    """
+    with _desk() as its_desk:
+        from kernel.command import serve
+
+        code = serve.shell(its_desk)
+    if code:
+        raise Exit(code=code)
+
+
+_db = Collection("db")
+for _task in (migrate, status, rollback, new, start, stop, shell):
+    _db.add_task(_task)
+namespace = Collection(_db)

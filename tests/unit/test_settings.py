@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel import settings
+from kernel.errors import SettingsError
+
+repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on a busy machine
+
+URL = "postgresql://postgres:password@localhost:5432/aibos_dev"
+OTHER = "postgresql://postgres:password@localhost:5432/other"
+SECRET = "hunter2"  # noqa: S105 - the mark that must not be seen
+PATHS = ("KERNEL_MIGRATIONS_DIR", "KERNEL_PG_BINDIR", "KERNEL_DATA_DIR")  # shown on purpose
+EXAMPLE = Path(settings.__file__).parent.parent / ".env.example"
+
+
+def refused(root: Path, environ: dict[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(root, environ)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_without_any_setting_every_default_is_the_documented_one(tmp_path: Path) -> None:
+    assert settings.load(tmp_path, {}) == settings.Settings(
+        root=tmp_path,
+        database_url=None,
+        database_variable=None,
+        production=False,
+        prod_db=None,
+        test_db=None,
+        migrations_dir=tmp_path / "migrations",
+        pg_bindir=None,
+        data_dir=None,
+        lock_timeout_ms=5_000,
+        lock_retries=5,
+        statement_timeout_ms=0,
+        warnings=(),
+    )
+
+
+def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
+    environ = {
+        "DATABASE_URL": URL,
+        "KERNEL_STORAGE_MODE": "SUPABASE",
+        "PROD_DB": "host=prod",
+        "TEST_DB": "host=test",
+        "KERNEL_MIGRATIONS_DIR": "db/migrations",
+        "KERNEL_PG_BINDIR": "/opt/pg/bin",
+        "KERNEL_DATA_DIR": "data",
+        "KERNEL_LOCK_TIMEOUT": "1.5s",
+        "KERNEL_LOCK_RETRIES": "0",
+        "KERNEL_STATEMENT_TIMEOUT": "2min",
+    }
+    assert dataclasses.asdict(settings.load(tmp_path, environ)) == {
+        "root": tmp_path,
+        "database_url": URL,
+        "database_variable": "DATABASE_URL",
+        "production": True,
+        "prod_db": "host=prod",
+        "test_db": "host=test",
+        "migrations_dir": tmp_path / "db/migrations",
+        "pg_bindir": Path("/opt/pg/bin"),
+        "data_dir": tmp_path / "data",
+        "lock_timeout_ms": 1_500,
+        "lock_retries": 0,
+        "statement_timeout_ms": 120_000,
+        "warnings": (),
+    }
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_the_first_of_the_three_urls_is_the_database(tmp_path: Path, first: int) -> None:
+    loaded = settings.load(tmp_path, dict.fromkeys(settings.URL_NAMES[first:], URL))
+    assert (loaded.database_url, loaded.database_variable) == (URL, settings.URL_NAMES[first])
+
+
+def test_a_url_that_is_passed_over_is_not_checked(tmp_path: Path) -> None:
+    environ = {"MIGRATION_DATABASE_URL": URL, "DATABASE_URL": f"{URL}?pgbouncer=true", "SUPABASE_DB_URL": "garbage"}
+    loaded = settings.load(tmp_path, environ)
+    assert (loaded.database_variable, loaded.warnings) == ("MIGRATION_DATABASE_URL", ())
+
+
+def test_an_exported_url_that_a_file_outranks_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text(f"MIGRATION_DATABASE_URL={URL}\n")
+    loaded = settings.load(tmp_path, {"DATABASE_URL": OTHER})
+    assert loaded.database_url == URL
+    assert loaded.warnings == (
+        "environment: DATABASE_URL: not used; MIGRATION_DATABASE_URL in .env.local comes before it",
+    )
+
+
+def test_the_same_url_under_two_names_is_no_reason_to_warn(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
+    assert settings.load(tmp_path, {"SUPABASE_DB_URL": URL}).warnings == ()
+
+
+def test_paths_are_absolute_even_when_the_root_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = settings.load(Path(), {"KERNEL_DATA_DIR": "data"})
+    assert (loaded.root, loaded.migrations_dir) == (tmp_path, tmp_path / "migrations")
+    assert loaded.data_dir == tmp_path / "data"
+
+
+def test_the_url_reaches_libpq_with_its_tls_parameters_unchanged(tmp_path: Path) -> None:
+    url = f"{URL}?sslmode=verify-full&sslrootcert=/etc/ca.pem"
+    assert settings.load(tmp_path, {"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("name", [*settings.URL_NAMES, "PROD_DB", "TEST_DB"])
+def test_a_url_of_another_database_is_refused_wherever_a_url_is_read(tmp_path: Path, name: str) -> None:
+    [problem] = refused(tmp_path, {name: "mysql://root:hunter2@localhost/db"})
+    assert problem.startswith(f"environment: {name}: expected postgresql://")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("DATABASE_URL", True), ("SUPABASE_DB_URL", True), ("PROD_DB", False), (settings.URL_NAMES[0], False)],
+)
+def test_only_a_url_shared_with_the_application_is_offered_a_second_one(tmp_path: Path, name: str, told: bool) -> None:
+    [problem] = refused(tmp_path, {name: f"{URL}?pgbouncer=true"})
+    assert ("set MIGRATION_DATABASE_URL" in problem) == told
+
+
+@pytest.mark.parametrize(
+    ("mode", "production"),
+    [("SUPABASE", True), ("supabase", True), ("IN_MEMORY", False), ("in_memory", False), ("", False)],
+)
+def test_the_storage_mode_decides_about_production(tmp_path: Path, mode: str, production: bool) -> None:
+    assert settings.load(tmp_path, {"DATABASE_URL": URL, "KERNEL_STORAGE_MODE": mode}).production == production
+
+
+def test_production_without_a_url_is_refused_where_the_mode_stands(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KERNEL_STORAGE_MODE=SUPABASE\n")
+    assert refused(tmp_path, {"DATABASE_URL": ""}) == [
+        ".env:1: KERNEL_STORAGE_MODE: production needs a database; set DATABASE_URL or SUPABASE_DB_URL"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("KERNEL_STORAGE_MODE", "Postgres", "SUPABASE (production) or IN_MEMORY"),
+        ("KERNEL_STORAGE_MODE", " SUPABASE", "SUPABASE (production) or IN_MEMORY"),
+        ("KERNEL_LOCK_TIMEOUT", "5 seconds", "duration such as 5s"),
+        ("KERNEL_STATEMENT_TIMEOUT", "-1", "duration such as 5s"),
+        ("KERNEL_LOCK_RETRIES", "five", "whole number from 0 to 999"),
+        ("KERNEL_LOCK_RETRIES", "-1", "whole number from 0 to 999"),
+        ("KERNEL_LOCK_RETRIES", "1000", "whole number from 0 to 999"),
+        ("KERNEL_LOCK_RETRIES", "٣", "whole number from 0 to 999"),
+        ("KERNEL_PG_BINDIR", "~/pg/bin", "write the whole path"),
+        ("KERNEL_DATA_DIR", "a\0b", "write a path"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_with_what_is_expected(
+    tmp_path: Path, name: str, value: str, expected: str
+) -> None:
+    [problem] = refused(tmp_path, {name: value})
+    assert problem.startswith(f"environment: {name}: ")
+    assert expected in problem
+
+
+def test_every_problem_of_every_layer_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text("KERNEL_LOCK_RETRIES=x\nTEST_DB='open\n")
+    (tmp_path / ".env").write_text("\nPROD_DB=/a/path\n")
+    told = refused(tmp_path, {"DATABASE_URL": "garbage", "KERNEL_LOCK_TIMOUT": "5s"})
+    places = sorted(re.match(r"(\S+): (\w+)", problem).group() for problem in told)  # type: ignore[union-attr]
+    assert places == [
+        ".env.local:1: KERNEL_LOCK_RETRIES",
+        ".env.local:2: is",
+        ".env:2: PROD_DB",
+        "environment: DATABASE_URL",
+        "environment: KERNEL_LOCK_TIMOUT",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("KERNEL_LOCK_TIMOUT", "KERNEL_LOCK_TIMEOUT"),
+        ("KERNEL_LOCK_RETRY", "KERNEL_LOCK_RETRIES"),
+        ("KERNEL_MIGRATION_DIR", "KERNEL_MIGRATIONS_DIR"),
+        ("KERNEL_PG_BIN_DIR", "KERNEL_PG_BINDIR"),
+        ("KERNEL_STORAGEMODE", "KERNEL_STORAGE_MODE"),
+    ],
+)
+def test_a_misspelt_name_is_a_problem_that_names_the_right_one(tmp_path: Path, misspelt: str, meant: str) -> None:
+    (tmp_path / ".env").write_text(f"{misspelt}=1\n")
+    assert refused(tmp_path, {}) == [f".env:1: {misspelt}: unknown; write {meant}, or remove it"]
+
+
+def test_settings_of_the_kernel_itself_are_mentioned_once_and_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KERNEL_PORT=3001\nOTHER=1\n")
+    environ = {"KERNEL_DATABASE_DIR": "x", "KERNEL_STORAGE_PATH": "y", "KERNEL_EMPTY": ""}
+    assert settings.load(tmp_path, environ).warnings == (
+        "ignored, not settings of the migrations: KERNEL_DATABASE_DIR, KERNEL_PORT, KERNEL_STORAGE_PATH",
+    )
+
+
+# The mark inside what goes wrong in practice, inside connection strings, and inside anything.
+marked = st.one_of(
+    st.sampled_from(
+        [
+            f"postgresql://u:{SECRET}@host/db",
+            f"postgresql://u:@{SECRET}@host/db",
+            f"postgresql://u:/{SECRET}@host/db",
+            f"postgresql://u:?{SECRET}@host/{SECRET}",
+            f"postgresql://u:p@host/db?{SECRET}=1&pgbouncer={SECRET}",
+            f"postgresql://u:%{SECRET}@host/db",
+            f"mysql://u:{SECRET}@host/db",
+            f"password={SECRET} host=h pgbouncer={SECRET}",
+            f"password='{SECRET}",
+        ]
+    ),
+    st.builds(lambda before, after: f"{before}{SECRET}{after}", st.text(max_size=5), st.text(max_size=5)),
+)
+
+
+@repeatable
+@given(st.dictionaries(st.sampled_from([name for name in settings.NAMES if name not in PATHS]), marked, min_size=1))
+def test_no_value_of_the_environment_is_ever_shown(environ: dict[str, str]) -> None:
+    try:
+        shown = repr(settings.load(Path("/nowhere"), environ))
+    except SettingsError as error:
+        shown = f"{error} {error!r} {error.problems!r} {error.__cause__!r} {error.__context__!r}"
+    assert SECRET not in shown
+
+
+@repeatable
+@given(
+    st.lists(
+        st.builds(
+            str.format,
+            st.sampled_from(["{}={}", "{}='{}'", "{}: {}", "{}:{}", '{}="{}', "export {}={}", "{} {}"]),
+            st.sampled_from(settings.URL_NAMES),
+            marked,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_no_value_of_a_file_is_ever_shown(lines: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        Path(root, ".env").write_text("\n".join(lines), encoding="utf-8", errors="replace")
+        try:
+            shown = repr(settings.load(Path(root), {}))
+        except SettingsError as error:
+            shown = f"{error} {error!r} {error.problems!r} {error.__cause__!r} {error.__context__!r}"
+    assert SECRET not in shown
+
+
+def test_the_example_names_every_setting_and_nothing_else() -> None:
+    names = re.findall(r"^#([A-Z_]+)=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(names) == sorted(settings.NAMES)
+
+
+def test_every_setting_of_the_example_has_its_meaning_and_default_above_it() -> None:
+    paragraphs = re.findall(r"((?:^# .*\n)+)#[A-Z_]+=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(paragraphs) == len(settings.NAMES)
+    assert [text for text in paragraphs if not re.search(r"Default: |No default\.", text)] == []
+
+
+def test_the_example_loads_without_problems_as_it_is_and_uncommented(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    (tmp_path / ".env.local").write_text(text)
+    assert settings.load(tmp_path, {}).database_url is None
+    (tmp_path / ".env.local").write_text(re.sub(r"^#(?=[A-Z_]+=)", "", text, flags=re.MULTILINE))
+    loaded = settings.load(tmp_path, {})
+    assert (loaded.database_variable, loaded.production, loaded.warnings) == ("MIGRATION_DATABASE_URL", True, ())
+    assert (loaded.lock_timeout_ms, loaded.lock_retries, loaded.statement_timeout_ms) == (5_000, 5, 0)
