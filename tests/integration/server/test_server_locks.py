@@ -1,0 +1,71 @@
+"""Locks on files belong to processes, and go with the last of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernel.server import locks
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+HOLD = """
+import sys
+from pathlib import Path
+from kernel.server import locks
+with locks.shared(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_for_as_long_as_its_block(tmp_path: Path) -> None:
+    assert not locks.held(tmp_path / "lock")
+    with locks.exclusive(tmp_path / "lock"):
+        assert locks.held(tmp_path / "lock")
+    assert not locks.held(tmp_path / "lock")
+
+
+def test_sharers_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    with locks.shared(tmp_path / "lock"), locks.shared(tmp_path / "lock"):
+        assert locks.held(tmp_path / "lock")
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(PROJECT)}
+    ) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "held\n"
+        assert locks.held(tmp_path / "lock")
+        child.kill()
+        child.wait()
+        assert not locks.held(tmp_path / "lock")
+
+
+def test_a_child_keeps_the_lock_that_it_was_lent(tmp_path: Path) -> None:
+    with locks.inheritable(tmp_path / "lock") as descriptor:
+        child = subprocess.Popen(["/bin/sleep", "60"], stdout=descriptor)
+    assert locks.held(tmp_path / "lock")
+    child.kill()
+    child.wait()
+    assert not locks.held(tmp_path / "lock")
+
+
+def test_other_children_inherit_no_lock(tmp_path: Path) -> None:
+    with locks.exclusive(tmp_path / "lock"):
+        child = subprocess.Popen(["/bin/sleep", "60"])
+    assert not locks.held(tmp_path / "lock")
+    child.kill()
+    child.wait()
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        locks.held(tmp_path / "lock")
+    assert not (tmp_path / "elsewhere").exists()
