@@ -136,6 +136,57 @@ def new(_c: Context, name: str, *, description: str = "", revert: bool = False, 
         command.run(its_desk, name, description=description, revert=revert, no_transaction=no_transaction)
 
 
+@task(
+    positional=[],
+    auto_shortflags=False,
+    help={"to": "the last version that the database was made by, such as 009 (needed)", "yes": _YES, "json": _JSON},
+)
+def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False) -> None:
+    """Record files as applied without running them.
+
+    For a database that was there before the ledger. Exit codes: 0; 2 flags, settings, files, or there are records
+    already; 5 lock busy; 7 no database.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import adopt
+
+        adopt.baseline(its_desk, to=to, yes=yes)
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
+    help={"accept": "the version whose file counts as it is now, such as 009 (needed)", "yes": _YES, "json": _JSON},
+)
+def repair(_c: Context, *, accept: str = "", yes: bool = False, json: bool = False) -> None:
+    """Accept an applied file that was changed on purpose.
+
+    Its record takes the file's checksum, name and number. Exit codes: 0; 2 flags, settings, files, or nothing to
+    accept; 5 lock busy; 7 no database.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import adopt
+
+        adopt.repair(its_desk, accept=accept, yes=yes)
+
+
+@task(
+    positional=["file"],
+    auto_shortflags=False,
+    help={"file": "the file to move, as db.status shows it", "to": "the number to move it to (default: the next free)"},
+)
+def renumber(_c: Context, file: str, *, to: str = "") -> None:
+    """Move a pending file to the next free number.
+
+    Its revert file goes with it. Exit codes: 0; 2 no such file, a number that is taken, or the file is applied; 7 no
+    database.
+    """
+    with _desk() as its_desk:
+        from kernel.command import new as command
+
+        command.renumber(its_desk, file, to=to)
+
+
 @task(positional=[], auto_shortflags=False)
 def start(_c: Context) -> None:
     """Keep the embedded server running, print its URL.
@@ -175,6 +226,6 @@ def shell(_c: Context) -> None:
 
 
 _db = Collection("db")
-for _task in (migrate, status, rollback, new, start, stop, shell):
+for _task in (migrate, status, rollback, new, baseline, repair, renumber, start, stop, shell):
     _db.add_task(_task)
 namespace = Collection(_db)

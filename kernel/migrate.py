@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     Todo = tuple[Migration, Script]
 
 
+# So many bytes of pending files stay in memory between being checked and being run; larger ones are read twice.
+_KEPT_BYTES = 8 << 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What a run is asked for: as far as version `to`, "" for all; with drift of order allowed; all or none."""
@@ -103,11 +107,15 @@ def _outcome(now: Status, found: tuple[Migration, ...]) -> Outcome:
 def _surveyed(session: Session, todo: tuple[Migration, ...], wish: Wish) -> tuple[Todo, ...]:
     problems: list[Problem] = []
     surveyed: list[Todo] = []
+    keep_bytes = _KEPT_BYTES
     for one in todo:
         try:
-            surveyed.append((one, script.survey(one.path, one.filename)))
+            its_script = script.survey(one.path, one.filename, keep_bytes=keep_bytes)
         except FilesInvalid as error:
             problems += error.problems
+            continue
+        surveyed.append((one, its_script))
+        keep_bytes -= its_script.size_bytes if its_script.parts else 0
     for one, its_script in surveyed:
         if its_script.mode is Mode.TRANSACTION:
             continue

@@ -12,11 +12,10 @@ from kernel.apply.events import Blocked, Building, Noticed, Progressed, Waiting
 from kernel.apply.messages import Exchange
 from kernel.apply.watch import Watch
 from kernel.errors import Failure, MigrationFailed
-from kernel.sql import lexer
 from kernel.sql.part import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import psycopg
     from psycopg import pq
@@ -58,10 +57,10 @@ class Runner:
         """Tell that another runner is waited for."""
         self.observer(Waiting(holder=holder))
 
-    def send(self, migration: Migration, script: Script, read: Callable[[int], bytes]) -> None:
+    def send(self, migration: Migration, script: Script, parts: Iterator[Part]) -> None:
         """Send every statement of a file in the open transaction. Raises MigrationFailed; rolls nothing back."""
         done = sent_bytes = 0
-        queue = batch.batches(lexer.parts(read))
+        queue = batch.batches(parts)
         for item in queue:
             if not isinstance(item, Batch):  # pragma: no cover - COPY reads its data to their end
                 continue

@@ -23,8 +23,8 @@ from kernel.apply.retry import retried
 from kernel.apply.runner import lost
 from kernel.apply.transaction import refused, roll_back
 from kernel.errors import Drift, Problem
-from kernel.files import checksum
-from kernel.sql import effect, lexer
+from kernel.files.script import reading
+from kernel.sql import effect
 from kernel.sql.effect import Effect
 from kernel.sql.part import Kind
 
@@ -50,10 +50,9 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
     progress.create(runner.session, runner.ledger)
     steps = _Steps(runner, migration, script)
     try:
-        with migration.path.open("rb", buffering=0) as file:
-            reader = checksum.Reader(file.read)
-            steps.run(lexer.parts(reader.read))
-        if reader.digest() != migration.checksum:
+        with reading(script, migration.path) as its_reading:
+            steps.run(its_reading.parts)
+        if its_reading.checksum() != migration.checksum:
             raise refused(migration, "changed while it ran; run inv db.migrate again", aftermath=steps.aftermath())
         _record(runner, migration)
     except OSError as error:

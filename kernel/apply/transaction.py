@@ -18,7 +18,7 @@ from kernel.apply.events import Applied, Started
 from kernel.apply.retry import retried
 from kernel.apply.runner import ROLLED_BACK, lost
 from kernel.errors import Failure, MigrationFailed
-from kernel.files import checksum
+from kernel.files import script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,12 +72,12 @@ def _attempt(runner: Runner, todo: Sequence[Work]) -> tuple[Applied, ...]:
 
 def _claim(runner: Runner, work: Work, *, begin: bool) -> str | None:
     """Open the transaction and claim the record; the transaction's id, None when another runner was first."""
-    patience, script = runner.patience, work.script
-    lock_timeout = patience.lock_timeout_ms if script.lock_timeout_ms is None else script.lock_timeout_ms
+    patience, asked = runner.patience, work.script
+    lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
     name = f"inv db.migrate {work.migration.filename}"[:_NAME_BYTES]
     opening = b"; ".join(
         (
-            *((script.begin,) if begin and not runner.session.pooled else ()),
+            *((asked.begin,) if begin and not runner.session.pooled else ()),
             f"SET LOCAL lock_timeout = {lock_timeout}".encode(),
             f"SET LOCAL statement_timeout = {patience.statement_timeout_ms}".encode(),
             f"SET LOCAL application_name = '{name}'".encode(),
@@ -85,19 +85,19 @@ def _claim(runner: Runner, work: Work, *, begin: bool) -> str | None:
         )
     )
     if begin and runner.session.pooled:
-        _begin_with_lock(runner, script)
+        _begin_with_lock(runner, asked)
     claimed = runner.exchange.ask(opening)[-1]
     value = claimed.get_value(0, 0) if claimed.ntuples else None
     return value.decode() if value is not None else None
 
 
-def _begin_with_lock(runner: Runner, script: Script) -> None:
+def _begin_with_lock(runner: Runner, asked: Script) -> None:
     """Through a pooler the lock is the transaction's, as is everything else."""
     number = lock.key(runner.ledger.schema)
 
     def attempt() -> bool:
         roll_back(runner)
-        answer = runner.exchange.ask(script.begin + f"; SELECT pg_try_advisory_xact_lock({number})".encode())[-1]
+        answer = runner.exchange.ask(asked.begin + f"; SELECT pg_try_advisory_xact_lock({number})".encode())[-1]
         return answer.get_value(0, 0) == b"t"
 
     wait_seconds = runner.patience.lock_wait_seconds
@@ -107,12 +107,11 @@ def _begin_with_lock(runner: Runner, script: Script) -> None:
 def _send(runner: Runner, work: Work) -> None:
     migration = work.migration
     try:
-        with migration.path.open("rb", buffering=0) as file:
-            reader = checksum.Reader(file.read)
-            runner.send(migration, work.script, reader.read)
+        with script.reading(work.script, migration.path) as reading:
+            runner.send(migration, work.script, reading.parts)
     except OSError as error:
         raise refused(migration, f"cannot be read any more: {error.strerror}") from error
-    if reader.digest() != migration.checksum:
+    if reading.checksum() != migration.checksum:
         raise refused(migration, "changed while it ran; run inv db.migrate again")
 
 

@@ -5,20 +5,23 @@ The rules are those of docs/production.md, "Transactions written in the file".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.files import directive
+from kernel.files import checksum, directive
 from kernel.sql import effect, lexer
 from kernel.sql.effect import Effect
 from kernel.sql.part import Kind
 from kernel.sql.source import Unlexable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from kernel.sql.part import Part
 
 
 class Mode(Enum):
@@ -31,13 +34,37 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A file that can be run: its mode, how many statements it sends, and the BEGIN that opens its transaction."""
+    """A file that can be run: its mode, how many statements it sends, and the BEGIN that opens its transaction.
+
+    `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read once.
+    """
 
     mode: Mode
     statements: int
     size_bytes: int
+    checksum: str
+    parts: tuple[Part, ...] | None = field(default=None, repr=False)
     begin: bytes = b"BEGIN"
     lock_timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file as it is run: its parts, and the checksum of what was read when they are at their end."""
+
+    parts: Iterator[Part]
+    checksum: Callable[[], str]
+
+
+@contextmanager
+def reading(script: Script, path: Path) -> Iterator[Reading]:
+    """Go through a file's parts, from memory or once more from the disk. Raises OSError, and Unlexable on the way."""
+    if script.parts is not None:
+        yield Reading(iter(script.parts), lambda: script.checksum)
+        return
+    with path.open("rb", buffering=0) as file:
+        reader = checksum.Reader(file.read)
+        yield Reading(lexer.parts(reader.read), reader.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +77,73 @@ class _Special:
     sql: bytes
 
 
-def survey(path: Path, name: str) -> Script:
+def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
     """Read a file to its end and say how it has to be run; `name` is how messages call it.
 
-    Raises FilesInvalid with every problem found, each with its line.
+    The parts of a file of at most `keep_bytes` are kept. Raises FilesInvalid with every problem found, each with its
+    line.
     """
-    problems: list[Problem] = []
-    specials: list[_Special] = []
-    directives = directive.Directives()
-    statements = size_bytes = 0
-    first = True
-    line = 1
     try:
         with path.open("rb", buffering=0) as file:
-            for part in lexer.parts(file.read):
-                if first:
-                    directives, found = directive.read(part.text[: part.start], name)
-                    problems += found
-                if part.kind in (Kind.STATEMENT, Kind.BLANK) and b"--" in (comments := part.text[: part.start]):
-                    problems += _comments(comments, name, line, first=first)
-                if part.kind is Kind.STATEMENT:
-                    if (special := effect.of(part.sql)) is not Effect.PLAIN:
-                        specials.append(_Special(special, statements, part.line, part.sql))
-                    statements += 1
-                first = first and part.kind is Kind.BLANK
-                line += part.text.count(b"\n")
-                size_bytes += len(part.text)
+            reader = checksum.Reader(file.read)
+            sighted = _Sighted(name, keep_bytes)
+            for part in lexer.parts(reader.read):
+                sighted.add(part)
     except Unlexable as error:
-        problems.append(Problem(message=error.message, file=name, line=error.line, column=error.column))
-        raise FilesInvalid(problems) from error
+        problem = Problem(message=error.message, file=name, line=error.line, column=error.column)
+        raise FilesInvalid([*sighted.problems, problem]) from error
     except OSError as error:
         raise FilesInvalid([Problem(message=f"cannot be read: {error.strerror}", file=name)]) from error
-    mode, begin, refused = _mode(specials, statements, no_transaction=directives.no_transaction)
-    problems += [Problem(message=message, file=name, line=at) for at, message in refused]
+    directives, problems = directive.read(sighted.head, name)
+    mode, begin, refused = _mode(sighted.specials, sighted.statements, no_transaction=directives.no_transaction)
+    problems = (
+        *problems,
+        *sighted.problems,
+        *(Problem(message=message, file=name, line=line) for line, message in refused),
+    )
     if problems:
         raise FilesInvalid(problems)
     return Script(
         mode=mode,
-        statements=statements if begin is None else statements - 2,
-        size_bytes=size_bytes,
+        statements=sighted.statements if begin is None else sighted.statements - 2,
+        size_bytes=sighted.size_bytes,
+        checksum=reader.digest(),
+        parts=tuple(sighted.kept) if sighted.size_bytes <= keep_bytes else None,
         begin=begin or b"BEGIN",
         lock_timeout_ms=directives.lock_timeout_ms,
     )
 
 
-def _comments(comments: bytes, name: str, line: int, *, first: bool) -> Iterator[Problem]:
-    yield from directive.foreign(comments, name, line)
-    if not first:
-        yield from directive.misplaced(comments, name, line)
+class _Sighted:
+    """What is seen of a file, part after part. `head` is all that stands ahead of its first statement."""
+
+    def __init__(self, name: str, keep_bytes: int) -> None:
+        self._name = name
+        self._keep_bytes = keep_bytes
+        self._line = 1
+        self.head = b""
+        self.specials: list[_Special] = []
+        self.problems: list[Problem] = []
+        self.statements = 0
+        self.size_bytes = 0
+        self.kept: list[Part] = []
+
+    def add(self, part: Part) -> None:
+        """Take the next part into account."""
+        self.size_bytes += len(part.text)
+        if self.size_bytes <= self._keep_bytes:
+            self.kept.append(part)
+        if part.kind in (Kind.STATEMENT, Kind.BLANK) and b"--" in (comments := part.text[: part.start]):
+            self.problems += directive.foreign(comments, self._name, self._line)
+            if self.statements:
+                self.problems += directive.misplaced(comments, self._name, self._line)
+        if not self.statements:
+            self.head += part.text[: part.start] if part.kind is Kind.STATEMENT else part.text
+        if part.kind is Kind.STATEMENT:
+            if (special := effect.of(part.sql)) is not Effect.PLAIN:
+                self.specials.append(_Special(special, self.statements, part.line, part.sql))
+            self.statements += 1
+        self._line += part.text.count(b"\n")
 
 
 def _mode(
