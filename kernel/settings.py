@@ -96,8 +96,9 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
         lock_timeout_ms=parsed("KERNEL_LOCK_TIMEOUT", 5_000, milliseconds),
         lock_retries=parsed("KERNEL_LOCK_RETRIES", 5, _retries),
         statement_timeout_ms=parsed("KERNEL_STATEMENT_TIMEOUT", 0, milliseconds),
-        warnings=(*_passed_over(variable, entries), *_unknown(entries, problems)),
+        warnings=tuple(_unknown(entries, problems)),
     )
+    problems += _passed_over(variable, entries)
     if result.production and variable is None:
         names = " or ".join(URL_NAMES[1:])
         problems.append(entries["KERNEL_STORAGE_MODE"].problem(f"production needs a database; set {names}"))
@@ -138,13 +139,13 @@ def _retries(text: str) -> int:
     return int(text)
 
 
-def _passed_over(variable: str | None, entries: Mapping[str, Entry]) -> list[str]:
-    """A warning for each URL in a stronger place than the one used: someone who exports DATABASE_URL means it."""
+def _passed_over(variable: str | None, entries: Mapping[str, Entry]) -> list[Problem]:
+    """Each URL in a stronger place than the one that would be used: someone who exports DATABASE_URL means it."""
     if variable is None:
         return []
     used = entries[variable]
     return [
-        str(entry.problem(f"not used; {used.name} in {used.source} comes before it"))
+        entry.problem(f"{used.name} in {used.source} would be used instead; set {used.name} here too, or take it out there")
         for name in URL_NAMES
         if (entry := entries.get(name)) and entry.layer < used.layer and entry.value != used.value
     ]

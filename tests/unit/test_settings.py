@@ -88,16 +88,17 @@ def test_a_url_that_is_passed_over_is_not_checked(tmp_path: Path) -> None:
     assert (loaded.database_variable, loaded.warnings) == ("MIGRATION_DATABASE_URL", ())
 
 
-def test_an_exported_url_that_a_file_outranks_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+def test_an_exported_url_is_never_passed_over_for_another_database_in_a_file(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text(f"MIGRATION_DATABASE_URL={URL}\n")
-    loaded = settings.load(tmp_path, {"DATABASE_URL": OTHER})
-    assert loaded.database_url == URL
-    assert loaded.warnings == (
-        "environment: DATABASE_URL: not used; MIGRATION_DATABASE_URL in .env.local comes before it",
+    with pytest.raises(SettingsError) as refused:
+        settings.load(tmp_path, {"DATABASE_URL": OTHER})
+    assert str(refused.value) == (
+        "environment: DATABASE_URL: MIGRATION_DATABASE_URL in .env.local would be used instead; "
+        "set MIGRATION_DATABASE_URL here too, or take it out there"
     )
 
 
-def test_the_same_url_under_two_names_is_no_reason_to_warn(tmp_path: Path) -> None:
+def test_the_same_url_under_two_names_is_no_reason_to_refuse(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
     assert settings.load(tmp_path, {"SUPABASE_DB_URL": URL}).warnings == ()
 
