@@ -145,7 +145,9 @@ def _passed_over(variable: str | None, entries: Mapping[str, Entry]) -> list[Pro
         return []
     used = entries[variable]
     return [
-        entry.problem(f"{used.name} in {used.source} would be used instead; set {used.name} here too, or take it out there")
+        entry.problem(
+            f"{used.name} in {used.source} would be used instead; set {used.name} here too, or take it out there"
+        )
         for name in URL_NAMES
         if (entry := entries.get(name)) and entry.layer < used.layer and entry.value != used.value
     ]

@@ -7,6 +7,7 @@ pooler, exactly one runner commits a version, and a row means that the file is f
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -58,7 +59,9 @@ def _attempt(runner: Runner, todo: Sequence[Work]) -> tuple[Applied, ...]:
             _refuse_foreign_transaction(runner, work.migration, xid)
             seconds = time.monotonic() - began
             applied.append(Applied(migration=work.migration, seconds=seconds, statements=work.script.statements))
+        began = time.monotonic()
         commit.commit(runner, claimed)
+        applied[-1:] = [replace(last, seconds=last.seconds + time.monotonic() - began) for last in applied[-1:]]
     except psycopg.Error as error:
         if runner.session.connection.broken:
             raise lost(current, error, aftermath=ROLLED_BACK) from error
