@@ -1,0 +1,1 @@
+"""Reading SQL scripts: where statements begin and end, and what each does to the transaction it runs in."""

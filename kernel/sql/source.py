@@ -1,0 +1,96 @@
+"""The stream that a script is read from: a window of bytes, checked as it moves on."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Unlexable(ValueError):
+    """The script cannot be split into statements: `message`, and `line` and `column` (characters) counting from 1."""
+
+    def __init__(self, message: str, *, line: int, column: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+class Source:
+    """A window on the stream: UTF-8 without NUL, in whole characters; a byte order mark is passed over.
+
+    `buffer` is the window, `position` where in it the next part begins, `line` the script's line of that place.
+    What PostgreSQL could not read ends the window, and is told by `more`: faults come in the order of the script,
+    however the stream is cut. Raises Unlexable.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._undecided = b""  # read, but not in the window: half a character, or a fault and what follows
+        self._fault = ""
+        self._columns = 0  # characters let go of the line that the window begins in
+        self.buffer = b""
+        self.position = 0
+        self.line = 1
+        self.ended = False
+        while not self.buffer and not self.ended:
+            self.more()
+        self.buffer = self.buffer.removeprefix(codecs.BOM_UTF8)
+
+    def more(self) -> None:
+        """Read on, and let go of what lies before `position`.
+
+        The window doubles while nothing in it ends, so that a long statement costs no more than its length.
+        """
+        cut = max(self.position - 1, 0)  # one byte stays, for expressions that look behind them
+        self._columns = self._column(cut) - 1
+        self.buffer = self.buffer[cut:]
+        self.position -= cut
+        if self._fault:
+            raise self.unlexable(self._fault, len(self.buffer))
+        pieces = [self._undecided]
+        wanted = max(_CHUNK_BYTES, len(self.buffer))
+        while wanted > 0 and not self.ended:
+            piece = self._read(wanted)
+            self.ended = not piece
+            wanted -= len(piece)
+            pieces.append(piece)
+        self.buffer += self._readable(b"".join(pieces))
+
+    def take(self, end: int) -> bytes:
+        """The bytes up to `end`; the next part begins there."""
+        text = self.buffer[self.position : end]
+        self.position = end
+        self.line += text.count(b"\n")
+        return text
+
+    def unlexable(self, message: str, at: int) -> Unlexable:
+        """The error that points at byte `at` of the window, `position` or behind it."""
+        line = self.line + self.buffer.count(b"\n", self.position, at)
+        return Unlexable(message, line=line, column=self._column(at))
+
+    def _readable(self, fresh: bytes) -> bytes:
+        """The part of `fresh` that the window takes; the rest is kept, and named if nothing can make it readable."""
+        readable = len(fresh)
+        try:
+            fresh.decode()
+        except UnicodeDecodeError as error:
+            readable = error.start
+            if error.end < len(fresh) or self.ended:  # else the next bytes may complete the character
+                self._fault = "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+        if (nul := fresh.find(0, 0, readable)) >= 0:
+            readable = nul
+            self._fault = "a NUL character: PostgreSQL cannot read past it; remove it"
+        if self._fault:
+            self.ended = False
+        self._undecided = fresh[readable:]
+        return fresh[:readable]
+
+    def _column(self, at: int) -> int:
+        begin = self.buffer.rfind(b"\n", 0, at) + 1
+        return len(self.buffer[begin:at].decode()) + 1 + (0 if begin else self._columns)

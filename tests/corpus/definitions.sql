@@ -1,0 +1,101 @@
+CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text DEFAULT ';' CHECK (a <> ';'), b jsonb DEFAULT '{}');
+-- ===
+CREATE TABLE IF NOT EXISTS s.t (LIKE u INCLUDING ALL) PARTITION BY RANGE (a);
+-- ===
+CREATE TABLE p PARTITION OF t FOR VALUES FROM ('a;') TO ('b;');
+-- ===
+CREATE TABLE t AS SELECT 1 AS a, ';' AS b WITH NO DATA;
+-- ===
+CREATE TEMP TABLE t (a int) ON COMMIT DROP;
+-- ===
+CREATE UNLOGGED TABLE t (a int, EXCLUDE USING gist (a WITH =));
+-- ===
+CREATE INDEX i ON t USING gin (a jsonb_path_ops) WHERE a ->> 'x' = ';';
+-- ===
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON t (lower(a), (b || ';'));
+-- ===
+CREATE VIEW v AS SELECT a, CASE WHEN a = ';' THEN 1 END AS "end" FROM t;
+-- ===
+CREATE OR REPLACE VIEW v WITH (security_barrier) AS SELECT * FROM t WITH LOCAL CHECK OPTION;
+-- ===
+CREATE MATERIALIZED VIEW IF NOT EXISTS m AS SELECT 1 WITH DATA;
+-- ===
+CREATE TYPE e AS ENUM ('a;', 'b''', 'c');
+-- ===
+CREATE TYPE r AS (a int, b text);
+-- ===
+CREATE DOMAIN d AS text CHECK (VALUE <> ';') DEFAULT ';';
+-- ===
+CREATE SEQUENCE s START WITH 10 INCREMENT BY 5 OWNED BY t.id;
+-- ===
+CREATE TRIGGER g BEFORE INSERT OR UPDATE OF a ON t FOR EACH ROW WHEN (NEW.a <> ';') EXECUTE FUNCTION f('x;');
+-- ===
+CREATE EVENT TRIGGER g ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION f();
+-- ===
+CREATE EXTENSION IF NOT EXISTS "uuid-ossp" WITH SCHEMA public;
+-- ===
+CREATE SCHEMA s CREATE TABLE t (a text DEFAULT ';') CREATE VIEW v AS SELECT 1;
+-- ===
+CREATE POLICY p ON t FOR SELECT TO PUBLIC USING (a = current_setting('x.y;'));
+-- ===
+CREATE ROLE r WITH LOGIN PASSWORD 'a;b''' VALID UNTIL 'infinity';
+-- ===
+CREATE AGGREGATE a (int) (SFUNC = f, STYPE = int, INITCOND = '0;');
+-- ===
+CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = f);
+-- ===
+CREATE CAST (text AS int) WITH FUNCTION f(text) AS ASSIGNMENT;
+-- ===
+CREATE COLLATION c (provider = libc, locale = 'C');
+-- ===
+CREATE STATISTICS s (dependencies) ON a, b FROM t;
+-- ===
+CREATE PUBLICATION p FOR TABLE t WHERE (a <> ';');
+-- ===
+CREATE SUBSCRIPTION s CONNECTION 'host=a;b' PUBLICATION p WITH (connect = false);
+-- ===
+CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host ';', port '5432');
+-- ===
+CREATE FOREIGN TABLE t (a int OPTIONS (column_name ';')) SERVER s;
+-- ===
+CREATE DATABASE d TEMPLATE template0 ENCODING 'UTF8';
+-- ===
+CREATE TABLESPACE s LOCATION '/a;b';
+-- ===
+CREATE TEXT SEARCH CONFIGURATION c (COPY = english);
+-- ===
+CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION f(internal), TO SQL WITH FUNCTION g(internal));
+-- ===
+ALTER TABLE t ADD COLUMN IF NOT EXISTS a text DEFAULT ';' NOT NULL, DROP CONSTRAINT c CASCADE;
+-- ===
+ALTER TABLE t ALTER a TYPE int USING (a::int), ALTER b SET DEFAULT E'\';';
+-- ===
+ALTER TABLE t DETACH PARTITION p CONCURRENTLY;
+-- ===
+ALTER TYPE e ADD VALUE IF NOT EXISTS 'd;' BEFORE 'c';
+-- ===
+ALTER DATABASE d SET search_path = "a;", 'b;';
+-- ===
+ALTER SYSTEM SET work_mem = '4MB';
+-- ===
+ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO r;
+-- ===
+ALTER FUNCTION f(int) SET search_path TO 'a;';
+-- ===
+DROP TABLE IF EXISTS "a;b", c CASCADE;
+-- ===
+DROP FUNCTION f(text, VARIADIC int[]);
+-- ===
+DROP INDEX CONCURRENTLY IF EXISTS i;
+-- ===
+GRANT SELECT (a, b), INSERT ON t TO "r;" WITH GRANT OPTION;
+-- ===
+REVOKE ALL ON ALL TABLES IN SCHEMA s FROM PUBLIC;
+-- ===
+COMMENT ON COLUMN t.a IS 'it''s; here';
+-- ===
+SECURITY LABEL FOR p ON TABLE t IS ';';
+-- ===
+IMPORT FOREIGN SCHEMA s LIMIT TO (a, b) FROM SERVER x INTO y;
+-- ===
+REASSIGN OWNED BY a TO b;

@@ -1,0 +1,117 @@
+"""Directives: ours are obeyed where they may stand, and those of other runners are answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernel.files import directive
+from kernel.files.directive import Directives
+
+NO_TRANSACTION = "write -- migrate: no-transaction"
+REVERT = "what undoes the migration goes to revert/ under the same name"
+
+
+@pytest.mark.parametrize(
+    ("comments", "directives"),
+    [
+        ("", Directives()),
+        ("-- Migration: 016 - Add user preferences\n", Directives()),
+        ("-- migrate: no-transaction\n", Directives(no_transaction=True)),
+        ("--migrate:no-transaction", Directives(no_transaction=True)),
+        ("\t-- migrate : no-transaction\r\n", Directives(no_transaction=True)),
+        ("-- Adds an index.\n\n-- migrate: no-transaction\n", Directives(no_transaction=True)),
+        ("-- migrate: lock_timeout=2s\n", Directives(lock_timeout_ms=2000)),
+        ("-- migrate: lock_timeout=0\n", Directives(lock_timeout_ms=0)),
+        ("-- migrate: no-transaction, lock_timeout=1min", Directives(no_transaction=True, lock_timeout_ms=60_000)),
+        (
+            "-- migrate: no-transaction\n-- migrate: lock_timeout=50",
+            Directives(no_transaction=True, lock_timeout_ms=50),
+        ),
+        ("/* see the manual: -- migrate: no-transaction */", Directives()),
+        ("-- how to migrate: read the manual", Directives()),
+    ],
+)
+def test_our_directives_are_read(comments: str, directives: Directives) -> None:
+    assert directive.read(comments.encode(), "001_a.sql") == (directives, ())
+
+
+@pytest.mark.parametrize(
+    ("comments", "problem"),
+    [
+        ("\n-- migrate: no_transaction", "001_a.sql:2: -- migrate: no_transaction: no such directive; "),
+        ("-- migrate: NO-TRANSACTION", "001_a.sql:1: -- migrate: NO-TRANSACTION: no such directive; "),
+        ("-- migrate:", "001_a.sql:1: -- migrate: (nothing): no such directive; "),
+        ("-- migrate: statement_timeout=1s", "001_a.sql:1: -- migrate: statement_timeout=1s: no such directive; "),
+        (
+            "\r\n\r\n-- migrate: lock_timeout=soon",
+            "001_a.sql:3: -- migrate: lock_timeout: expected a duration such as 5s",
+        ),
+        ("-- migrate: lock_timeout", "001_a.sql:1: -- migrate: lock_timeout: expected a duration such as 5s"),
+    ],
+)
+def test_an_unknown_directive_is_refused_with_its_line(comments: str, problem: str) -> None:
+    _, problems = directive.read(comments.encode(), "001_a.sql")
+    (found,) = problems
+    assert str(found).startswith(problem)
+
+
+def test_every_wrong_directive_is_reported() -> None:
+    _, problems = directive.read(b"-- migrate: a, b\n-- migrate: lock_timeout=x\n", "001_a.sql")
+    assert [problem.line for problem in problems] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("comment", "runner", "remedy"),
+    [
+        ("-- +goose Up", "goose", REVERT),
+        ("-- +goose Down", "goose", REVERT),
+        ("--+goose NO TRANSACTION", "goose", NO_TRANSACTION),
+        ("-- +goose StatementBegin", "goose", "take it out"),
+        ("-- +goose StatementEnd", "goose", "take it out"),
+        ("-- +goose ENVSUB ON", "goose", "take it out"),
+        ("-- +migrate Up", "sql-migrate", REVERT),
+        ("-- +migrate Down", "sql-migrate", REVERT),
+        ("-- +migrate Up notransaction", "sql-migrate", NO_TRANSACTION),
+        ("-- migrate:up", "dbmate", REVERT),
+        ("-- migrate:down", "dbmate", REVERT),
+        ("-- migrate:up transaction:false", "dbmate", NO_TRANSACTION),
+        ("---- create above / drop below ----", "tern", REVERT),
+        ("---- tern: disable-tx ----", "tern", NO_TRANSACTION),
+        ("-- no-transaction", "sqlx", NO_TRANSACTION),
+        ("-- no-transaction\r", "sqlx", NO_TRANSACTION),
+        ("--! no-transaction", "graphile-migrate", NO_TRANSACTION),
+        ("--! Message: add users", "graphile-migrate", "take it out"),
+        ("-- atlas:txmode none", "Atlas", NO_TRANSACTION),
+        ("-- atlas:delimiter \\n\\n", "Atlas", "take it out"),
+        ("-- transactional: false", "yoyo", NO_TRANSACTION),
+        ("-- Up Migration", "node-pg-migrate", REVERT),
+        ("-- Down Migration", "node-pg-migrate", REVERT),
+    ],
+)
+def test_a_directive_of_another_runner_is_answered_with_what_to_write_here(
+    comment: str, runner: str, remedy: str
+) -> None:
+    (problem,) = directive.foreign(f"-- a comment\n  {comment}\n".encode(), "001_a.sql", 7)
+    assert (problem.file, problem.line) == ("001_a.sql", 8)
+    assert f": a directive of {runner}; " in problem.message
+    assert remedy in problem.message
+    assert directive.read(comment.encode(), "001_a.sql") == (Directives(), ()), "it is not one of ours as well"
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "-- Migration: 016 - Add user preferences",
+        "-- a no-transaction file",
+        "-- goose Up",
+        "---- tables ----",
+        "-- Up",
+    ],
+)
+def test_an_ordinary_comment_is_nobodys_directive(comment: str) -> None:
+    assert list(directive.foreign(comment.encode(), "001_a.sql", 1)) == []
+
+
+def test_our_directive_below_the_first_statement_is_refused_with_its_line() -> None:
+    (problem,) = directive.misplaced(b"\n\n-- migrate: no-transaction\n", "001_a.sql", 10)
+    assert str(problem) == "001_a.sql:12: a directive below the first statement; move it to the top"

@@ -1,0 +1,136 @@
+"""The way through the house: imports point in one direction, and each dependency enters at one place."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+# From the ground up: a module imports from its own layer and those below. A package stands for its modules.
+LAYERS = (
+    ("errors",),
+    ("settings", "environment", "conninfo", "duration", "record", "sql", "files"),
+    ("plan",),
+    ("database", "ledger", "lock", "server"),
+    ("apply",),
+    ("status", "migrate", "rollback", "adopt", "target"),
+    ("report",),
+    ("command",),
+    ("tasks",),
+)
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+# Where each dependency enters. psycopg: connecting, and what asks or writes the database itself.
+ENTRANCES = {
+    "invoke": {"tasks"},
+    "dotenv": {"kernel.environment"},
+    "tabulate": {"kernel.report.table"},
+    "subprocess": {
+        "kernel.server.cluster",
+        "kernel.server.process",
+        "kernel.server.programs",
+        "kernel.server.throwaway",
+        "kernel.files.numbering",  # git, which knows the numbers of other branches
+        "kernel.command.serve",  # psql, for db.shell
+    },
+    "psycopg": {
+        "kernel.database",
+        "kernel.ledger",
+        "kernel.adopt",
+        "kernel.apply.commit",
+        "kernel.apply.failure",
+        "kernel.apply.index",
+        "kernel.apply.messages",
+        "kernel.apply.progress",
+        "kernel.apply.steps",
+        "kernel.apply.transaction",
+        "kernel.apply.watch",
+        "kernel.command.serve",  # the parts of a URL for psql; nothing is connected
+    },
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in (PROJECT / "tasks.py", *sorted((PROJECT / "kernel").rglob("*.py")))}
+
+
+def layer(module: str) -> str:
+    return module.removeprefix("kernel.").partition(".")[0]
+
+
+@cache
+def imports(module: str, *, typing: bool) -> frozenset[str]:
+    """What a module imports when it runs, at its top or in a function; or for its annotations only."""
+    tree = ast.parse(MODULES[module].read_text())
+    annotating = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if (id(node) in annotating) is not typing:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            source = str(node.module)
+            inner = {f"{source}.{alias.name}" for alias in node.names}
+            found.update(inner & MODULES.keys() or {source})
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_its_layer_and_imports_from_none_above(module: str) -> None:
+    if module == "kernel":
+        return
+    assert layer(module) in RANKS, "add it to LAYERS, with its place on the way"
+    # Annotations as well: what a layer only names, it still depends on.
+    for imported in imports(module, typing=False) | imports(module, typing=True):
+        if imported.startswith("kernel."):
+            assert RANKS[layer(imported)] <= RANKS[layer(module)], f"{module} imports {imported}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    finished: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way, module))
+        if module not in finished:
+            for imported in imports(module, typing=False) & MODULES.keys():
+                visit(imported, (*way, module))
+            finished.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("dependency", ENTRANCES)
+def test_a_dependency_enters_at_its_own_place(dependency: str) -> None:
+    entered = {
+        module
+        for module in MODULES
+        for imported in imports(module, typing=False)
+        if imported.partition(".")[0] == dependency
+    }
+    assert entered == ENTRANCES[dependency]
+
+
+def test_the_values_and_the_plan_know_nothing_of_the_outside() -> None:
+    for module in MODULES:
+        if RANKS.get(layer(module), 0) <= RANKS["plan"] and module not in (
+            "kernel.environment",
+            "kernel.files.numbering",
+        ):
+            outside = {imported.partition(".")[0] for imported in imports(module, typing=False)}
+            assert outside.isdisjoint({"psycopg", "invoke", "dotenv", "tabulate", "subprocess", "socket"}), module

@@ -1,0 +1,90 @@
+"""The text of db.status: the specification's sample to the blank, and what it does not show."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from kernel import plan
+from kernel.files.migration import Migration
+from kernel.record import Record
+from kernel.report import table
+
+NAMES = (
+    "001_create_audit_ledger.sql",
+    "008_create_business_terms.sql",
+    "009_create_data_contracts.sql",
+)
+# The specification, "Check Migration Status", with the three migrations that it names.
+SAMPLE = """\
+📊 Migration Status:
+
+Total migrations: 3
+Applied: 2
+Pending: 1
+
+Migrations:
+  001 001_create_audit_ledger.sql          ✅ Applied
+  008 008_create_business_terms.sql        ✅ Applied
+  009 009_create_data_contracts.sql        ⏳ Pending"""
+
+
+def migration(filename: str, checksum: str = "same") -> Migration:
+    return Migration(version=filename.partition("_")[0], filename=filename, path=Path(__file__), checksum=checksum)
+
+
+def record(filename: str) -> Record:
+    applied_at = datetime(2026, 3, 2)  # noqa: DTZ001 - the column has no time zone
+    return Record(version=filename.partition("_")[0], filename=filename, applied_at=applied_at, checksum="same")
+
+
+def test_the_text_is_the_sample_of_the_specification() -> None:
+    found = plan.compare([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
+    assert table.text(found, emoji=True) == SAMPLE
+
+
+def test_without_signs_the_columns_stay() -> None:
+    found = plan.compare([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
+    plain = SAMPLE.replace("📊 ", "").replace("✅ ", "").replace("⏳ ", "")
+    assert table.text(found, emoji=False) == plain
+
+
+def test_names_longer_than_the_samples_column_widen_it_for_all() -> None:
+    long = "010_create_a_table_with_a_rather_long_name.sql"
+    rows = table.text(plan.compare([migration(NAMES[0]), migration(long)], []), emoji=True).splitlines()[-2:]
+    assert rows == [f"  001 {NAMES[0]:<46} ⏳ Pending", f"  010 {long} ⏳ Pending"]
+
+
+def test_a_version_that_looks_like_a_number_is_shown_as_written() -> None:
+    row = table.text(plan.compare([migration("0010_1e5.sql")], []), emoji=False).splitlines()[-1]
+    assert row.split() == ["0010", "0010_1e5.sql", "Pending"]
+
+
+@pytest.mark.parametrize("emoji", [True, False])
+def test_every_state_is_named_and_drift_is_told_below_with_its_remedy(emoji: bool) -> None:
+    files = [
+        migration("001_a.sql"),
+        migration("002_b.sql", "other"),
+        migration("004_d.sql", "d"),
+        migration("005_e.sql", "e"),
+        migration("007_g.sql", "g"),
+    ]
+    records = [record("001_a.sql"), record("002_b.sql"), record("003_c.sql"), record("006_f.sql")]
+    text = table.text(plan.compare(files, records, partial={"004"}), emoji=emoji)
+    lines = text.splitlines()
+    words = [("📊 " if emoji else "") + "Migration Status:", "", "Total migrations: 7", "Applied: 4", "Pending: 3"]
+    assert lines[:5] == words
+    states = ["✅ Applied", "📝 Modified", "❓ Missing", "🚧 Partial", "🔀 Out of order", "❓ Missing", "⏳ Pending"]
+    assert [line[43:] for line in lines[7:14]] == [state if emoji else state[2:] for state in states]
+    below = lines[lines.index("Drift:") + 1 :]
+    assert [line.split(":")[0] for line in below] == ["  002_b.sql", "  003_c.sql", "  005_e.sql", "  006_f.sql"]
+
+
+def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
+    text = table.text(plan.compare([migration("001_a.sql")], [record("001_a.sql"), record("002_b.sql")]), emoji=False)
+    assert "Drift:" not in text
+    assert text.endswith(
+        "the database is ahead of these files: 002_b.sql; deploy the release that holds them, or go on as you are"
+    )
