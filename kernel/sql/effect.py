@@ -9,8 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from kernel.sql import copy_data, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Effect(Enum):
@@ -124,14 +128,6 @@ def _cluster(words: tuple[str, ...]) -> Effect:
     return _outside(all(word in ("VERBOSE", ";") for word in rest))
 
 
-def _vacuum(_words: tuple[str, ...]) -> Effect:
-    return Effect.OUTSIDE
-
-
-def _discard(words: tuple[str, ...]) -> Effect:
-    return _outside(words[1:2] == ("ALL",))
-
-
 def _copy(words: tuple[str, ...]) -> Effect:
     return {"FROM": Effect.COPY_IN, "TO": Effect.COPY_OUT}.get(copy_data.direction(words), Effect.PLAIN)
 
@@ -139,10 +135,6 @@ def _copy(words: tuple[str, ...]) -> Effect:
 def _select(words: tuple[str, ...]) -> Effect:
     name = words[3:4] if words[1:3] == ("PG_CATALOG", ".") else words[1:2]
     return Effect.SETTING if name == ("SET_CONFIG",) else Effect.PLAIN
-
-
-def _itself(_words: tuple[str, ...]) -> Effect:
-    return Effect.PROCEDURE
 
 
 def _set(words: tuple[str, ...]) -> Effect:
@@ -183,7 +175,7 @@ def _options(words: tuple[str, ...]) -> tuple[dict[str, bool], tuple[str, ...]]:
     return options, words[end + 1 :]
 
 
-_JUDGES = {
+_JUDGES: dict[bytes, Callable[[tuple[str, ...]], Effect]] = {
     b"BEGIN": _begin,
     b"START": _begin,
     b"COMMIT": _commit,
@@ -196,12 +188,12 @@ _JUDGES = {
     b"ALTER": _alter,
     b"REINDEX": _reindex,
     b"CLUSTER": _cluster,
-    b"VACUUM": _vacuum,
-    b"DISCARD": _discard,
+    b"VACUUM": lambda _: Effect.OUTSIDE,
+    b"DISCARD": lambda words: _outside(words[1:2] == ("ALL",)),
     b"COPY": _copy,
     b"SELECT": _select,
-    b"CALL": _itself,
-    b"DO": _itself,
+    b"CALL": lambda _: Effect.PROCEDURE,
+    b"DO": lambda _: Effect.PROCEDURE,
     b"SET": _set,
     b"RESET": _set,
 }

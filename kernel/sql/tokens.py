@@ -29,7 +29,6 @@ _ESCAPED = rb"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)" + RUN + rb"'(?!')"
 _CONTINUES = rb"[ \t\f\v]*+(?:--[^\r\n]*+)?[\r\n][ \t\n\r\f\v]*+(?:--[^\r\n]*+[\r\n][ \t\n\r\f\v]*+)*(?=')"
 _ANY_ESCAPE_STRING = _ESCAPED + rb"(?:" + _CONTINUES + _ESCAPED + rb")" + RUN + rb"(?!" + _CONTINUES + rb")"
 # Whether an E ahead of the quote is a prefix, or the last letter of a name, shows in the byte before it.
-_ESCAPE_STRING = rb"(?<=[eE])(?<!" + _NAME_BYTE + rb"[eE])" + _ANY_ESCAPE_STRING
 _STANDARD_STRING = rb"(?:(?<![eE])|(?<=" + _NAME_BYTE + rb"[eE]))'[^']*+'"
 
 # All that one expression can carry, up to a semicolon or what after_hard must look at. It begins where a token does:
@@ -38,7 +37,8 @@ SIMPLE_RUN = {
     standard: re.compile(
         (rb"(?:[eE]" + _ANY_ESCAPE_STRING + rb"|(?![eE]'))" if standard else b"")
         + rb"(?:[^'\"$;\\/-]++|"
-        + (_STANDARD_STRING + rb"|" + _ESCAPE_STRING if standard else _ANY_ESCAPE_STRING)
+        + (_STANDARD_STRING + rb"|" if standard else b"")
+        + _ANY_ESCAPE_STRING  # what is no standard string although a quote follows it
         + rb"|\"[^\"]*+\"|--[^\r\n]*+|-|"
         + FLAT_COMMENT
         + rb"|/(?!\*))"
@@ -100,7 +100,8 @@ def run_end(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
 def after_hard(buffer: bytes, at: int, run: int) -> int:
     """The position after a token that SIMPLE_RUN, begun at `run`, stopped at.
 
-    That is a dollar quote, a nested comment, or a comment or string with very many stars or escapes. Raises Open when it is not closed in the buffer, Backslash when it is a backslash.
+    That is a dollar quote, a nested comment, or a comment or string with very many stars or escapes.
+    Raises Open when it is not closed in the buffer, Backslash when it is a backslash.
     """
     byte = buffer[at]
     if byte == ord("$"):

@@ -194,6 +194,7 @@ def test_lines_count_to_the_first_significant_byte() -> None:
         ("SELECT E'a\\'", "quote", 1, 9),
         ("CREATE TABLE t (a text DEFAULT E'a\\');", "quote", 1, 33),
         ("SELECT E'a'\n'b", "quote", 1, 9),
+        ("SELECT E'a''b\\'", "quote", 1, 9),
         ("SELECT $$a$$E'b\\'", "quote", 1, 14),
         ('SELECT "a;', "quoted name", 1, 8),
         ("SELECT 'é', '日本', $größe$ $$;", "dollar quote $größe$", 1, 19),
@@ -456,8 +457,8 @@ def test_a_statement_of_any_number_of_tokens_is_one(sql: str) -> None:
         "SELECT E'" + "'';" * 3_000 + "'",
         "SELECT E'a" + "' -- ;\n'\\';" * 3_000 + "'",
         "CREATE FUNCTION f() RETURNS int AS E'" + r"\';" * 3_000 + "'",
-        "SELECT /*" + "; * /" * 3_000 + "*/ 1",
-        "CREATE /*" + "; * /" * 3_000 + "*/ FUNCTION f() BEGIN ATOMIC SELECT 1; END",
+        "SELECT /*" + "; * / " * 3_000 + "*/ 1",
+        "CREATE /*" + "; * / " * 3_000 + "*/ FUNCTION f() BEGIN ATOMIC SELECT 1; END",
     ],
     ids=["escapes", "doubled quotes", "pieces", "escapes in CREATE", "stars", "stars in CREATE"],
 )

@@ -126,6 +126,17 @@ def test_how_the_stream_is_cut_changes_nothing(script: bytes, piece: int, chunk:
         assert outcome(in_pieces(script, piece)) == whole
 
 
+def test_the_window_may_end_at_any_byte() -> None:
+    script = (
+        "\ufeffSELECT 'é'; COPY t FROM stdin; -- a\r\n1\n\\.x\n\\.\r\nSELECT E'\\';', $a$;$a$ /* /* */ */;\\x".encode()
+    )
+    whole = outcome(io.BytesIO(script).read)
+    assert whole[1] is not None
+    for chunk in range(1, len(script)):
+        with mock.patch.object(source, "_CHUNK_BYTES", chunk):
+            assert outcome(io.BytesIO(script).read) == whole
+
+
 @given(st.binary(max_size=60) | broken)
 def test_any_bytes_are_read_or_refused(script: bytes) -> None:
     with contextlib.suppress(Unlexable):
