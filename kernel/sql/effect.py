@@ -37,6 +37,9 @@ _FIRST_WORD = re.compile(rb"[A-Za-z]++(?![0-9_$\x80-\xff])")
 # Enough for ALTER TABLE IF EXISTS ONLY schema.name DETACH PARTITION schema.name CONCURRENTLY. A list of publications
 # may be longer: what is not seen is taken for the default. COPY is seen whole: FROM stands behind all its columns.
 _LOOKED_AT = 64
+# CREATE UNIQUE INDEX CONCURRENTLY needs four, and most statements that are looked at are CREATE TABLE.
+_FIRST_LOOK = 5
+_LONG = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
 # The server reads a whole message by the settings in force when it arrives.
 _LEXICAL = frozenset({"STANDARD_CONFORMING_STRINGS", "BACKSLASH_QUOTE", "CLIENT_ENCODING", "NAMES", "ALL"})
 _OFF = frozenset({"FALSE", "OFF", "0"})
@@ -51,7 +54,10 @@ def of(sql: bytes) -> Effect:
     judge = _JUDGES.get(name)
     if judge is None:
         return Effect.PLAIN
-    return judge(tokens.words(sql, limit=None if name == b"COPY" else _LOOKED_AT))
+    words = tokens.words(sql, limit=_FIRST_LOOK)
+    if len(words) == _FIRST_LOOK and (name in _LONG or words[1] == "SUBSCRIPTION"):
+        words = tokens.words(sql, limit=None if name == b"COPY" else _LOOKED_AT)
+    return judge(words)
 
 
 def _begin(words: tuple[str, ...]) -> Effect:
@@ -141,7 +147,7 @@ def _set(words: tuple[str, ...]) -> Effect:
     match words[1:]:
         case ("SESSION" | "LOCAL", name, *_) | (name, *_) if name in _LEXICAL:
             return Effect.LEXICAL
-        case ("TRANSACTION" | "CONSTRAINTS", *_):  # they hold for the transaction they are in, and for no other
+        case ("TRANSACTION" | "CONSTRAINTS" | "LOCAL", *_):  # they hold for the transaction they are in, and no other
             return Effect.PLAIN
     return Effect.SETTING
 

@@ -151,6 +151,7 @@ EXECUTE q
 SET TRANSACTION READ ONLY
 SET TRANSACTION SNAPSHOT '1'
 SET CONSTRAINTS ALL IMMEDIATE
+SET LOCAL lock_timeout = '1s'
 SELECT 1, set_config('a.b', 'c', false)
 SELECT set_configuration()
 CALLER
@@ -238,7 +239,6 @@ def test_a_setting_that_changes_how_sql_is_read_is_known(sql: str) -> None:
         "SET search_path = ''",
         "set lock_timeout to '1s'",
         "SET SESSION statement_timeout = 0",
-        "SET LOCAL lock_timeout = '1s'",
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
         "SET SESSION AUTHORIZATION r",
         'SET ROLE "all"',
