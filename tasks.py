@@ -46,7 +46,7 @@ def _desk(*, json: bool = False) -> AbstractContextManager[Desk]:
 def migrate(
     c: Context,
     *,
-    to: str = "",
+    to: str | None = None,
     dry_run: bool = False,
     single_transaction: bool = False,
     allow_out_of_order: bool = False,
@@ -93,6 +93,25 @@ def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
 @task(
     positional=[],
     auto_shortflags=False,
+    help={"offline": "look at the files only, connect to nothing (default: compare records too)", "json": _JSON},
+)
+def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
+    """Check all that can be wrong before SQL is run.
+
+    Names, numbers, encoding, syntax as far as it decides how a file runs, directives, revert files, drift.
+    Exit codes: 0 nothing is wrong; 2 settings or files; 4 drift; 7 no database.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import verify as command
+
+        code = command.run(its_desk, offline=offline)
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
     help={
         "steps": "how many records to remove, newest first (default: 1)",
         "to": "remove the records behind this version, which stays applied (default: see --steps)",
@@ -102,7 +121,7 @@ def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
     },
 )
 def rollback(
-    _c: Context, *, steps: str = "1", to: str = "", revert: bool = False, yes: bool = False, json: bool = False
+    _c: Context, *, steps: str = "1", to: str | None = None, revert: bool = False, yes: bool = False, json: bool = False
 ) -> None:
     """Remove the newest record; the SQL is not undone.
 
@@ -226,6 +245,6 @@ def shell(_c: Context) -> None:
 
 
 _db = Collection("db")
-for _task in (migrate, status, rollback, new, baseline, repair, renumber, start, stop, shell):
+for _task in (migrate, status, verify, rollback, new, baseline, repair, renumber, start, stop, shell):
     _db.add_task(_task)
 namespace = Collection(_db)

@@ -58,9 +58,10 @@ def baseline(
     database.refuse_read_only(session)
     with lock.exclusive(session, where, wait_seconds=lock_wait_seconds, waiting=waiting):
         if recorded := ledger.records(session, ledger.find(session)):
+            count = f"{len(recorded)} migration{' is' if len(recorded) == 1 else 's are'}"
             raise UsageError(
-                f"{session.name}: {len(recorded)} migrations are recorded already, and a baseline is for a database "
-                "without any; see inv db.status"
+                f"{session.name}: {count} recorded already, and a baseline is for a database without any; "
+                "see inv db.status"
             )
         with session.connection.transaction():
             where = ledger.create(session, where)
@@ -93,6 +94,8 @@ def repair(
         if entry.record is None:
             missing = (one.record for one in its_plan.entries if one.state is State.MISSING and one.record)
             record = next((one for one in missing if entry.migration.accepts(one.checksum)), None)
+        if record is None and entry.record is None:
+            raise UsageError(f"--accept {accept}: {entry.migration.filename} is not applied; run inv db.migrate")
         if record is None:
             raise UsageError(f"--accept {accept}: {entry.migration.filename} and its record agree; see inv db.status")
         _rewrite(session, where, record, entry.migration)

@@ -31,6 +31,7 @@ _CAUSES = (
     ("Connection refused", "check that the server runs, and host and port of the URL"),
     ("No such file or directory", "check that the server runs, and the socket directory"),
     ("could not translate host name", "check the host name in the URL"),
+    ("failed to resolve host", "check the host name in the URL"),
     ("timeout", "check host and port of the URL, and that a firewall lets this machine through"),
     ("SSL", "check sslmode and sslrootcert of the URL"),
     ("certificate", "check sslmode and sslrootcert of the URL"),
@@ -60,11 +61,15 @@ class Session:
 def session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
     """Connect, and close at the end; `variable` is what messages call the URL.
 
-    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL.
+    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. Whatever the server
+    refuses inside the block, and nobody there expected, becomes one of the first two.
     """
     connection = connect(url, variable=variable)
+    name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
     try:
-        yield _introduced(connection, url)
+        yield _introduced(connection, url, name)
+    except psycopg.Error as error:
+        raise _refused(name, error, lost=connection.broken) from error
     finally:
         connection.close()
 
@@ -81,17 +86,17 @@ def connect(url: str, *, variable: str = "the URL") -> Connection:
         problem = Problem(message=f"{variable} is no connection URL that libpq reads; check its special characters")
         raise SettingsError([problem]) from error
     parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
-    parameters.setdefault("client_encoding", "UTF8")
+    parameters["client_encoding"] = "UTF8"  # files are, and are sent as they stand; another would garble them
     parameters.setdefault("application_name", "inv db")
     if "," in str(parameters.get("host", "")):
         parameters.setdefault("target_session_attrs", "read-write")
     try:
         return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]  # ints and strings, as libpq takes them
-    except psycopg.OperationalError as error:
+    except psycopg.Error as error:
         raise _unreachable(error, parameters) from error
 
 
-def _unreachable(error: psycopg.OperationalError, parameters: Mapping[str, object]) -> DatabaseUnreachable:
+def _unreachable(error: psycopg.Error, parameters: Mapping[str, object]) -> DatabaseUnreachable:
     text = " ".join(str(error).split())
     if password := str(parameters.get("password") or ""):
         text = text.replace(password, "…")
@@ -99,9 +104,16 @@ def _unreachable(error: psycopg.OperationalError, parameters: Mapping[str, objec
     return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
 
 
-def _introduced(connection: Connection, url: str) -> Session:
+def _refused(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable:
+    reason = error.diag.message_primary or " ".join(str(error).split())
+    if lost:
+        return DatabaseUnreachable(f"{name}: the connection was lost: {reason}", hint="see the server's log")
+    code = f" ({error.sqlstate})" if error.sqlstate else ""
+    return DatabaseRefused(f"{name}: {reason}{code}", hint=error.diag.message_hint)
+
+
+def _introduced(connection: Connection, url: str, name: str) -> Session:
     info = connection.info
-    name = f"{info.host}:{info.port}/{info.dbname}"
     if info.parameter_status("standard_conforming_strings") == "off":
         raise DatabaseRefused(
             f"{name}: standard_conforming_strings is off, which changes what a backslash in a migration means; "

@@ -127,7 +127,7 @@ class Failure:
 class MigrationFailed(KernelError):
     """A migration did not become applied. `aftermath` says what is rolled back or left behind.
 
-    `applied` and `pending` are filenames: what this run had applied before, and what still waits, the failed one first.
+    `applied` and `pending` are filenames: what this run had applied before, and what still waits, in version order.
     """
 
     code = "migration_failed"

@@ -6,6 +6,7 @@ the search path, and from then on written with its schema: a migration may empty
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,11 +45,13 @@ FROM (SELECT to_regclass('{TABLE}') AS oid) found
 LEFT JOIN pg_class c ON c.oid = found.oid
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """  # noqa: S608 - a constant
-_USER_TABLES = """
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
+# With a look at the ledger in the same statement: another runner may have made it, and its first tables, meanwhile.
+_USER_TABLES = f"""
 SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND to_regclass('{TABLE}') IS NULL AND NOT EXISTS (
   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class Ledger:
 
     @property
     def name(self) -> str:
-        return f"{self.schema}.{TABLE}"
+        return f"{_quoted(self.schema)}.{TABLE}"
 
 
 def find(session: Session) -> Ledger:
@@ -101,13 +104,15 @@ def _misshapen(ledger: Ledger, relkind: str, columns: list[dict[str, object]], *
         column = found.pop(name)
         if column["type"] != kind:
             change = f"{alter} ALTER COLUMN {name} TYPE {kind}"
+            if column["type"] == "timestamp with time zone":
+                change += f" USING {name} AT TIME ZONE 'UTC'"
             problems.append(f"column {name} is {column['type']}, not {kind}; mend it: {change}")
         if not column["required"]:
             problems.append(f"column {name} may be NULL; mend it: {alter} ALTER COLUMN {name} SET NOT NULL")
     if not unique:
         problems.append(f"version is no primary key; mend it: {alter} ADD PRIMARY KEY (version)")
     problems += [
-        f"column {name} has to be filled, and is not ours; mend it: {alter} ALTER COLUMN {name} DROP NOT NULL"
+        f"column {name} has to be filled, and is not ours; mend it: {alter} ALTER COLUMN {_quoted(name)} DROP NOT NULL"
         for name, column in found.items()
         if column["required"] and not column["filled"]
     ]
@@ -123,10 +128,24 @@ def records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
         rows = session.connection.execute(query).fetchall()
     except psycopg.errors.InsufficientPrivilege as error:
         raise _unprivileged(session, ledger, "SELECT") from error
+    except psycopg.DataError as error:  # infinity, or a year that Python's calendar does not have
+        message = f"{ledger.name}: applied_at of a record is no date of our calendar ({error}); correct it with UPDATE"
+        raise LedgerShape([Problem(message=message)]) from error
     return tuple(
         Record(version=str(version), filename=str(filename), applied_at=applied_at, checksum=str(checksum))
         for version, filename, applied_at, checksum in rows
     )
+
+
+def refuse_unprivileged(session: Session, ledger: Ledger, privilege: str) -> None:
+    """Raise DatabaseRefused when the table is there, and the role may not INSERT into it, or DELETE from it."""
+    if not ledger.exists:
+        return
+    row = session.connection.execute(
+        "SELECT has_table_privilege(%s, %s)", (ledger.identifier.as_string(session.connection), privilege)
+    ).fetchone()
+    if row and not row[0]:
+        raise _unprivileged(session, ledger, privilege)
 
 
 def create(session: Session, ledger: Ledger) -> Ledger:
@@ -136,7 +155,8 @@ def create(session: Session, ledger: Ledger) -> Ledger:
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefused(
             f"{session.name}: no privilege to create {ledger.name}; "
-            f"let its owner run: GRANT CREATE ON SCHEMA {ledger.schema} TO {session.connection.info.user}"
+            f"let its owner run: GRANT CREATE ON SCHEMA {_quoted(ledger.schema)} "
+            f"TO {_quoted(session.connection.info.user)}"
         ) from error
     return Ledger(schema=ledger.schema, exists=True)
 
@@ -147,8 +167,9 @@ def refuse_unrecorded(session: Session, ledger: Ledger) -> None:
         return
     row = session.connection.execute(_USER_TABLES, (ledger.schema,)).fetchone()
     if row and row[0]:
+        tables = f"the table {row[1]}" if row[0] == 1 else f"{row[0]} tables ({row[1]} …)"
         message = (
-            f"{session.name}: schema {ledger.schema} holds {row[0]} tables ({row[1]} …), but no {TABLE}; "
+            f"{session.name}: schema {ledger.schema} holds {tables}, but no {TABLE}; "
             "say which files made them: inv db.baseline --to VERSION"
         )
         raise Unrecorded([Problem(message=message)])
@@ -162,6 +183,15 @@ def claim(connection: Connection, ledger: Ledger, migration: Migration) -> bytes
             "VALUES ({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {}) "
             "ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
         )
+        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
+        .as_bytes(connection)
+    )
+
+
+def recorded(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
+    """The question whether a migration's record stands as `claim` wrote it."""
+    return (
+        sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {})")
         .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
         .as_bytes(connection)
     )
@@ -183,8 +213,13 @@ def has(session: Session, ledger: Ledger, version: str) -> bool:
 
 
 def _unprivileged(session: Session, ledger: Ledger, privilege: str) -> DatabaseRefused:
-    user = session.connection.info.user
+    user = _quoted(session.connection.info.user)
     return DatabaseRefused(
         f"{session.name}: no privilege for {privilege} on {ledger.name}; "
         f"let its owner run: GRANT {privilege} ON {ledger.name} TO {user}"
     )
+
+
+def _quoted(name: str) -> str:
+    """A name for a statement in a message: in quotes only where it needs them."""
+    return name if _PLAIN_NAME.fullmatch(name) else sql.Identifier(name).as_string()

@@ -16,6 +16,8 @@ from kernel.files import script
 from kernel.files.script import Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kernel.apply.events import Applied, Observer
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     Todo = tuple[Migration, Script]
 
 
+_BARE_BEGIN = frozenset({b"BEGIN", b"START", b"TRANSACTION", b"WORK"})
 # So many bytes of pending files stay in memory between being checked and being run; larger ones are read twice.
 _KEPT_BYTES = 8 << 20
 
@@ -75,6 +78,7 @@ def migrate(session: Session, found: tuple[Migration, ...], wish: Wish, observer
     if not todo:
         return _outcome(before, found)
     database.refuse_read_only(session)
+    ledger.refuse_unprivileged(session, before.ledger, "INSERT")
     session = database.settled(session, statement_timeout_ms=wish.patience.statement_timeout_ms)
     with (
         runner(session, before.ledger, patience=wish.patience, observer=observer) as its_runner,
@@ -117,20 +121,25 @@ def _surveyed(session: Session, todo: tuple[Migration, ...], wish: Wish) -> tupl
         surveyed.append((one, its_script))
         keep_bytes -= its_script.size_bytes if its_script.parts else 0
     for one, its_script in surveyed:
-        if its_script.mode is Mode.TRANSACTION:
-            continue
-        if wish.single_transaction:
-            message = "runs outside of a transaction, which --single-transaction rules out"
-            problems.append(Problem(message=message, file=one.filename))
-        if session.pooled:
-            message = (
-                "runs outside of a transaction, for which a pooler gives no session of our own; "
-                "set MIGRATION_DATABASE_URL to the server itself"
-            )
-            problems.append(Problem(message=message, file=one.filename))
+        problems += [Problem(message=message, file=one.filename) for message in _unfit(session, its_script, wish)]
     if problems:
         raise FilesInvalid(problems)
     return tuple(surveyed)
+
+
+def _unfit(session: Session, its_script: Script, wish: Wish) -> Iterator[str]:
+    """Why a file cannot be run here in the way that is asked for."""
+    if its_script.mode is Mode.TRANSACTION:
+        if wish.single_transaction and set(its_script.begin.upper().split()) - _BARE_BEGIN:
+            yield "begins its transaction in a way of its own, which --single-transaction rules out"
+        return
+    if wish.single_transaction:
+        yield "runs outside of a transaction, which --single-transaction rules out"
+    if session.pooled:
+        yield (
+            "runs outside of a transaction, for which a pooler gives no session of our own; "
+            "set MIGRATION_DATABASE_URL to the server itself"
+        )
 
 
 def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[Applied, ...]:

@@ -31,12 +31,17 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does."""
+    """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does.
+
+    `commit` and `diff` are what kernel.evidence adds to it; see Traced.
+    """
 
     state: State
     migration: Migration | None = None
     record: Record | None = None
     drift: str = ""
+    commit: str | None = None
+    diff: str | None = None
 
     @property
     def version(self) -> str:
@@ -45,6 +50,23 @@ class Entry:
     @property
     def filename(self) -> str:
         return self.migration.filename if self.migration else self.record.filename if self.record else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced(Problem):
+    """A problem of drift: the `commit` that holds the file as it was applied, and the `diff` since."""
+
+    commit: str | None = None
+    diff: str | None = None
+
+
+class Disagreement(Drift):
+    """Drift that stopped a run; `plan` is where it stands, for those who look for evidence."""
+
+    def __init__(self, plan: Plan, *, allow_out_of_order: bool) -> None:
+        super().__init__(plan.drift(allow_out_of_order=allow_out_of_order))
+        self.plan = plan
+        self.allow_out_of_order = allow_out_of_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +85,10 @@ class Plan:
         """The files without a record, in the order they are applied in."""
         return tuple(entry.migration for entry in self.entries if entry.migration and not entry.record)
 
-    def drift(self, *, allow_out_of_order: bool = False) -> tuple[Problem, ...]:
+    def drift(self, *, allow_out_of_order: bool = False) -> tuple[Traced, ...]:
         """Everything on which files and records disagree, each with its remedy."""
         return tuple(
-            Problem(message=entry.drift, file=entry.filename)
+            Traced(message=entry.drift, file=entry.filename, commit=entry.commit, diff=entry.diff)
             for entry in self.entries
             if entry.drift and not (allow_out_of_order and entry.state is State.OUT_OF_ORDER)
         )
@@ -104,14 +126,29 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
 
 
 def _both(migration: Migration, record: Record) -> Entry:
-    accept = f"accept it with: inv db.repair --accept {migration.version}"
     drift = ""
     if not migration.accepts(record.checksum):
-        drift = f"changed after it was applied on {record.applied_at:%Y-%m-%d}; restore it, or {accept}"
+        drift = changed(migration, record)
     elif migration.filename != record.filename:
-        drift = f"applied as {record.filename} with the same content; name it so again, or {accept}"
+        drift = f"applied as {record.filename} with the same content; name it so again, or {_accept(migration.version)}"
     state = State.MODIFIED if drift else State.APPLIED
     return Entry(state=state, migration=migration, record=record, drift=drift)
+
+
+def changed(migration: Migration, record: Record, *, by: str = "") -> str:
+    """The sentence for a file that is not what was applied; `by` is the command that restores it."""
+    restore = f"restore it ({by})" if by else "restore it"
+    return f"changed after it was applied on {record.applied_at:%Y-%m-%d}; {restore}, or {_accept(migration.version)}"
+
+
+def gone(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:
+    """The sentence for a record without its file."""
+    absent = f"there is no such file: {reason}" if reason else "there is no such file"
+    return f"applied on {record.applied_at:%Y-%m-%d}, but {absent}; {remedy}"
+
+
+def _accept(version: str) -> str:
+    return f"accept it with: inv db.repair --accept {version}"
 
 
 def _unapplied(migration: Migration, newest: Record | None, partial: Collection[str]) -> Entry:
@@ -130,25 +167,25 @@ def _gone(record: Record, twin: Migration | None, *, ahead: bool) -> Entry:
     if twin:
         drift = (
             f"its content stands in {twin.filename}, which has no record; "
-            f"number it {record.version} again, or accept it with: inv db.repair --accept {twin.version}"
+            f"number it {record.version} again, or {_accept(twin.version)}"
         )
     elif ahead:
         drift = ""
     else:
-        drift = f"applied on {record.applied_at:%Y-%m-%d}, but there is no such file; restore it from version control"
+        drift = gone(record)
     return Entry(state=State.MISSING, record=record, drift=drift)
 
 
 def to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
     """The files that a run applies, in order; those behind version `to` are left out.
 
-    Raises UsageError when `to` names no file, Drift when files and records disagree.
+    Raises UsageError when `to` names no file, Disagreement when files and records disagree.
     """
     last = version_number(to) if to else None
     if last is not None and not any(entry.migration and entry.migration.number == last for entry in plan.entries):
         raise UsageError(f"--to {to}: no migration file has this version")
-    if problems := plan.drift(allow_out_of_order=allow_out_of_order):
-        raise Drift(problems)
+    if plan.drift(allow_out_of_order=allow_out_of_order):
+        raise Disagreement(plan, allow_out_of_order=allow_out_of_order)
     return tuple(migration for migration in plan.pending if last is None or migration.number <= last)
 
 
@@ -169,8 +206,11 @@ def to_remove(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[Entry, ...]:
     return tuple(applied[:steps])
 
 
+_DIGITS = 255  # of schema_migrations.version
+
+
 def version_number(text: str) -> int:
     """A version as a person writes it, 16 or 016. Raises UsageError."""
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
     return int(text)

@@ -5,15 +5,14 @@ Source: the specification, "Rollback Last Migration": the record goes, the SQL i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel import database, ledger, lock, plan, status
 from kernel.apply import transaction, work
 from kernel.apply.runner import Patience, runner
 from kernel.errors import FilesInvalid, Problem
-from kernel.files import script
-from kernel.files.script import Mode
+from kernel.files.revert import survey
 
 if TYPE_CHECKING:
     from kernel.apply.events import Observer
@@ -56,6 +55,7 @@ def rollback(session: Session, found: tuple[Migration, ...], wish: Wish, observe
     if not entries:
         return Outcome(database=session.name, removed=(), reverted=wish.revert)
     database.refuse_read_only(session)
+    ledger.refuse_unprivileged(session, where, "DELETE")
     session = database.settled(session, statement_timeout_ms=wish.patience.statement_timeout_ms)
     with (
         runner(session, where, patience=wish.patience, observer=observer) as its_runner,
@@ -81,10 +81,11 @@ def _reverts(entries: tuple[Entry, ...]) -> list[tuple[Migration, Script]]:
     for entry in entries:
         name = f"revert/{entry.filename}"
         try:
-            if entry.migration is None:
+            if entry.migration is None or entry.record is None:
                 raise FileNotFoundError
-            revert = entry.migration.revert()
-            its_script = script.survey(revert.path, revert.filename)
+            # The record may spell its version with other zeros, and it is the record that has to go.
+            revert = replace(entry.migration.revert(), version=entry.record.version)
+            its_script = survey(revert.path, revert.filename)
         except OSError:
             message = "no such file; write what undoes the migration, or roll back without --revert"
             problems.append(Problem(message=message, file=name))
@@ -92,9 +93,6 @@ def _reverts(entries: tuple[Entry, ...]) -> list[tuple[Migration, Script]]:
         except FilesInvalid as error:
             problems += error.problems
             continue
-        if its_script.mode is not Mode.TRANSACTION:
-            message = "it has to run in the transaction that removes the record; write it without CONCURRENTLY"
-            problems.append(Problem(message=message, file=name))
         reverts.append((revert, its_script))
     if problems:
         raise FilesInvalid(problems)

@@ -49,6 +49,13 @@ def commit(runner: Runner, last: Work | None) -> None:
         raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
 
 
+def part(runner: Runner) -> None:
+    """Between two files in one transaction: the next one finds the session as it would after a commit."""
+    # SET CONSTRAINTS knows no way back to the mode of each; deferred, they are all looked at when a file ends.
+    deferred = b"SET CONSTRAINTS ALL DEFERRED"
+    runner.exchange.ask(b"; ".join(part for part in (deferred, _CLEAN, runner.session.own_settings) if part))
+
+
 def clean(runner: Runner) -> None:
     """Give the session back its own state, outside of a transaction."""
     if not runner.session.pooled:

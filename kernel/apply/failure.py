@@ -1,7 +1,8 @@
 """Where in which file the server's error stands: line, column, and the lines around it with a caret.
 
 Syntax and name errors carry a position, in characters of the message. Runtime errors carry none; their statement is
-known by counting results. An error inside a DO block is placed by the line that its CONTEXT names.
+known by counting results. An error inside a DO block, or in the data of COPY, is placed by the line that its CONTEXT
+names. What is quoted of a statement, here and by the server, has its passwords masked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import pq
 
 from kernel.errors import Failure
+from kernel.sql import secret
 
 if TYPE_CHECKING:
     from kernel.apply.batch import Batch
@@ -22,6 +24,7 @@ _LINES_AHEAD = 4
 _LINES_SHOWN = 8
 _LINE_CHARACTERS = 160
 _IN_DO_BLOCK = re.compile(r"function inline_code_block line ([0-9]+)")
+_IN_COPY = re.compile(r"^COPY .+?, line ([0-9]+)", re.MULTILINE)
 _BODY = re.compile(rb"\$[^$\s]*\$|[eE]?'")
 
 
@@ -43,18 +46,26 @@ def located(file: str, batch: Batch, done: int, result: pq.abc.PGresult) -> tupl
             column += _indentation(part)
     elif context and (inner := _IN_DO_BLOCK.search(context)) and (body := _BODY.search(part.sql)):
         line += part.sql.count(b"\n", 0, body.end()) + int(inner[1]) - 1
+    elif batch.copies and context and (inner := _IN_COPY.search(context)):
+        line += part.sql.count(b"\n") + int(inner[1])  # the data begin on the line behind the statement
+    secrets = secret.told(part.sql.decode(errors="replace"))
+
+    def quoted(code: pq.DiagnosticField) -> str | None:
+        value = field(result, code)
+        return value and secret.masked(value, also=secrets)
+
     failure = Failure(
         file=file,
         line=line,
         column=column,
         statement=_shortened(part.sql),
-        excerpt=excerpt(part, line, column),
+        excerpt=excerpt(part, part.line if batch.copies else line, column),
         sqlstate=field(result, _FIELD.SQLSTATE),
-        detail=field(result, _FIELD.MESSAGE_DETAIL),
-        server_hint=field(result, _FIELD.MESSAGE_HINT),
-        context=context,
+        detail=quoted(_FIELD.MESSAGE_DETAIL),
+        server_hint=quoted(_FIELD.MESSAGE_HINT),
+        context=quoted(_FIELD.CONTEXT),
     )
-    return field(result, _FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
+    return quoted(_FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
 
 
 def field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:
@@ -65,8 +76,10 @@ def field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:
 
 def excerpt(part: Part, line: int, column: int | None) -> str:
     """The statement's lines about `line`, numbered as in the file, with a caret under `column`."""
-    head = b" " * _indentation(part) + part.sql
-    numbered = list(enumerate(head.decode(errors="replace").splitlines(), start=part.line))
+    head = (b" " * _indentation(part) + part.sql).decode(errors="replace")
+    if column:
+        column = _masked_column(head, line - part.line, column)
+    numbered = list(enumerate(secret.masked(head).splitlines(), start=part.line))
     first = max(0, line - part.line - _LINES_AHEAD)
     shown = numbered[first : first + _LINES_SHOWN]
     width = len(str(shown[-1][0])) if shown else 1
@@ -82,6 +95,13 @@ def excerpt(part: Part, line: int, column: int | None) -> str:
     return "\n".join(rows)
 
 
+def _masked_column(head: str, index: int, column: int) -> int:
+    """Where a column of the line `index`, counted from 0, is once the passwords ahead of it are masked."""
+    lines = head.split("\n")[: index + 1]
+    ahead = "\n".join([*lines[:-1], lines[-1][: column - 1]])
+    return len(secret.masked(ahead).rpartition("\n")[2]) + 1
+
+
 def _indentation(part: Part) -> int:
     """How many characters of its line stand ahead of the statement."""
     ahead = part.text[: part.start]
@@ -89,6 +109,6 @@ def _indentation(part: Part) -> int:
 
 
 def _shortened(sql: bytes) -> str:
-    text = sql.decode(errors="replace")
+    text = secret.masked(sql.decode(errors="replace"))
     limit = _LINES_SHOWN * _LINE_CHARACTERS
     return text if len(text) <= limit else text[:limit] + "…"

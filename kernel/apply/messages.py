@@ -7,6 +7,7 @@ the first error. Waiting is ours, not libpq's: signals are heard at once, and wh
 from __future__ import annotations
 
 import selectors
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,24 +43,38 @@ class Exchange:
         finally:
             self._idle = None
 
+    def noticing(self) -> int:
+        """How many statements of the message had finished when the notice that libpq hands over just now was sent.
+
+        It does so at once, even while the result of the statement before waits to be fetched: then it no longer lets
+        the results come row by row (libpq documentation, PQsetSingleRowMode).
+        """
+        try:
+            self._pgconn.set_single_row_mode()
+        except psycopg.OperationalError:
+            return self.done + 1
+        return self.done
+
     def run(self, message: bytes) -> pq.abc.PGresult | None:
         """Send statements whose rows nobody needs; returns the error that stopped them, None when all are done.
 
         Raises psycopg.OperationalError when the connection is lost.
         """
         error = None
-        for result in self._results(message, discard_rows=True):
-            if result.status in _DONE:
-                self.done += 1
-            elif result.status == _STATUS.FATAL_ERROR:
-                error = result
-            elif result.status == _STATUS.COPY_OUT:
-                self._drain()
+        with self._cancelled_when_interrupted():
+            for result in self._results(message, discard_rows=True):
+                if result.status in _DONE:
+                    self.done += 1
+                elif result.status == _STATUS.FATAL_ERROR:
+                    error = result
+                elif result.status == _STATUS.COPY_OUT:
+                    self._drain()
         return error
 
     def ask(self, message: bytes) -> list[pq.abc.PGresult]:
         """Send statements of our own; their results. Raises psycopg.Error for the first that fails."""
-        results = list(self._results(message, discard_rows=False))
+        with self._cancelled_when_interrupted():
+            results = list(self._results(message, discard_rows=False))
         for result in results:
             if result.status == _STATUS.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result, encoding="utf-8")
@@ -71,14 +86,14 @@ class Exchange:
         The chunks are read to their end in any case.
         """
         error = None
-        results = self._results(statement, discard_rows=False)
-        for result in results:
-            if result.status == _STATUS.COPY_IN:
-                self._send_data(chunks)
-            elif result.status == _STATUS.FATAL_ERROR:
-                error = result
-            else:
-                self.done += 1
+        with self._cancelled_when_interrupted():
+            for result in self._results(statement, discard_rows=False):
+                if result.status == _STATUS.COPY_IN:
+                    self._send_data(chunks)
+                elif result.status == _STATUS.FATAL_ERROR:
+                    error = result
+                else:
+                    self.done += 1
         for _unsent in chunks:
             pass
         return error
@@ -97,19 +112,18 @@ class Exchange:
 
     def _results(self, message: bytes, *, discard_rows: bool) -> Iterator[pq.abc.PGresult]:
         self.done = 0
-        with self._cancelled_when_interrupted():
-            self._pgconn.send_query(message)
-            if discard_rows:
-                self._pgconn.set_single_row_mode()
-            self._flush()
-            while True:
-                while self._pgconn.is_busy():
-                    self._wait(selectors.EVENT_READ)
-                    self._pgconn.consume_input()
-                result = self._pgconn.get_result()
-                if result is None:
-                    return
-                yield result
+        self._pgconn.send_query(message)
+        if discard_rows:
+            self._pgconn.set_single_row_mode()
+        self._flush()
+        while (result := self._next_result()) is not None:
+            yield result
+
+    def _next_result(self, *, deadline: float | None = None) -> pq.abc.PGresult | None:
+        while self._pgconn.is_busy():
+            self._wait(selectors.EVENT_READ, deadline=deadline)
+            self._pgconn.consume_input()
+        return self._pgconn.get_result()
 
     def _drain(self) -> None:
         while True:
@@ -125,10 +139,17 @@ class Exchange:
             if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
                 self._pgconn.consume_input()
 
-    def _wait(self, events: int) -> int:
-        """Wait for the socket, telling `idle` how it drags on; which events came."""
+    def _wait(self, events: int, *, deadline: float | None = None) -> int:
+        """Wait for the socket, telling `idle` how it drags on; which events came.
+
+        With a `deadline`, of time.monotonic(), nobody is told, and psycopg.OperationalError ends the wait.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(self._pgconn.socket, events)
+            if deadline is not None:
+                if not (ready := selector.select(max(0, deadline - time.monotonic()))):
+                    raise psycopg.OperationalError("the server does not answer")
+                return ready[0][1]
             while not (ready := selector.select(self._idle_seconds if self._idle else None)):
                 if self._idle:
                     self._idle()
@@ -140,9 +161,20 @@ class Exchange:
         try:
             yield
         except BaseException as reason:
-            if isinstance(reason, psycopg.Error | GeneratorExit) or self.connection.broken:
-                raise
-            self.connection.cancel_safe(timeout=_CANCEL_SECONDS)
-            while self._pgconn.get_result() is not None:
-                pass
+            if not isinstance(reason, psycopg.Error) and not self.connection.broken:
+                self._cancel()
             raise
+
+    def _cancel(self) -> None:
+        deadline = time.monotonic() + _CANCEL_SECONDS
+        try:
+            self.connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            while (result := self._next_result(deadline=deadline)) is not None:
+                if result.status in (_STATUS.COPY_IN, _STATUS.COPY_OUT):
+                    break
+            else:
+                return
+        except psycopg.Error:
+            pass
+        # It does not answer, or is in the middle of COPY data: hang up, and it rolls back by itself.
+        self._pgconn.finish()

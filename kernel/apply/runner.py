@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROLLED_BACK = "rolled back: the database is as it was before this file"
 _IDLE_SECONDS = 1.0
+_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,7 @@ class Runner:
         """Attribute notices to the statement of a batch that is under way, and look at who blocks it."""
 
         def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
-            under_way = item.statements[self.exchange.done :]
+            under_way = item.statements[self.exchange.noticing() :]
             self.observer(
                 Noticed(
                     migration=migration,
@@ -126,6 +127,11 @@ def runner(session: Session, ledger: Ledger, *, patience: Patience, observer: Ob
             observer=observer,
             watch=watch,
         )
+
+
+def named(migration: Migration) -> str:
+    """The application_name of a session that is on a file: what whoever waits for its lock is told."""
+    return f"inv db.migrate {migration.filename}"[:_NAME_BYTES]
 
 
 def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> MigrationFailed:

@@ -20,8 +20,8 @@ from kernel.apply.batch import Batch
 from kernel.apply.events import Applied, Progressed, Started
 from kernel.apply.progress import Progress
 from kernel.apply.retry import retried
-from kernel.apply.runner import lost
-from kernel.apply.transaction import refused, roll_back
+from kernel.apply.runner import lost, named
+from kernel.apply.transaction import refused, roll_back, server_error
 from kernel.errors import Drift, Problem
 from kernel.files.script import reading
 from kernel.sql import effect
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _BY_ITSELF = (Effect.OUTSIDE, Effect.PROCEDURE)
 _SESSION_ONLY = (Effect.SETTING, Effect.LEXICAL)
+# The file may have taken a role that knows nothing of our tables; at the end of the transaction it has it again.
+_AS_OURSELVES = b"SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; "
 
 
 def run(runner: Runner, migration: Migration, script: Script) -> Applied:
@@ -47,9 +49,10 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
     """
     began = time.monotonic()
     runner.observer(Started(migration=migration, script=script))
-    progress.create(runner.session, runner.ledger)
     steps = _Steps(runner, migration, script)
     try:
+        progress.create(runner.session, runner.ledger)
+        runner.exchange.ask(f"SET application_name = '{named(migration)}'".encode())
         with reading(script, migration.path) as its_reading:
             steps.run(its_reading.parts)
         if its_reading.checksum() != migration.checksum:
@@ -61,7 +64,7 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
     except psycopg.Error as error:
         if runner.session.connection.broken:
             raise lost(migration, error, aftermath=steps.aftermath()) from error
-        raise
+        raise server_error(migration, error, aftermath=steps.aftermath()) from error
     finally:
         roll_back(runner)
     applied = Applied(
@@ -77,17 +80,11 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
 def _record(runner: Runner, migration: Migration) -> None:
     connection = runner.session.connection
     commit.clean(runner)
-    runner.exchange.ask(
-        b"; ".join(
-            (
-                b"BEGIN",
-                ledger.claim(connection, runner.ledger, migration),
-                progress.remove(connection, runner.ledger, migration.version),
-                b"COMMIT",
-            )
-        )
-    )
+    claim = ledger.claim(connection, runner.ledger, migration)
+    forget = progress.remove(connection, runner.ledger, migration.version)
+    runner.exchange.ask(b"; ".join((b"BEGIN", claim, forget)))
     progress.drop_when_empty(runner.session, runner.ledger)
+    runner.exchange.ask(b"COMMIT")
 
 
 class _Steps:
@@ -222,7 +219,7 @@ class _Steps:
 
     def _kept_as(self, kept: Progress) -> bytes:
         runner = self._runner
-        return progress.upsert(runner.session.connection, runner.ledger, self._migration.version, kept)
+        return _AS_OURSELVES + progress.upsert(runner.session.connection, runner.ledger, self._migration.version, kept)
 
     def _finish(self, part: Part) -> None:
         self._finished = self._number

@@ -17,7 +17,7 @@ from kernel import lock
 from kernel.apply import commit, remedies
 from kernel.apply.events import Applied, Started
 from kernel.apply.retry import retried
-from kernel.apply.runner import ROLLED_BACK, lost
+from kernel.apply.runner import ROLLED_BACK, lost, named
 from kernel.errors import Failure, MigrationFailed
 from kernel.files import script
 
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from kernel.files.migration import Migration
     from kernel.files.script import Script
 
-_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
+# Deferred constraints are checked here, where their failure still belongs to the file; the ledger is read as ourselves.
+_AT_ITS_END = (
+    b"SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; SELECT pg_catalog.pg_current_xact_id(); "
+)
+_PERHAPS_COMMITTED = (
+    "what ran up to that point may be committed, the change of its record included; "
+    "compare the database with the file, and put both right by hand"
+)
 _IDLE, _IN_TRANSACTION = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
 
 
@@ -50,13 +57,15 @@ def _attempt(runner: Runner, todo: Sequence[Work]) -> tuple[Applied, ...]:
         for position, work in enumerate(todo):
             current = work.migration
             began = time.monotonic()
+            if claimed:
+                commit.part(runner)
             xid = _claim(runner, work, begin=position == 0)
             if xid is None:
                 continue
             claimed = work
             runner.observer(Started(migration=work.migration, script=work.script))
             _send(runner, work)
-            _refuse_foreign_transaction(runner, work.migration, xid)
+            _refuse_lost_claim(runner, work, xid)
             seconds = time.monotonic() - began
             applied.append(Applied(migration=work.migration, seconds=seconds, statements=work.script.statements))
         began = time.monotonic()
@@ -77,13 +86,12 @@ def _claim(runner: Runner, work: Work, *, begin: bool) -> str | None:
     """Open the transaction and claim the record; the transaction's id, None when another runner was first."""
     patience, asked = runner.patience, work.script
     lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
-    name = f"inv db.migrate {work.migration.filename}"[:_NAME_BYTES]
     opening = b"; ".join(
         (
             *((asked.begin,) if begin and not runner.session.pooled else ()),
             f"SET LOCAL lock_timeout = {lock_timeout}".encode(),
             f"SET LOCAL statement_timeout = {patience.statement_timeout_ms}".encode(),
-            f"SET LOCAL application_name = '{name}'".encode(),
+            f"SET LOCAL application_name = '{named(work.migration)}'".encode(),
             work.claim,
         )
     )
@@ -118,16 +126,18 @@ def _send(runner: Runner, work: Work) -> None:
         raise refused(migration, "changed while it ran; run inv db.migrate again")
 
 
-def _refuse_foreign_transaction(runner: Runner, migration: Migration, xid: str) -> None:
-    """What ran must have run in our transaction, or the record and its effect would not be one."""
-    status = runner.session.connection.pgconn.transaction_status
-    if status == _IN_TRANSACTION:
-        # Deferred constraints are checked here, where their failure still belongs to the file.
-        answer = runner.exchange.ask(b"SET CONSTRAINTS ALL IMMEDIATE; SELECT pg_catalog.pg_current_xact_id()")[-1]
-        if answer.get_value(0, 0) == xid.encode():
-            return
-    message = "the transaction that ran it is not the one that was begun for it: something in it commits or rolls back"
-    raise refused(migration, message)
+def _refuse_lost_claim(runner: Runner, work: Work, xid: str) -> None:
+    """What ran must have run in our transaction and left its claim alone, or record and effect would not be one."""
+    ours = claimed = False
+    if runner.session.connection.pgconn.transaction_status == _IN_TRANSACTION:
+        *_, its_xid, answer = runner.exchange.ask(_AT_ITS_END + work.claimed)
+        ours, claimed = its_xid.get_value(0, 0) == xid.encode(), answer.get_value(0, 0) == b"t"
+    if not ours:
+        message = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
+        raise refused(work.migration, message, aftermath=_PERHAPS_COMMITTED)
+    if not claimed:
+        message = f"it changes its own record in {runner.ledger.name}; leave that table to the runner"
+        raise refused(work.migration, message)
 
 
 def refused(migration: Migration, message: str, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
@@ -135,7 +145,7 @@ def refused(migration: Migration, message: str, *, aftermath: str = ROLLED_BACK)
     return MigrationFailed(message, failure=Failure(file=migration.filename), aftermath=aftermath)
 
 
-def server_error(migration: Migration, error: psycopg.Error) -> MigrationFailed:
+def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
     """A server's error outside of the file's own statements: at the claim, at a deferred constraint."""
     diagnostic = error.diag
     return MigrationFailed(
@@ -147,7 +157,7 @@ def server_error(migration: Migration, error: psycopg.Error) -> MigrationFailed:
             server_hint=diagnostic.message_hint,
             context=diagnostic.context,
         ),
-        aftermath=ROLLED_BACK,
+        aftermath=aftermath,
         hint=remedies.remedy(diagnostic.sqlstate),
     )
 

@@ -11,6 +11,7 @@ import psycopg
 
 from kernel import database
 from kernel.errors import KernelError
+from kernel.sql import secret
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from kernel.database import Connection, Session
 
 _BLOCKERS = """
-SELECT format('pid %s (%s, %s for %s): %s', pid, coalesce(nullif(application_name, ''), backend_type), state,
+SELECT format('pid %%s (%%s, %%s for %%s): %%s', pid, coalesce(nullif(application_name, ''), backend_type), state,
   justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
   left(regexp_replace(query, '\\s+', ' ', 'g'), 120))
 FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s)) ORDER BY xact_start
 """
 _INDEX_BUILD = """
-SELECT format('%s: %s%s', coalesce(index_relid::regclass::text, relid::regclass::text), phase,
-  CASE WHEN blocks_total > 0 THEN format(' %s %%', 100 * blocks_done / blocks_total) END)
+SELECT format('%%s: %%s%%s', coalesce(index_relid::regclass::text, relid::regclass::text), phase,
+  CASE WHEN blocks_total > 0 THEN format(' %%s %%%%', 100 * blocks_done / blocks_total) END)
 FROM pg_stat_progress_create_index WHERE pid = %s
 """
 
@@ -70,4 +71,4 @@ class Watch:
             rows = self._connection.execute(query.encode(), (self._session.connection.info.backend_pid,)).fetchall()
         except (psycopg.Error, KernelError):
             return ()
-        return tuple(str(row[0]) for row in rows)
+        return tuple(secret.masked(str(row[0])) for row in rows)  # the beginning of somebody's query is among it

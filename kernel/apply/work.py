@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 class Work:
     """A file to run. `claim` changes its row first, and returns no row when another runner had changed it before.
 
-    `records` tells whether the row is there afterwards: it is behind a migration, and is not behind its revert.
+    `claimed` asks afterwards whether that is so still; its answer is one row, t or f. `records` tells whether the row
+    is there afterwards: it is behind a migration, and is not behind its revert.
     """
 
     migration: Migration
     script: Script
     claim: bytes
+    claimed: bytes
     records: bool
 
 
 def migrating(session: Session, where: Ledger, migration: Migration, script: Script) -> Work:
     """A file to apply and record."""
     claim = ledger.claim(session.connection, where, migration)
-    return Work(migration=migration, script=script, claim=claim, records=True)
+    claimed = ledger.recorded(session.connection, where, migration)
+    return Work(migration=migration, script=script, claim=claim, claimed=claimed, records=True)
 
 
 def reverting(session: Session, where: Ledger, revert: Migration, script: Script) -> Work:
     """A revert file to run, whose migration loses its record."""
     claim = ledger.remove(session.connection, where, revert.version)
-    return Work(migration=revert, script=script, claim=claim, records=False)
+    return Work(migration=revert, script=script, claim=claim, claimed=b"SELECT true", records=False)

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from kernel.evidence import Place
     from kernel.settings import Settings
 
 _AFTER_A_SIGNAL = "what was under way is rolled back; inv db.status tells what is applied, and running again goes on"
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Told(KeyboardInterrupt):
@@ -43,6 +47,13 @@ class Desk:
         else:
             self.console.result(text())
 
+    @property
+    def place(self) -> Place:
+        """Where evidence is looked for, and what its commands start from."""
+        from kernel.evidence import Place  # noqa: PLC0415 - most tasks never ask
+
+        return Place(root=self.settings.root, directory=self.settings.migrations_dir, environ=os.environ)
+
     def confirmed(self, task: str, *, yes: bool) -> None:
         """Raise UsageError when a destructive task would touch production without --yes."""
         if self.settings.production and not yes:
@@ -57,7 +68,9 @@ def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) ->
     exception that `failed` makes of the exit code.
     """
     where = console(os.environ)
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts its background jobs
+            signal.signal(number, _told)
     try:
         try:
             found = settings.load(root, os.environ)
@@ -65,6 +78,8 @@ def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) ->
                 where.say(f"warning: {warning}")
             yield Desk(settings=found, console=where, json=json)
         except KeyboardInterrupt as told:
+            for number in _SIGNALS:  # Python takes our handlers away as it ends, but not this
+                signal.signal(number, signal.SIG_IGN)
             what = Terminated if isinstance(told, _Told) else Interrupted
             raise what(f"{what.code}; {_AFTER_A_SIGNAL}") from told
     except KernelError as error:
@@ -76,15 +91,32 @@ def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) ->
         raise failed(error.exit) from error
 
 
-def _terminated(_number: int, _frame: FrameType | None) -> None:
-    raise _Told
+def _told(number: int, _frame: FrameType | None) -> None:
+    # Once is enough: the next would stop the rollback half way. SIGQUIT still ends us, and then the server rolls back.
+    for one in _SIGNALS:
+        signal.signal(one, _heard)
+    raise KeyboardInterrupt if number == signal.SIGINT else _Told
+
+
+_DIGITS = 9  # more than any number here can mean, fewer than int() refuses
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """Nothing. SIG_IGN would do, but for Python's complaint of a signal that came together with the first."""
 
 
 def whole_number(flag: str, text: str, *, least: int) -> int:
     """A flag's value as a number. Raises UsageError."""
-    if not (text.isascii() and text.isdigit() and int(text) >= least):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) >= least):
         raise UsageError(f"{flag} {text}: expected a whole number from {least}")
     return int(text)
+
+
+def version(flag: str, text: str | None) -> str:
+    """A flag's version; "" without the flag. Raises UsageError when it is empty, as a script's unset variable is."""
+    if text is not None and not text.strip():
+        raise UsageError(f"{flag}: empty; write a version such as 016, or leave the flag out")
+    return text or ""
 
 
 def seconds(flag: str, text: str) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel import migrate, status, target
+from kernel import evidence, migrate, status, target
 from kernel.apply.runner import Patience
-from kernel.command.desk import Desk, seconds
+from kernel.command.desk import Desk, seconds, version
 from kernel.files.script import Mode
 from kernel.report import progress
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def run(
-    desk: Desk, *, to: str, dry_run: bool, single_transaction: bool, allow_out_of_order: bool, lock_wait: str
+    desk: Desk, *, to: str | None, dry_run: bool, single_transaction: bool, allow_out_of_order: bool, lock_wait: str
 ) -> None:
     """Apply what is pending, or say what would be applied. Raises KernelError."""
     found = status.files(desk.settings.migrations_dir)
     wish = migrate.Wish(
-        to=to,
+        to=version("--to", to),
         allow_out_of_order=allow_out_of_order,
         single_transaction=single_transaction,
         patience=patience(desk, lock_wait),
     )
-    with target.session(desk.settings, say=desk.console.say) as session:
+    with evidence.added(desk.place), target.session(desk.settings, say=desk.console.say) as session:
         if dry_run:
             now, todo = migrate.planned(session, found, wish)
             desk.answer(lambda: _plan(now, todo), lambda: _plan_document(todo))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel import rollback, target
-from kernel.command.desk import Desk, whole_number
+from kernel.command.desk import Desk, version, whole_number
 from kernel.command.migrate import patience
 from kernel.errors import UsageError
 from kernel.files import migration
@@ -19,14 +19,17 @@ _WARNING = "WARNING: Rollback only removes the migration record. You must manual
 _ONE_STEP = "1"
 
 
-def run(desk: Desk, *, steps: str, to: str, revert: bool, yes: bool) -> None:
+def run(desk: Desk, *, steps: str, to: str | None, revert: bool, yes: bool) -> None:
     """Remove records, with their revert files when asked. Raises KernelError."""
     if to and steps != _ONE_STEP:
         raise UsageError("--steps and --to say the same in two ways; give one of them")
     desk.confirmed("db.rollback", yes=yes)
     found = migration.discover(desk.settings.migrations_dir)
     wish = rollback.Wish(
-        steps=whole_number("--steps", steps, least=1), to=to, revert=revert, patience=patience(desk, "60")
+        steps=whole_number("--steps", steps, least=1),
+        to=version("--to", to),
+        revert=revert,
+        patience=patience(desk, "60"),
     )
     with target.session(desk.settings, say=desk.console.say) as session:
         outcome = rollback.rollback(session, found, wish, progress.observer(desk.console, quiet=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -43,4 +44,5 @@ def shell(desk: Desk) -> int:
         environ = dict(os.environ)
         if password := parameters.pop("password", None):
             environ["PGPASSWORD"] = str(password)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's: it ends a query, not the shell
         return subprocess.call([psql, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql, as asked for

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernel import status, target
+from kernel import evidence, status, target
 from kernel.errors import Drift
 from kernel.report import table
 
@@ -20,6 +21,7 @@ def run(desk: Desk, *, check: bool) -> int:
     found = status.files(desk.settings.migrations_dir)
     with target.session(desk.settings, say=desk.console.say) as session:
         now = status.read(session, found)
+    now = replace(now, plan=evidence.traced(now.plan, desk.place))
     desk.answer(lambda: table.text(now.plan, emoji=desk.console.emoji), lambda: _document(now))
     if not check:
         return 0

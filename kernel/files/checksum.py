@@ -11,10 +11,31 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
+
+
+class _Plain:
+    """Bytes without the byte order mark and with LF for CRLF, in whatever pieces they come."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._carried = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The next plain bytes; an empty chunk is the end, and lets go of what waited for more."""
+        plain = self._carried + chunk
+        if not self._begun:
+            if chunk and len(plain) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(plain):
+                self._carried = plain
+                return b""
+            plain = plain.removeprefix(codecs.BOM_UTF8)
+            self._begun = True
+        # A CR at the edge waits for the LF that may follow it.
+        self._carried = b"\r" if chunk and plain.endswith(b"\r") else b""
+        return plain.removesuffix(self._carried).replace(b"\r\n", b"\n")
 
 
 class Reader:
@@ -22,25 +43,18 @@ class Reader:
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
-        self._plain = hashlib.sha256()
-        self._begun = False
-        self._carried = b""
+        self._plain = _Plain()
+        self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         """As a file's read; empty at its end."""
         chunk = self._read(size)
-        plain = self._carried + chunk
-        if not self._begun:
-            plain = plain.removeprefix(codecs.BOM_UTF8)
-            self._begun = True
-        # A CR at the edge waits for the LF that may follow it.
-        self._carried = b"\r" if chunk and plain.endswith(b"\r") else b""
-        self._plain.update(plain.removesuffix(self._carried).replace(b"\r\n", b"\n"))
+        self._hash.update(self._plain.feed(chunk))
         return chunk
 
     def digest(self) -> str:
-        """The checksum of what was read so far; 64 hex digits."""
-        return self._plain.hexdigest()
+        """The checksum of what was read, once it is at its end; 64 hex digits."""
+        return self._hash.hexdigest()
 
 
 def of(path: Path) -> str:
@@ -53,26 +67,27 @@ def of(path: Path) -> str:
 
 
 def accepted(path: Path) -> frozenset[str]:
-    """Every checksum that counts as this file's: a checkout on Windows, or a runner that hashed the raw bytes.
+    """Every checksum that counts as this file's; see accepted_of. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        return accepted_of(file.read)
 
-    Line ends and the byte order mark change nothing that a migration does. Raises OSError.
+
+def accepted_of(read: Callable[[int], bytes]) -> frozenset[str]:
+    """Every checksum that counts as these bytes': a checkout on Windows, or a runner that hashed the raw bytes.
+
+    Line ends and the byte order mark change nothing that a migration does.
     """
-    raw, windows, marked = hashlib.sha256(), hashlib.sha256(), hashlib.sha256(codecs.BOM_UTF8)
-    with path.open("rb", buffering=0) as file:
-        reader = Reader(file.read)
-        for chunk in _chunks(reader):
-            raw.update(chunk)
-    with path.open("rb", buffering=0) as file:
-        carried = b""
-        for chunk in _chunks(Reader(file.read)):
-            text = carried + chunk
-            carried = b"\r" if text.endswith(b"\r") else b""
-            lines = text.removesuffix(carried).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-            windows.update(lines)
-            marked.update(lines)
-    return frozenset(hash_.hexdigest() for hash_ in (raw, windows, marked)) | {reader.digest()}
-
-
-def _chunks(reader: Reader) -> Iterator[bytes]:
-    while chunk := reader.read(_CHUNK_BYTES):
-        yield chunk
+    raw = hashlib.sha256()
+    unix, windows = ([hashlib.sha256(mark) for mark in (b"", codecs.BOM_UTF8)] for _line_end in ("LF", "CRLF"))
+    plain = _Plain()
+    while True:
+        chunk = read(_CHUNK_BYTES)
+        raw.update(chunk)
+        lines = plain.feed(chunk)
+        for digest in unix:
+            digest.update(lines)
+        for digest in windows:
+            digest.update(lines.replace(b"\n", b"\r\n"))
+        if not chunk:
+            break
+    return frozenset(digest.hexdigest() for digest in (raw, *unix, *windows))

@@ -24,6 +24,7 @@ _OTHERS = (
     (rb"--[ \t]*\+goose[ \t]+NO[ \t]+TRANSACTION\b", "goose", "write -- migrate: no-transaction"),
     (rb"--[ \t]*\+goose[ \t]+Statement(?:Begin|End)\b", "goose", "take it out, statements are told apart without it"),
     (rb"--[ \t]*\+goose[ \t]+\w+", "goose", f"take it out; {_UNDO}"),
+    (rb"--[ \t]*\+migrate[ \t]+\w+[ \t]+notransaction\b", "sql-migrate", "write -- migrate: no-transaction"),
     (rb"--[ \t]*\+migrate[ \t]+\w+", "sql-migrate", f"take it out; {_UNDO}"),
     (
         rb"--[ \t]*migrate:(?:up|down)[ \t]+transaction:false",

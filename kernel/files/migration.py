@@ -10,6 +10,7 @@ from kernel.errors import FilesInvalid, Problem
 from kernel.files import checksum, naming
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -40,12 +41,19 @@ class Migration:
 def discover(directory: Path) -> tuple[Migration, ...]:
     """The migrations of a directory in version order; () when it holds none.
 
-    Files that do not end in .sql, hidden ones, and directories are no migrations.
     Raises FilesInvalid with every misnamed, unreadable or duplicate file.
     """
+    found, problems = sorted_out(directory, candidates(directory))
+    if problems:
+        raise FilesInvalid(problems)
+    return found
+
+
+def sorted_out(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migration, ...], tuple[Problem, ...]]:
+    """The migrations among the candidates of a directory in version order, and what is wrong with the others."""
     problems: list[Problem] = []
     found: dict[int, Migration] = {}
-    for filename in _candidates(directory):
+    for filename in filenames:
         parsed = naming.parse(filename)
         if parsed is None:
             problems.append(Problem(message=naming.complaint(filename), file=filename))
@@ -62,12 +70,14 @@ def discover(directory: Path) -> tuple[Migration, ...]:
         if other is not one:
             message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"
             problems.append(Problem(message=message, file=filename))
-    if problems:
-        raise FilesInvalid(problems)
-    return tuple(found[number] for number in sorted(found))
+    return tuple(found[number] for number in sorted(found)), tuple(problems)
 
 
-def _candidates(directory: Path) -> list[str]:
+def candidates(directory: Path) -> list[str]:
+    """The names in a directory that have to be migrations: *.sql, but for hidden files and directories. In their order.
+
+    Raises FilesInvalid when it cannot be listed.
+    """
     try:
         with os.scandir(directory) as entries:
             return sorted(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import subprocess
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
+from kernel.files import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,24 +40,11 @@ def taken(directory: Path, environ: Mapping[str, str]) -> set[int]:
 
 def remote_names(directory: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The file names of `directory` on the remote's default branch; () without git, a repository or such a branch."""
-    # A hook exports GIT_DIR and GIT_INDEX_FILE of its own repository. A partial clone would fetch what it lacks.
-    neutral = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
-    neutral |= {"GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    repository = git.repository(directory, environ, seconds=_GIT_SECONDS)
     for branch in _DEFAULT_BRANCHES:
-        try:
-            listing = subprocess.run(  # noqa: S603 - a constant command
-                ["git", "ls-tree", "--name-only", "-z", branch],  # noqa: S607 - the user's git, wherever it is
-                cwd=directory,
-                env=neutral,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_GIT_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ()
-        if listing.returncode == 0:
-            return tuple(os.fsdecode(listing.stdout).split("\0"))
+        listing = repository.ask("ls-tree", "--name-only", "-z", branch)
+        if listing is not None:
+            return tuple(os.fsdecode(listing).split("\0"))
     return ()
 
 

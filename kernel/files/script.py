@@ -5,6 +5,7 @@ The rules are those of docs/production.md, "Transactions written in the file".
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.files import checksum, directive
-from kernel.sql import effect, lexer
+from kernel.sql import effect, lexer, secret, tokens
 from kernel.sql.effect import Effect
 from kernel.sql.part import Kind
 from kernel.sql.source import Unlexable
@@ -36,6 +37,7 @@ class Mode(Enum):
 class Script:
     """A file that can be run: its mode, how many statements it sends, and the BEGIN that opens its transaction.
 
+    A SET TRANSACTION that the file begins with is part of `begin`: behind our claim it would come too late.
     `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read once.
     """
 
@@ -109,7 +111,7 @@ def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
         size_bytes=sighted.size_bytes,
         checksum=reader.digest(),
         parts=tuple(sighted.kept) if sighted.size_bytes <= keep_bytes else None,
-        begin=begin or b"BEGIN",
+        begin=b"; ".join((begin or b"BEGIN", *sighted.characteristics)),
         lock_timeout_ms=directives.lock_timeout_ms,
     )
 
@@ -123,6 +125,7 @@ class _Sighted:
         self._line = 1
         self.head = b""
         self.specials: list[_Special] = []
+        self.characteristics: list[bytes] = []  # the SET TRANSACTION that nothing but BEGIN stands ahead of, if any
         self.problems: list[Problem] = []
         self.statements = 0
         self.size_bytes = 0
@@ -142,8 +145,15 @@ class _Sighted:
         if part.kind is Kind.STATEMENT:
             if (special := effect.of(part.sql)) is not Effect.PLAIN:
                 self.specials.append(_Special(special, self.statements, part.line, part.sql))
+            elif self._just_begun() and _sets_transaction(part.sql):
+                self.characteristics.append(part.sql.removesuffix(b";"))
             self.statements += 1
         self._line += part.text.count(b"\n")
+
+    def _just_begun(self) -> bool:
+        last = self.specials[-1] if self.specials else None
+        begun = last is not None and last.effect is Effect.BEGIN and last.index == self.statements - 1
+        return begun or not self.statements
 
 
 def _mode(
@@ -182,11 +192,11 @@ def _surrounds(control: list[_Special], specials: list[_Special], statements: in
         return False
     begin, commit = control
     ahead = [one for one in specials if one.index < begin.index and one.effect in (Effect.SETTING, Effect.LEXICAL)]
-    return len(ahead) == begin.index and commit.index == statements - 1 and b"CHAIN" not in commit.sql.upper()
+    return len(ahead) == begin.index and commit.index == statements - 1 and not _chains(commit)
 
 
 def _open_transactions(specials: list[_Special]) -> list[tuple[int, str]]:
-    """What of a no-transaction file's own transactions cannot be: begun and not ended, or prepared."""
+    """What of a no-transaction file's own transactions cannot be: begun and not ended, chained, or prepared."""
     opened: _Special | None = None
     refused = []
     for one in specials:
@@ -194,13 +204,26 @@ def _open_transactions(specials: list[_Special]) -> list[tuple[int, str]]:
             opened = opened or one
         elif one.effect in (Effect.COMMIT, Effect.ROLLBACK):
             opened = None
+            if _chains(one):  # the next run could not go on behind it: there is no BEGIN that it would send again
+                refused.append((one.line, f"{_words(one)} begins the next transaction unseen; write a BEGIN of its own"))
         elif one.effect is Effect.TWO_PHASE:
+            opened = None
             refused.append((one.line, f"{_words(one)} {one.effect.value}, which a migration cannot leave behind"))
     if opened:
         refused.append((opened.line, f"{_words(opened)} begins a transaction that the file does not end; add COMMIT"))
     return refused
 
 
+def _sets_transaction(sql: bytes) -> bool:
+    # Without its semicolon, a comment at its end would swallow what is sent behind it.
+    return sql.endswith(b";") and tokens.words(sql, limit=2) == ("SET", "TRANSACTION")
+
+
+def _chains(one: _Special) -> bool:
+    """Whether a COMMIT or ROLLBACK begins another transaction at once."""
+    return ("AND", "CHAIN") in itertools.pairwise(tokens.words(one.sql))
+
+
 def _words(one: _Special) -> str:
     """The beginning of a statement, for a message."""
-    return " ".join(one.sql.decode(errors="replace").rstrip(";").split()[:4])
+    return " ".join(secret.masked(one.sql.decode(errors="replace")).rstrip(";").split()[:4])

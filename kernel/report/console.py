@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Console:
 
 def console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO | None = None) -> Console:
     """The console of this process; NO_COLOR and TERM are heeded (https://no-color.org)."""
-    out, err = out or sys.stdout, err or sys.stderr
+    # Python has None for a stream that was closed before it began.
+    out, err = out or sys.stdout or StringIO(), err or sys.stderr or StringIO()
     poor = environ.get("TERM") in ("dumb", "linux")
     terminal = err.isatty() and not poor
     return Console(
@@ -74,9 +76,11 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python would complain once more at exit, when it flushes what could not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            _write(sys.stderr, f"warning: the output cannot be written: {error.strerror}\n")
     except UnicodeEncodeError:
         stream.write(text.encode(stream.encoding, errors="replace").decode(stream.encoding))
 

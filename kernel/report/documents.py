@@ -6,23 +6,24 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from kernel.errors import MigrationFailed
+from kernel.errors import Drift, FilesInvalid, MigrationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kernel.errors import KernelError
+    from kernel.errors import KernelError, Problem
     from kernel.files.migration import Migration
     from kernel.migrate import Outcome
-    from kernel.plan import Entry
+    from kernel.plan import Entry, Plan
     from kernel.status import Status
+    from kernel.verify import Files, Records
 
 Document = dict[str, object]
 
 
 def text(document: Document) -> str:
-    """One document, readable by people too."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    """One document, readable by people too; in ASCII, so that no stream's encoding can change it."""
+    return json.dumps(document, indent=2)
 
 
 def error(failed: KernelError) -> Document:
@@ -31,7 +32,7 @@ def error(failed: KernelError) -> Document:
     if failed.hint:
         body["hint"] = failed.hint
     if problems := getattr(failed, "problems", ()):
-        body["problems"] = [_present(asdict(problem)) for problem in problems]
+        body["problems"] = _problems(problems)
         first = problems[0]
         body |= _present({"file": first.file, "line": first.line, "column": first.column})
     if isinstance(failed, MigrationFailed):
@@ -44,19 +45,53 @@ def error(failed: KernelError) -> Document:
     return {"error": body}
 
 
+def _problems(problems: Iterable[Problem]) -> list[Document]:
+    return [_present(asdict(problem)) for problem in problems]
+
+
 def _named(filename: str) -> Document:
     return {"version": filename.rpartition("/")[2].partition("_")[0], "filename": filename}
 
 
 def status(now: Status) -> Document:
     """The document of db.status."""
-    plan = now.plan
+    return _compared(now.database, now.plan)
+
+
+def verified(files: Files, records: Records | None) -> Document:
+    """The document of db.verify: that of db.status, and the problems. What was not compared with records is null."""
+    if records and records.plan:
+        document = _compared(records.database, records.plan)
+    else:
+        document = {
+            "database": records.database if records else None,
+            "total": files.total,
+            "applied": None,
+            "pending": None,
+            "migrations": [_unknown(one) for one in files.migrations],
+        }
+    coded = ((FilesInvalid.code, files.problems), (Drift.code, records.problems if records else ()))
+    problems = [{"code": code} | problem for code, found in coded for problem in _problems(found)]
+    return document | {"revert_files": files.reverts, "gaps": list(files.gaps), "problems": problems}
+
+
+def _compared(database: str, plan: Plan) -> Document:
     return {
-        "database": now.database,
+        "database": database,
         "total": len(plan.entries),
         "applied": plan.applied,
         "pending": len(plan.pending),
         "migrations": [_entry(entry) for entry in plan.entries],
+    }
+
+
+def _unknown(one: Migration) -> Document:
+    return {
+        "version": one.version,
+        "filename": one.filename,
+        "state": None,
+        "applied_at": None,
+        "checksum": one.checksum,
     }
 
 
@@ -70,7 +105,7 @@ def _entry(entry: Entry) -> Document:
         "applied_at": record.applied_at.isoformat(timespec="seconds") + "Z" if record else None,
         "checksum": checksum,
     }
-    return document | ({"drift": entry.drift} if entry.drift else {})
+    return document | _present({"drift": entry.drift or None, "commit": entry.commit, "diff": entry.diff})
 
 
 def migrated(outcome: Outcome) -> Document:

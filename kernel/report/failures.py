@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.errors import MigrationFailed
+from kernel.report import problems
 
 if TYPE_CHECKING:
     from kernel.errors import KernelError
@@ -14,9 +15,9 @@ def text(error: KernelError) -> str:
     """The lines for stderr."""
     if isinstance(error, MigrationFailed):
         return "\n".join(_of_migration(error))
-    lines = [
-        f"error: {line}" if number == 0 else f"       {line}" for number, line in enumerate(str(error).splitlines())
-    ]
+    several = getattr(error, "problems", ())
+    told = [line for problem in several for line in problems.lines(problem)] if several else str(error).splitlines()
+    lines = [f"error: {line}" if number == 0 else f"       {line}".rstrip() for number, line in enumerate(told)]
     if error.hint:
         lines.append(f"next: {error.hint}")
     return "\n".join(lines)

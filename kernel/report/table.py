@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import tabulate
 
 from kernel.plan import State
+from kernel.report import problems
 
 if TYPE_CHECKING:
     from kernel.plan import Entry, Plan
@@ -45,8 +46,8 @@ def text(plan: Plan, *, emoji: bool) -> str:
         "Migrations:",
         _table(plan, emoji=emoji),
     ]
-    if problems := plan.drift():
-        lines += ["", "Drift:", *(f"  {problem}" for problem in problems)]
+    if drift := plan.drift():
+        lines += ["", "Drift:", *(f"  {line}" for problem in drift for line in problems.lines(problem))]
     if plan.ahead:
         lines += ["", ahead(plan)]
     return "\n".join(lines)

@@ -41,7 +41,9 @@ _LOOKED_AT = 64
 _FIRST_LOOK = 5
 _LONG = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
 # The server reads a whole message by the settings in force when it arrives.
-_LEXICAL = frozenset({"STANDARD_CONFORMING_STRINGS", "BACKSLASH_QUOTE", "CLIENT_ENCODING", "NAMES", "ALL"})
+_LEXICAL = frozenset(
+    {"STANDARD_CONFORMING_STRINGS", "BACKSLASH_QUOTE", "ESCAPE_STRING_WARNING", "CLIENT_ENCODING", "NAMES", "ALL"}
+)
 _OFF = frozenset({"FALSE", "OFF", "0"})
 
 

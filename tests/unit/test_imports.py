@@ -17,7 +17,7 @@ LAYERS = (
     ("plan",),
     ("database", "ledger", "lock", "server"),
     ("apply",),
-    ("status", "migrate", "rollback", "adopt", "target"),
+    ("status", "migrate", "rollback", "adopt", "target", "evidence", "verify"),
     ("report",),
     ("command",),
     ("tasks",),
@@ -34,7 +34,7 @@ ENTRANCES = {
         "kernel.server.process",
         "kernel.server.programs",
         "kernel.server.throwaway",
-        "kernel.files.numbering",  # git, which knows the numbers of other branches
+        "kernel.files.git",  # which knows the numbers of other branches, and what a file was
         "kernel.command.serve",  # psql, for db.shell
     },
     "psycopg": {
@@ -130,7 +130,7 @@ def test_the_values_and_the_plan_know_nothing_of_the_outside() -> None:
     for module in MODULES:
         if RANKS.get(layer(module), 0) <= RANKS["plan"] and module not in (
             "kernel.environment",
-            "kernel.files.numbering",
+            "kernel.files.git",
         ):
             outside = {imported.partition(".")[0] for imported in imports(module, typing=False)}
             assert outside.isdisjoint({"psycopg", "invoke", "dotenv", "tabulate", "subprocess", "socket"}), module

@@ -1,0 +1,145 @@
+"""Files and records that disagree, and databases whose ledger is missing or another's: nothing is applied."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Project
+
+
+def test_a_file_edited_deleted_renamed_or_renumbered_after_it_was_applied_stops_everything(project: Project) -> None:
+    for number in range(1, 6):
+        project.write(f"00{number}_table_{number}.sql", f"CREATE TABLE table_{number} ();\n")
+    project.inv("db.migrate")
+    project.write("001_table_1.sql", "CREATE TABLE table_1 (id int);\n")
+    files = project.migrations
+    (files / "002_table_2.sql").unlink()
+    (files / "003_table_3.sql").rename(files / "003_renamed.sql")
+    (files / "004_table_4.sql").rename(files / "006_table_4.sql")
+    before = project.state()
+    for flag in ("--allow-out-of-order", "--dry-run"):
+        refused = project.inv("db.migrate", flag, "--json")
+        assert (refused.code, refused.error["code"]) == (4, "drift")
+        told = {problem["file"]: problem["message"] for problem in refused.error["problems"]}
+        assert re.fullmatch(
+            r"changed after it was applied on \d{4}-\d\d-\d\d; restore it.*inv db\.repair --accept 001",
+            told.pop("001_table_1.sql"),
+        )
+        assert "but there is no such file; restore it from version control" in told.pop("002_table_2.sql")
+        assert told.pop("003_renamed.sql") == (
+            "applied as 003_table_3.sql with the same content; "
+            "name it so again, or accept it with: inv db.repair --accept 003"
+        )
+        assert told.pop("004_table_4.sql") == (
+            "its content stands in 006_table_4.sql, which has no record; "
+            "number it 004 again, or accept it with: inv db.repair --accept 006"
+        )
+        assert told == {}
+    assert project.state() == before
+
+    status = project.inv("db.status", "--check")
+    assert status.code == 4
+    assert "  001 001_table_1.sql                      📝 Modified\n" in status.out
+    assert "  002 002_table_2.sql                      ❓ Missing\n" in status.out
+
+
+def test_line_ends_and_a_byte_order_mark_are_no_drift(three: Project) -> None:
+    three.inv("db.migrate")
+    for path in three.migrations.glob("*.sql"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert three.inv("db.status", "--check").code == 0
+
+
+def test_tables_without_a_ledger_want_a_baseline_first(three: Project) -> None:
+    three.rows("CREATE TABLE one (id int)")
+    before = three.state()
+    refused = three.inv("db.migrate", "--json")
+    assert (refused.code, refused.error["code"]) == (4, "unrecorded")
+    assert "schema public holds the table one, but no schema_migrations" in refused.err
+    assert "say which files made them: inv db.baseline --to VERSION" in refused.err
+    assert three.state() == before
+
+    assert three.inv("db.baseline", "--to", "1").code == 0
+    assert three.inv("db.migrate").code == 0
+    assert three.recorded() == ["001", "002", "003"]
+
+
+LEDGERS = {
+    "golang-migrate": "CREATE TABLE schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)",
+    "dbmate": "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)",
+    "no key": "CREATE TABLE schema_migrations (version varchar(255) NOT NULL, filename varchar(255) NOT NULL, "
+    "applied_at timestamp NOT NULL DEFAULT now(), checksum varchar(64) NOT NULL)",
+    "other types": "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, filename text, "
+    "applied_at timestamptz DEFAULT now(), checksum char(64), dirty boolean NOT NULL)",
+}
+
+
+@pytest.mark.parametrize("ledger", LEDGERS.values(), ids=LEDGERS.keys())
+def test_a_ledger_of_another_shape_is_refused_with_the_alter_that_mends_it(three: Project, ledger: str) -> None:
+    three.rows(ledger)
+    before = three.state()
+    shown = three.inv("db.status")
+    assert shown.code == 4
+    assert "error: public.schema_migrations: " in shown.err
+    refused = three.inv("db.migrate", "--json")
+    assert (refused.code, refused.error["code"]) == (4, "ledger_shape")
+    assert three.state() == before
+
+    for problem in refused.error["problems"]:
+        three.rows(problem["message"][problem["message"].index("ALTER TABLE") :])
+    if "the table of another runner" in refused.err:  # whose tables are there too, as a rule
+        assert "inv db.baseline --to VERSION" in three.inv("db.migrate").err
+        assert three.inv("db.baseline", "--to", "1").code == 0
+    assert three.inv("db.migrate").code == 0
+    assert three.recorded() == ["001", "002", "003"]
+
+
+def test_a_view_by_that_name_is_refused(three: Project) -> None:
+    three.rows("CREATE VIEW schema_migrations AS SELECT 1")
+    refused = three.inv("db.status")
+    assert refused.code == 4
+    assert "public.schema_migrations: not a table; rename it" in refused.err
+
+
+def test_records_that_no_runner_wrote_are_told(three: Project) -> None:
+    three.inv("db.migrate")
+    three.rows("INSERT INTO schema_migrations VALUES ('first', 'first.sql', now(), ''), ('1', '1_a.sql', now(), '')")
+    refused = three.inv("db.migrate", "--json")
+    assert refused.code == 4
+    assert "version 'first' is no number; delete the record" in refused.err
+    assert "is recorded twice; delete the record that no file stands for" in refused.err
+
+    three.rows("UPDATE schema_migrations SET applied_at = 'infinity' WHERE version = '002'")
+    undated = three.inv("db.status")
+    assert undated.code == 4
+    assert "public.schema_migrations: applied_at of a record is no date of our calendar" in undated.err
+
+
+def test_a_server_without_writes_is_refused(three: Project) -> None:
+    three.inv("db.migrate", "--to", "1")
+    before = three.state()
+    url = three.url_with(options="-c default_transaction_read_only=on")
+    for task in ("db.migrate", "db.rollback"):
+        refused = three.inv(task, "--json", DATABASE_URL=url)
+        assert (refused.code, refused.error["code"]) == (7, "database_refused")
+        assert "is read-only (default_transaction_read_only is on); give the URL of a server" in refused.err
+    assert three.state() == before
+
+
+def test_a_role_without_the_privilege_is_told_what_to_grant(three: Project, role: str) -> None:
+    url = three.url_with(user=role)
+    refused = three.inv("db.migrate", DATABASE_URL=url)
+    assert refused.code == 7
+    assert f"let its owner run: GRANT CREATE ON SCHEMA public TO {role}" in refused.err
+
+    three.inv("db.migrate", "--to", "1")
+    three.rows(f"GRANT SELECT ON schema_migrations TO {role}")
+    before = three.state()
+    refused = three.inv("db.migrate", "--json", DATABASE_URL=url)
+    assert (refused.code, refused.error["code"]) == (7, "database_refused")
+    assert f"let its owner run: GRANT INSERT ON public.schema_migrations TO {role}" in refused.err
+    assert three.state() == before

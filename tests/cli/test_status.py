@@ -1,0 +1,95 @@
+"""db.status: what it shows, its exit codes for scripts, and that it only reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Project
+
+
+def test_check_tells_pending_by_3_and_drift_by_4_and_without_it_all_is_0(three: Project) -> None:
+    three.inv("db.migrate", "--to", "2")
+    pending = three.inv("db.status", "--check")
+    assert pending.code == 3
+    assert "Applied: 2\nPending: 1\n" in pending.out
+
+    three.inv("db.migrate")
+    assert three.inv("db.status", "--check").code == 0
+
+    three.write("002_two.sql", "CREATE TABLE two (id bigint);\n")
+    three.write("004_four.sql")
+    drifted = three.inv("db.status", "--check", "--json")
+    assert drifted.code == 4
+    assert [one["state"] for one in drifted.document["migrations"]] == ["applied", "modified", "applied", "pending"]
+    assert "inv db.repair --accept 002" in drifted.document["migrations"][1]["drift"]
+    assert three.inv("db.status").code == 0
+
+
+def test_json_says_what_the_table_shows(three: Project) -> None:
+    three.inv("db.migrate", "--to", "1")
+    document = three.inv("db.status", "--json").document
+    assert {key: document[key] for key in ("total", "applied", "pending")} == {"total": 3, "applied": 1, "pending": 2}
+    assert document["database"].endswith(f":5432/{three.value('SELECT current_database()')}")
+    first, second, _third = document["migrations"]
+    assert (first["version"], first["filename"], first["state"]) == ("001", "001_one.sql", "applied")
+    assert first["checksum"] == three.value("SELECT checksum FROM schema_migrations")
+    assert (second["state"], second["applied_at"]) == ("pending", None)
+    assert first.keys() == second.keys() == {"version", "filename", "state", "applied_at", "checksum"}
+
+
+def test_names_that_look_like_numbers_and_long_ones_stay_as_they_are(project: Project) -> None:
+    long = "1000_" + "a_rather_long_name_" * 3 + "indeed.sql"
+    project.write("999_1e5.sql")
+    project.write(long)
+    assert project.inv("db").out.splitlines()[-2:] == [
+        f"  999  999_1e5.sql{' ' * (len(long) - 11)} ⏳ Pending",
+        f"  1000 {long} ⏳ Pending",
+    ]
+
+
+def test_nothing_is_created_in_an_empty_database(three: Project) -> None:
+    before = three.state()
+    assert three.inv("db.status").code == 0
+    assert three.state() == before
+
+
+def test_a_role_that_may_only_select_can_read_it(three: Project, role: str) -> None:
+    three.inv("db.migrate", "--to", "1")
+    url = three.url_with(user=role)
+    refused = three.inv("db.status", "--json", DATABASE_URL=url)
+    assert (refused.code, refused.error["code"]) == (7, "database_refused")
+    assert f"let its owner run: GRANT SELECT ON public.schema_migrations TO {role}" in refused.err
+
+    three.rows(f"GRANT SELECT ON public.schema_migrations TO {role}")
+    assert three.inv("db.status", "--json", DATABASE_URL=url).document["applied"] == 1
+
+
+def test_it_takes_no_lock_and_works_while_a_migration_runs(three: Project) -> None:
+    three.write("002_two.sql", "CREATE TABLE two (id int);\nSELECT pg_sleep(30);\n")
+    runner = three.start("db.migrate")
+    three.until_asleep()
+    assert three.locked()
+    status = three.inv("db.status", "--check", "--json")
+    assert (status.code, status.document["applied"]) == (3, 1)
+    runner.terminate()
+    assert three.ended(runner).code == 143
+
+
+def test_a_read_only_session_is_enough(three: Project) -> None:
+    three.inv("db.migrate", "--to", "1")
+    options = "-c default_transaction_read_only=on"
+    status = three.inv("db.status", DATABASE_URL=three.url_with(options=options))
+    assert (status.code, status.err) == (0, "")
+
+
+def test_a_database_ahead_of_the_files_is_shown_and_is_no_drift(three: Project) -> None:
+    three.inv("db.migrate")
+    (three.migrations / "003_three.sql").unlink()
+    status = three.inv("db.status", "--check")
+    assert status.code == 0
+    assert "  003 003_three.sql                        ❓ Missing\n" in status.out
+    assert "the database is ahead of these files: 003_three.sql; " in status.out
+    migrate = three.inv("db.migrate")
+    assert migrate.code == 0
+    assert "warning: the database is ahead of these files: 003_three.sql" in migrate.err

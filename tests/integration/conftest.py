@@ -1,0 +1,121 @@
+"""A project to migrate: a folder of files, a fresh database, and somebody who looks on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from kernel import database as kernel_database
+from kernel import migrate, status
+from kernel.apply.runner import Patience
+from kernel.errors import MigrationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kernel.apply.events import Event
+    from kernel.files.migration import Migration
+    from kernel.migrate import Outcome
+    from kernel.plan import State
+
+_UNTIL_SECONDS = 10
+
+
+@dataclass(kw_only=True)
+class Project:
+    """Files in `folder`, run on the database at `url`; `look` is another session, in autocommit.
+
+    `events` are what the runs told, and `react` hears each of them while its run waits for the answer.
+    """
+
+    folder: Path
+    url: str
+    look: psycopg.Connection[tuple[Any, ...]]
+    patience: Patience = field(default_factory=lambda: Patience(lock_wait_seconds=10, lock_retries=0))
+    events: list[Event] = field(default_factory=list)
+    react: Callable[[Event], None] = lambda _event: None
+
+    def put(self, filename: str, text: str | bytes) -> Path:
+        """Write a migration file."""
+        path = self.folder / filename
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def files(self) -> tuple[Migration, ...]:
+        return status.files(self.folder)
+
+    def told(self, event: Event) -> None:
+        """The observer of the runs."""
+        self.events.append(event)
+        self.react(event)
+
+    def migrate(self, files: tuple[Migration, ...] | None = None, **wish: Any) -> Outcome:
+        """Run what is pending, in a session of its own."""
+        asked = migrate.Wish(**{"patience": self.patience, **wish})
+        with kernel_database.session(self.url) as session:
+            return migrate.migrate(session, files or self.files(), asked, self.told)
+
+    def failure(self, **wish: Any) -> MigrationFailed:
+        """The error of a run that has to fail."""
+        with pytest.raises(MigrationFailed) as failed:
+            self.migrate(**wish)
+        return failed.value
+
+    def states(self) -> dict[str, State]:
+        """The state of every version, as db.status shows it."""
+        with kernel_database.session(self.url) as session:
+            return {entry.version: entry.state for entry in status.read(session, self.files()).plan.entries}
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the onlooker sees."""
+        cursor = self.look.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def recorded(self) -> list[str]:
+        """The versions in the ledger, in their order."""
+        return [version for (version,) in self.rows("SELECT version FROM schema_migrations ORDER BY version")]
+
+    def has(self, relation: str) -> bool:
+        """Whether there is a table or an index of this name."""
+        return self.rows(f"SELECT to_regclass('{relation}') IS NOT NULL") == [(True,)]
+
+    def until(self, query: str) -> None:
+        """Wait for a query to yield a row."""
+        self._until(lambda: self.look.execute(query.encode()).rowcount > 0, query)
+
+    def until_told(self, kind: type[Event]) -> None:
+        """Wait for a run to tell of this."""
+        self._until(lambda: any(isinstance(event, kind) for event in self.events), kind.__name__)
+
+    def _until(self, reached: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _UNTIL_SECONDS
+        while not reached():
+            assert time.monotonic() < deadline, f"waited in vain: {what}"
+            time.sleep(0.005)
+
+    def reached(self, **parameters: str) -> Project:
+        """The same project by another way to its database: other libpq parameters."""
+        return Project(folder=self.folder, url=make_conninfo(self.url, **parameters), look=self.look)
+
+
+@pytest.fixture
+def project(database: str, tmp_path: Path) -> Iterator[Project]:
+    with psycopg.connect(database, autocommit=True) as look:
+        folder = tmp_path / "migrations"
+        folder.mkdir()
+        yield Project(folder=folder, url=database, look=look)
+
+
+@pytest.fixture
+def other(project: Project) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """A session in the way of the migrations; its statements begin a transaction, as an application's do."""
+    with psycopg.connect(project.url, application_name="the application") as connection:
+        yield connection
+        connection.rollback()

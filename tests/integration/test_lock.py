@@ -1,0 +1,184 @@
+"""One runner at a time: the second names the first, waits for it, and finds its work done."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kernel import database as kernel_database
+from kernel import ledger, lock
+from kernel.apply.events import Applied, Waiting
+from kernel.apply.runner import Patience
+from kernel.errors import LockBusy, MigrationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.apply.events import Event
+    from kernel.database import Session
+    from tests.integration.conftest import Project
+
+AT_ONCE = Patience(lock_wait_seconds=0)
+KEY = lock.key("public")
+
+
+@pytest.fixture
+def holder(project: Project) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Another runner, which holds the lock."""
+    with kernel_database.session(project.reached(application_name="the first runner").url) as session:
+        assert lock.held(session, KEY)
+        yield session.connection
+
+
+@pytest.fixture(autouse=True)
+def _two_files(project: Project) -> None:
+    project.put("001_make.sql", "CREATE TABLE made (a int);")
+    project.put("002_fill.sql", "INSERT INTO made VALUES (1);")
+
+
+def test_a_runner_that_does_not_wait_names_the_holder_and_touches_nothing(
+    project: Project, holder: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    with pytest.raises(LockBusy) as busy:
+        project.migrate(patience=AT_ONCE)
+    pid = holder.info.backend_pid
+    assert f"another runner holds the lock of {holder.info.host}" in str(busy.value)
+    assert f"pid {pid} (the first runner) from local, connected " in str(busy.value)
+    assert str(busy.value).endswith(f"or end it: SELECT pg_terminate_backend({pid})")
+    assert not project.has("schema_migrations")
+    assert project.events == [], "who does not wait is not told that it waits"
+
+
+def test_a_runner_gives_up_when_its_time_is_over(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
+    with pytest.raises(LockBusy, match=f"pid {holder.info.backend_pid} "):
+        project.migrate(patience=Patience(lock_wait_seconds=0.1))
+    assert [type(event) for event in project.events] == [Waiting]
+
+
+@pytest.mark.parametrize("wait_seconds", [10, -1])
+def test_a_runner_waits_for_the_holder_and_then_goes_on(
+    project: Project, holder: psycopg.Connection[tuple[Any, ...]], wait_seconds: int
+) -> None:
+    def release(event: Event) -> None:
+        if isinstance(event, Waiting):
+            assert event.holder.pid == holder.info.backend_pid
+            holder.execute("SELECT pg_advisory_unlock_all()")
+
+    project.react = release
+    project.migrate(patience=Patience(lock_wait_seconds=wait_seconds))
+    assert project.recorded() == ["001", "002"]
+
+
+def test_the_lock_of_a_runner_that_died_is_free(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
+    project.rows(f"SELECT pg_terminate_backend({holder.info.backend_pid})")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+
+
+def test_with_nothing_pending_the_lock_is_not_asked_for(project: Project) -> None:
+    project.migrate()
+    with kernel_database.session(project.url) as session:
+        assert lock.held(session, KEY)
+        assert project.migrate(patience=AT_ONCE).applied == ()
+
+
+def test_ledgers_in_different_schemas_do_not_wait_for_each_other(
+    project: Project,
+    holder: psycopg.Connection[tuple[Any, ...]],  # noqa: ARG001 - it holds the lock of public
+) -> None:
+    project.rows("CREATE SCHEMA app")
+    project.reached(options="-csearch_path=app").migrate(patience=AT_ONCE)
+    assert project.has("app.made")
+
+
+def test_the_lock_is_held_inside_and_let_go_whatever_happens_there(project: Project) -> None:
+    def fail(session: Session) -> None:
+        with lock.exclusive(session, ledger.find(session), wait_seconds=0, waiting=lambda _holder: None):
+            assert len(locks(project)) == 1
+            session.connection.execute("BEGIN")
+            session.connection.execute("SELECT 1 / 0")
+
+    with kernel_database.session(project.url) as session:
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            fail(session)
+        assert locks(project) == [], "the session is still there, its lock is not"
+
+
+def locks(project: Project) -> list[tuple[Any, ...]]:
+    return project.rows(
+        "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+
+
+def test_of_six_runners_at_once_each_version_is_applied_by_one(project: Project) -> None:
+    with ThreadPoolExecutor(6) as runners:
+        outcomes = list(runners.map(lambda _: project.migrate(), range(6)))
+    assert sorted(one.migration.version for outcome in outcomes for one in outcome.applied) == ["001", "002"]
+    assert project.rows("SELECT * FROM made") == [(1,)]
+
+
+def test_a_runner_that_waited_says_what_another_has_done(project: Project) -> None:
+    project.put("003_wait.sql", "SELECT pg_advisory_xact_lock(42);")
+    project.rows("SELECT pg_advisory_lock(42)")
+    with ThreadPoolExecutor(2) as runners:
+        first = runners.submit(project.migrate)
+        project.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        second = runners.submit(project.migrate)
+        project.until_told(Waiting)
+        project.rows("SELECT pg_advisory_unlock(42)")
+        assert (len(first.result().applied), first.result().elsewhere) == (3, 0)
+        assert (second.result().applied, second.result().elsewhere, second.result().pending) == ((), 1, ())
+
+
+def test_an_index_can_be_built_concurrently_while_another_runner_waits(
+    project: Project, other: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    project.migrate()
+    project.put("003_index.sql", "CREATE INDEX CONCURRENTLY made_a ON made (a);")
+    other.execute("INSERT INTO made VALUES (2)")  # the build waits for this transaction
+    with ThreadPoolExecutor(2) as runners:
+        building = runners.submit(project.migrate)
+        project.until("SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'")
+        waiting = runners.submit(project.migrate)
+        project.until_told(Waiting)
+        other.commit()
+        assert [one.migration.version for one in building.result().applied] == ["003"]
+        assert waiting.result().applied == ()
+    assert project.rows("SELECT indisvalid FROM pg_index WHERE indexrelid = 'made_a'::regclass") == [(True,)]
+
+
+def test_a_migration_that_lets_the_lock_go_gets_it_back(project: Project) -> None:
+    project.put("003_unlock.sql", "SELECT pg_advisory_unlock_all();")
+    project.put(
+        "004_look.sql",
+        "CREATE TABLE locks AS SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();",
+    )
+    project.migrate()
+    assert project.rows("SELECT * FROM locks") == [(1,)]
+
+
+def test_a_runner_whose_lock_another_took_meanwhile_stops_behind_the_file(project: Project) -> None:
+    project.put("003_unlock.sql", "SELECT pg_advisory_unlock_all(); SELECT pg_advisory_xact_lock(42);")
+    project.put("004_never.sql", "SELECT 1 / 0;")
+    project.rows("SELECT pg_advisory_lock(42)")
+    with ThreadPoolExecutor(1) as runners:
+        running = runners.submit(project.migrate)
+        project.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        assert project.rows(f"SELECT pg_try_advisory_lock({KEY})") == [(True,)]
+        project.rows("SELECT pg_advisory_unlock(42)")
+        with pytest.raises(LockBusy, match="a migration let go of the lock, and another runner has it now"):
+            running.result()
+    assert project.recorded() == ["001", "002", "003"]
+
+
+def test_a_failed_run_leaves_the_lock_to_the_next(project: Project) -> None:
+    project.put("002_fill.sql", "INSERT INTO made VALUES ('x');")
+    with pytest.raises(MigrationFailed):
+        project.migrate()
+    project.put("002_fill.sql", "INSERT INTO made VALUES (2);")
+    project.migrate(patience=AT_ONCE)
+    assert [event.migration.version for event in project.events if isinstance(event, Applied)] == ["001", "002"]

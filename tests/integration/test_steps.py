@@ -1,0 +1,317 @@
+"""Files outside of a transaction: each statement once, in order, going on where the last run stopped."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kernel.apply import retry
+from kernel.apply.events import Building, Retrying, Started
+from kernel.apply.runner import Patience
+from kernel.errors import Drift
+from kernel.plan import State
+
+if TYPE_CHECKING:
+    from kernel.apply.events import Event
+    from tests.integration.conftest import Project
+
+HEAD = "-- migrate: no-transaction\n"
+PROGRESS = "schema_migrations_progress"
+INDEXES = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 't'::regclass ORDER BY 1"
+
+
+@pytest.fixture(autouse=True)
+def _table(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migrated database with a table `t` of one column that is not unique."""
+    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    project.put("001_t.sql", "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1);")
+    project.migrate()
+
+
+def test_each_statement_is_committed_by_itself(project: Project) -> None:
+    project.put(
+        "002_b.sql",
+        HEAD
+        + "CREATE TABLE x AS SELECT pg_current_xact_id()::text AS id;\n"
+        + "INSERT INTO x SELECT pg_current_xact_id()::text;\n" * 2,
+    )
+    outcome = project.migrate()
+    assert outcome.applied[0].statements == 3
+    assert project.rows("SELECT count(DISTINCT id) FROM x") == [(3,)]
+    assert project.recorded() == ["001", "002"]
+    assert not project.has(PROGRESS)
+
+
+def test_what_was_done_before_a_failure_stays_and_the_next_run_goes_on_behind_it(project: Project) -> None:
+    path = project.put(
+        "002_b.sql", HEAD + "CREATE TABLE u (a int);\nINSERT INTO u VALUES (1);\nSELECT 1 / 0;\nVACUUM u;\n"
+    )
+    failed = project.failure()
+    assert (failed.failure.line, failed.failure.sqlstate) == (4, "22012")
+    assert failed.aftermath == (
+        "statements 1 to 2, down to line 3, committed and kept; the next run goes on with statement 3"
+    )
+    assert project.states()["002"] is State.PARTIAL
+    assert project.recorded() == ["001"]
+    path.write_text(path.read_text().replace("1 / 0", "1"))
+    outcome = project.migrate()
+    assert outcome.applied[0].note == "went on with statement 3"
+    assert project.rows("SELECT * FROM u") == [(1,)]
+    assert project.recorded() == ["001", "002"]
+    assert not project.has(PROGRESS)
+
+
+def test_a_failure_of_the_first_statement_leaves_nothing(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "SELECT nothing;\nSELECT 1;")
+    failed = project.failure()
+    assert failed.aftermath == "none of its statements is committed; the next run begins with the first"
+
+
+def test_the_part_that_ran_must_not_change(project: Project) -> None:
+    path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nSELECT 1 / 0;\n")
+    project.failure()
+    path.write_text(HEAD + "CREATE TABLE u (a bigint);\nSELECT 1;\n")
+    with pytest.raises(Drift) as refused:
+        project.migrate()
+    assert str(refused.value) == (
+        "002_b.sql: its first 1 statements ran before and have changed since; restore them; to run it "
+        f"from its beginning, remove version 002 from public.{PROGRESS}"
+    )
+    path.write_text(HEAD)
+    with pytest.raises(Drift):
+        project.migrate()
+    project.rows(f"DELETE FROM {PROGRESS} WHERE version = '002'")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+
+
+def test_comments_of_the_part_that_ran_may_change(project: Project) -> None:
+    path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nSELECT 1 / 0;\n")
+    project.failure()
+    path.write_text(HEAD + "\n-- a table\nCREATE TABLE u (a int);\n\nSELECT 1;\n")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+
+
+def test_settings_are_made_again_before_the_run_goes_on(project: Project) -> None:
+    path = project.put(
+        "002_b.sql",
+        HEAD
+        + "CREATE SCHEMA app;\nSET search_path = app;\nSELECT set_config('my.setting', 'x', false);\nSELECT 1 / 0;\n",
+    )
+    project.failure()
+    path.write_text(
+        path.read_text().replace("SELECT 1 / 0", "CREATE TABLE u AS SELECT current_setting('my.setting') AS a")
+    )
+    project.migrate()
+    assert project.rows("SELECT a FROM app.u") == [("x",)]
+    assert project.recorded() == ["001", "002"]
+
+
+def test_settings_do_not_reach_the_next_file(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "SET search_path = pg_catalog;\nSET ROLE pg_monitor;\n")
+    project.put("003_c.sql", "CREATE TABLE u AS SELECT current_user::text AS a;")
+    project.migrate()
+    assert project.rows("SELECT a FROM public.u") == [(project.look.info.user,)]
+
+
+def test_the_files_own_transaction_commits_as_a_whole(project: Project) -> None:
+    project.put(
+        "002_b.sql",
+        HEAD + "CREATE TABLE x (id text);\nBEGIN;\nINSERT INTO x SELECT pg_current_xact_id()::text;\n"
+        "INSERT INTO x SELECT pg_current_xact_id()::text;\nCOMMIT;\nVACUUM x;",
+    )
+    project.migrate()
+    assert project.rows("SELECT count(*), count(DISTINCT id) FROM x") == [(2, 1)]
+
+
+def test_a_failure_in_the_files_own_transaction_goes_back_to_its_begin(project: Project) -> None:
+    path = project.put(
+        "002_b.sql",
+        HEAD + "CREATE TABLE u (a int);\nBEGIN;\nINSERT INTO u VALUES (1);\nSELECT 1 / 0;\nCOMMIT;\n",
+    )
+    failed = project.failure()
+    assert failed.aftermath == (
+        "statement 1, down to line 2, committed and kept; the next run goes on with statement 2; "
+        "the transaction begun in line 3 is rolled back"
+    )
+    assert project.rows("SELECT * FROM u") == []
+    path.write_text(path.read_text().replace("1 / 0", "1"))
+    project.migrate()
+    assert project.rows("SELECT * FROM u") == [(1,)]
+
+
+def test_what_the_file_rolls_back_itself_is_not_done(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "BEGIN;\nINSERT INTO t VALUES (2);\nROLLBACK;\nINSERT INTO t VALUES (3);")
+    project.migrate()
+    assert project.rows("SELECT a FROM t ORDER BY a") == [(1,), (1,), (3,)]
+
+
+def test_code_that_commits_runs(project: Project) -> None:
+    project.put(
+        "002_b.sql",
+        HEAD + "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (2); COMMIT; END $$;\n"
+        "CALL p();\nDO $$ BEGIN INSERT INTO t VALUES (3); COMMIT; INSERT INTO t VALUES (4); END $$;",
+    )
+    project.migrate()
+    assert project.rows("SELECT a FROM t WHERE a > 1 ORDER BY a") == [(2,), (3,), (4,)]
+
+
+def test_copy_data_are_in_once(project: Project) -> None:
+    path = project.put(
+        "002_b.sql", HEAD + "COPY t FROM stdin;\n7\n8\n\\.\nSELECT 1 / 0;\nCOPY t FROM stdin;\n9\n\\.\nVACUUM t;"
+    )
+    failed = project.failure()
+    assert failed.failure.line == 6
+    path.write_text(path.read_text().replace("1 / 0", "1"))
+    project.migrate()
+    assert project.rows("SELECT a FROM t WHERE a > 1 ORDER BY a") == [(7,), (8,), (9,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "VACUUM t;",
+        "VACUUM (ANALYZE) t",
+        "CREATE INDEX CONCURRENTLY ON t (a);",
+        "REINDEX TABLE CONCURRENTLY t;",
+        "DROP INDEX CONCURRENTLY IF EXISTS absent;",
+        "CLUSTER;",
+    ],
+)
+def test_a_lone_statement_that_cannot_run_in_a_transaction_runs_without_one(project: Project, statement: str) -> None:
+    project.put("002_b.sql", statement)
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+    assert not project.has(PROGRESS)
+
+
+@pytest.mark.parametrize("head", ["", HEAD + "SELECT 1;\n"])
+def test_an_index_left_invalid_by_our_own_build_is_dropped_and_built_again(project: Project, head: str) -> None:
+    project.put("002_b.sql", head + "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS t_a ON t (a);")
+    failed = project.failure()
+    assert failed.failure.sqlstate == "23505"
+    assert failed.aftermath.endswith("public.t_a is left INVALID; the next run drops it and builds it again")
+    assert project.rows(INDEXES) == [("t_a", False)]
+    assert project.states()["002"] is State.PARTIAL
+    project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
+    project.migrate()
+    assert project.rows(INDEXES) == [("t_a", True)]
+    assert project.recorded() == ["001", "002"]
+    assert not project.has(PROGRESS)
+
+
+def test_of_a_build_without_a_name_what_is_left_invalid_is_named_to_be_dropped(project: Project) -> None:
+    project.put("002_b.sql", "CREATE UNIQUE INDEX CONCURRENTLY ON t (a);")
+    project.failure()
+    project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
+    failed = project.failure()
+    assert "public.t_a_idx is INVALID, left behind by a build that failed" in str(failed)
+    drop = str(failed).partition("drop it with ")[2].partition(",")[0]
+    project.rows(drop)
+    project.migrate()
+    assert project.rows(INDEXES) == [("t_a_idx", True)]
+
+
+@pytest.mark.parametrize("if_not_exists", ["", "IF NOT EXISTS "])
+@pytest.mark.parametrize("name", ["t_a", '"T a"'])
+def test_an_invalid_index_that_is_not_ours_is_never_taken_for_done_nor_dropped(
+    project: Project, if_not_exists: str, name: str
+) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
+    project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON t (a);")
+    failed = project.failure()
+    assert f"line 1: public.{name} is INVALID, left behind by a build that failed; drop it with " in str(failed)
+    assert project.rows(INDEXES) == [(name, False)]
+    assert project.recorded() == ["001"]
+    project.rows(str(failed).partition("drop it with ")[2].partition(",")[0])
+    project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
+    project.migrate()
+    assert project.rows(INDEXES) == [(name, True)]
+
+
+def test_an_index_that_stands_already_is_left_to_if_not_exists(project: Project) -> None:
+    project.rows("CREATE INDEX t_a ON t (a)")
+    project.put("002_b.sql", "CREATE INDEX CONCURRENTLY IF NOT EXISTS t_a ON t (a);")
+    project.migrate()
+    project.put("003_c.sql", "CREATE INDEX CONCURRENTLY t_a ON t (a);")
+    assert project.failure().failure.sqlstate == "42P07"
+    assert project.rows(INDEXES) == [("t_a", True)]
+
+
+def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
+    project: Project, other: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    other.execute("INSERT INTO t VALUES (2)")  # the build waits for this transaction
+    project.put(
+        "002_b.sql",
+        HEAD + "SET lock_timeout = '7s';\nCREATE INDEX CONCURRENTLY t_a ON t (a);\n"
+        "CREATE TABLE u AS SELECT current_setting('statement_timeout') AS s;",
+    )
+    project.react = lambda event: other.commit() if isinstance(event, Building) else None
+    project.migrate(patience=Patience(lock_timeout_ms=40, statement_timeout_ms=40_000))
+    assert project.rows(INDEXES) == [("t_a", True)]
+    phases = [event.phase for event in project.events if isinstance(event, Building)]
+    assert phases[0].startswith("t_a: waiting for writers before build")
+    assert project.rows("SELECT s FROM u") == [("40s",)]
+
+
+def test_a_table_that_others_hold_is_tried_again(project: Project, other: psycopg.Connection[tuple[Any, ...]]) -> None:
+    other.execute("SELECT * FROM t")
+    project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\nALTER TABLE t ADD b int;\n")
+    project.react = lambda event: other.commit() if isinstance(event, Retrying) else None
+    project.migrate(patience=Patience(lock_timeout_ms=50, lock_retries=3))
+    assert sum(isinstance(event, Retrying) for event in project.events) == 1
+    assert project.rows("SELECT a FROM t WHERE a = 2") == [(2,)], "what was done is not done again"
+
+
+def test_the_progress_is_kept_beside_the_ledger_whatever_the_search_path(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "SET search_path = '';\nCREATE TABLE public.u (a int);\nSELECT 1 / 0;")
+    project.failure()
+    assert project.rows(f"SELECT version, finished, begun FROM public.{PROGRESS}") == [("002", 2, 2)]
+
+
+def test_progress_of_several_files_is_kept_apart(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "SELECT 1;\nSELECT 1 / 0;")
+    project.failure()
+    project.put("003_c.sql", HEAD + "SELECT 1;")
+    project.put("002_b.sql", HEAD + "SELECT 1;\nSELECT 2;")
+    project.migrate()
+    assert project.recorded() == ["001", "002", "003"]
+    assert not project.has(PROGRESS)
+
+
+def test_a_file_that_changed_since_it_was_planned_is_not_recorded(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.migrate._KEPT_BYTES", 0)
+    path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);")
+
+    def change(event: Event) -> None:
+        if isinstance(event, Started):
+            path.write_text(path.read_text() + "\n-- changed")
+
+    project.react = change
+    failed = project.failure()
+    assert str(failed) == "changed while it ran; run inv db.migrate again"
+    assert failed.aftermath.startswith("statement 1, down to line 2, committed and kept")
+    assert project.recorded() == ["001"]
+
+
+def test_a_terminated_backend_is_told_with_what_is_kept(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nSELECT pg_terminate_backend(pg_backend_pid());\n")
+    failed = project.failure()
+    assert str(failed).startswith("the connection was lost: ")
+    assert failed.aftermath == "statement 1, down to line 2, committed and kept; the next run goes on with statement 2"
+
+
+def test_two_runners_at_once_do_each_statement_once(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\n" * 20 + "CREATE INDEX CONCURRENTLY t_a ON t (a);")
+    with ThreadPoolExecutor(3) as pool:
+        outcomes = [run.result() for run in [pool.submit(project.migrate) for _ in range(3)]]
+    assert sorted(len(outcome.applied) for outcome in outcomes) == [0, 0, 1]
+    assert project.rows("SELECT count(*) FROM t WHERE a = 2") == [(20,)]
