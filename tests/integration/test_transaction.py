@@ -475,3 +475,11 @@ def test_a_migration_is_not_run_when_another_recorded_it_without_the_lock(projec
     assert [one.migration.version for one in outcome.applied] == ["002"]
     assert outcome.elsewhere == 1
     assert not project.has("v")
+
+
+def test_a_file_with_a_transaction_of_its_own_kind_is_not_run_together_with_others(project: Project) -> None:
+    project.put("001_plain.sql", "BEGIN; CREATE TABLE plain (id int); COMMIT;")
+    project.put("002_serializable.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE strict (id int); COMMIT;")
+    with pytest.raises(FilesInvalid, match=r"002_serializable.sql: begins its transaction in a way of its own"):
+        project.migrate(single_transaction=True)
+    assert not project.has("plain")
