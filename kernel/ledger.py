@@ -189,9 +189,9 @@ def claim(connection: Connection, ledger: Ledger, migration: Migration) -> bytes
 
 
 def recorded(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The question whether a migration's record stands as `claim` wrote it."""
+    """The SQL expression that tells whether a migration's record stands as `claim` wrote it."""
     return (
-        sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {})")
+        sql.SQL("EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {})")
         .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
         .as_bytes(connection)
     )

@@ -17,16 +17,15 @@ if TYPE_CHECKING:
     from kernel.files.migration import Migration
 
 # Whatever a file may leave in its session, the next one must not see. DISCARD ALL would do, and drop the lock.
-_CLEAN = (
-    b"RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; "
-    b"DEALLOCATE ALL"
-)
+AS_OURSELVES = b"RESET SESSION AUTHORIZATION; RESET ROLE"
+_TIDY = b"RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
+_CLEAN = AS_OURSELVES + b"; " + _TIDY
 _LOOK_SECONDS = 30
 _POLL_SECONDS = 0.25
 
 
 def commit(runner: Runner, last: Work | None) -> None:
-    """Commit the open transaction, then give the session back its own state and make sure of the lock.
+    """Commit the open transaction, ours again by now, then tidy the session and make sure of the lock.
 
     `last` is the last work in it, None when there was nothing left to do.
     Raises LockBusy when the lock is gone, psycopg.Error when the server refuses the commit. When the connection breaks
@@ -35,10 +34,10 @@ def commit(runner: Runner, last: Work | None) -> None:
     session = runner.session
     if session.pooled:
         # The next statement may reach another session: what is to be put back must be inside the transaction.
-        message = _CLEAN + b"; COMMIT"
+        message = _TIDY + b"; COMMIT"
     else:
         check = f"SELECT pg_try_advisory_lock({lock.key(runner.ledger.schema)})".encode()
-        message = b"; ".join(part for part in (b"COMMIT", _CLEAN, session.own_settings, check) if part)
+        message = b"; ".join(part for part in (b"COMMIT", _TIDY, session.own_settings, check) if part)
     try:
         results = runner.exchange.ask(message)
     except psycopg.OperationalError as error:

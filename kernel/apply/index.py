@@ -1,4 +1,4 @@
-"""CREATE and DROP INDEX CONCURRENTLY: what they name, and what a failed one left behind.
+"""CREATE, DROP and REINDEX … CONCURRENTLY: what they name, and what a failed one left behind.
 
 A build that fails or is killed leaves an INVALID index, which IF NOT EXISTS takes for the finished one.
 Source: PostgreSQL documentation, "CREATE INDEX", Building Indexes Concurrently.
@@ -21,6 +21,22 @@ SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND i.indrelid = to_regclass(%(table)s)
   AND (%(name)s::text IS NULL OR c.relname = (parse_ident(%(name)s))[1])
+ORDER BY c.relname
+"""
+# Of indexes that the server named, those that are younger than the transaction %(xid)s.
+_YOUNGER = """
+SELECT format('%%I.%%I', n.nspname, c.relname), i.indisvalid FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE i.indrelid = to_regclass(%(table)s) AND c.relname ~ '_idx[0-9]*$' AND age(c.xmin) < age(%(xid)s::xid)
+ORDER BY c.relname
+"""
+# REINDEX CONCURRENTLY builds X_ccnew beside X, swaps the two, and drops X_ccold; an interrupted one leaves either.
+# Source: PostgreSQL documentation, "REINDEX", Rebuilding Indexes Concurrently.
+_REBUILT = """
+SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid IN (
+  SELECT to_regclass(%(name)s) UNION SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass(%(name)s))
 ORDER BY c.relname
 """
 
@@ -55,6 +71,25 @@ def dropped(statement: bytes) -> str | None:
     return words.name()
 
 
+def rebuilt(statement: bytes) -> str | None:
+    """The index or table that a REINDEX CONCURRENTLY names, as written; None for any other statement."""
+    words = _Words(statement)
+    if not words.take("REINDEX"):
+        return None
+    if words.take("("):
+        while not words.take(")"):
+            if not words.name():
+                return None
+    if not ((words.take("INDEX") or words.take("TABLE")) and words.take("CONCURRENTLY")):
+        return None
+    return words.name()
+
+
+def left_by_rebuild(connection: Connection, name: str) -> tuple[str, ...]:
+    """The INVALID indexes that an interrupted REINDEX CONCURRENTLY of `name` left behind, quoted with their schema."""
+    return tuple(str(row[0]) for row in connection.execute(_REBUILT, {"name": name}).fetchall())
+
+
 def invalid(connection: Connection, what: Build) -> tuple[str, ...]:
     """The INVALID indexes that stand where a build wants to put its own, quoted with their schema."""
     rows = connection.execute(_INVALID, {"table": what.table, "name": what.name}).fetchall()
@@ -65,6 +100,15 @@ def exists(connection: Connection, name: str) -> bool:
     """Whether there is a relation of this name, as written in a statement."""
     row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchone()
     return bool(row and row[0])
+
+
+def younger(connection: Connection, what: Build, xid: str) -> dict[str, bool]:
+    """The indexes of a build's table that the server named and that are younger than a transaction: are they valid?
+
+    By their names, quoted with their schema. A build without a name of its own is known by nothing else.
+    """
+    rows = connection.execute(_YOUNGER, {"table": what.table, "xid": xid}).fetchall()
+    return {str(quoted): bool(is_valid) for quoted, is_valid in rows}
 
 
 def valid(connection: Connection, what: Build) -> bool:

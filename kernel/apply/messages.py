@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kernel.database import Connection
 
 _STATUS = pq.ExecStatus
-_DONE = (_STATUS.COMMAND_OK, _STATUS.TUPLES_OK, _STATUS.EMPTY_QUERY)
+_DONE = tuple(map(int, (_STATUS.COMMAND_OK, _STATUS.TUPLES_OK, _STATUS.EMPTY_QUERY)))
 _CANCEL_SECONDS = 5.0
 
 
@@ -62,19 +62,24 @@ class Exchange:
         """
         error = None
         with self._cancelled_when_interrupted():
-            for result in self._results(message, discard_rows=True):
-                if result.status in _DONE:
+            self._send(message, discard_rows=True)
+            # Once around for every statement of a file: the names are looked up here, and a status is a plain number.
+            is_busy, next_result, get_result = self._pgconn.is_busy, self._next_result, self._pgconn.get_result
+            while (result := next_result() if is_busy() else get_result()) is not None:
+                status = result.status
+                if status in _DONE:
                     self.done += 1
-                elif result.status == _STATUS.FATAL_ERROR:
+                elif status == _STATUS.FATAL_ERROR:
                     error = result
-                elif result.status == _STATUS.COPY_OUT:
+                elif status == _STATUS.COPY_OUT:
                     self._drain()
         return error
 
     def ask(self, message: bytes) -> list[pq.abc.PGresult]:
         """Send statements of our own; their results. Raises psycopg.Error for the first that fails."""
         with self._cancelled_when_interrupted():
-            results = list(self._results(message, discard_rows=False))
+            self._send(message)
+            results = list(iter(self._next_result, None))
         for result in results:
             if result.status == _STATUS.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result, encoding="utf-8")
@@ -87,7 +92,8 @@ class Exchange:
         """
         error = None
         with self._cancelled_when_interrupted():
-            for result in self._results(statement, discard_rows=False):
+            self._send(statement)
+            for result in iter(self._next_result, None):
                 if result.status == _STATUS.COPY_IN:
                     self._send_data(chunks)
                 elif result.status == _STATUS.FATAL_ERROR:
@@ -110,14 +116,12 @@ class Exchange:
             if self.connection.broken:
                 raise
 
-    def _results(self, message: bytes, *, discard_rows: bool) -> Iterator[pq.abc.PGresult]:
+    def _send(self, message: bytes, *, discard_rows: bool = False) -> None:
         self.done = 0
         self._pgconn.send_query(message)
         if discard_rows:
             self._pgconn.set_single_row_mode()
         self._flush()
-        while (result := self._next_result()) is not None:
-            yield result
 
     def _next_result(self, *, deadline: float | None = None) -> pq.abc.PGresult | None:
         while self._pgconn.is_busy():
@@ -144,7 +148,7 @@ class Exchange:
 
         With a `deadline`, of time.monotonic(), nobody is told, and psycopg.OperationalError ends the wait.
         """
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:  # which takes no system call to make, as epoll's does
             selector.register(self._pgconn.socket, events)
             if deadline is not None:
                 if not (ready := selector.select(max(0, deadline - time.monotonic()))):

@@ -52,6 +52,13 @@ def of_all(session: Session, ledger: Ledger) -> dict[str, Progress]:
     }
 
 
+def xid(connection: Connection, ledger: Ledger, version: str) -> str:
+    """The transaction that has kept a version's progress last; the version must have some."""
+    query = sql.SQL("SELECT xmin::text FROM {} WHERE version = %s").format(_identifier(ledger))
+    (found,) = connection.execute(query, (version,)).fetchall()
+    return str(found[0])
+
+
 def create(session: Session, ledger: Ledger) -> None:
     """Create the table, under the lock."""
     session.connection.execute(sql.SQL(_CREATE).format(_identifier(ledger)))

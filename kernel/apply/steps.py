@@ -31,6 +31,7 @@ from kernel.sql.part import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel.apply.index import Build
     from kernel.apply.runner import Runner
     from kernel.files.migration import Migration
     from kernel.files.script import Script
@@ -174,15 +175,18 @@ class _Steps:
         connection = self._runner.session.connection
         if name := index.dropped(part.sql):
             return again and not index.exists(connection, name)
+        if again and (name := index.rebuilt(part.sql)):
+            for quoted in index.left_by_rebuild(connection, name):
+                index.drop(connection, quoted)
         build = index.build(part.sql)
         if build is None:
             return False
+        if build.name is None:
+            return again and self._built_before(build)
         left = index.invalid(connection, build)
         if not left:
             return again and index.valid(connection, build)
-        if build.name is None and not again:
-            return False
-        if build.name is None or not again:
+        if not again:
             raise refused(
                 self._migration,
                 f"line {part.line}: {', '.join(left)} is INVALID, left behind by a build that failed; "
@@ -192,6 +196,15 @@ class _Steps:
         for quoted in left:
             index.drop(connection, quoted)
         return False
+
+    def _built_before(self, build: Build) -> bool:
+        """The same for an index that the server names: it is one that came after the note that the build begins."""
+        connection = self._runner.session.connection
+        begun = progress.xid(connection, self._runner.ledger, self._migration.version)
+        since = index.younger(connection, build, begun)
+        for quoted in (quoted for quoted, is_valid in since.items() if not is_valid):
+            index.drop(connection, quoted)
+        return any(since.values())
 
     @contextmanager
     def _unhurried(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Deferred constraints are checked here, where their failure still belongs to the file; the ledger is read as ourselves.
 _AT_ITS_END = (
-    b"SET CONSTRAINTS ALL IMMEDIATE; RESET SESSION AUTHORIZATION; RESET ROLE; SELECT pg_catalog.pg_current_xact_id(); "
+    b"SET CONSTRAINTS ALL IMMEDIATE; " + commit.AS_OURSELVES + b"; SELECT pg_catalog.pg_current_xact_id(), "
 )
 _PERHAPS_COMMITTED = (
     "what ran up to that point may be committed, the change of its record included; "
@@ -130,8 +130,8 @@ def _refuse_lost_claim(runner: Runner, work: Work, xid: str) -> None:
     """What ran must have run in our transaction and left its claim alone, or record and effect would not be one."""
     ours = claimed = False
     if runner.session.connection.pgconn.transaction_status == _IN_TRANSACTION:
-        *_, its_xid, answer = runner.exchange.ask(_AT_ITS_END + work.claimed)
-        ours, claimed = its_xid.get_value(0, 0) == xid.encode(), answer.get_value(0, 0) == b"t"
+        answer = runner.exchange.ask(_AT_ITS_END + work.claimed)[-1]
+        ours, claimed = answer.get_value(0, 0) == xid.encode(), answer.get_value(0, 1) == b"t"
     if not ours:
         message = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
         raise refused(work.migration, message, aftermath=_PERHAPS_COMMITTED)

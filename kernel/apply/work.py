@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Work:
     """A file to run. `claim` changes its row first, and returns no row when another runner had changed it before.
 
-    `claimed` asks afterwards whether that is so still; its answer is one row, t or f. `records` tells whether the row
-    is there afterwards: it is behind a migration, and is not behind its revert.
+    `claimed` is the SQL expression that tells afterwards whether that is so still. `records` tells whether the row is
+    there afterwards: it is behind a migration, and is not behind its revert.
     """
 
     migration: Migration
@@ -39,4 +39,4 @@ def migrating(session: Session, where: Ledger, migration: Migration, script: Scr
 def reverting(session: Session, where: Ledger, revert: Migration, script: Script) -> Work:
     """A revert file to run, whose migration loses its record."""
     claim = ledger.remove(session.connection, where, revert.version)
-    return Work(migration=revert, script=script, claim=claim, claimed=b"SELECT true", records=False)
+    return Work(migration=revert, script=script, claim=claim, claimed=b"true", records=False)

@@ -76,17 +76,21 @@ def sorted_out(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migrati
 def candidates(directory: Path) -> list[str]:
     """The names in a directory that have to be migrations: *.sql, but for hidden files and directories. In their order.
 
-    Raises FilesInvalid when it cannot be listed.
+    Raises FilesInvalid when it cannot be listed, or when one of them is a pipe or a device, and not to be read.
     """
     try:
         with os.scandir(directory) as entries:
-            return sorted(
-                entry.name
+            found = [
+                entry
                 for entry in entries
                 if entry.name[-4:].lower() == ".sql" and not entry.name.startswith(".") and not entry.is_dir()
-            )
+            ]
+            special = [entry.name for entry in found if not (entry.is_file() or entry.is_symlink())]
     except FileNotFoundError as error:
         message = f"no such directory: {directory}; create it or set KERNEL_MIGRATIONS_DIR"
         raise FilesInvalid([Problem(message=message)]) from error
     except OSError as error:
         raise FilesInvalid([Problem(message=f"{directory}: cannot be read: {error.strerror}")]) from error
+    if special:
+        raise FilesInvalid([Problem(message="not a regular file; take it away", file=name) for name in sorted(special)])
+    return sorted(entry.name for entry in found)

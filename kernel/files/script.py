@@ -104,7 +104,7 @@ def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
         *(Problem(message=message, file=name, line=line) for line, message in refused),
     )
     if problems:
-        raise FilesInvalid(problems)
+        raise FilesInvalid(sorted(problems, key=lambda problem: problem.line or 0))
     return Script(
         mode=mode,
         statements=sighted.statements if begin is None else sighted.statements - 2,
@@ -205,7 +205,7 @@ def _open_transactions(specials: list[_Special]) -> list[tuple[int, str]]:
         elif one.effect in (Effect.COMMIT, Effect.ROLLBACK):
             opened = None
             if _chains(one):  # the next run could not go on behind it: there is no BEGIN that it would send again
-                refused.append((one.line, f"{_words(one)} begins the next transaction unseen; write a BEGIN of its own"))
+                refused.append((one.line, f"{_words(one)} begins another transaction; write a BEGIN for that one"))
         elif one.effect is Effect.TWO_PHASE:
             opened = None
             refused.append((one.line, f"{_words(one)} {one.effect.value}, which a migration cannot leave behind"))

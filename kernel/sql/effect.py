@@ -40,6 +40,9 @@ _LOOKED_AT = 64
 # CREATE UNIQUE INDEX CONCURRENTLY needs four, and most statements that are looked at are CREATE TABLE.
 _FIRST_LOOK = 5
 _LONG = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
+# Most statements are one of these three; what makes them special shows in a word that few of them hold.
+_HINTED = frozenset({b"ALTER", b"CREATE", b"DROP"})
+_HINT = re.compile(rb"concurrently|database|subscription|system|tablespace", re.IGNORECASE)
 # The server reads a whole message by the settings in force when it arrives.
 _LEXICAL = frozenset(
     {"STANDARD_CONFORMING_STRINGS", "BACKSLASH_QUOTE", "ESCAPE_STRING_WARNING", "CLIENT_ENCODING", "NAMES", "ALL"}
@@ -54,7 +57,7 @@ def of(sql: bytes) -> Effect:
         return Effect.PLAIN
     name = first[0].upper()
     judge = _JUDGES.get(name)
-    if judge is None:
+    if judge is None or (name in _HINTED and not _HINT.search(sql)):
         return Effect.PLAIN
     words = tokens.words(sql, limit=_FIRST_LOOK)
     if len(words) == _FIRST_LOOK and (name in _LONG or words[1] == "SUBSCRIPTION"):

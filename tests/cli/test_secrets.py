@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Project
 
-_SAMPLE_SECONDS = 0.005
+_SAMPLE_SECONDS = 0.02  # psql lives for a tenth of a second and more
 _PROC = Path("/proc")
 
-# Every task, in the ways in which it fails when the database answers; when it does not, all of them fail before.
+# Every task, in the ways in which it fails when the database answers.
 RUNS = [
     ("db.status",),
     ("db.status", "--check", "--json"),
@@ -53,6 +53,8 @@ RUNS = [
     ("db.stop",),
     ("db.shell",),
 ]
+# When it does not, a task fails before its flags matter: one run of each is enough.
+ONE_OF_EACH = list({next(word for word in run if word.startswith("db.")): run for run in RUNS}.values())
 
 
 @dataclass(kw_only=True)
@@ -88,11 +90,10 @@ class Seen:
         assert [one for one in arguments if self.mark in one] == []
         folders = (self.project.root, Path(self.environ["TMPDIR"]))
         left = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        ours = (".env", ".env.local")
-        found = [path for path in left if self.mark.encode() in path.read_bytes()]
-        assert [
-            path for path in found if path.name not in ours and path.parent.name not in ("migrations", "revert")
-        ] == []
+        told = {path for path in left if self.mark.encode() in path.read_bytes()}
+        assert {
+            path for path in told if path.name != ".env" and path.parent.name not in ("migrations", "revert")
+        } == set()
 
 
 @contextmanager
@@ -180,7 +181,7 @@ CONDITIONS = ["answers", "refuses", "is not there", "is written wrong"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("way", ["URL", "keywords", "PGPASSWORD", ".env", ".env.local"])
+@pytest.mark.parametrize("way", ["URL", "keywords", "PGPASSWORD", ".env"])
 def test_no_task_shows_the_password_whatever_becomes_of_it(seen: Seen, guarded: str, way: str, condition: str) -> None:
     project, mark = seen.project, seen.mark
     _fill(project, mark)
@@ -193,21 +194,20 @@ def test_no_task_shows_the_password_whatever_becomes_of_it(seen: Seen, guarded: 
     if way == "PGPASSWORD":
         written, seen.environ["PGPASSWORD"] = make_conninfo(conninfo, password=None), mark
     if condition == "is written wrong":
-        written = f"{written}'" if way in ("keywords", "PGPASSWORD") else written.replace("@", "/@")
-    if way.startswith("."):
+        written = written.replace("@", "/@") if "@" in written else f"'{written}"
+    if way == ".env":
         (project.root / way).write_text(f"DATABASE_URL={written}\n")
         seen.environ["DATABASE_URL"] = ""
     else:
         seen.environ["DATABASE_URL"] = written
     seen.environ["KERNEL_STORAGE_MODE"] = "SUPABASE"
     with sampled(mark) as arguments:
-        for run in RUNS:
+        for run in RUNS if condition == "answers" else ONE_OF_EACH:
             yes = ("--yes",) if {"db.rollback", "db.baseline", "db.repair"} & {*run} else ()
             seen.run(*run, *yes)
     seen.refute(arguments)
-    code = {"answers": 6, "refuses": 7, "is not there": 7, "is written wrong": 2}[condition]
-    assert seen.codes[("db.migrate",)] == code
-    assert seen.codes[("db.shell",)] != 1 or condition == "answers"
+    codes = {code for run, code in seen.codes.items() if "db.migrate" in run}
+    assert {"answers": 6, "refuses": 7, "is not there": 7, "is written wrong": 2}[condition] in codes
     assert 1 not in {code for run, code in seen.codes.items() if run != ("db.shell",)}
 
 

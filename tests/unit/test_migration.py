@@ -102,3 +102,9 @@ def test_a_recorded_checksum_is_accepted_in_capitals_and_from_windows(tmp_path: 
     (tmp_path / "016_a.sql").write_bytes(b"SELECT '016_a.sql';\r\n")
     (again,) = migration.discover(tmp_path)
     assert again.checksum == one.checksum
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "001_pipe.sql")
+    with pytest.raises(FilesInvalid, match=r"001_pipe\.sql: not a regular file"):
+        migration.discover(tmp_path)
