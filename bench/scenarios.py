@@ -1,0 +1,187 @@
+"""The scenarios and their targets. docs/benchmarks.md says why these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import contestants, files
+from bench.contest import Comparison, Quantity, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[[Path, Path], Scenario]
+    """Writes the scenario's files into a folder; the second path is psql."""
+
+OURS, SINGLE = "ours", "ours --single-transaction"
+PSQL, PSQL_EACH = "one psql session", "a psql for each file"
+LOOP = "a plain loop"
+STATUS, BARE, LIST, BARE_LIST = "inv db.status", "a bare task", "inv --list", "--list of one task"
+STATUS_FEW, STATUS_MANY, NOTHING_TO_DO = "status, 15 applied", "status, 5,000 applied", "migrate, nothing to do"
+
+_MEGABYTE = 1_000_000
+_PROCESS_BYTES = 150 * _MEGABYTE
+_BACKEND_BYTES = 100 * _MEGABYTE
+_ENTRIES = "(SELECT count(*) FROM schema_migrations) = 1 AND (SELECT count(*) FROM entry) ="
+
+
+def small_200(folder: Path, psql: Path) -> Scenario:
+    """200 small migrations from zero."""
+    made = files.small(folder, 200)
+    return Scenario(
+        name="200 small migrations",
+        contestants=(
+            contestants.ours(OURS, made, "db.migrate"),
+            contestants.ours(SINGLE, made, "db.migrate", "--single-transaction"),
+            contestants.psql_session(PSQL, made, psql),
+            contestants.psql_each(PSQL_EACH, made, psql),
+            contestants.loop(LOOP, made),
+        ),
+        comparisons=(
+            Comparison(of=OURS, to=PSQL, at_most=1.4),
+            Comparison(of=SINGLE, to=PSQL),
+            Comparison(of=OURS, to=PSQL_EACH),
+            Comparison(of=OURS, to=LOOP),
+        ),
+        proof=_made_accounts(200),
+    )
+
+
+def small_1000(folder: Path, psql: Path) -> Scenario:
+    """1,000 small migrations from zero."""
+    made = files.small(folder, 1000)
+    return Scenario(
+        name="1,000 small migrations",
+        contestants=(
+            contestants.ours(OURS, made, "db.migrate"),
+            contestants.ours(SINGLE, made, "db.migrate", "--single-transaction"),
+            contestants.psql_session(PSQL, made, psql),
+            contestants.loop(LOOP, made),
+        ),
+        comparisons=(
+            Comparison(of=OURS, to=PSQL, at_most=1.05),
+            Comparison(of=SINGLE, to=PSQL, at_most=0.9),
+            Comparison(of=OURS, to=LOOP),
+        ),
+        proof=_made_accounts(1000),
+    )
+
+
+def start_up(folder: Path, _psql: Path) -> Scenario:
+    """What a task costs before and behind its work."""
+    made = files.small(folder, 15)
+    return Scenario(
+        name="start-up",
+        contestants=(
+            contestants.ours(STATUS, made, "db.status", applied=True),
+            contestants.bare_task(BARE, made, "ping"),
+            contestants.ours(LIST, made, "--list", applied=True),
+            contestants.bare_task(BARE_LIST, made, "--list"),
+        ),
+        comparisons=(
+            Comparison(of=STATUS, to=BARE, at_most=1.3),
+            Comparison(of=LIST, to=BARE_LIST),
+        ),
+        proof="SELECT count(*) = 15 FROM schema_migrations",
+    )
+
+
+def long_history(folder: Path, _psql: Path) -> Scenario:
+    """5,000 applied files: reading them costs little beside starting."""
+    few, many = files.small(folder / "few", 15), files.small(folder / "many", 5000)
+    return Scenario(
+        name="5,000 applied files",
+        contestants=(
+            contestants.ours(STATUS_FEW, few, "db.status", applied=True),
+            contestants.ours(STATUS_MANY, many, "db.status", applied=True),
+            contestants.ours(NOTHING_TO_DO, many, "db.migrate", applied=True),
+        ),
+        comparisons=(
+            Comparison(of=STATUS_MANY, to=STATUS_FEW, at_most=1.5),
+            Comparison(of=NOTHING_TO_DO, to=STATUS_FEW),
+        ),
+        proof="SELECT count(*) IN (15, 5000) FROM schema_migrations",
+    )
+
+
+def inserts_3mb(folder: Path, psql: Path) -> Scenario:
+    """20,000 INSERTs in one file."""
+    made = files.inserts(folder, 20_000)
+    return Scenario(
+        name="20,000 INSERTs, 3 MB",
+        contestants=(
+            contestants.ours(OURS, made, "db.migrate"),
+            contestants.psql_large(PSQL, made, psql),
+            contestants.loop(LOOP, made),
+        ),
+        comparisons=(
+            Comparison(of=OURS, to=PSQL, at_most=0.25),
+            Comparison(of=LOOP, to=PSQL),
+        ),
+        proof=f"SELECT {_ENTRIES} 20000",
+    )
+
+
+def inserts_60mb(folder: Path, psql: Path) -> Scenario:
+    """400,000 INSERTs in one file, with the memory that they take on both sides."""
+    made = files.inserts(folder, 400_000)
+    return Scenario(
+        name="400,000 INSERTs, 60 MB",
+        contestants=(
+            contestants.ours(OURS, made, "db.migrate"),
+            contestants.psql_large(PSQL, made, psql),
+            contestants.loop(LOOP, made),
+        ),
+        comparisons=(
+            Comparison(of=OURS, to=PSQL, at_most=0.35),
+            Comparison(of=LOOP, to=PSQL),
+            *_memory(OURS, LOOP),
+        ),
+        proof=f"SELECT {_ENTRIES} 400000",
+    )
+
+
+def copy_1gb(folder: Path, psql: Path) -> Scenario:
+    """A gigabyte of COPY data in one file: memory stays where it is."""
+    made = files.copy(folder, 12_000_000)
+    return Scenario(
+        name="12,000,000 rows of COPY, 1 GB",
+        contestants=(
+            contestants.ours(OURS, made, "db.migrate"),
+            contestants.psql_large(PSQL, made, psql),
+        ),
+        comparisons=(
+            Comparison(of=OURS, to=PSQL),
+            *_memory(OURS),
+        ),
+        proof=f"SELECT {_ENTRIES} 12000000",
+    )
+
+
+USUAL: dict[str, Make] = {
+    "small-200": small_200,
+    "small-1000": small_1000,
+    "start-up": start_up,
+    "long-history": long_history,
+    "inserts-3mb": inserts_3mb,
+    "inserts-60mb": inserts_60mb,
+}
+LONG: dict[str, Make] = {"copy-1gb": copy_1gb}
+"""Minutes, and gigabytes of disk."""
+
+
+def _made_accounts(count: int) -> str:
+    tables = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^account_[0-9]+$'"
+    return f"SELECT (SELECT count(*) FROM schema_migrations) = {count} AND ({tables}) = {count}"
+
+
+def _memory(of: str, *others: str) -> tuple[Comparison, ...]:
+    """The targets of memory for one contestant; the others for orientation. psql reads a file line by line."""
+    backend, process = Quantity.BACKEND_BYTES, Quantity.PROCESS_BYTES
+    return (
+        Comparison(of=of, to=None, quantity=process, at_most=_PROCESS_BYTES),
+        *(Comparison(of=other, to=None, quantity=process) for other in others),
+        Comparison(of=of, to=PSQL, quantity=backend, at_most=_BACKEND_BYTES),
+        *(Comparison(of=other, to=PSQL, quantity=backend) for other in others),
+    )
