@@ -57,9 +57,13 @@ class Reader:
         return self._hash.hexdigest()
 
 
-def of(path: Path) -> str:
+def of(path: str | Path) -> str:
     """The checksum of a file, which may be of any size. Raises OSError."""
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the price of Path.open, for thousands of files
+        first = file.read(_CHUNK_BYTES)
+        if b"\r" not in first and not first.startswith(codecs.BOM_UTF8) and not file.read(1):
+            return hashlib.sha256(first).hexdigest()
+        file.seek(0)
         reader = Reader(file.read)
         while reader.read(_CHUNK_BYTES):
             pass

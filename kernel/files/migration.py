@@ -20,8 +20,13 @@ class Migration:
 
     version: str
     filename: str
-    path: Path
+    directory: Path
     checksum: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self.directory / self.filename
 
     @property
     def number(self) -> int:
@@ -30,8 +35,8 @@ class Migration:
 
     def revert(self) -> Migration:
         """The file that undoes it, revert/ and the same name. Raises OSError when it cannot be read."""
-        path = self.path.parent / "revert" / self.path.name
-        return replace(self, filename=f"revert/{path.name}", path=path, checksum=checksum.of(path))
+        filename = f"revert/{self.filename}"
+        return replace(self, filename=filename, checksum=checksum.of(self.directory / filename))
 
     def accepts(self, recorded: str) -> bool:
         """Whether a recorded checksum is this file's. Raises OSError when it has to look again and cannot."""
@@ -59,13 +64,12 @@ def sorted_out(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migrati
             problems.append(Problem(message=naming.complaint(filename), file=filename))
             continue
         version, _description = parsed
-        path = directory / filename
         try:
-            digest = checksum.of(path)
+            digest = checksum.of(f"{directory}/{filename}")
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue
-        one = Migration(version=version, filename=filename, path=path, checksum=digest)
+        one = Migration(version=version, filename=filename, directory=directory, checksum=digest)
         other = found.setdefault(one.number, one)
         if other is not one:
             message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"

@@ -10,7 +10,7 @@ from kernel.plan import State
 from kernel.report import problems
 
 if TYPE_CHECKING:
-    from kernel.plan import Entry, Plan
+    from kernel.plan import Plan
 
 # The column that the specification's sample gives the file names; longer names widen it.
 _FILENAME_WIDTH = 36
@@ -60,12 +60,9 @@ def ahead(plan: Plan) -> str:
 
 
 def _table(plan: Plan, *, emoji: bool) -> str:
+    states = {state: f"{sign} {word}" if emoji else word for state, (sign, word) in _STATES.items()}
+    width = max((len(entry.version) for entry in plan.entries), default=0)
     rows = [
-        (entry.version, entry.filename.ljust(_FILENAME_WIDTH), _state(entry, emoji=emoji)) for entry in plan.entries
+        (f"{entry.version:{width}} {entry.filename:{_FILENAME_WIDTH}}", states[entry.state]) for entry in plan.entries
     ]
     return tabulate.tabulate(rows, tablefmt=_TABLE, disable_numparse=True, preserve_whitespace=True)
-
-
-def _state(entry: Entry, *, emoji: bool) -> str:
-    sign, word = _STATES[entry.state]
-    return f"{sign} {word}" if emoji else word

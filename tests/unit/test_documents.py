@@ -9,15 +9,15 @@ from pathlib import Path
 from kernel import plan
 from kernel.apply.events import Applied
 from kernel.errors import Drift, Failure, LockBusy, MigrationFailed, Problem, UsageError
-from kernel.files.migration import Migration
 from kernel.ledger import Ledger
 from kernel.migrate import Outcome
 from kernel.record import Record
 from kernel.report import documents, failures
 from kernel.status import Status
+from tests.unit.worded import Worded
 
-A = Migration(version="001", filename="001_a.sql", path=Path(__file__), checksum="a" * 64)
-B = Migration(version="002", filename="002_b.sql", path=Path(__file__), checksum="b" * 64)
+A = Worded(version="001", filename="001_a.sql", directory=Path(), checksum="a" * 64)
+B = Worded(version="002", filename="002_b.sql", directory=Path(), checksum="b" * 64)
 APPLIED_AT = datetime(2026, 1, 31, 10, 0, 0, 250_000)  # noqa: DTZ001 - the column has no time zone
 
 FAILED = MigrationFailed(

@@ -15,14 +15,15 @@ from kernel.errors import Drift, UsageError
 from kernel.files.migration import Migration
 from kernel.plan import Plan, State
 from kernel.record import Record
+from tests.unit.worded import Worded
 
 APPLIED_AT = datetime(2026, 3, 2, 10)  # noqa: DTZ001 - the column has no time zone
 
 
 def migration(version: str, description: str = "a", checksum: str = "") -> Migration:
-    """A file; its checksum is made of its version. It can be read, which happens when the record has another."""
+    """A file; its checksum is made of its version."""
     filename = f"{version}_{description}.sql"
-    return Migration(version=version, filename=filename, path=Path(__file__), checksum=checksum or f"sha of {version}")
+    return Worded(version=version, filename=filename, directory=Path(), checksum=checksum or f"sha of {version}")
 
 
 def record(version: str, description: str = "a", checksum: str = "") -> Record:

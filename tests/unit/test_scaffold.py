@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.files import numbering, scaffold
 from kernel.errors import UsageError
+from kernel.files import numbering, scaffold
 
 if TYPE_CHECKING:
     from pathlib import Path

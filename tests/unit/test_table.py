@@ -11,6 +11,7 @@ from kernel import plan
 from kernel.files.migration import Migration
 from kernel.record import Record
 from kernel.report import table
+from tests.unit.worded import Worded
 
 NAMES = (
     "001_create_audit_ledger.sql",
@@ -32,7 +33,7 @@ Migrations:
 
 
 def migration(filename: str, checksum: str = "same") -> Migration:
-    return Migration(version=filename.partition("_")[0], filename=filename, path=Path(__file__), checksum=checksum)
+    return Worded(version=filename.partition("_")[0], filename=filename, directory=Path(), checksum=checksum)
 
 
 def record(filename: str) -> Record:
