@@ -103,9 +103,10 @@ def exists(connection: Connection, name: str) -> bool:
 
 
 def younger(connection: Connection, what: Build, xid: str) -> dict[str, bool]:
-    """The indexes of a build's table that the server named and that are younger than a transaction: are they valid?
+    """The indexes of a build's table that the server named and that are younger than a transaction.
 
-    By their names, quoted with their schema. A build without a name of its own is known by nothing else.
+    By their names, quoted with their schema, whether they are valid. A build without a name of its own is known by
+    nothing else.
     """
     rows = connection.execute(_YOUNGER, {"table": what.table, "xid": xid}).fetchall()
     return {str(quoted): bool(is_valid) for quoted, is_valid in rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from kernel import plan
 from kernel.errors import Drift, UsageError
-from kernel.files.migration import Migration
 from kernel.plan import Plan, State
 from kernel.record import Record
 from tests.unit.worded import Worded
+
+if TYPE_CHECKING:
+    from kernel.files.migration import Migration
 
 APPLIED_AT = datetime(2026, 3, 2, 10)  # noqa: DTZ001 - the column has no time zone
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kernel import plan
-from kernel.files.migration import Migration
 from kernel.record import Record
 from kernel.report import table
 from tests.unit.worded import Worded
+
+if TYPE_CHECKING:
+    from kernel.files.migration import Migration
 
 NAMES = (
     "001_create_audit_ledger.sql",

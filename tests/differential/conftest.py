@@ -1,0 +1,64 @@
+"""Twin databases on the server of the tests."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests.differential.twins import Twins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import psycopg
+
+    from kernel.server.cluster import Server
+
+# Roles are the whole server's: scripts that grant something find these, whose names say what they are for.
+_ROLES = ("app_owner", "app_reader")
+_NEEDED = ("psql", "pg_dump")
+
+_names = (f"twin_{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="session")
+def clients(server: Server, administrator: psycopg.Connection) -> Path:
+    """The folder of psql and pg_dump, which have to be of the server's own version; the roles are there as well."""
+    absent = [name for name in _NEEDED if not shutil.which(name, path=str(server.programs.bin))]
+    if absent:
+        pytest.skip(
+            f"no {' and '.join(absent)} in {server.programs.bin}; set KERNEL_PG_BINDIR to a complete PostgreSQL"
+        )
+    for role in _ROLES:
+        administrator.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)))
+    return server.programs.bin
+
+
+@pytest.fixture
+def twins(server: Server, administrator: psycopg.Connection, clients: Path, tmp_path: Path) -> Iterator[Twins]:
+    """Two fresh databases of the same settings."""
+    names = (next(_names), next(_names))
+    for name in names:
+        administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    theirs, ours = (make_conninfo(server.conninfo, dbname=name) for name in names)
+    yield Twins(theirs=theirs, ours=ours, folder=tmp_path, programs=clients)
+    for name in names:
+        administrator.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def empty(
+    server: Server, administrator: psycopg.Connection, clients: Path, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The dump of a database in which nothing was run."""
+    name = next(_names)
+    administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    conninfo = make_conninfo(server.conninfo, dbname=name)
+    folder = tmp_path_factory.mktemp("empty")
+    return Twins(theirs=conninfo, ours=conninfo, folder=folder, programs=clients).left(conninfo)

@@ -1,0 +1,10 @@
+CREATE TABLE event (kind text, id bigint, body jsonb) PARTITION BY LIST (kind);
+CREATE TABLE event_click PARTITION OF event FOR VALUES IN ('click', 'tap; long');
+CREATE TABLE event_rest PARTITION OF event DEFAULT;
+CREATE TABLE shard (id bigint, note text) PARTITION BY HASH (id);
+CREATE TABLE shard_0 PARTITION OF shard FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE shard_1 (LIKE shard);
+ALTER TABLE shard ATTACH PARTITION shard_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO event VALUES ('click', 1, '{}'), ('tap; long', 2, '[";"]'), ('other', 3, 'null');
+INSERT INTO shard SELECT n, 'row ' || n FROM generate_series(1, 20) AS n;
+ALTER TABLE event DETACH PARTITION event_rest;

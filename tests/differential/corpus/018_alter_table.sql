@@ -1,0 +1,11 @@
+CREATE TABLE product (id integer, name varchar(20), price integer, gone text);
+INSERT INTO product VALUES (1, 'pen', 150, 'x'), (2, 'ink;', 999, 'y');
+ALTER TABLE product ADD COLUMN sku uuid DEFAULT '00000000-0000-0000-0000-000000000000', ADD COLUMN IF NOT EXISTS id text;
+ALTER TABLE product ALTER COLUMN price TYPE numeric(8, 2) USING price / 100.0, ALTER COLUMN name TYPE text;
+ALTER TABLE product DROP COLUMN gone, DROP COLUMN IF EXISTS never;
+ALTER TABLE product ALTER COLUMN id SET NOT NULL, ALTER COLUMN name SET DEFAULT 'no; name', ALTER COLUMN sku DROP DEFAULT;
+ALTER TABLE product ADD PRIMARY KEY (id);
+ALTER TABLE product CLUSTER ON product_pkey;
+ALTER TABLE product RENAME COLUMN name TO title;
+ALTER TABLE IF EXISTS product RENAME TO article;
+ALTER TABLE IF EXISTS product RENAME TO nothing;

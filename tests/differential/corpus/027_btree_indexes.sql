@@ -1,0 +1,10 @@
+CREATE TABLE t (a integer, b text, c timestamptz, d numeric);
+CREATE INDEX ON t (a);
+CREATE INDEX IF NOT EXISTS t_a_idx ON t (b);
+CREATE UNIQUE INDEX "t; unique" ON t (a DESC NULLS LAST, b COLLATE "C" text_pattern_ops);
+CREATE INDEX partial ON t (c) WHERE b = 'open;' AND d > 0;
+CREATE INDEX expression ON t ((a + 1), lower(b), (b || ';'));
+CREATE INDEX covering ON t (a) INCLUDE (b, c) WITH (fillfactor = 50, deduplicate_items = off);
+ALTER INDEX expression ALTER COLUMN 1 SET STATISTICS 300;
+ALTER INDEX covering SET (fillfactor = 90);
+DROP INDEX partial;

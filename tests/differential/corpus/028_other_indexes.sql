@@ -1,0 +1,10 @@
+CREATE TABLE place (id integer, words tsvector, tags text[], doc jsonb, at point, during tsrange, address inet);
+INSERT INTO place SELECT n, to_tsvector('simple', 'word' || n), ARRAY['t' || n], '{"a": 1}', point(n, n) FROM generate_series(1, 30) AS n;
+CREATE INDEX ON place USING gin (words) WITH (fastupdate = off);
+CREATE INDEX ON place USING gin (tags);
+CREATE INDEX ON place USING gin (doc jsonb_path_ops);
+CREATE INDEX ON place USING gist (at, during);
+CREATE INDEX ON place USING spgist (address);
+CREATE INDEX ON place USING brin (id) WITH (pages_per_range = 4, autosummarize = on);
+CREATE INDEX ON place USING brin (id int4_minmax_multi_ops);
+CREATE INDEX ON place USING hash (id);

@@ -1,0 +1,9 @@
+CREATE TABLE log (at integer, line text) PARTITION BY RANGE (at);
+CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM (0) TO (10);
+CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM (10) TO (20);
+CREATE INDEX log_line ON ONLY log (line);
+CREATE INDEX log_1_line ON log_1 (line);
+CREATE INDEX log_2_line ON log_2 (line);
+ALTER INDEX log_line ATTACH PARTITION log_1_line;
+ALTER INDEX log_line ATTACH PARTITION log_2_line;
+ALTER TABLE log ADD PRIMARY KEY (at);

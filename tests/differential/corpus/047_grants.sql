@@ -1,0 +1,10 @@
+CREATE SCHEMA granted AUTHORIZATION app_owner;
+CREATE TABLE granted.secret (a integer, b text, c text);
+CREATE FUNCTION granted.f() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+GRANT USAGE ON SCHEMA granted TO PUBLIC;
+GRANT SELECT (a, b), UPDATE (b) ON granted.secret TO app_reader WITH GRANT OPTION;
+GRANT ALL ON granted.secret TO app_owner;
+REVOKE ALL ON FUNCTION granted.f() FROM PUBLIC;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA granted TO app_reader;
+REVOKE TRUNCATE ON granted.secret FROM app_owner;
+ALTER TABLE granted.secret OWNER TO app_owner;

@@ -1,0 +1,12 @@
+CREATE ROLE differential_clerk NOLOGIN CONNECTION LIMIT 5 VALID UNTIL '2030-01-01';
+CREATE USER differential_robot PASSWORD NULL IN ROLE differential_clerk;
+CREATE GROUP differential_group ROLE differential_clerk;
+GRANT differential_group TO app_reader;
+ALTER ROLE differential_clerk SET search_path = 'a;b', public;
+COMMENT ON ROLE differential_clerk IS 'it''s a clerk; no more';
+CREATE TABLE held (a integer);
+ALTER TABLE held OWNER TO differential_clerk;
+GRANT SELECT ON held TO differential_robot;
+REASSIGN OWNED BY differential_clerk TO app_owner;
+DROP OWNED BY differential_clerk, differential_robot;
+DROP ROLE differential_group, differential_robot, differential_clerk;

@@ -1,0 +1,3 @@
+CREATE EXTENSION IF NOT EXISTS plpgsql;
+COMMENT ON EXTENSION plpgsql IS 'the language; procedural';
+CREATE SCHEMA IF NOT EXISTS here;

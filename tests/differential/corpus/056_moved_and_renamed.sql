@@ -1,0 +1,11 @@
+CREATE SCHEMA elsewhere;
+CREATE TABLE moving (id serial, kind text);
+CREATE TYPE state AS ENUM ('a');
+CREATE FUNCTION calc(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
+CREATE VIEW looking AS SELECT * FROM moving;
+ALTER TABLE moving SET SCHEMA elsewhere;
+ALTER TYPE state SET SCHEMA elsewhere;
+ALTER FUNCTION calc(integer) SET SCHEMA elsewhere;
+ALTER FUNCTION elsewhere.calc(integer) RENAME TO "calc;";
+ALTER FUNCTION elsewhere."calc;"(integer) IMMUTABLE COST 5 SET work_mem = '8MB';
+ALTER SEQUENCE elsewhere.moving_id_seq RENAME TO ids;

@@ -1,0 +1,10 @@
+CREATE TABLE belongs (a integer);
+CREATE SEQUENCE its_numbers;
+CREATE VIEW its_view AS SELECT a FROM belongs;
+CREATE FUNCTION its_function() RETURNS void LANGUAGE sql AS '';
+ALTER TABLE belongs OWNER TO app_owner;
+ALTER SEQUENCE its_numbers OWNER TO app_owner;
+ALTER VIEW its_view OWNER TO app_owner;
+ALTER FUNCTION its_function() OWNER TO app_owner;
+ALTER SCHEMA public OWNER TO app_owner;
+GRANT CREATE ON SCHEMA public TO app_reader;

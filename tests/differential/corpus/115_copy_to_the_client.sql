@@ -1,0 +1,6 @@
+CREATE TABLE t AS SELECT n, repeat('x;', 50) AS body FROM generate_series(1, 5000) AS n;
+COPY t TO STDOUT;
+COPY t TO STDOUT (FORMAT csv, HEADER);
+COPY t TO STDOUT WITH BINARY;
+SELECT * FROM t;
+CREATE TABLE reached AS SELECT count(*) FROM t;

@@ -1,0 +1,8 @@
+CREATE TABLE t (id integer PRIMARY KEY, parent integer REFERENCES t DEFERRABLE INITIALLY DEFERRED, seen text);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.seen := 'row; ' || NEW.id; RAISE NOTICE 'row %', NEW.id; RETURN NEW; END $$;
+CREATE TRIGGER see BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION see();
+COPY t (id, parent) FROM stdin;
+1	\N
+2	1
+3	2
+\.

@@ -1,0 +1,8 @@
+CREATE TABLE t AS SELECT generate_series(1, 3000) AS n;
+SELECT * FROM t;
+SELECT;
+VALUES (1, ';'), (2, NULL);
+TABLE t;
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) DELETE FROM t WHERE n > 2000;
+SHOW search_path;
+INSERT INTO t VALUES (-1) RETURNING n, 'a;b';

@@ -1,0 +1,8 @@
+;;
+CREATE TABLE a (x integer);;
+; -- nothing
+/* nothing */;
+	
+CREATE TABLE b (x integer) ; ;
+
+-- the end

@@ -1,0 +1,6 @@
+CREATE TABLE a (x integer);
+SAVEPOINT one;
+DROP TABLE a;
+ROLLBACK TO one;
+INSERT INTO a VALUES (1);
+RELEASE one;

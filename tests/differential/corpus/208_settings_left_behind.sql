@@ -1,0 +1,12 @@
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German, DMY';
+SET intervalstyle = 'postgres_verbose';
+SET bytea_output = 'escape';
+SET extra_float_digits = 0;
+SET default_transaction_isolation = 'serializable';
+SET statement_timeout = '5min';
+SET session_replication_role = replica;
+CREATE TABLE t (a timestamptz DEFAULT '2026-01-31 10:00', d date DEFAULT '3.4.2026', i interval DEFAULT '1 day ago');
+INSERT INTO t DEFAULT VALUES;
+CREATE VIEW v AS SELECT a::text AS in_tokyo, d::text FROM t;
+CREATE TABLE texts AS SELECT * FROM v;

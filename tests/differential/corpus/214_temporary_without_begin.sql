@@ -1,0 +1,3 @@
+CREATE TEMP TABLE passing (a integer) ON COMMIT DROP;
+INSERT INTO passing VALUES (5);
+CREATE TABLE kept AS SELECT * FROM passing;

@@ -1,0 +1,3 @@
+CREATE TABLE t (a integer);
+LOCK TABLE t;
+INSERT INTO t VALUES (1);

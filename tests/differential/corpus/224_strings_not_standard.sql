@@ -1,0 +1,10 @@
+SET standard_conforming_strings = off;
+SET escape_string_warning = off;
+CREATE TABLE t (a text);
+INSERT INTO t VALUES ('it\'s; one'), ('a\\b'), (E'\';'), ('\n');
+SET standard_conforming_strings TO on;
+INSERT INTO t VALUES ('\'), (';');
+SET SESSION standard_conforming_strings = 'off';
+INSERT INTO t VALUES ('last\';');
+RESET standard_conforming_strings;
+INSERT INTO t VALUES ('\');

@@ -1,0 +1,4 @@
+BEGIN;
+SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;
+CREATE TABLE t AS SELECT current_setting('transaction_isolation') AS isolation;
+COMMIT;

@@ -1,0 +1,9 @@
+CREATE TABLE t (a integer, b text);
+INSERT INTO t SELECT n, 'x;' FROM generate_series(1, 50) AS n;
+CREATE INDEX i ON t (a);
+ANALYZE t;
+REINDEX TABLE t;
+REINDEX (VERBOSE) INDEX i;
+CLUSTER t USING i;
+CHECKPOINT;
+EXPLAIN SELECT * FROM t;

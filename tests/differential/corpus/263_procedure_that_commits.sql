@@ -1,0 +1,11 @@
+-- migrate: no-transaction
+CREATE TABLE t (a integer);
+CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$
+BEGIN
+  FOR i IN 1 .. 6 LOOP
+    INSERT INTO t VALUES (i);
+    IF i % 2 = 0 THEN COMMIT; ELSE ROLLBACK; END IF;
+  END LOOP;
+END $$;
+CALL fill();
+DO $$ BEGIN INSERT INTO t VALUES (100); COMMIT; INSERT INTO t VALUES (101); ROLLBACK; END $$;

@@ -1,0 +1,6 @@
+CREATE TABLE a (x integer);
+CREATE TABLE b (
+  x integer,
+  y text NOT NIL
+);
+CREATE TABLE never (x integer);

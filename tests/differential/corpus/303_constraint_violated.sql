@@ -1,0 +1,6 @@
+CREATE TABLE a (x integer PRIMARY KEY CHECK (x < 100));
+INSERT INTO a VALUES (1), (2);
+INSERT INTO a
+SELECT n
+FROM generate_series(50, 150) AS n;
+INSERT INTO a VALUES (3);

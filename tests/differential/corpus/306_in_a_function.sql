@@ -1,0 +1,7 @@
+CREATE FUNCTION f() RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN 1 / 0;
+END $$;
+SELECT 1;
+SELECT
+  f();

@@ -1,0 +1,6 @@
+CREATE TABLE t (a integer UNIQUE);
+COPY t FROM stdin;
+1
+2
+1
+\.

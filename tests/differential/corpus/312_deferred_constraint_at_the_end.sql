@@ -1,0 +1,6 @@
+BEGIN;
+CREATE TABLE parent (id integer PRIMARY KEY);
+CREATE TABLE child (parent integer REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO child VALUES (1);
+SELECT 'still fine';
+COMMIT;

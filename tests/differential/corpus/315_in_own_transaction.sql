@@ -1,0 +1,4 @@
+BEGIN;
+CREATE TABLE a (x integer);
+INSERT INTO a VALUES ('not a number');
+COMMIT;

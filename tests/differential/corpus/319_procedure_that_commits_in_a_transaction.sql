@@ -1,0 +1,6 @@
+CREATE TABLE a (x integer);
+INSERT INTO a VALUES (1);
+DO $$ BEGIN
+  INSERT INTO a VALUES (2);
+  COMMIT;
+END $$;

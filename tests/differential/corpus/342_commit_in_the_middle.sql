@@ -1,0 +1,5 @@
+BEGIN;
+CREATE TABLE a (x integer);
+COMMIT; BEGIN;
+CREATE TABLE b (x integer);
+COMMIT;

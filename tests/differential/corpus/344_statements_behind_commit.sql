@@ -1,0 +1,4 @@
+BEGIN;
+CREATE TABLE a (x integer);
+COMMIT;
+CREATE TABLE b (x integer);

@@ -1,0 +1,2 @@
+CREATE TABLE a (x integer);
+CREATE INDEX CONCURRENTLY i ON a (x);

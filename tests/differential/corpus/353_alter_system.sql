@@ -1,0 +1,2 @@
+SELECT 1;
+ALTER SYSTEM SET work_mem = '8MB';

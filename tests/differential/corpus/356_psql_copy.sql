@@ -1,0 +1,2 @@
+CREATE TABLE a (x integer);
+\copy a from 'a.csv'

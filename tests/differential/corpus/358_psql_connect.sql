@@ -1,0 +1,3 @@
+CREATE TABLE a (x integer);
+  \connect postgres
+CREATE TABLE b (x integer);

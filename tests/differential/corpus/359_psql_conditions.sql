@@ -1,0 +1,3 @@
+\if true
+CREATE TABLE a (x integer);
+\endif

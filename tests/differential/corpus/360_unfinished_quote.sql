@@ -1,0 +1,3 @@
+CREATE TABLE a (x integer);
+INSERT INTO a VALUES ('one);
+CREATE TABLE b (y text);

@@ -1,0 +1,3 @@
+CREATE TABLE a (x integer);
+/* a comment /* nested */ ;
+SELECT 1;

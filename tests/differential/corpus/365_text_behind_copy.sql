@@ -1,0 +1,4 @@
+CREATE TABLE a (x text);
+COPY a FROM stdin; SELECT 1;
+one
+\.

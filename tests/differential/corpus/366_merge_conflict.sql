@@ -1,0 +1,5 @@
+<<<<<<< HEAD
+CREATE TABLE a (x integer);
+=======
+CREATE TABLE a (x bigint);
+>>>>>>> feature

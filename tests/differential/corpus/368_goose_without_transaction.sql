@@ -1,0 +1,2 @@
+-- +goose NO TRANSACTION
+CREATE INDEX CONCURRENTLY i ON pg_class (relname);

@@ -1,0 +1,5 @@
+-- migrate:up
+CREATE TABLE a (x integer);
+
+-- migrate:down
+DROP TABLE a;

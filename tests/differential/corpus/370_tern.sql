@@ -1,0 +1,3 @@
+CREATE TABLE a (x integer);
+---- create above / drop below ----
+DROP TABLE a;

@@ -1,0 +1,2 @@
+-- no-transaction
+CREATE INDEX CONCURRENTLY i ON pg_class (relname);

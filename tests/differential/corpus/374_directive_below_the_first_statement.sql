@@ -1,0 +1,3 @@
+CREATE TABLE a (x integer);
+-- migrate: no-transaction
+CREATE INDEX CONCURRENTLY i ON a (x);

@@ -1,0 +1,4 @@
+-- migrate: no-transaction
+CREATE TABLE a (x integer);
+BEGIN;
+INSERT INTO a VALUES (1);

@@ -1,0 +1,4 @@
+SET LOCAL search_path = pg_catalog;
+BEGIN;
+CREATE TABLE public.a (x integer);
+COMMIT;
