@@ -7,7 +7,8 @@ from __future__ import annotations
 
 _AGAIN = "then run inv db.migrate again"
 _REMEDIES = {
-    "25001": "this statement cannot run in a transaction; begin the file with -- migrate: no-transaction",
+    "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, or, "
+    "if it is SET TRANSACTION, move it to the top",
     "2D000": "a procedure that commits cannot run in a transaction; begin the file with -- migrate: no-transaction",
     "55P03": "another session held the lock for too long; try when it is quiet, or raise KERNEL_LOCK_TIMEOUT",
     "55P04": "a new enum value can be used only after its transaction; use it in the next file",
