@@ -1,7 +1,7 @@
 """A real PostgreSQL for the tests: one throwaway server for each worker, one fresh database for each test that asks.
 
-KERNEL_PG_BINDIR chooses the PostgreSQL, as it does for the project; a developer's own database, environment and .env files
-are never reached.
+KERNEL_PG_BINDIR chooses the PostgreSQL, as it does for the project. A developer's own database, environment and .env
+files are never reached.
 """
 
 from __future__ import annotations
