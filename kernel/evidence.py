@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kernel import plan
 from kernel.errors import Drift
 from kernel.files import naming
-from kernel.plan import Disagreement, State
+from kernel.plan import Disagreement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,10 +85,10 @@ def _traceable(entry: Entry) -> bool:
     """Whether the content that ran is not among the files, under whatever name."""
     if not entry.drift or entry.record is None:
         return False
+    # The plain sentences: not that of a name alone, of a stray record, or of content found under another number.
     if entry.migration:
-        return entry.state is State.MODIFIED and not entry.migration.accepts(entry.record.checksum)
-    # The plain sentence: neither a stray record nor one whose content was found under another number. A name is written
-    # into a command only when it is one of ours: the ledger may hold any text.
+        return entry.drift == plan.changed(entry.migration, entry.record)
+    # A name is written into a command only when it is one of ours: the ledger may hold any text.
     return entry.drift == plan.gone(entry.record) and naming.parse(entry.record.filename) is not None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kernel import ledger
-from kernel.apply import commit, index, progress
+from kernel.apply import commit, index, leftover, progress
 from kernel.apply.batch import Batch
 from kernel.apply.events import Applied, Progressed, Started
 from kernel.apply.progress import Progress
@@ -31,7 +31,6 @@ from kernel.sql.part import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.apply.index import Build
     from kernel.apply.runner import Runner
     from kernel.files.migration import Migration
     from kernel.files.script import Script
@@ -162,49 +161,14 @@ class _Steps:
 
     def _by_itself(self, part: Part, parts: Iterator[Part]) -> None:
         """A statement outside of a transaction, noted before and after."""
-        if not self._done_before(part, again=self._kept.begun == self._number):
+        again = self._kept.begun == self._number
+        if not leftover.done_before(self._runner, self._migration, part, again=again, aftermath=self.aftermath()):
             begun = Progress(finished=self._finished, digest=self._finished_digest, begun=self._number)
             self._ask(self._kept_as(begun))
             with self._unhurried():
                 self._send(part, parts, building=index.build(part.sql) is not None)
         self._ask(self._note())
         self._finish(part)
-
-    def _done_before(self, part: Part, *, again: bool) -> bool:
-        """Whether an interrupted run had done it already; what it left half done is taken away."""
-        connection = self._runner.session.connection
-        if name := index.dropped(part.sql):
-            return again and not index.exists(connection, name)
-        if again and (name := index.rebuilt(part.sql)):
-            for quoted in index.left_by_rebuild(connection, name):
-                index.drop(connection, quoted)
-        build = index.build(part.sql)
-        if build is None:
-            return False
-        if build.name is None:
-            return again and self._built_before(build)
-        left = index.invalid(connection, build)
-        if not left:
-            return again and index.valid(connection, build)
-        if not again:
-            raise refused(
-                self._migration,
-                f"line {part.line}: {', '.join(left)} is INVALID, left behind by a build that failed; "
-                f"drop it with DROP INDEX CONCURRENTLY {left[0]}, then run inv db.migrate again",
-                aftermath=self.aftermath(),
-            )
-        for quoted in left:
-            index.drop(connection, quoted)
-        return False
-
-    def _built_before(self, build: Build) -> bool:
-        """The same for an index that the server names: it is one that came after the note that the build begins."""
-        connection = self._runner.session.connection
-        begun = progress.xid(connection, self._runner.ledger, self._migration.version)
-        since = index.younger(connection, build, begun)
-        for quoted in (quoted for quoted, is_valid in since.items() if not is_valid):
-            index.drop(connection, quoted)
-        return any(since.values())
 
     @contextmanager
     def _unhurried(self) -> Iterator[None]:

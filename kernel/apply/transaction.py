@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from kernel.files.script import Script
 
 # Deferred constraints are checked here, where their failure still belongs to the file; the ledger is read as ourselves.
-_AT_ITS_END = (
-    b"SET CONSTRAINTS ALL IMMEDIATE; " + commit.AS_OURSELVES + b"; SELECT pg_catalog.pg_current_xact_id(), "
-)
+_AT_ITS_END = b"SET CONSTRAINTS ALL IMMEDIATE; " + commit.AS_OURSELVES + b"; SELECT pg_catalog.pg_current_xact_id(), "
 _PERHAPS_COMMITTED = (
     "what ran up to that point may be committed, the change of its record included; "
     "compare the database with the file, and put both right by hand"

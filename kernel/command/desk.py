@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from kernel.evidence import Place
     from kernel.settings import Settings
 
-_AFTER_A_SIGNAL = (
-    "the transaction under way is rolled back; inv db.status tells what is applied, and running again goes on"
-)
+_AFTER_A_SIGNAL = "what had not committed is rolled back; inv db.status tells what is applied, running again goes on"
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -43,7 +43,7 @@ def test_a_signal_rolls_back_lets_go_of_the_lock_and_the_next_run_goes_on(
     assert told.code == code
     if word:
         assert told.error["code"] == word
-        assert f"error: {word}; the transaction under way is rolled back; inv db.status tells what is applied" in told.err
+        assert f"error: {word}; what had not committed is rolled back; inv db.status tells what is applied" in told.err
         assert not three.locked()
     three.until_unlocked()
     assert time.monotonic() - began < 2

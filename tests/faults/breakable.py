@@ -1,0 +1,112 @@
+"""A server that tests may bring down and start again, on the same data and at the same address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from kernel.server import account, postmaster, process, throwaway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.server.account import Account
+    from kernel.server.cluster import Server
+    from kernel.server.programs import Programs
+
+_SECONDS = 30.0
+_POLL_SECONDS = 0.01
+# What was reported as applied has to be there after a crash of the server, as it is in production.
+SETTINGS = {"synchronous_commit": "on", "restart_after_crash": "on"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Breakable:
+    """A throwaway server; after `shut_down` its processes are ours, its folder and address stay."""
+
+    server: Server
+    account: Account
+    sockets: Path
+    again: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return next(self.sockets.glob(".s.PGSQL.*[0-9]"), self.sockets / ".s.PGSQL.5432")
+
+    def conninfo(self, **parameters: str) -> str:
+        return make_conninfo(self.server.conninfo, **parameters)
+
+    def shut_down(self) -> None:
+        """An immediate shutdown: every process is told to quit, nothing is written any more."""
+        data = self.server.data / "data"
+        running = postmaster.read(data)
+        assert running, "it runs"
+        os.kill(running.pid, signal.SIGQUIT)
+        if self.again:
+            self.again.wait(_SECONDS)
+        deadline = time.monotonic() + _SECONDS
+        while (data / postmaster.FILE).exists():
+            assert time.monotonic() < deadline, "it does not shut down"
+            time.sleep(_POLL_SECONDS)
+
+    def start(self) -> None:
+        """Start it again; returns once it has recovered."""
+        with (self.server.data / "log").open("ab") as log:
+            self.again = serve(self.server.programs, self.account, self.server.data / "data", self.sockets, log)
+        deadline = time.monotonic() + _SECONDS
+        while not self._answers():
+            assert time.monotonic() < deadline, "it does not start again"
+            time.sleep(_POLL_SECONDS)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.server.conninfo).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def serve(
+    programs: Programs, its_account: Account, data: Path, sockets: Path, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start `postgres` on a folder of data; it may not answer yet, and it is the caller's to end."""
+    return subprocess.Popen(
+        [
+            programs.bin / "postgres",
+            *("-D", data),
+            *("-c", f"unix_socket_directories={sockets}"),
+            *("-c", "listen_addresses="),
+        ],
+        env=process.environment(),
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        umask=0o077,
+        user=its_account.uid if its_account.switched else None,
+        group=its_account.gid if its_account.switched else None,
+        extra_groups=[] if its_account.switched else None,
+    )
+
+
+@contextmanager
+def breakable(bindir: Path | None = None, **settings: str) -> Iterator[Breakable]:
+    """A server that ends with the block, however often it was started again."""
+    with throwaway.server(bindir=bindir, settings={**SETTINGS, **settings}) as server:
+        running = postmaster.read(server.data / "data")
+        assert running, "it has just been started"
+        it = Breakable(server=server, account=account.serving(Path("/")), sockets=running.sockets)
+        try:
+            yield it
+        finally:
+            if it.again and it.again.poll() is None:
+                it.again.send_signal(signal.SIGQUIT)
+                it.again.wait(_SECONDS)

@@ -1,0 +1,108 @@
+"""Fault x step: whatever happens to a run, each body runs once or not at all, and the next run finishes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.faults import audit, matrix, runner
+from tests.faults.faults import FAULTS, FULL_DISK, Stopped
+from tests.faults.ground import ground, small_disk
+from tests.faults.proxy import proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.faults.breakable import Breakable
+    from tests.faults.faults import Fault
+    from tests.faults.ground import Ground
+    from tests.faults.matrix import Step
+
+pytestmark = pytest.mark.slow
+
+_REACHED_SECONDS = 30
+
+
+@pytest.fixture
+def disk(free_folder: Path) -> Path:
+    """Where the small disk is mounted; its name is the tablespace's too."""
+    return free_folder / "small_disk"
+
+
+@pytest.fixture
+def stage(broken_server: Breakable, tmp_path: Path, disk: Path, fault: Fault) -> Iterator[Ground]:
+    """A database with the first file applied and three pending; on a small disk when that is to be filled."""
+    folder = tmp_path / "migrations"
+    place = small_disk(broken_server, disk) if fault is FULL_DISK else nullcontext("pg_default")
+    with place as tablespace, ground(broken_server, folder, tablespace=tablespace) as it:
+        audit.write(folder, audit.FIRST)
+        assert runner.run(folder, it.url)[0] == 0
+        audit.write(folder, audit.IN_TRANSACTION, audit.IN_STEPS, audit.LAST)
+        yield it
+
+
+@contextmanager
+def _stopped(stage: Ground, step: Step, pipe: Path, disk: Path) -> Iterator[Stopped]:
+    """A run of the pending files that stands still at a step."""
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with (
+        os.fdopen(reading, "rb", buffering=0) as out,
+        proxy(stage.server.socket, step.stop) as its_proxy,
+        _obstacle(stage, step) as let_go,
+    ):
+        with pipe.open("wb") as stdout:
+            process = runner.start(stage.folder, stage.through(its_proxy), stdout=stdout)
+        try:
+            if step.reached:
+                audit.await_row(stage.look, step.reached)
+            else:
+                assert its_proxy.reached.wait(_REACHED_SECONDS), f"never came to: {step.name}"
+            yield Stopped(
+                ground=stage,
+                process=process,
+                proxy=its_proxy,
+                version=step.version,
+                pipe=pipe,
+                out=out,
+                disk=disk,
+                let_go=let_go,
+            )
+            audit.await_free_lock(stage.look)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def _obstacle(stage: Ground, step: Step) -> Iterator[Callable[[], None]]:
+    """The transaction that the step waits for; what is yielded ends it."""
+    with closing(psycopg.connect(stage.url)) as connection:
+        if step.obstacle:
+            connection.execute(step.obstacle.encode())
+        yield connection.close
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("step", matrix.STEPS, ids=lambda step: step.name)
+def test_each_body_runs_once_or_not_at_all_and_the_next_run_finishes(
+    *,
+    stage: Ground,
+    step: Step,
+    fault: Fault,
+    tmp_path: Path,
+    disk: Path,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("cell", matrix.cell(step, fault))
+    with _stopped(stage, step, tmp_path / "stdout", disk) as run:
+        fault.happen(run)
+    audit.check(stage.look)
+    code, _, err = runner.run(stage.folder, stage.url)
+    assert code == 0, err
+    audit.check_finished(stage.look)

@@ -1,0 +1,91 @@
+"""Servers that take no writes: they are told by what they are, and nothing is tried on them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from kernel.server import account, process
+from tests.faults import audit, runner
+from tests.faults.breakable import serve
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from tests.faults.ground import Ground
+
+pytestmark = pytest.mark.slow
+
+_SECONDS = 30.0
+
+
+@pytest.fixture
+def standby(ground: Ground, free_folder: Path) -> Iterator[str]:
+    """The conninfo of a standby of the ground's server, with the ground's database on it."""
+    server = ground.server.server
+    copy = server.programs.bin / "pg_basebackup"
+    if not copy.exists():
+        pytest.skip(f"no pg_basebackup in {server.programs.bin}")
+    its_account = account.serving(Path("/"))
+    its_account.own(free_folder, 0o700)
+    data, sockets = free_folder / "data", free_folder
+    flags = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
+    copied = process.run(its_account, copy, "-d", server.conninfo, "-D", data, *flags)
+    assert copied.returncode == 0, copied.stdout
+    with (
+        (free_folder / "log").open("wb") as log,
+        serve(server.programs, its_account, data, sockets, log) as running,
+    ):
+        try:
+            conninfo = make_conninfo(ground.url, host=str(sockets))
+            _await(conninfo, running)
+            yield conninfo
+        finally:
+            running.send_signal(signal.SIGQUIT)
+            running.wait(_SECONDS)
+
+
+def _await(conninfo: str, running: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            psycopg.connect(conninfo).close()
+        except psycopg.OperationalError:
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def test_a_standby_is_named_as_one_and_left_alone(ground: Ground, standby: str) -> None:
+    audit.write(ground.folder, audit.FIRST)
+    code, _, err = runner.run(ground.folder, standby)
+    assert code == 7
+    assert "is a standby, which takes no writes; give the URL of its primary" in err
+    assert audit.recorded(ground.look) == set()
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_migrated(ground: Ground, standby: str) -> None:
+    audit.write(ground.folder, audit.FIRST)
+    hosts = f"{conninfo_to_dict(standby)['host']},{ground.server.sockets}"
+    several = make_conninfo(ground.url, host=hosts, port="5432,5432")
+    code, _, err = runner.run(ground.folder, several)
+    assert code == 0, err
+    assert audit.recorded(ground.look) == {"001"}
+
+
+def test_a_read_only_database_is_named_as_one_and_left_alone(ground: Ground) -> None:
+    audit.write(ground.folder, audit.FIRST)
+    read_only = make_conninfo(ground.url, options="-c default_transaction_read_only=on")
+    code, _, err = runner.run(ground.folder, read_only)
+    assert code == 7
+    assert "is read-only (default_transaction_read_only is on); give the URL of a server that takes writes" in err
+    assert audit.recorded(ground.look) == set()
