@@ -62,6 +62,10 @@ class Completed:
         return error
 
 
+# A locale without UTF-8. Python itself does not start in one when its environment lies in a folder that ASCII cannot name.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if sys.prefix.isascii() else {}
+
+
 @dataclass(kw_only=True)
 class Project:
     """A folder with the tasks and migrations of its own, and a database that nobody else uses."""

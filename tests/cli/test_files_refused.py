@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.conftest import ASCII
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
@@ -51,7 +53,7 @@ def test_every_misnamed_and_duplicate_file_is_told_at_once(three: Project) -> No
     (three.migrations / ".hidden.sql").touch()
     before = three.state()
     for task in ("db.migrate", "db.status"):
-        refused = three.inv(task, "--json", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+        refused = three.inv(task, "--json", **ASCII)
         assert (refused.code, refused.error["code"]) == (2, "file_invalid")
         # Python reads names that are not of the locale's encoding as surrogates, which JSON carries.
         problems = refused.error["problems"]
