@@ -71,7 +71,7 @@ def _url_parameters(rest: str) -> list[tuple[str, str]]:
     if re.search(r"%(?![0-9A-Fa-f]{2})|%00", rest):
         raise ValueError("has a % that is not followed by two hexadecimal digits (or by 00); write a plain % as %25")
     if "[YOUR-PASSWORD]" in rest:
-        raise ValueError("still has the placeholder [YOUR-PASSWORD]; put the password in its place")
+        raise ValueError("still has [YOUR-PASSWORD] in it; put the password in its place")
     # As libpq reads it: there is a user when an @ comes before the first slash, and it ends at the first @.
     if "@" in rest.partition("/")[0]:
         rest = rest.partition("@")[2]

@@ -29,7 +29,7 @@ _STATES = {
     State.PENDING: ("⏳", "Pending"),
     State.MODIFIED: ("📝", "Modified"),
     State.MISSING: ("❓", "Missing"),
-    State.OUT_OF_ORDER: ("🔀", "Out of order"),
+    State.OUT_OF_ORDER: ("⏳", "Pending, out of order"),
     State.PARTIAL: ("🚧", "Partial"),
 }
 

@@ -48,7 +48,7 @@ REFUSED = {
     "postgresql://u:p@::1:5432/db": r"IPv6 as \[::1\]:5432",
     "postgresql://u:p@host/db?sslmode": "not name=value",
     "postgresql://host/db?options=-c%20a=b": "an = in a value is %3D",
-    "postgresql://postgres:[YOUR-PASSWORD]@host/db": "placeholder",
+    "postgresql://postgres:[YOUR-PASSWORD]@host/db": "put the password in its place",
     "'postgresql://host/db'": "remove the quotes",
     '"postgresql://host/db"': "remove the quotes",
     " postgresql://host/db": "remove them",
