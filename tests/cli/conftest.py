@@ -62,7 +62,7 @@ class Completed:
         return error
 
 
-# A locale without UTF-8. Python itself does not start in one when its environment lies where ASCII cannot say.
+# A locale without UTF-8, forced on Python. It does not find its modules then in a folder that ASCII cannot name.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if sys.prefix.isascii() else {}
 
 
