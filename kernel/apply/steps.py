@@ -106,7 +106,9 @@ class _Steps:
 
     def run(self, parts: Iterator[Part]) -> None:
         """Send what is not finished yet."""
+        sent_bytes = 0
         for part in parts:
+            sent_bytes += len(part.text)
             if part.kind is not Kind.STATEMENT:
                 continue
             self._number += 1
@@ -115,7 +117,7 @@ class _Steps:
             if self._number > self._kept.finished:
                 self._step(part, what, parts)
                 sent = Progressed(
-                    migration=self._migration, script=self._script, statements=self._number, sent_bytes=len(part.text)
+                    migration=self._migration, script=self._script, statements=self._number, sent_bytes=sent_bytes
                 )
                 self._runner.observer(sent)
                 continue

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from kernel.apply import retry
-from kernel.apply.events import Building, Retrying, Started
+from kernel.apply.events import Building, Progressed, Retrying, Started
 from kernel.apply.runner import Patience
 from kernel.errors import Drift
 from kernel.plan import State
@@ -311,3 +311,13 @@ def test_two_runners_at_once_do_each_statement_once(project: Project) -> None:
         outcomes = [run.result() for run in [pool.submit(project.migrate) for _ in range(3)]]
     assert sorted(len(outcome.applied) for outcome in outcomes) == [0, 0, 1]
     assert project.rows("SELECT count(*) FROM t WHERE a = 2") == [(20,)]
+
+
+def test_progress_tells_how_much_of_the_whole_file_is_done(project: Project) -> None:
+    path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nCREATE TABLE v (a int);\nVACUUM u;\n")
+    project.migrate()
+    told = [event for event in project.events if isinstance(event, Progressed)]
+    assert [event.statements for event in told[-3:]] == [1, 2, 3]
+    sent = [event.sent_bytes for event in told[-3:]]
+    assert sent == sorted(sent)
+    assert sent[-1] == len(path.read_bytes().rstrip())
