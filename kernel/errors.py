@@ -12,7 +12,10 @@ KernelError
 ├── DatabaseUnreachable   7    database_unreachable no connection
 │   ├── DatabaseRefused   7    database_refused     connected, but a standby, read-only, or without the privilege
 │   ├── ProgramsMissing   7    programs_missing     no PostgreSQL programs for a server of our own
-│   └── ServerFailed      7    server_failed        a server of our own did not start or stop
+│   ├── ServerFailed      7    server_failed        a server of our own did not start or stop
+│   ├── DumpUnreadable    7    dump_unreadable      a dump that is none, is cut short, or would run programs
+│   ├── Unprepared        7    unprepared           everything that a restore would lack, found before it begins
+│   └── RestoreFailed     7    restore_failed       the copy of production could not be made
 └── Interrupted           130  interrupted          SIGINT
     └── Terminated        143  terminated           SIGTERM
 
@@ -164,6 +167,25 @@ class ServerFailed(DatabaseUnreachable):
     """A server of our own did not start or stop; the message quotes its log."""
 
     code = "server_failed"
+
+
+class DumpUnreadable(DatabaseUnreachable):
+    """A dump that is none, is cut short, or would run programs; the message names the place in it."""
+
+    code = "dump_unreadable"
+
+
+class Unprepared(_Several, DatabaseUnreachable):
+    """What a restore would lack here, all of it, each with its remedy; nothing was restored."""
+
+    code = "unprepared"
+    exit = 7
+
+
+class RestoreFailed(DatabaseUnreachable):
+    """The copy of production could not be made; the message says which object or row was in the way."""
+
+    code = "restore_failed"
 
 
 class Interrupted(KernelError):

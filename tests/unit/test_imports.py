@@ -18,6 +18,7 @@ LAYERS = (
     ("database", "ledger", "lock", "server"),
     ("apply",),
     ("status", "migrate", "rollback", "adopt", "target", "evidence", "verify"),
+    ("rehearsal",),
     ("report",),
     ("command",),
     ("tasks",),

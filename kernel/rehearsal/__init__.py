@@ -1,0 +1,1 @@
+"""Rehearsals: restore a copy of production, migrate it under watch, compare the data, judge."""

@@ -1,0 +1,275 @@
+"""What a rehearsal found, as values: the witnesses make them, the judge reads them, the reports show them.
+
+Times are seconds, sizes bytes. `at_seconds` counts from the start of the first rehearsed migration. Names of relations
+are qualified, and quoted where SQL needs it. Text that came with a dump or a migration is as it came: whoever shows it
+escapes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kernel.errors import Failure
+
+
+class Severity(StrEnum):
+    """How much a finding matters; `HARMLESS` is what text can only fear, and what was measured not to hurt."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    HARMLESS = "harmless"
+
+
+class Content(StrEnum):
+    """What became of a table's rows; `EXPECTED` is a change that the migration declares."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    EXPECTED = "expected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A table, index, sequence …, under the name it had when it was first seen.
+
+    `kind` is table, partitioned table, index, partitioned index, view, materialized view, sequence, toast table,
+    foreign table or composite type. `rows` is the planner's estimate in the golden copy. One that the rehearsed
+    migrations made themselves is `created`: nobody else can be waiting for it. `table` is the one an index belongs to.
+    """
+
+    oid: int
+    name: str
+    kind: str = "table"
+    rows: int = 0
+    size_bytes: int = 0
+    created: bool = False
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A lock on a relation, from when it was granted to when its transaction ended. `mode` is a name of LOCK TABLE."""
+
+    relation: Relation
+    mode: str
+    at_seconds: float
+    held_seconds: float
+    waited_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """Rows of a table read one after the other; `under` is the strongest lock that we held on it, "" for none."""
+
+    relation: Relation
+    rows: int
+    under: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Rows of a table written by a statement, through triggers and cascades too."""
+
+    relation: Relation
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A statement of a migration, and what the witnesses saw of it.
+
+    `locks` are those that it took, or took more strongly than before. `commands` are the DDL
+    commands inside it, as event triggers name them ("ALTER TABLE public.orders"): more than one where a DO block or a
+    function hides them. `notes` are the server's notices and warnings.
+    """
+
+    line: int
+    sql: str
+    at_seconds: float
+    seconds: float
+    locks: tuple[Lock, ...] = ()
+    rewrites: tuple[Relation, ...] = ()
+    index_rebuilds: tuple[Relation, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    written: tuple[Written, ...] = ()
+    wal_bytes: int = 0
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Rows that stand in the way of a migration or of a constraint; `query` lists all of them."""
+
+    relation: str
+    constraint: str
+    rows: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Why a migration failed in the rehearsal. `code` is the error's code string, as in JSON."""
+
+    code: str
+    message: str
+    aftermath: str
+    hint: str = ""
+    failure: Failure | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One migration on the clone. `transactional` tells that its locks last until its commit, and what failed is gone.
+
+    `growth_bytes` is what the database grew on disk. `failed` is None when it was applied.
+    """
+
+    version: str
+    filename: str
+    transactional: bool
+    at_seconds: float
+    seconds: float
+    statements: tuple[Statement, ...]
+    wal_bytes: int = 0
+    growth_bytes: int = 0
+    failed: Failed | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shut:
+    """For how long at a stretch a migration shut reads and writes out of a relation that was there before."""
+
+    relation: Relation
+    version: str
+    reads_seconds: float
+    writes_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnChange:
+    """How many of a table's rows have another value in a column; `how` says what was found out about it."""
+
+    column: str
+    rows: int
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of the rows of a table between the golden copy and the end of the rehearsal.
+
+    Where there is no key to tell rows apart by, a changed row counts as one removed and one added. `proof` says in a
+    few words how it is known. `unexpected` are the sentences about what no migration declares; with none of them,
+    `content` is not CHANGED. `query` lists rows that differ. A table of one side only has None rows on the other.
+    """
+
+    table: str
+    rows_before: int | None
+    rows_after: int | None
+    content: Content
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    columns: tuple[ColumnChange, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    proof: str = ""
+    query: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Practice:
+    """A practice of the specification put to the test: `held` is None where it could not be, and `details` say why."""
+
+    name: str
+    held: bool | None
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standstill:
+    """How long reads and writes of probe sessions waited on a relation: the longest wait, and all standstill together.
+
+    `queued` is the greatest number of sessions seen waiting for it at once.
+    """
+
+    relation: str
+    reads_longest_seconds: float = 0.0
+    reads_total_seconds: float = 0.0
+    writes_longest_seconds: float = 0.0
+    writes_total_seconds: float = 0.0
+    queued: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something to know before the migration meets production. `rule` is the id of a rule, `line` counts from 1."""
+
+    rule: str
+    severity: Severity
+    message: str
+    remedy: str
+    version: str = ""
+    filename: str = ""
+    line: int | None = None
+    relation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the copy came from: `name` is the dump's file name or host:port/dbname, never a secret."""
+
+    name: str
+    kind: str
+    size_bytes: int
+    server_version: str = ""
+    dumped_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """How the golden copy came to be. `bytes` is its size on disk; `reused` tells that it was kept from before."""
+
+    seconds: float
+    bytes: int
+    reused: bool = False
+    clone_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """All of it. `environment` are (name, value) pairs: versions, settings, sizes, as the page lists them.
+
+    `schema` is the difference that the migrations make to the schema, in words, a line each. `rerun_safe` is None when
+    it was not tried. `verdict` is pass or fail; `reasons` are the findings at or above the threshold, worst first.
+    """
+
+    database: str
+    source: Source
+    restore: Restore
+    runs: tuple[Run, ...]
+    shut: tuple[Shut, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    schema: tuple[str, ...] = ()
+    practices: tuple[Practice, ...] = ()
+    rerun_safe: bool | None = None
+    traffic: tuple[Standstill, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[Finding, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """Whether it passed, pass or fail (INTERFACE: "JSON")."""
+        return "fail" if self.reasons else "pass"
