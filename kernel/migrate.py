@@ -6,11 +6,13 @@ The steps are those of docs/production.md, "What a run does".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from kernel import database, ledger, lock, plan, status
-from kernel.apply import steps, transaction, work
+from kernel.apply import steps, work
 from kernel.apply.runner import Patience, runner
+from kernel.apply.transaction import Transactions
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.files import script
 from kernel.files.script import Mode
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from kernel.apply.events import Applied, Observer
     from kernel.apply.runner import Runner
+    from kernel.apply.witness import Witness
     from kernel.apply.work import Work
     from kernel.database import Session
     from kernel.files.migration import Migration
@@ -69,9 +72,16 @@ def planned(session: Session, found: tuple[Migration, ...], wish: Wish) -> tuple
     return now, _surveyed(session, todo, wish)
 
 
-def migrate(session: Session, found: tuple[Migration, ...], wish: Wish, observer: Observer) -> Outcome:
+def migrate(
+    session: Session,
+    found: tuple[Migration, ...],
+    wish: Wish,
+    observer: Observer,
+    witness: Witness | None = None,
+) -> Outcome:
     """Apply what is pending, in version order, under the lock. Without anything pending no lock is taken.
 
+    A `witness` looks on statement by statement, as in a rehearsal.
     Raises what `planned` raises, LockBusy, DatabaseRefused, MigrationFailed.
     """
     before, todo = planned(session, found, wish)
@@ -81,7 +91,7 @@ def migrate(session: Session, found: tuple[Migration, ...], wish: Wish, observer
     ledger.refuse_unprivileged(session, before.ledger, "INSERT")
     session = database.settled(session, statement_timeout_ms=wish.patience.statement_timeout_ms)
     with (
-        runner(session, before.ledger, patience=wish.patience, observer=observer) as its_runner,
+        runner(session, before.ledger, patience=wish.patience, observer=observer, witness=witness) as its_runner,
         lock.exclusive(
             session, before.ledger, wait_seconds=wish.patience.lock_wait_seconds, waiting=its_runner.waiting
         ),
@@ -144,12 +154,20 @@ def _unfit(session: Session, its_script: Script, wish: Wish) -> Iterator[str]:
 
 def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[Applied, ...]:
     applied: list[Applied] = []
+    transactions = Transactions(its_runner)
+
+    @cache  # the same value, made while the server runs the file before
+    def work_of(position: int) -> Work | None:
+        if position == len(todo) or todo[position][1].mode is not Mode.TRANSACTION:
+            return None
+        return work.migrating(its_runner.session, its_runner.ledger, *todo[position])
+
     try:
         if wish.single_transaction and todo:
-            return transaction.apply(its_runner, [_work(its_runner, *one) for one in todo])
-        for one, its_script in todo:
-            if its_script.mode is Mode.TRANSACTION:
-                applied += transaction.apply(its_runner, [_work(its_runner, one, its_script)])
+            return transactions.apply([one for one in map(work_of, range(len(todo))) if one])
+        for position, (one, its_script) in enumerate(todo):
+            if its_work := work_of(position):
+                applied += transactions.apply([its_work], following=partial(work_of, position + 1))
             else:
                 applied.append(steps.run(its_runner, one, its_script))
     except MigrationFailed as error:
@@ -157,7 +175,3 @@ def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[
         error.pending = tuple(one.filename for one, _ in todo[len(applied) :])
         raise
     return tuple(applied)
-
-
-def _work(its_runner: Runner, one: Migration, its_script: Script) -> Work:
-    return work.migrating(its_runner.session, its_runner.ledger, one, its_script)

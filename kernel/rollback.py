@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel import database, ledger, lock, plan, status
-from kernel.apply import transaction, work
+from kernel.apply import work
 from kernel.apply.runner import Patience, runner
+from kernel.apply.transaction import Transactions
 from kernel.errors import FilesInvalid, Problem
 from kernel.files.revert import survey
 
@@ -63,8 +64,9 @@ def rollback(session: Session, found: tuple[Migration, ...], wish: Wish, observe
     ):
         entries = _entries(session, found, wish)
         if wish.revert:
+            transactions = Transactions(its_runner)
             for revert, its_script in _reverts(entries):
-                transaction.apply(its_runner, [work.reverting(session, where, revert, its_script)])
+                transactions.apply([work.reverting(session, where, revert, its_script)])
         else:
             _remove(session, where, entries)
     return Outcome(database=session.name, removed=entries, reverted=wish.revert)

@@ -6,6 +6,8 @@ size in memory. Between the two lies the speed of the one at the memory of the o
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +34,12 @@ class Batch:
 
     @property
     def message(self) -> bytes:
-        return b"\n".join(part.sql for part in self.statements)
+        return b"\n".join([part.sql for part in self.statements])
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether others may follow in its message: COPY takes its data next, a missing semicolon would join them."""
+        return not self.copies and self.statements[-1].text.endswith(b";")
 
     def at(self, position: int) -> tuple[int, int]:
         """(index of the statement, byte offset in its sql) of a character of the message, counted from 1."""
@@ -47,8 +54,49 @@ class Batch:
         return len(self.statements) - 1, len(self.statements[-1].sql)
 
 
-def batches(parts: Iterable[Part]) -> Iterator[Batch | Part]:
-    """Group a file's parts: batches to send, and between them the parts of COPY data, in the order of the file."""
+class Queue:
+    """The batches of a file, the next ones prepared ahead: to know which is the last, and while the server works."""
+
+    def __init__(self, items: Iterator[Batch | Part]) -> None:
+        self._items = items
+        self._ahead: deque[Batch] = deque()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no batch follows the one that `next` returned; what follows the data of COPY is not known yet."""
+        return not self._ahead
+
+    def next(self) -> Batch | None:
+        """The next batch, None behind the last."""
+        if not self._ahead:
+            self._prepare()
+        item = self._ahead.popleft() if self._ahead else None
+        if item and not item.copies and not self._ahead:
+            self._prepare()
+        return item
+
+    def look_ahead(self) -> None:
+        """Prepare the batch behind the next one, unless the data of COPY stand before it."""
+        if self._ahead and not self._ahead[-1].copies:
+            self._prepare()
+
+    def copy_data(self) -> Iterator[bytes]:
+        """The data of the COPY that `next` returned."""
+        for item in self._items:
+            if isinstance(item, Batch) or item.kind is Kind.COPY_END:
+                return
+            yield item.text
+
+    def _prepare(self) -> None:
+        self._ahead.extend(itertools.islice((item for item in self._items if isinstance(item, Batch)), 1))
+
+
+def batches(parts: Iterable[Part], *, plain: bool = False, singly: bool = False) -> Iterator[Batch | Part]:
+    """Group a file's parts: batches to send, and between them the parts of COPY data, in the order of the file.
+
+    `plain` tells that none of the statements is special (Script.plain), which saves looking. With `singly` a batch is
+    one statement, or INSERTs in a row.
+    """
     gathered: list[Part] = []
     size = 0
     for part in parts:
@@ -56,11 +104,14 @@ def batches(parts: Iterable[Part]) -> Iterator[Batch | Part]:
             if part.kind is Kind.COPY_DATA or part.kind is Kind.COPY_END:
                 yield part
             continue
-        what = effect.of(part.sql)
+        what = Effect.PLAIN if plain else effect.of(part.sql)
         if what in _DROPPED:
             continue
         if gathered and (
-            what is Effect.COPY_IN or size + len(part.text) > _BATCH_BYTES or len(gathered) == _BATCH_STATEMENTS
+            what is Effect.COPY_IN
+            or size + len(part.text) > _BATCH_BYTES
+            or len(gathered) == _BATCH_STATEMENTS
+            or (singly and not (inserts(part) and inserts(gathered[0])))
         ):
             yield Batch(tuple(gathered))
             gathered, size = [], 0
@@ -74,3 +125,8 @@ def batches(parts: Iterable[Part]) -> Iterator[Batch | Part]:
             gathered, size = [], 0
     if gathered:
         yield Batch(tuple(gathered))
+
+
+def inserts(part: Part) -> bool:
+    """Whether a statement is an INSERT."""
+    return part.sql[:6].upper() == b"INSERT"

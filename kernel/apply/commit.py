@@ -1,4 +1,4 @@
-"""COMMIT, what is put back behind it, and what to do when nobody knows whether it happened."""
+"""COMMIT, what is put back ahead of it, and what to do when nobody knows whether it happened."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from kernel.apply.runner import ROLLED_BACK
 from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
+    from psycopg import pq
+
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
     from kernel.files.migration import Migration
@@ -24,41 +26,49 @@ _LOOK_SECONDS = 30
 _POLL_SECONDS = 0.25
 
 
-def commit(runner: Runner, last: Work | None) -> None:
-    """Commit the open transaction, ours again by now, then tidy the session and make sure of the lock.
+def commit(runner: Runner, last: Work | None, *, opening: bytes = b"") -> list[pq.abc.PGresult]:
+    """Tidy the session, commit the open transaction, ours again by now, and make sure of the lock.
 
-    `last` is the last work in it, None when there was nothing left to do.
+    `last` is the last work in it, None when there was nothing left to do. `opening` opens the next transaction in the
+    same message; returns its results, [] without it, and when it fails: it is rolled back then, and nothing is lost.
     Raises LockBusy when the lock is gone, psycopg.Error when the server refuses the commit. When the connection breaks
     the record is looked up; raises MigrationFailed, which says whether the migration is applied.
     """
     session = runner.session
-    if session.pooled:
-        # The next statement may reach another session: what is to be put back must be inside the transaction.
-        message = _TIDY + b"; COMMIT"
-    else:
-        check = f"SELECT pg_try_advisory_lock({lock.key(runner.ledger.schema)})".encode()
-        message = b"; ".join(part for part in (b"COMMIT", _TIDY, session.own_settings, check) if part)
+    # Through a pooler the next statement may reach another session, so that all is put back inside the transaction. It
+    # is without one, too: what stands between COMMIT and BEGIN in a message is taken back with the next transaction.
+    ahead = _TIDY if session.pooled else _settled(runner, _TIDY)
+    number = ahead.count(b";") + 1  # of the COMMIT, counting from 0
+    check = b"" if session.pooled else f"SELECT pg_try_advisory_lock({lock.key(runner.ledger.schema)})".encode()
     try:
-        results = runner.exchange.ask(message)
-    except psycopg.OperationalError as error:
-        if not session.connection.broken or last is None:
+        results = runner.exchange.ask(b"; ".join(part for part in (ahead, b"COMMIT", check, opening) if part))
+    except psycopg.Error as error:
+        if session.connection.broken and last:
+            raise _in_doubt(runner, last, error) from error
+        if session.connection.broken or runner.exchange.done <= number + 1:
             raise
-        raise _in_doubt(runner, last, error) from error
-    if not session.pooled and results[-1].get_value(0, 0) != b"t":
+        runner.exchange.ask(b"ROLLBACK")
+        return []
+    if check and results[number + 1].get_value(0, 0) != b"t":
         raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
+    return results[number + 2 :]
 
 
-def part(runner: Runner) -> None:
-    """Between two files in one transaction: the next one finds the session as it would after a commit."""
+def between(runner: Runner) -> bytes:
+    """The statements between two files in one transaction: the next one finds the session as after a commit."""
     # SET CONSTRAINTS knows no way back to the mode of each; deferred, they are all looked at when a file ends.
-    deferred = b"SET CONSTRAINTS ALL DEFERRED"
-    runner.exchange.ask(b"; ".join(part for part in (deferred, _CLEAN, runner.session.own_settings) if part))
+    return b"SET CONSTRAINTS ALL DEFERRED; " + _settled(runner, _CLEAN) + b"; "
 
 
 def clean(runner: Runner) -> None:
     """Give the session back its own state, outside of a transaction."""
     if not runner.session.pooled:
-        runner.exchange.ask(b"; ".join(part for part in (_CLEAN, runner.session.own_settings) if part))
+        runner.exchange.ask(_settled(runner, _CLEAN))
+
+
+def _settled(runner: Runner, statements: bytes) -> bytes:
+    own = runner.session.own_settings
+    return statements + b"; " + own if own else statements
 
 
 def _in_doubt(runner: Runner, last: Work, error: psycopg.Error) -> MigrationFailed:

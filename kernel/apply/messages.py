@@ -6,7 +6,7 @@ the first error. Waiting is ours, not libpq's: signals are heard at once, and wh
 
 from __future__ import annotations
 
-import selectors
+import select
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
 _STATUS = pq.ExecStatus
 _DONE = tuple(map(int, (_STATUS.COMMAND_OK, _STATUS.TUPLES_OK, _STATUS.EMPTY_QUERY)))
+_ROW = int(_STATUS.SINGLE_TUPLE)
+_READ, _WRITE = select.POLLIN, select.POLLOUT
 _CANCEL_SECONDS = 5.0
 
 
 class Exchange:
-    """A connection's messages. `done` counts the statements of the message under way that have finished."""
+    """A connection's messages. `done` counts the statements of the message under way that have finished.
+
+    `rows` are those that `run` was asked to keep, each a result of its own.
+    """
 
     def __init__(self, connection: Connection, *, idle_seconds: float = 1) -> None:
         self.connection = connection
         self.done = 0
+        self.rows: list[pq.abc.PGresult] = []
+        self._poll = select.poll()
         self._pgconn = connection.pgconn
         self._idle: Callable[[], None] | None = None
         self._idle_seconds = idle_seconds
@@ -55,20 +62,29 @@ class Exchange:
             return self.done + 1
         return self.done
 
-    def run(self, message: bytes) -> pq.abc.PGresult | None:
+    def run(
+        self, message: bytes, *, kept_from: int | None = None, meanwhile: Callable[[], object] | None = None
+    ) -> pq.abc.PGresult | None:
         """Send statements whose rows nobody needs; returns the error that stopped them, None when all are done.
 
-        Raises psycopg.OperationalError when the connection is lost.
+        Of the statements from number `kept_from` on, counted from 0, `rows` has the rows afterwards. `meanwhile` is
+        called while the server works. Raises psycopg.OperationalError when the connection is lost.
         """
         error = None
+        self.rows = []
         with self._cancelled_when_interrupted():
             self._send(message, discard_rows=True)
+            if meanwhile:
+                meanwhile()
             # Once around for every statement of a file: the names are looked up here, and a status is a plain number.
             is_busy, next_result, get_result = self._pgconn.is_busy, self._next_result, self._pgconn.get_result
             while (result := next_result() if is_busy() else get_result()) is not None:
                 status = result.status
                 if status in _DONE:
                     self.done += 1
+                elif status == _ROW:
+                    if kept_from is not None and self.done >= kept_from:
+                        self.rows.append(result)
                 elif status == _STATUS.FATAL_ERROR:
                     error = result
                 elif status == _STATUS.COPY_OUT:
@@ -76,13 +92,14 @@ class Exchange:
         return error
 
     def ask(self, message: bytes) -> list[pq.abc.PGresult]:
-        """Send statements of our own; their results. Raises psycopg.Error for the first that fails."""
+        """Send statements of our own; their results. Raises psycopg.Error for the first that fails, behind `done`."""
         with self._cancelled_when_interrupted():
             self._send(message)
             results = list(iter(self._next_result, None))
         for result in results:
             if result.status == _STATUS.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result, encoding="utf-8")
+            self.done += 1
         return results
 
     def copy(self, statement: bytes, chunks: Iterable[bytes]) -> pq.abc.PGresult | None:
@@ -125,7 +142,7 @@ class Exchange:
 
     def _next_result(self, *, deadline: float | None = None) -> pq.abc.PGresult | None:
         while self._pgconn.is_busy():
-            self._wait(selectors.EVENT_READ, deadline=deadline)
+            self._wait(_READ, deadline=deadline)
             self._pgconn.consume_input()
         return self._pgconn.get_result()
 
@@ -135,12 +152,12 @@ class Exchange:
             if count < 0:
                 return
             if count == 0:
-                self._wait(selectors.EVENT_READ)
+                self._wait(_READ)
                 self._pgconn.consume_input()
 
     def _flush(self) -> None:
         while self._pgconn.flush():
-            if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
+            if self._wait(_READ | _WRITE) & ~_WRITE:
                 self._pgconn.consume_input()
 
     def _wait(self, events: int, *, deadline: float | None = None) -> int:
@@ -148,16 +165,15 @@ class Exchange:
 
         With a `deadline`, of time.monotonic(), nobody is told, and psycopg.OperationalError ends the wait.
         """
-        with selectors.PollSelector() as selector:  # which takes no system call to make, as epoll's does
-            selector.register(self._pgconn.socket, events)
-            if deadline is not None:
-                if not (ready := selector.select(max(0, deadline - time.monotonic()))):
-                    raise psycopg.OperationalError("the server does not answer")
-                return ready[0][1]
-            while not (ready := selector.select(self._idle_seconds if self._idle else None)):
-                if self._idle:
-                    self._idle()
+        self._poll.register(self._pgconn.socket, events)
+        if deadline is not None:
+            if not (ready := self._poll.poll(max(0, deadline - time.monotonic()) * 1000)):
+                raise psycopg.OperationalError("the server does not answer")
             return ready[0][1]
+        while not (ready := self._poll.poll(self._idle_seconds * 1000 if self._idle else None)):
+            if self._idle:
+                self._idle()
+        return ready[0][1]
 
     @contextmanager
     def _cancelled_when_interrupted(self) -> Iterator[None]:

@@ -6,21 +6,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from kernel.apply import batch, failure, remedies
-from kernel.apply.batch import Batch
+from kernel.apply.batch import Queue
 from kernel.apply.events import Blocked, Building, Noticed, Progressed, Waiting
 from kernel.apply.messages import Exchange
 from kernel.apply.watch import Watch
 from kernel.errors import Failure, MigrationFailed
-from kernel.sql.part import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    import psycopg
     from psycopg import pq
 
+    from kernel.apply.batch import Batch
     from kernel.apply.events import Observer
+    from kernel.apply.witness import Witness
     from kernel.database import Session
     from kernel.files.migration import Migration
     from kernel.files.script import Script
@@ -45,7 +47,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """What running a file takes: the session, its messages, the ledger, who looks at blockers, and who is told."""
+    """What running a file takes: the session, its messages, the ledger, who looks at blockers, and who is told.
+
+    A `witness` looks on statement by statement.
+    """
 
     session: Session
     exchange: Exchange
@@ -53,28 +58,48 @@ class Runner:
     patience: Patience
     observer: Observer
     watch: Watch = field(repr=False)
+    witness: Witness | None = None
 
     def waiting(self, holder: Holder) -> None:
         """Tell that another runner is waited for."""
         self.observer(Waiting(holder=holder))
 
-    def send(self, migration: Migration, script: Script, parts: Iterator[Part]) -> None:
-        """Send every statement of a file in the open transaction. Raises MigrationFailed; rolls nothing back."""
+    def send(
+        self,
+        migration: Migration,
+        script: Script,
+        parts: Iterator[Part],
+        *,
+        behind: bytes,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> list[pq.abc.PGresult]:
+        """Send every statement of a file in the open transaction, and `behind` them statements of our own.
+
+        Returns the rows of those, each a result. `meanwhile` is called while the server works on the last statements.
+        Raises MigrationFailed for the file's statements, psycopg.Error for ours; rolls nothing back.
+        """
         done = sent_bytes = 0
-        queue = batch.batches(parts)
-        for item in queue:
-            if not isinstance(item, Batch):  # pragma: no cover - COPY reads its data to their end
-                continue
+        queue = Queue(batch.batches(parts, singly=self.witness is not None, plain=script.plain))
+        while item := queue.next():
+            last = queue.ended and item.open_ended and self.witness is None
             with self.attending(migration, item):
                 if item.copies:
-                    error = self.exchange.copy(item.message, _copy_data(queue))
+                    error = self.exchange.copy(item.message, queue.copy_data())
+                elif last:
+                    message = b"%b\n%b" % (item.message, behind)
+                    error = self.exchange.run(message, kept_from=len(item.statements), meanwhile=meanwhile)
                 else:
-                    error = self.exchange.run(item.message)
+                    error = self.exchange.run(item.message, meanwhile=queue.look_ahead)
+            if error and last and self.exchange.done >= len(item.statements):
+                raise psycopg.errors.error_from_result(error, encoding="utf-8")
             if error:
                 raise self.failed(migration, item, error)
             done += len(item.statements)
             sent_bytes += sum(len(part.text) for part in item.statements)
             self.observer(Progressed(migration=migration, script=script, statements=done, sent_bytes=sent_bytes))
+            if last:
+                return self.exchange.rows
+        return [result for result in self.exchange.ask(behind) if result.ntuples]
 
     def failed(
         self, migration: Migration, item: Batch, error: pq.abc.PGresult, *, aftermath: str = ROLLED_BACK
@@ -105,16 +130,22 @@ class Runner:
                 self.observer(Building(migration=migration, phase=phase))
 
         connection = self.session.connection
+        if self.witness:
+            self.witness.before(item)
         connection.add_notice_handler(noticed)
         try:
             with self.exchange.telling(waited):
                 yield
         finally:
             connection.remove_notice_handler(noticed)
+            if self.witness:
+                self.witness.after()
 
 
 @contextmanager
-def runner(session: Session, ledger: Ledger, *, patience: Patience, observer: Observer) -> Iterator[Runner]:
+def runner(
+    session: Session, ledger: Ledger, *, patience: Patience, observer: Observer, witness: Witness | None = None
+) -> Iterator[Runner]:
     """A Runner on a session. While a statement waits for others, they are looked up before lock_timeout ends it."""
     half_timeout = patience.lock_timeout_ms / 2000
     idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
@@ -126,6 +157,7 @@ def runner(session: Session, ledger: Ledger, *, patience: Patience, observer: Ob
             patience=patience,
             observer=observer,
             watch=watch,
+            witness=witness,
         )
 
 
@@ -143,10 +175,3 @@ def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> Migra
         aftermath=aftermath,
         hint="find out why in the server's log, then run inv db.migrate again",
     )
-
-
-def _copy_data(queue: Iterator[Batch | Part]) -> Iterator[bytes]:
-    for item in queue:
-        if isinstance(item, Batch) or item.kind is Kind.COPY_END:
-            return
-        yield item.text

@@ -53,6 +53,8 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
     try:
         progress.create(runner.session, runner.ledger)
         runner.exchange.ask(f"SET application_name = '{named(migration)}'".encode())
+        if runner.witness:
+            runner.witness.begun(runner.session, migration, script)
         with reading(script, migration.path) as its_reading:
             steps.run(its_reading.parts)
         if its_reading.checksum() != migration.checksum:
@@ -157,6 +159,8 @@ class _Steps:
             self._send(part, parts)
             self._ask(self._note())
             self._ask(b"COMMIT")
+            if self._runner.witness:
+                self._runner.witness.ended()
         finally:
             roll_back(self._runner)
         self._finish(part)

@@ -6,8 +6,9 @@ pooler, exactly one runner commits a version, and a row means that the file is f
 
 from __future__ import annotations
 
+import itertools
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,7 +23,7 @@ from kernel.errors import Failure, MigrationFailed
 from kernel.files import script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
@@ -35,68 +36,147 @@ _PERHAPS_COMMITTED = (
     "what ran up to that point may be committed, the change of its record included; "
     "compare the database with the file, and put both right by hand"
 )
-_IDLE, _IN_TRANSACTION = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
+_IDLE = pq.TransactionStatus.IDLE
 
 
-def apply(runner: Runner, todo: Sequence[Work]) -> tuple[Applied, ...]:
-    """Carry files out in one transaction: one usually, several for all or none. Files that others did are left out.
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A transaction in which a file's record is claimed: its id, None when another runner was first."""
 
-    On a lock timeout, a deadlock or a serialization failure everything is rolled back and run again.
-    Raises MigrationFailed, LockBusy.
+    work: Work
+    xid: str | None
+
+
+class Transactions:
+    """Files applied in transactions, the commit of one opening the next: two messages for a small file.
+
+    While the server runs a file, the messages for the next are prepared.
     """
-    return retried(runner, lambda: _attempt(runner, todo))
 
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._opened: _Opened | None = None
 
-def _attempt(runner: Runner, todo: Sequence[Work]) -> tuple[Applied, ...]:
-    applied = []
-    claimed: Work | None = None
-    current = todo[0].migration
-    try:
-        for position, work in enumerate(todo):
-            current = work.migration
+    def apply(
+        self, todo: Sequence[Work], *, following: Callable[[], Work | None] = lambda: None
+    ) -> tuple[Applied, ...]:
+        """Carry files out in one transaction: one usually, several for all or none. Files that others did are left out.
+
+        On a lock timeout, a deadlock or a serialization failure everything is rolled back and run again. `following`
+        is the work that `apply` will be called with next, when it can be told.
+        Raises MigrationFailed, LockBusy.
+        """
+        try:
+            return retried(self._runner, lambda: self._attempt(todo, following))
+        except BaseException:
+            self._opened = None
+            raise
+
+    def _attempt(self, todo: Sequence[Work], following: Callable[[], Work | None]) -> tuple[Applied, ...]:
+        runner = self._runner
+        applied: list[Applied] = []
+        last: Work | None = None
+        current = todo[0].migration
+        try:
+            opened: _Opened | None = self._begun(todo[0])
+            for work, upcoming in itertools.zip_longest(todo, todo[1:]):
+                current = work.migration
+                opened = opened or _claim_next(runner, work)
+                if opened.xid is None:
+                    opened = None
+                    continue
+                last = work
+                one, opened = _carry_out(runner, work, opened.xid, upcoming, following)
+                applied.append(one)
             began = time.monotonic()
-            if claimed:
-                commit.part(runner)
-            xid = _claim(runner, work, begin=position == 0)
-            if xid is None:
-                continue
-            claimed = work
-            runner.observer(Started(migration=work.migration, script=work.script))
-            _send(runner, work)
-            _refuse_lost_claim(runner, work, xid)
-            seconds = time.monotonic() - began
-            applied.append(Applied(migration=work.migration, seconds=seconds, statements=work.script.statements))
-        began = time.monotonic()
-        commit.commit(runner, claimed)
-        applied[-1:] = [replace(last, seconds=last.seconds + time.monotonic() - began) for last in applied[-1:]]
-    except psycopg.Error as error:
-        if runner.session.connection.broken:
-            raise lost(current, error, aftermath=ROLLED_BACK) from error
-        raise server_error(current, error) from error
-    finally:
-        roll_back(runner)
-    for one in applied:
-        runner.observer(one)
-    return tuple(applied)
+            self._commit(last, following())
+            applied[-1:] = [replace(one, seconds=one.seconds + time.monotonic() - began) for one in applied[-1:]]
+        except psycopg.Error as error:
+            if runner.session.connection.broken:
+                raise lost(current, error, aftermath=ROLLED_BACK) from error
+            raise server_error(current, error) from error
+        finally:
+            if not self._opened:
+                roll_back(runner)
+        for one in applied:
+            runner.observer(one)
+        return tuple(applied)
+
+    def _begun(self, work: Work) -> _Opened:
+        """The transaction for the work, which the commit before it may have opened."""
+        opened, self._opened = self._opened, None
+        if opened and opened.work is work:
+            return opened
+        roll_back(self._runner)
+        return _begin(self._runner, work)
+
+    def _commit(self, last: Work | None, following: Work | None) -> None:
+        """Commit, and open the transaction of the work that follows, if one can follow in the same message."""
+        runner = self._runner
+        witness = runner.witness
+        if witness:
+            witness.committing()
+        opening = b""
+        # A BEGIN of the file's own may say what has to be said before anything else in the transaction.
+        if following and following.script.begin == b"BEGIN" and not runner.session.pooled and not witness:
+            opening = b"BEGIN; " + _opening(runner, following)
+        results = commit.commit(runner, last, opening=opening)
+        if following and results:
+            self._opened = _Opened(following, _claimed(results))
+        if witness:
+            witness.ended()
 
 
-def _claim(runner: Runner, work: Work, *, begin: bool) -> str | None:
-    """Open the transaction and claim the record; the transaction's id, None when another runner was first."""
+def _begin(runner: Runner, work: Work) -> _Opened:
+    """Open a transaction and claim the record."""
+    opening = _opening(runner, work)
+    if runner.session.pooled:
+        _begin_with_lock(runner, work.script)
+    else:
+        opening = work.script.begin + b"; " + opening
+    return _Opened(work, _claimed(runner.exchange.ask(opening)))
+
+
+def _claim_next(runner: Runner, work: Work) -> _Opened:
+    """Claim another record in the open transaction."""
+    return _Opened(work, _claimed(runner.exchange.ask(commit.between(runner) + _opening(runner, work))))
+
+
+def _carry_out(
+    runner: Runner, work: Work, xid: str, upcoming: Work | None, following: Callable[[], Work | None]
+) -> tuple[Applied, _Opened | None]:
+    """Run a file whose record is claimed, and in the same message claim the `upcoming` one of its transaction.
+
+    `following`, of another transaction, is asked for while the server works.
+    """
+    began = time.monotonic()
+    runner.observer(Started(migration=work.migration, script=work.script))
+    behind = _AT_ITS_END + work.claimed
+    if runner.witness:
+        runner.witness.begun(runner.session, work.migration, work.script)
+        upcoming = None  # whose claim is none of this file's doing
+    if upcoming:
+        behind += b"; " + commit.between(runner) + _opening(runner, upcoming)
+    rows = _send(runner, work, behind, following)
+    _refuse_lost_claim(runner, work, xid, rows[0])
+    seconds = time.monotonic() - began
+    applied = Applied(migration=work.migration, seconds=seconds, statements=work.script.statements)
+    return applied, _Opened(upcoming, _claimed(rows[1:])) if upcoming else None
+
+
+def _opening(runner: Runner, work: Work) -> bytes:
+    """What a file finds done in its transaction: the settings of its session, and the claim."""
     patience, asked = runner.patience, work.script
     lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
-    opening = b"; ".join(
-        (
-            *((asked.begin,) if begin and not runner.session.pooled else ()),
-            f"SET LOCAL lock_timeout = {lock_timeout}".encode(),
-            f"SET LOCAL statement_timeout = {patience.statement_timeout_ms}".encode(),
-            f"SET LOCAL application_name = '{named(work.migration)}'".encode(),
-            work.claim,
-        )
-    )
-    if begin and runner.session.pooled:
-        _begin_with_lock(runner, asked)
-    claimed = runner.exchange.ask(opening)[-1]
-    value = claimed.get_value(0, 0) if claimed.ntuples else None
+    return (
+        f"SET LOCAL lock_timeout = {lock_timeout}; SET LOCAL statement_timeout = {patience.statement_timeout_ms}; "
+        f"SET LOCAL application_name = '{named(work.migration)}'; "
+    ).encode() + work.claim
+
+
+def _claimed(results: Sequence[pq.abc.PGresult]) -> str | None:
+    """The transaction's id, from the last of the results; None when there is no row."""
+    value = results[-1].get_value(0, 0) if results and results[-1].ntuples else None
     return value.decode() if value is not None else None
 
 
@@ -113,27 +193,24 @@ def _begin_with_lock(runner: Runner, asked: Script) -> None:
     lock.acquire(runner.session, number, attempt, wait_seconds=wait_seconds, waiting=runner.waiting)
 
 
-def _send(runner: Runner, work: Work) -> None:
+def _send(runner: Runner, work: Work, behind: bytes, meanwhile: Callable[[], object]) -> list[pq.abc.PGresult]:
     migration = work.migration
     try:
         with script.reading(work.script, migration.path) as reading:
-            runner.send(migration, work.script, reading.parts)
+            rows = runner.send(migration, work.script, reading.parts, behind=behind, meanwhile=meanwhile)
     except OSError as error:
         raise refused(migration, f"cannot be read any more: {error.strerror}") from error
     if reading.checksum() != migration.checksum:
         raise refused(migration, "changed while it ran; run inv db.migrate again")
+    return rows
 
 
-def _refuse_lost_claim(runner: Runner, work: Work, xid: str) -> None:
+def _refuse_lost_claim(runner: Runner, work: Work, xid: str, end: pq.abc.PGresult) -> None:
     """What ran must have run in our transaction and left its claim alone, or record and effect would not be one."""
-    ours = claimed = False
-    if runner.session.connection.pgconn.transaction_status == _IN_TRANSACTION:
-        answer = runner.exchange.ask(_AT_ITS_END + work.claimed)[-1]
-        ours, claimed = answer.get_value(0, 0) == xid.encode(), answer.get_value(0, 1) == b"t"
-    if not ours:
+    if end.get_value(0, 0) != xid.encode():
         message = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
         raise refused(work.migration, message, aftermath=_PERHAPS_COMMITTED)
-    if not claimed:
+    if end.get_value(0, 1) != b"t":
         message = f"it changes its own record in {runner.ledger.name}; leave that table to the runner"
         raise refused(work.migration, message)
 
@@ -165,3 +242,5 @@ def roll_back(runner: Runner) -> None:
     connection = runner.session.connection
     if not connection.broken and connection.pgconn.transaction_status != _IDLE:
         runner.exchange.ask(b"ROLLBACK")
+        if runner.witness:
+            runner.witness.ended()

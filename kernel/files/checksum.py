@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,14 +62,18 @@ class Reader:
 
 def of(path: str | Path) -> str:
     """The checksum of a file, which may be of any size. Raises OSError."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the price of Path.open, for thousands of files
-        first = file.read(_USUAL_BYTES)
-        if b"\r" not in first and not first.startswith(codecs.BOM_UTF8) and not file.read(1):
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of the price of Path.open, for thousands of files
+    try:
+        first = os.read(descriptor, _USUAL_BYTES)
+        # Of a file, less than was asked for is all there is.
+        if len(first) < _USUAL_BYTES and b"\r" not in first and not first.startswith(codecs.BOM_UTF8):
             return hashlib.sha256(first).hexdigest()
-        file.seek(0)
-        reader = Reader(file.read)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        reader = Reader(partial(os.read, descriptor))
         while reader.read(_CHUNK_BYTES):
             pass
+    finally:
+        os.close(descriptor)
     return reader.digest()
 
 

@@ -39,6 +39,7 @@ class Script:
 
     A SET TRANSACTION that the file begins with is part of `begin`: behind our claim it would come too late.
     `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read once.
+    `plain` tells that the effect of each of its statements is PLAIN.
     """
 
     mode: Mode
@@ -48,6 +49,7 @@ class Script:
     parts: tuple[Part, ...] | None = field(default=None, repr=False)
     begin: bytes = b"BEGIN"
     lock_timeout_ms: int | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
         parts=tuple(sighted.kept) if sighted.size_bytes <= keep_bytes else None,
         begin=b"; ".join((begin or b"BEGIN", *sighted.characteristics)),
         lock_timeout_ms=directives.lock_timeout_ms,
+        plain=not sighted.specials,
     )
 
 
@@ -122,7 +125,6 @@ class _Sighted:
     def __init__(self, name: str, keep_bytes: int) -> None:
         self._name = name
         self._keep_bytes = keep_bytes
-        self._line = 1
         self.head = b""
         self.specials: list[_Special] = []
         self.characteristics: list[bytes] = []  # the SET TRANSACTION that nothing but BEGIN stands ahead of, if any
@@ -133,22 +135,25 @@ class _Sighted:
 
     def add(self, part: Part) -> None:
         """Take the next part into account."""
-        self.size_bytes += len(part.text)
+        kind, text, line, start = part
+        self.size_bytes += len(text)
         if self.size_bytes <= self._keep_bytes:
             self.kept.append(part)
-        if part.kind in (Kind.STATEMENT, Kind.BLANK) and b"--" in (comments := part.text[: part.start]):
-            self.problems += directive.foreign(comments, self._name, self._line)
+        statement = kind is Kind.STATEMENT
+        if start > 1 and (statement or kind is Kind.BLANK) and b"--" in (comments := text[:start]):
+            first = line - comments.count(b"\n")
+            self.problems += directive.foreign(comments, self._name, first)
             if self.statements:
-                self.problems += directive.misplaced(comments, self._name, self._line)
+                self.problems += directive.misplaced(comments, self._name, first)
         if not self.statements:
-            self.head += part.text[: part.start] if part.kind is Kind.STATEMENT else part.text
-        if part.kind is Kind.STATEMENT:
-            if (special := effect.of(part.sql)) is not Effect.PLAIN:
-                self.specials.append(_Special(special, self.statements, part.line, part.sql))
-            elif self._just_begun() and _sets_transaction(part.sql):
-                self.characteristics.append(part.sql.removesuffix(b";"))
+            self.head += text[:start] if statement else text
+        if statement:
+            sql = text[start:]
+            if (special := effect.of(sql)) is not Effect.PLAIN:
+                self.specials.append(_Special(special, self.statements, line, sql))
+            elif self._just_begun() and _sets_transaction(sql):
+                self.characteristics.append(sql.removesuffix(b";"))
             self.statements += 1
-        self._line += part.text.count(b"\n")
 
     def _just_begun(self) -> bool:
         last = self.specials[-1] if self.specials else None

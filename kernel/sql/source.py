@@ -24,7 +24,8 @@ class Unlexable(ValueError):
 class Source:
     """A window on the stream: UTF-8 without NUL, in whole characters; a byte order mark is passed over.
 
-    `buffer` is the window, `position` where in it the next part begins, `line` the script's line of that place.
+    `buffer` is the window, `position` where in it the next part begins, `line` the script's line of that place;
+    `conflicts` tells that something in the window looks like the mark of a merge conflict.
     What PostgreSQL could not read ends the window, and is told by `more`: faults come in the order of the script,
     however the stream is cut. Raises Unlexable.
     """
@@ -38,6 +39,7 @@ class Source:
         self.position = 0
         self.line = 1
         self.ended = False
+        self.conflicts = False
         while not self.buffer and not self.ended:
             self.more()
         self.buffer = self.buffer.removeprefix(codecs.BOM_UTF8)
@@ -61,6 +63,7 @@ class Source:
             wanted -= len(piece)
             pieces.append(piece)
         self.buffer += self._readable(b"".join(pieces))
+        self.conflicts = b"<<<<<<< " in self.buffer or b">>>>>>> " in self.buffer
 
     def take(self, end: int) -> bytes:
         """The bytes up to `end`; the next part begins there."""

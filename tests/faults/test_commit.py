@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-COMMIT = b"COMMIT; RESET"
+COMMIT = b"COMMIT; SELECT pg_try_advisory_lock"
 SILENCE_SECONDS = 90.0
 
 
