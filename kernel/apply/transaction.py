@@ -157,7 +157,12 @@ def _carry_out(
         upcoming = None  # whose claim is none of this file's doing
     if upcoming:
         behind += b"; " + commit.between(runner) + _opening(runner, upcoming)
-    rows = _send(runner, work, behind, following)
+    try:
+        rows = _send(runner, work, behind, following)
+    except psycopg.Error as error:
+        if upcoming and runner.exchange.rows and not runner.session.connection.broken:
+            raise server_error(upcoming.migration, error) from error  # this file had come to its end
+        raise
     _refuse_lost_claim(runner, work, xid, rows[0])
     seconds = time.monotonic() - began
     applied = Applied(migration=work.migration, seconds=seconds, statements=work.script.statements)

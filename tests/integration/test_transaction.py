@@ -355,6 +355,32 @@ def test_the_isolation_level_of_the_files_own_begin_is_honoured_and_its_failure_
     assert project.rows("SELECT * FROM t, level") == [(12, "repeatable read")]
 
 
+@pytest.mark.parametrize("single", [False, True])
+def test_who_waits_for_the_claim_of_the_next_file_fails_as_that_file(
+    project: Project, other: psycopg.Connection[tuple[Any, ...]], single: bool
+) -> None:
+    project.put("001_a.sql", TABLE)
+    project.migrate()
+    project.put("002_b.sql", "INSERT INTO t VALUES (2);")
+    project.put("003_c.sql", "INSERT INTO t VALUES (3);")
+    other.execute("INSERT INTO schema_migrations VALUES ('003', '003_c.sql', now(), 'by nobody that has the lock')")
+    patience = Patience(lock_timeout_ms=20, lock_retries=0)
+    failed = project.failure(patience=patience, single_transaction=single)
+    assert (failed.failure.file, failed.failure.sqlstate) == ("003_c.sql", "55P03")
+    assert failed.applied == (() if single else ("002_b.sql",))
+    assert project.recorded() == (["001"] if single else ["001", "002"])
+    other.rollback()
+    project.migrate(patience=patience, single_transaction=single)
+    assert project.rows("SELECT * FROM t") == [(2,), (3,)]
+
+
+def test_a_last_statement_left_open_is_the_server_s_own_error(project: Project) -> None:
+    project.put("001_a.sql", "CREATE TABLE t (a int);\nSELECT (")
+    failed = project.failure()
+    assert str(failed) == "syntax error at end of input"
+    assert failed.failure.line == 2
+
+
 def test_a_file_that_fails_by_itself_is_not_tried_again(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1 / 0;")
     project.failure(patience=RETRYING)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.apply import batch
-from kernel.apply.batch import Batch
+from kernel.apply.batch import Batch, Queue
 from kernel.sql import lexer
 from kernel.sql.part import Kind, Part
 
@@ -107,3 +107,43 @@ def test_every_position_leads_to_the_character_that_stands_there(statements: lis
     rest = item.statements[index].sql[offset:].decode()
     assert (rest + "\n")[0] == message[position - 1]
     assert sum(len(part.sql.decode()) + 1 for part in item.statements[:index]) <= position - 1
+
+
+def queue(script: str) -> Queue:
+    return Queue(batch.batches(lexer.parts(io.BytesIO(script.encode()).read)))
+
+
+def test_a_queue_tells_the_last_batch_and_prepares_ahead() -> None:
+    its_queue = queue("SELECT 1;\n" * 1201)
+    seen = []
+    while item := its_queue.next():
+        seen.append((len(item.statements), its_queue.ended))
+        its_queue.look_ahead()
+    assert seen == [(500, False), (500, False), (201, True)]
+
+
+def test_a_queue_never_looks_past_the_data_of_copy() -> None:
+    its_queue = queue("SELECT 1;\nCOPY t FROM stdin;\n1\n2\n\\.\nSELECT 2;\n")
+    seen: list[bytes | tuple[bytes, bool, bool]] = []
+    while item := its_queue.next():
+        its_queue.look_ahead()
+        seen.append((item.message, its_queue.ended, item.open_ended))
+        if item.copies:
+            seen += its_queue.copy_data()
+    assert seen == [
+        (b"SELECT 1;", False, True),
+        (b"COPY t FROM stdin;", True, False),
+        b"1\n2\n",
+        (b"SELECT 2;", True, True),
+    ]
+
+
+def test_nothing_follows_a_statement_without_a_semicolon_in_its_message() -> None:
+    item = queue("SELECT 1 -- and a comment").next()
+    assert item
+    assert not item.open_ended
+
+
+def test_a_plain_file_has_the_same_batches_unlooked_at() -> None:
+    parts = list(lexer.parts(io.BytesIO(b"CREATE TABLE t ();\nINSERT INTO t DEFAULT VALUES;\n").read))
+    assert list(batch.batches(parts, plain=True)) == list(batch.batches(parts))
