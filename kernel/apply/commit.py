@@ -6,14 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import pq
 
 from kernel import database, ledger, lock
 from kernel.apply.runner import ROLLED_BACK
 from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
-    from psycopg import pq
-
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
     from kernel.files.migration import Migration
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 AS_OURSELVES = b"RESET SESSION AUTHORIZATION; RESET ROLE"
 _TIDY = b"RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
 _CLEAN = AS_OURSELVES + b"; " + _TIDY
+_IDLE = pq.TransactionStatus.IDLE
 _LOOK_SECONDS = 30
 _POLL_SECONDS = 0.25
 
@@ -52,6 +52,15 @@ def commit(runner: Runner, last: Work | None, *, opening: bytes = b"") -> list[p
     if check and results[number + 1].get_value(0, 0) != b"t":
         raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
     return results[number + 2 :]
+
+
+def roll_back(runner: Runner) -> None:
+    """End the open transaction, if there is one and the connection still stands."""
+    connection = runner.session.connection
+    if not connection.broken and connection.pgconn.transaction_status != _IDLE:
+        runner.exchange.ask(b"ROLLBACK")
+        if runner.witness:
+            runner.witness.ended()
 
 
 def between(runner: Runner) -> bytes:

@@ -21,7 +21,7 @@ from kernel.apply.events import Applied, Progressed, Started
 from kernel.apply.progress import Progress
 from kernel.apply.retry import retried
 from kernel.apply.runner import lost, named
-from kernel.apply.transaction import refused, roll_back, server_error
+from kernel.apply.transaction import refused, server_error
 from kernel.errors import Drift, Problem
 from kernel.files.script import reading
 from kernel.sql import effect
@@ -68,7 +68,7 @@ def run(runner: Runner, migration: Migration, script: Script) -> Applied:
             raise lost(migration, error, aftermath=steps.aftermath()) from error
         raise server_error(migration, error, aftermath=steps.aftermath()) from error
     finally:
-        roll_back(runner)
+        commit.roll_back(runner)
     applied = Applied(
         migration=migration,
         seconds=time.monotonic() - began,
@@ -162,7 +162,7 @@ class _Steps:
             if self._runner.witness:
                 self._runner.witness.ended()
         finally:
-            roll_back(self._runner)
+            commit.roll_back(self._runner)
         self._finish(part)
 
     def _by_itself(self, part: Part, parts: Iterator[Part]) -> None:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import pq
 
-from kernel import lock
-from kernel.apply import commit, remedies
+from kernel.apply import commit, opening, remedies
 from kernel.apply.events import Applied, Started
+from kernel.apply.opening import Opened
 from kernel.apply.retry import retried
-from kernel.apply.runner import ROLLED_BACK, lost, named
+from kernel.apply.runner import ROLLED_BACK, lost
 from kernel.errors import Failure, MigrationFailed
 from kernel.files import script
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
     from kernel.files.migration import Migration
-    from kernel.files.script import Script
 
 # Deferred constraints are checked here, where their failure still belongs to the file; the ledger is read as ourselves.
 _AT_ITS_END = b"SET CONSTRAINTS ALL IMMEDIATE; " + commit.AS_OURSELVES + b"; SELECT pg_catalog.pg_current_xact_id(), "
@@ -36,15 +35,6 @@ _PERHAPS_COMMITTED = (
     "what ran up to that point may be committed, the change of its record included; "
     "compare the database with the file, and put both right by hand"
 )
-_IDLE = pq.TransactionStatus.IDLE
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A transaction in which a file's record is claimed: its id, None when another runner was first."""
-
-    work: Work
-    xid: str | None
 
 
 class Transactions:
@@ -55,7 +45,7 @@ class Transactions:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
 
     def apply(
         self, todo: Sequence[Work], *, following: Callable[[], Work | None] = lambda: None
@@ -78,10 +68,10 @@ class Transactions:
         last: Work | None = None
         current = todo[0].migration
         try:
-            opened: _Opened | None = self._begun(todo[0])
+            opened: Opened | None = self._begun(todo[0])
             for work, upcoming in itertools.zip_longest(todo, todo[1:]):
                 current = work.migration
-                opened = opened or _claim_next(runner, work)
+                opened = opened or opening.claim_next(runner, work)
                 if opened.xid is None:
                     opened = None
                     continue
@@ -97,18 +87,18 @@ class Transactions:
             raise server_error(current, error) from error
         finally:
             if not self._opened:
-                roll_back(runner)
+                commit.roll_back(runner)
         for one in applied:
             runner.observer(one)
         return tuple(applied)
 
-    def _begun(self, work: Work) -> _Opened:
+    def _begun(self, work: Work) -> Opened:
         """The transaction for the work, which the commit before it may have opened."""
         opened, self._opened = self._opened, None
         if opened and opened.work is work:
             return opened
-        roll_back(self._runner)
-        return _begin(self._runner, work)
+        commit.roll_back(self._runner)
+        return opening.begin(self._runner, work)
 
     def _commit(self, last: Work | None, following: Work | None) -> None:
         """Commit, and open the transaction of the work that follows, if one can follow in the same message."""
@@ -116,35 +106,20 @@ class Transactions:
         witness = runner.witness
         if witness:
             witness.committing()
-        opening = b""
+        message = b""
         # A BEGIN of the file's own may say what has to be said before anything else in the transaction.
         if following and following.script.begin == b"BEGIN" and not runner.session.pooled and not witness:
-            opening = b"BEGIN; " + _opening(runner, following)
-        results = commit.commit(runner, last, opening=opening)
+            message = b"BEGIN; " + opening.statements(runner, following)
+        results = commit.commit(runner, last, opening=message)
         if following and results:
-            self._opened = _Opened(following, _claimed(results))
+            self._opened = Opened(following, opening.claimed(results))
         if witness:
             witness.ended()
 
 
-def _begin(runner: Runner, work: Work) -> _Opened:
-    """Open a transaction and claim the record."""
-    opening = _opening(runner, work)
-    if runner.session.pooled:
-        _begin_with_lock(runner, work.script)
-    else:
-        opening = work.script.begin + b"; " + opening
-    return _Opened(work, _claimed(runner.exchange.ask(opening)))
-
-
-def _claim_next(runner: Runner, work: Work) -> _Opened:
-    """Claim another record in the open transaction."""
-    return _Opened(work, _claimed(runner.exchange.ask(commit.between(runner) + _opening(runner, work))))
-
-
 def _carry_out(
     runner: Runner, work: Work, xid: str, upcoming: Work | None, following: Callable[[], Work | None]
-) -> tuple[Applied, _Opened | None]:
+) -> tuple[Applied, Opened | None]:
     """Run a file whose record is claimed, and in the same message claim the `upcoming` one of its transaction.
 
     `following`, of another transaction, is asked for while the server works.
@@ -156,7 +131,7 @@ def _carry_out(
         runner.witness.begun(runner.session, work.migration, work.script)
         upcoming = None  # whose claim is none of this file's doing
     if upcoming:
-        behind += b"; " + commit.between(runner) + _opening(runner, upcoming)
+        behind += b"; " + commit.between(runner) + opening.statements(runner, upcoming)
     try:
         rows = _send(runner, work, behind, following)
     except psycopg.Error as error:
@@ -166,36 +141,7 @@ def _carry_out(
     _refuse_lost_claim(runner, work, xid, rows[0])
     seconds = time.monotonic() - began
     applied = Applied(migration=work.migration, seconds=seconds, statements=work.script.statements)
-    return applied, _Opened(upcoming, _claimed(rows[1:])) if upcoming else None
-
-
-def _opening(runner: Runner, work: Work) -> bytes:
-    """What a file finds done in its transaction: the settings of its session, and the claim."""
-    patience, asked = runner.patience, work.script
-    lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
-    return (
-        f"SET LOCAL lock_timeout = {lock_timeout}; SET LOCAL statement_timeout = {patience.statement_timeout_ms}; "
-        f"SET LOCAL application_name = '{named(work.migration)}'; "
-    ).encode() + work.claim
-
-
-def _claimed(results: Sequence[pq.abc.PGresult]) -> str | None:
-    """The transaction's id, from the last of the results; None when there is no row."""
-    value = results[-1].get_value(0, 0) if results and results[-1].ntuples else None
-    return value.decode() if value is not None else None
-
-
-def _begin_with_lock(runner: Runner, asked: Script) -> None:
-    """Through a pooler the lock is the transaction's, as is everything else."""
-    number = lock.key(runner.ledger.schema)
-
-    def attempt() -> bool:
-        roll_back(runner)
-        answer = runner.exchange.ask(asked.begin + f"; SELECT pg_try_advisory_xact_lock({number})".encode())[-1]
-        return answer.get_value(0, 0) == b"t"
-
-    wait_seconds = runner.patience.lock_wait_seconds
-    lock.acquire(runner.session, number, attempt, wait_seconds=wait_seconds, waiting=runner.waiting)
+    return applied, Opened(upcoming, opening.claimed(rows[1:])) if upcoming else None
 
 
 def _send(runner: Runner, work: Work, behind: bytes, meanwhile: Callable[[], object]) -> list[pq.abc.PGresult]:
@@ -240,12 +186,3 @@ def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str =
         aftermath=aftermath,
         hint=remedies.remedy(diagnostic.sqlstate),
     )
-
-
-def roll_back(runner: Runner) -> None:
-    """End the open transaction, if there is one and the connection still stands."""
-    connection = runner.session.connection
-    if not connection.broken and connection.pgconn.transaction_status != _IDLE:
-        runner.exchange.ask(b"ROLLBACK")
-        if runner.witness:
-            runner.witness.ended()
