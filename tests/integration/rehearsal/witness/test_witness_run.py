@@ -1,0 +1,342 @@
+"""The rehearsed run: it is db.migrate's own, times are honest, failures are told, and no trace of a witness stays."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from kernel.apply import retry
+from kernel.apply.events import Applied, Noticed, Retrying
+from kernel.apply.runner import Patience
+from kernel.errors import Drift, UsageError
+from kernel.rehearsal.witness import sight
+from kernel.rehearsal.witness.shut import shut
+from tests.integration.rehearsal.witness.conftest import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.rehearsal.result import Lock, Run
+    from tests.integration.rehearsal.witness.conftest import Clone
+
+STEPS = "-- migrate: no-transaction\n"
+
+
+def lock(run: Run, mode: str, relation: str) -> Lock:
+    """The only lock of this mode on this relation."""
+    (found,) = [
+        one
+        for statement in run.statements
+        for one in statement.locks
+        if (one.mode, one.relation.name) == (mode, f"public.{relation}")
+    ]
+    return found
+
+
+@pytest.fixture
+def application(clone: Clone) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Somebody who uses the clone meanwhile."""
+    with psycopg.connect(clone.url) as connection:
+        yield connection
+        connection.rollback()
+
+
+def let_go_when_waited_for(application: psycopg.Connection[tuple[Any, ...]], after_seconds: float) -> None:
+    """End the application's transaction so long after somebody began to wait for one of its locks."""
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid))"
+    with psycopg.connect(application.info.dsn, autocommit=True) as look:
+        while look.execute(waiting, (application.info.backend_pid,)).rowcount == 0:
+            time.sleep(0.005)
+    time.sleep(after_seconds)
+    application.rollback()
+
+
+def test_migrations_are_applied_as_by_migrate(clone: Clone) -> None:
+    clone.put("001_a.sql", "CREATE TABLE a (x int);\nINSERT INTO a VALUES (1);\nINSERT INTO a VALUES (2);")
+    clone.put("002_b.sql", STEPS + "INSERT INTO a VALUES (3);\nVACUUM a;")
+    clone.put("003_c.sql", "CREATE INDEX CONCURRENTLY ON a (x);")
+    runs = clone.rehearse()
+    assert clone.rows("SELECT version FROM schema_migrations ORDER BY 1") == [("001",), ("002",), ("003",)]
+    assert clone.rows("SELECT sum(x) FROM a") == [(6,)]
+    assert [(run.version, run.filename, run.transactional) for run in runs] == [
+        ("001", "001_a.sql", True),
+        ("002", "002_b.sql", False),
+        ("003", "003_c.sql", False),
+    ]
+    assert len([event for event in clone.events if isinstance(event, Applied)]) == 3
+    assert clone.said == []
+    assert facts(runs[0]) == facts(runs[1]) == facts(runs[2]) == []  # nobody else can wait for what is new
+
+
+def test_insert_statements_in_a_row_are_told_as_one(clone: Clone) -> None:
+    run = clone.run("INSERT INTO log VALUES ('a');\n" * 3 + "SELECT 1;\n" + "INSERT INTO log VALUES ('b');\n")
+    assert [(one.line, one.sql) for one in run.statements] == [
+        (1, "INSERT INTO log VALUES ('a');\n-- and 2 more INSERTs"),
+        (4, "SELECT 1;"),
+        (5, "INSERT INTO log VALUES ('b');"),
+    ]
+
+
+def test_times_follow_each_other(clone: Clone) -> None:
+    clone.put("001_a.sql", "SELECT pg_sleep(0.05);\nALTER TABLE log ADD COLUMN a int;\nSELECT pg_sleep(0.1);")
+    clone.put("002_b.sql", "SELECT 1;")
+    first, second = clone.rehearse()
+    sleep, alter, again = first.statements
+    assert 0 <= first.at_seconds <= sleep.at_seconds
+    assert sleep.at_seconds <= alter.at_seconds <= again.at_seconds
+    assert sleep.at_seconds + sleep.seconds <= alter.at_seconds
+    assert sleep.seconds >= 0.05
+    assert first.seconds >= 0.15
+    assert second.at_seconds >= first.at_seconds + first.seconds
+
+
+def test_a_lock_is_held_from_its_statement_to_the_commit(clone: Clone) -> None:
+    run = clone.run("SELECT pg_sleep(0.05);\nALTER TABLE log ADD COLUMN a int;\nSELECT pg_sleep(0.1);")
+    held = lock(run, "ACCESS EXCLUSIVE", "log")
+    assert run.statements[1].at_seconds <= held.at_seconds <= run.statements[2].at_seconds
+    assert held.at_seconds + held.held_seconds == pytest.approx(run.at_seconds + run.seconds)
+    assert held.held_seconds > 0.1
+    assert [one.locks for one in (run.statements[0], run.statements[2])] == [(), ()]
+
+
+def test_a_lock_of_a_step_is_held_for_that_step(clone: Clone) -> None:
+    run = clone.run(STEPS + "ALTER TABLE log ADD COLUMN a int;\nSELECT pg_sleep(0.2);")
+    held = lock(run, "ACCESS EXCLUSIVE", "log")
+    assert held.at_seconds + held.held_seconds <= run.statements[1].at_seconds
+
+
+def test_the_time_that_witnesses_take_is_not_the_migrations(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = sight.held
+
+    def slow(connection: psycopg.Connection[tuple[Any, ...]], *, but: range) -> sight.View:
+        time.sleep(0.2)
+        return look(connection, but=but)
+
+    monkeypatch.setattr(sight, "held", slow)
+    run = clone.run("ALTER TABLE log ADD COLUMN a int;\nSELECT 1;\nSELECT 2;")
+    assert run.seconds < 0.5  # without the 0.8 s of four looks
+    assert lock(run, "ACCESS EXCLUSIVE", "log").held_seconds < 0.5
+
+
+def test_with_a_single_transaction_locks_are_held_to_its_end(clone: Clone) -> None:
+    clone.put("001_a.sql", "ALTER TABLE log ADD COLUMN a int;")
+    clone.put("002_b.sql", "SELECT pg_sleep(0.1);")
+    first, second = clone.rehearse(single_transaction=True)
+    assert lock(first, "ACCESS EXCLUSIVE", "log").held_seconds > 0.1
+    assert facts(second) == []
+
+
+def test_waiting_for_a_lock_is_told_apart_from_holding_it(
+    clone: Clone, application: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    application.execute("SELECT FROM log")
+    with ThreadPoolExecutor() as aside:
+        aside.submit(let_go_when_waited_for, application, 0.4)
+        run = clone.run("ALTER TABLE log ADD COLUMN a int;")
+    held = lock(run, "ACCESS EXCLUSIVE", "log")
+    assert held.waited_seconds > 0.1
+    assert held.at_seconds >= run.statements[0].at_seconds + held.waited_seconds
+    assert held.at_seconds + held.held_seconds == pytest.approx(run.at_seconds + run.seconds)
+
+
+def test_of_several_attempts_the_last_is_told(
+    clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    clone.patience = Patience(lock_timeout_ms=50, lock_retries=50)
+    clone.put("001_a.sql", "UPDATE paid SET amount = 2;\nALTER TABLE log ADD COLUMN a int;")
+    clone.put("002_b.sql", STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")
+    application.execute("SELECT FROM log")
+    clone.react = lambda event: application.rollback() if isinstance(event, Retrying) else None
+    runs = clone.rehearse()
+    assert any(isinstance(event, Retrying) for event in clone.events)
+    assert [len(run.statements) for run in runs] == [2, 2]
+    assert facts(runs[0]) == ["ACCESS EXCLUSIVE log", "scan paid 300", "write paid +0 ~300 -0"]
+    assert [run.failed for run in runs] == [None, None]
+
+
+def test_a_step_that_is_tried_again_is_told_once(
+    clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    clone.patience = Patience(lock_timeout_ms=50, lock_retries=50)
+    application.execute("SELECT FROM log")
+    clone.react = lambda event: application.rollback() if isinstance(event, Retrying) else None
+    run = clone.run(STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")
+    assert [one.line for one in run.statements] == [2, 3]
+    assert facts(run) == ["ACCESS EXCLUSIVE log", "scan paid 300", "write paid +0 ~300 -0"]
+
+
+def test_the_first_migration_that_fails_ends_the_run(clone: Clone) -> None:
+    clone.put("001_a.sql", "SELECT 1;")
+    clone.put(
+        "002_b.sql",
+        "ALTER TABLE log ADD COLUMN a int;\nALTER TABLE log ADD CHECK (a / 0 = 1);\nSELECT 1 / 0;",
+    )
+    clone.put("003_c.sql", "SELECT 1;")
+    first, second = clone.rehearse()
+    assert first.failed is None
+    assert second.failed
+    assert (second.failed.code, second.failed.message) == ("migration_failed", "division by zero")
+    assert second.failed.aftermath.startswith("rolled back")
+    assert second.failed.failure
+    assert (second.failed.failure.line, second.failed.failure.sqlstate) == (3, "22012")
+    assert [one.line for one in second.statements] == [1, 2, 3]
+    assert lock(second, "ACCESS EXCLUSIVE", "log").held_seconds > 0
+
+
+def test_a_no_transaction_file_that_fails_keeps_what_it_had_done(clone: Clone) -> None:
+    run = clone.run(STEPS + "UPDATE paid SET amount = 3;\nCREATE UNIQUE INDEX CONCURRENTLY u ON paid (amount);")
+    assert run.failed
+    assert run.failed.failure
+    assert run.failed.failure.sqlstate == "23505"
+    assert "write paid +0 ~300 -0" in facts(run)
+    assert clone.rows("SELECT indisvalid FROM pg_index WHERE indexrelid = 'u'::regclass") == [(False,)]
+
+
+def test_files_that_cannot_be_run_fail_without_running_anything(clone: Clone) -> None:
+    clone.put("001_a.sql", "CREATE TABLE a (x int);")
+    clone.put("002_b.sql", "SELECT 'unterminated;")
+    clone.put("003_c.sql", "COMMIT;")
+    runs = clone.rehearse()
+    assert [(run.filename, run.failed and run.failed.code, run.statements) for run in runs] == [
+        ("002_b.sql", "file_invalid", ()),
+        ("003_c.sql", "file_invalid", ()),
+    ]
+    assert "unterminated quote" in (runs[0].failed.message if runs[0].failed else "")
+    assert clone.rows("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_drift_and_wrong_wishes_are_raised(clone: Clone) -> None:
+    clone.put("001_a.sql", "SELECT 1;")
+    with pytest.raises(UsageError):
+        clone.rehearse(to="7")
+    clone.rehearse()
+    clone.put("001_a.sql", "SELECT 2;")
+    with pytest.raises(Drift):
+        clone.rehearse()
+
+
+def test_commands_are_named_wherever_they_hide(clone: Clone) -> None:
+    run = clone.run(
+        "SET client_min_messages = error;\n"
+        "CREATE FUNCTION hide() RETURNS void LANGUAGE plpgsql AS $$ BEGIN\n"
+        '  CREATE TABLE "it\'s" (a int); DROP TABLE log; END $$;\n'
+        "SET ROLE NONE;\nSET session_replication_role = replica;\n"
+        "DO $$ BEGIN PERFORM hide(); ALTER TABLE paid DROP COLUMN amount; END $$;\n"
+    )
+    assert [one.commands for one in run.statements if one.commands] == [
+        ("CREATE FUNCTION public.hide()",),
+        (
+            'CREATE TABLE public."it\'s"',
+            "DROP TABLE public.log",
+            "DROP TABLE COLUMN public.paid.amount",
+            "ALTER TABLE public.paid",
+        ),
+    ]
+
+
+def test_notices_are_the_statements_and_ours_are_nobodys(clone: Clone) -> None:
+    run = clone.run("SELECT 1;\nDO $$ BEGIN RAISE WARNING 'mind the gap'; EXECUTE 'DROP TABLE IF EXISTS nil'; END $$;")
+    assert [one.notes for one in run.statements] == [
+        (),
+        ("WARNING: mind the gap", 'NOTICE: table "nil" does not exist, skipping'),
+    ]
+    noticed = [event.message for event in clone.events if isinstance(event, Noticed)]
+    assert noticed == ["mind the gap", 'table "nil" does not exist, skipping']
+
+
+@pytest.mark.parametrize("sql", ["CREATE TABLE a (x int);", "SELECT 1 / 0;"])
+def test_no_trace_of_the_witnesses_stays_in_the_clone(clone: Clone, sql: str) -> None:
+    everything = (
+        "SELECT (SELECT count(*) FROM pg_event_trigger), (SELECT count(*) FROM pg_extension), "
+        "(SELECT count(*) FROM pg_namespace), (SELECT count(*) FROM pg_proc)"
+    )
+    before = clone.rows(everything)
+    clone.run(sql)
+    assert clone.rows(everything) == before
+
+
+def test_event_triggers_of_a_migration_are_its_own(clone: Clone) -> None:
+    run = clone.run(
+        "CREATE FUNCTION own() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'own'; END $$;\n"
+        "CREATE EVENT TRIGGER own ON ddl_command_end EXECUTE FUNCTION own();\nCREATE TABLE a (x int);"
+    )
+    assert run.failed is None
+    assert run.statements[2].notes == ("NOTICE: own",)
+    assert clone.rows("SELECT evtname FROM pg_event_trigger") == [("own",)]
+
+
+def test_passwords_are_masked(clone: Clone) -> None:
+    run = clone.run("DO $$ BEGIN IF false THEN CREATE ROLE r PASSWORD 'sesame'; END IF; END $$;\nSET ROLE NONE;")
+    assert "sesame" not in repr(run)
+
+
+def test_what_an_ordinary_user_may_not_witness_is_said(
+    clone: Clone, administrator: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    administrator.execute("DROP ROLE IF EXISTS ordinary")
+    administrator.execute("CREATE ROLE ordinary LOGIN")
+    with psycopg.connect(clone.url, autocommit=True) as connection:
+        connection.execute("GRANT ALL ON SCHEMA public TO ordinary; GRANT ALL ON schema_migrations TO ordinary")
+        connection.execute("ALTER TABLE log OWNER TO ordinary")
+    clone.url = make_conninfo(clone.url, user="ordinary")
+    try:
+        run = clone.run("ALTER TABLE log ADD COLUMN a int;")
+        assert run.failed is None
+        assert facts(run) == ["ACCESS EXCLUSIVE log"]
+        assert len(clone.said) >= 1
+        assert clone.said[0].startswith("DDL inside of DO blocks and functions is not told apart: permission denied")
+    finally:
+        with psycopg.connect(make_conninfo(clone.url, user=administrator.info.user), autocommit=True) as connection:
+            connection.execute("DROP OWNED BY ordinary CASCADE")
+        administrator.execute("DROP ROLE ordinary")
+
+
+def test_sizes_and_the_log_of_changes_are_measured(clone: Clone) -> None:
+    clone.put("001_a.sql", "CREATE TABLE big AS SELECT g, repeat('x', 200) FROM generate_series(1, 20000) g;")
+    clone.put("002_b.sql", "SELECT 1;")
+    first, second = clone.rehearse()
+    assert 4_500_000 < first.growth_bytes < 6_500_000
+    assert first.wal_bytes >= first.statements[0].wal_bytes > 4_000_000
+    assert abs(second.growth_bytes) < 200_000
+    assert second.statements[0].wal_bytes < 10_000
+
+
+def test_relations_keep_their_first_name_and_their_size(clone: Clone) -> None:
+    clone.put("001_a.sql", 'ALTER TABLE orders RENAME TO "Orders";')
+    clone.put("002_b.sql", 'DROP INDEX orders_note;\nALTER TABLE "Orders" ADD COLUMN z int;')
+    _, second = clone.rehearse()
+    table = lock(second, "ACCESS EXCLUSIVE", "orders").relation
+    index = lock(second, "ACCESS EXCLUSIVE", "orders_note").relation
+    assert (table.kind, table.rows, table.created) == ("table", 20_000, False)
+    assert table.size_bytes > 800_000
+    assert (index.kind, index.table) == ("index", "public.orders")
+
+
+def test_an_index_is_everybodys_once_it_is_committed(clone: Clone) -> None:
+    clone.put("001_a.sql", "CREATE INDEX orders_total ON orders (total);")
+    clone.put("002_b.sql", "REINDEX INDEX orders_total;\nSELECT pg_sleep(0.05);")
+    runs = clone.rehearse()
+    assert facts(runs[0]) == ["SHARE orders", "scan orders 20000 under SHARE"]
+    assert "ACCESS EXCLUSIVE orders_total" in facts(runs[1])
+    felt = {(one.version, one.relation.name): one for one in shut(runs)}
+    assert felt["001", "public.orders"].reads_seconds == 0
+    assert felt["001", "public.orders"].writes_seconds > 0
+    assert felt["002", "public.orders"].reads_seconds > 0.05
+
+
+def test_one_look_serves_several_hundred_relations(clone: Clone) -> None:
+    """A look takes some milliseconds, however many relations the file itself has made."""
+    tables = "".join(f"CREATE TABLE t{number} (a int PRIMARY KEY, b text);\n" for number in range(300))
+    clone.put("001_a.sql", tables)
+    clone.put("002_b.sql", "".join(f"ALTER TABLE t{number} ADD COLUMN c int;\n" for number in range(100)))
+    began = time.process_time()
+    _, second = clone.rehearse(to="002")
+    assert [one.locks[0].mode for one in second.statements] == ["ACCESS EXCLUSIVE"] * 100
+    assert time.process_time() - began < 10

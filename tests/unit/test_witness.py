@@ -1,0 +1,212 @@
+"""What the witnesses make of what they saw, where no server is needed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kernel.apply.batch import Batch
+from kernel.rehearsal.result import Lock, Relation, Run, Statement
+from kernel.rehearsal.witness import changes, marks, spans, wording
+from kernel.rehearsal.witness.clock import Clock
+from kernel.rehearsal.witness.shut import shut
+from kernel.rehearsal.witness.sight import Counters, Sight
+from kernel.rehearsal.witness.spans import Span
+from kernel.sql import lexer
+
+ORDERS = Relation(oid=1, name="public.orders")
+INDEX = Relation(oid=2, name="public.orders_pkey", kind="index", table="public.orders")
+NEW = Relation(oid=3, name="public.new", created=True)
+
+
+def run(*locks: tuple[Relation, str, float, float], version: str = "001") -> Run:
+    """A Run of one statement with locks: (relation, mode, from, to)."""
+    taken = tuple(
+        Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=until - at)
+        for relation, mode, at, until in locks
+    )
+    statement = Statement(line=1, sql="", at_seconds=0, seconds=1, locks=taken)
+    return Run(version=version, filename="", transactional=True, at_seconds=0, seconds=1, statements=(statement,))
+
+
+def felt(*runs: Run) -> list[tuple[str, str, float, float]]:
+    return [(one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in shut(runs)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("ACCESS EXCLUSIVE", [("public.orders", "001", 2, 2)]),
+        ("EXCLUSIVE", [("public.orders", "001", 0, 2)]),
+        ("SHARE ROW EXCLUSIVE", [("public.orders", "001", 0, 2)]),
+        ("SHARE", [("public.orders", "001", 0, 2)]),
+        ("SHARE UPDATE EXCLUSIVE", []),
+        ("ACCESS SHARE", []),
+    ],
+)
+def test_what_a_lock_shuts_out_follows_from_its_mode(mode: str, expected: list[tuple[str, str, float, float]]) -> None:
+    assert felt(run((ORDERS, mode, 1, 3))) == expected
+
+
+def test_locks_that_follow_each_other_are_one_stretch_and_others_are_not() -> None:
+    shares = run((ORDERS, "SHARE", 1, 3), (ORDERS, "ACCESS EXCLUSIVE", 3, 4), (ORDERS, "SHARE", 9, 10))
+    assert felt(shares) == [("public.orders", "001", 1, 3)]
+
+
+def test_a_lock_within_another_adds_nothing() -> None:
+    assert felt(run((ORDERS, "SHARE", 1, 9), (ORDERS, "ACCESS EXCLUSIVE", 2, 4))) == [("public.orders", "001", 2, 8)]
+
+
+def test_a_lock_on_an_index_is_felt_on_its_table() -> None:
+    alone = run((INDEX, "ACCESS EXCLUSIVE", 1, 2))
+    assert felt(alone) == [("public.orders", "001", 1, 1)]
+    both = run((ORDERS, "SHARE", 0, 5), (INDEX, "ACCESS EXCLUSIVE", 1, 2))
+    assert felt(both) == [("public.orders", "001", 1, 5)]
+    assert shut([both])[0].relation == ORDERS
+
+
+def test_each_migration_counts_for_itself_and_the_worst_comes_first() -> None:
+    runs = [run((ORDERS, "SHARE", 0, 1), version="001"), run((ORDERS, "ACCESS EXCLUSIVE", 1, 2), version="002")]
+    assert felt(*runs) == [("public.orders", "002", 1, 1), ("public.orders", "001", 0, 1)]
+
+
+def test_nobody_is_shut_out_of_what_is_new() -> None:
+    assert felt(run((NEW, "ACCESS EXCLUSIVE", 0, 5))) == []
+
+
+def told(*statements: list[Span]) -> list[list[tuple[str, float, float]]]:
+    return [[(lock.mode, lock.at_seconds, lock.held_seconds) for lock in locks] for locks in spans.told(statements, 10)]
+
+
+def span(mode: str, at: float, until: float | None = None) -> Span:
+    return Span(relation=ORDERS, mode=mode, at=at, until=until)
+
+
+def test_a_lock_is_told_when_it_is_stronger_than_those_before() -> None:
+    assert told([span("SHARE", 1)], [span("ROW EXCLUSIVE", 2)], [span("ACCESS EXCLUSIVE", 3)]) == [
+        [("SHARE", 1, 9)],
+        [],
+        [("ACCESS EXCLUSIVE", 3, 7)],
+    ]
+
+
+def test_a_weaker_lock_is_told_when_it_outlasts_the_stronger() -> None:
+    assert told([span("ACCESS EXCLUSIVE", 2, 3), span("SHARE UPDATE EXCLUSIVE", 1, 5)]) == [
+        [("ACCESS EXCLUSIVE", 2, 1), ("SHARE UPDATE EXCLUSIVE", 1, 4)]
+    ]
+
+
+def test_a_lock_taken_again_after_it_was_let_go_of_is_told_again() -> None:
+    assert told([span("SHARE", 1, 2)], [span("SHARE", 3, 4)]) == [[("SHARE", 1, 1)], [("SHARE", 3, 1)]]
+
+
+def table(oid: int = 1, *, filenode: int = 1, rows: float = 100, pages: int = 9, **counted: int) -> Sight:
+    return Sight(
+        oid=oid,
+        modes=(),
+        name=f"public.t{oid}",
+        kind="table",
+        filenode=filenode,
+        rows=rows,
+        pages=pages,
+        counters=Counters(**counted),
+    )
+
+
+def index(oid: int, *, filenode: int, name: str | None = "public.i", **counted: int) -> Sight:
+    return Sight(oid=oid, modes=(), name=name, kind="index", filenode=filenode, owner=1, counters=Counters(**counted))
+
+
+def compared(before: list[Sight], after: list[Sight], *rewritten: int) -> changes.Changes:
+    return changes.compare(
+        {one.oid: one for one in before},
+        {one.oid: one for one in after},
+        {one.oid: one.counters for one in before},
+        rewritten=frozenset(rewritten),
+    )
+
+
+def test_a_new_file_is_a_rewrite_unless_it_is_empty() -> None:
+    assert compared([table()], [table(filenode=2)]).rewrites == (1,)
+    emptied = compared([table(rows=70)], [table(filenode=2, rows=-1, pages=0)])
+    assert (emptied.rewrites, emptied.emptied, emptied.written) == ((), (1,), {1: Counters(deleted=70)})
+
+
+def test_an_empty_file_is_a_rewrite_where_the_server_says_so() -> None:
+    assert compared([table()], [table(filenode=2, rows=-1, pages=0)], 1).rewrites == (1,)
+
+
+def test_indexes_of_a_rewritten_table_are_not_told_apart_from_it() -> None:
+    found = compared([table(), index(2, filenode=5)], [table(filenode=2), index(2, filenode=6)])
+    assert (found.rewrites, found.index_rebuilds) == ((1,), ())
+
+
+def test_an_index_made_again_under_its_name_is_rebuilt() -> None:
+    old, gone, new = index(2, filenode=5), index(2, filenode=0, name=None), index(3, filenode=6)
+    assert compared([table(), old], [table(), gone, new]).index_rebuilds == (2,)
+    assert compared([table(), old], [table(), new]).index_rebuilds == (2,)
+
+
+def test_an_index_that_takes_over_the_old_file_is_not_rebuilt() -> None:
+    found = compared([table(), index(2, filenode=5)], [table(), index(3, filenode=5)])
+    assert (found.index_rebuilds, found.scanned) == ((), {})
+
+
+@pytest.mark.parametrize(("counted", "read"), [(0, 100), (40, 100), (100, 100), (105, 105), (147, 200), (200, 200)])
+def test_an_index_build_reads_the_whole_table_whatever_its_workers_count(counted: int, read: int) -> None:
+    assert compared([table()], [table(read=counted), index(3, filenode=6)]).scanned == {1: read}
+
+
+def test_an_index_read_from_end_to_end_is_a_scan_and_single_keys_are_none() -> None:
+    before = [table(), index(2, filenode=5, read=7, scans=7)]
+    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=8)]).scanned == {1: 5000}
+    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=5007)]).scanned == {}
+
+
+def test_only_what_was_counted_since_counts() -> None:
+    found = compared([table(read=5, inserted=3)], [table(read=12, inserted=3, updated=2)])
+    assert (found.scanned, found.written) == ({1: 7}, {1: Counters(read=7, updated=2)})
+
+
+def batch(sql: str) -> Batch:
+    pieces = iter([sql.encode(), b""])
+    return Batch(tuple(part for part in lexer.parts(lambda _size: next(pieces, b"")) if part.kind.value == "statement"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "silent"),
+    [
+        ("BEGIN;", True),
+        ("START TRANSACTION;", True),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;", True),
+        ("SET LOCAL lock_timeout = 1;", True),
+        ("RESET ALL;", True),
+        ("COMMIT;", True),
+        ("SET CONSTRAINTS ALL IMMEDIATE;", False),
+        ("SAVEPOINT s;", False),
+        ("SELECT 1;", False),
+    ],
+)
+def test_what_only_begins_ends_or_sets_is_not_looked_at(sql: str, silent: bool) -> None:
+    assert wording.silent(batch(sql)) is silent
+
+
+def test_a_long_statement_is_shortened_and_its_password_masked() -> None:
+    assert len(wording.text(batch(f"SELECT '{'x' * 9000}';"))) < 5000
+    assert "sesame" not in wording.text(batch("ALTER ROLE r PASSWORD 'sesame';"))
+
+
+def test_only_our_own_messages_are_marks() -> None:
+    assert marks.read("aibos-kernel-witness command ALTER TABLE public.t") == marks.Mark(command="ALTER TABLE public.t")
+    assert marks.read("aibos-kernel-witness rewrite 16385") == marks.Mark(rewritten=16385)
+    assert marks.read("relation exists, skipping") is None
+
+
+def test_the_clock_stands_while_it_is_told_to() -> None:
+    clock = Clock()
+    before = clock.now()
+    with clock.standing():
+        time.sleep(0.05)
+    assert clock.now() - before < 0.04
+    assert clock.stood_seconds >= 0.05
