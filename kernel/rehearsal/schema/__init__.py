@@ -1,0 +1,1 @@
+"""The schema of a database as a value, and what makes two of them differ, in words."""
