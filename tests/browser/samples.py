@@ -1,0 +1,543 @@
+"""Rehearsals as values, for the reports: one that passes, one that fails in every way, a huge one, a hostile one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from kernel.errors import Failure
+from kernel.rehearsal.result import (
+    ColumnChange,
+    Content,
+    Failed,
+    Finding,
+    Lock,
+    Practice,
+    Receipt,
+    Rehearsal,
+    Relation,
+    Restore,
+    Run,
+    Scan,
+    Severity,
+    Shut,
+    Source,
+    Standstill,
+    Statement,
+    Violation,
+    Written,
+)
+
+ORDERS = Relation(oid=16_400, name="public.orders", rows=4_012_331, size_bytes=1_204_338_688)
+ORDERS_KEY = Relation(
+    oid=16_404, name="public.orders_pkey", kind="index", rows=4_012_331, size_bytes=90_136_576, table="public.orders"
+)
+USERS = Relation(oid=16_420, name="public.users", rows=181_204, size_bytes=41_287_680)
+INVOICES = Relation(oid=16_440, name="billing.invoices", rows=912_440, size_bytes=268_435_456)
+TERMS = Relation(oid=16_460, name="public.business_terms", rows=212, size_bytes=98_304)
+NOTES = Relation(oid=16_480, name="public.order_notes", created=True)
+
+SOURCE = Source(
+    name="shop-2026-11-01.dump",
+    kind="custom archive",
+    size_bytes=318_442_112,
+    server_version="15.18",
+    dumped_at=datetime(2026, 11, 1, 2, 0, 7, tzinfo=UTC),
+)
+ENVIRONMENT = (
+    ("PostgreSQL", "15.18 (Debian), /usr/lib/postgresql/15/bin"),
+    ("lock_timeout", "5s"),
+    ("statement_timeout", "0"),
+    ("work_mem", "4MB"),
+    ("maintenance_work_mem", "64MB"),
+    ("wal_level", "replica"),
+    ("TimeZone", "UTC"),
+    ("processors", "2"),
+)
+
+
+def held(relation: Relation, mode: str, at: float, seconds: float, waited: float = 0.0) -> Lock:
+    return Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=seconds, waited_seconds=waited)
+
+
+NOTES_RUN = Run(
+    version="016",
+    filename="016_create_order_notes.sql",
+    transactional=True,
+    at_seconds=0.0,
+    seconds=0.0231,
+    wal_bytes=48_320,
+    growth_bytes=40_960,
+    statements=(
+        Statement(
+            line=3,
+            sql="CREATE TABLE order_notes (\n"
+            "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+            "    order_id bigint NOT NULL REFERENCES orders (id),\n"
+            "    body text NOT NULL\n);",
+            at_seconds=0.0006,
+            seconds=0.0118,
+            locks=(
+                held(NOTES, "ACCESS EXCLUSIVE", 0.0008, 0.0218),
+                held(ORDERS, "SHARE ROW EXCLUSIVE", 0.0081, 0.0145),
+                held(ORDERS_KEY, "ACCESS SHARE", 0.0079, 0.0147),
+            ),
+            wal_bytes=41_208,
+        ),
+        Statement(
+            line=9,
+            sql="CREATE INDEX order_notes_order_id_idx ON order_notes (order_id);",
+            at_seconds=0.0126,
+            seconds=0.0052,
+            locks=(held(NOTES, "SHARE", 0.0127, 0.0099),),
+            wal_bytes=7_112,
+        ),
+    ),
+)
+WIDEN_RUN = Run(
+    version="017",
+    filename="017_widen_order_ids.sql",
+    transactional=True,
+    at_seconds=0.31,
+    seconds=43.182,
+    wal_bytes=1_402_118_144,
+    growth_bytes=16_777_216,
+    statements=(
+        Statement(
+            line=4,
+            sql="UPDATE users SET last_order_id = NULL WHERE last_order_id = 0;",
+            at_seconds=0.312,
+            seconds=1.204,
+            locks=(held(USERS, "ROW EXCLUSIVE", 0.3124, 43.17),),
+            scans=(Scan(relation=USERS, rows=181_204, under="ROW EXCLUSIVE"),),
+            written=(Written(relation=USERS, updated=12_004),),
+            wal_bytes=2_118_144,
+        ),
+        Statement(
+            line=5,
+            sql="ALTER TABLE orders\n    ALTER COLUMN id TYPE bigint,\n    ALTER COLUMN customer_id TYPE bigint;",
+            at_seconds=1.518,
+            seconds=37.914,
+            locks=(
+                held(ORDERS, "ACCESS EXCLUSIVE", 2.112, 41.38, waited=0.592),
+                held(ORDERS_KEY, "ACCESS EXCLUSIVE", 2.113, 41.379),
+            ),
+            rewrites=(ORDERS,),
+            index_rebuilds=(ORDERS_KEY,),
+            scans=(Scan(relation=ORDERS, rows=4_012_331, under="ACCESS EXCLUSIVE"),),
+            wal_bytes=1_310_000_000,
+        ),
+        Statement(
+            line=9,
+            sql="CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
+            at_seconds=39.44,
+            seconds=3.88,
+            locks=(held(INVOICES, "SHARE", 39.441, 4.051),),
+            scans=(Scan(relation=INVOICES, rows=912_440, under="SHARE"),),
+            wal_bytes=90_000_000,
+            notes=('WARNING: index "invoices_order_id_idx" will be large',),
+        ),
+        Statement(
+            line=10,
+            sql="DO $$\nBEGIN\n    ALTER TABLE users ALTER COLUMN email SET NOT NULL;\n"
+            "    COMMENT ON COLUMN users.email IS 'where bills go';\nEND\n$$;",
+            at_seconds=43.322,
+            seconds=0.146,
+            locks=(held(USERS, "ACCESS EXCLUSIVE", 43.324, 0.168),),
+            scans=(Scan(relation=USERS, rows=181_204, under="ACCESS EXCLUSIVE"),),
+            commands=("ALTER TABLE public.users", "COMMENT public.users.email"),
+        ),
+    ),
+)
+TERMS_RUN = Run(
+    version="018",
+    filename="018_require_effective_from.sql",
+    transactional=True,
+    at_seconds=43.9,
+    seconds=0.412,
+    wal_bytes=212_992,
+    growth_bytes=-98_304,
+    statements=(
+        Statement(
+            line=2,
+            sql="DELETE FROM business_terms WHERE effective_from < '2020-01-01';",
+            at_seconds=43.901,
+            seconds=0.018,
+            locks=(held(TERMS, "ROW EXCLUSIVE", 43.901, 0.41),),
+            written=(Written(relation=TERMS, deleted=14),),
+            wal_bytes=18_000,
+        ),
+    ),
+    failed=Failed(
+        code="migration_failed",
+        message='column "effective_from" of relation "business_terms" contains null values',
+        aftermath="rolled back: the database is as it was before this file",
+        hint="fill the column first, or add the rows' values in an earlier migration",
+        failure=Failure(
+            file="018_require_effective_from.sql",
+            line=4,
+            column=1,
+            statement="ALTER TABLE business_terms ALTER COLUMN effective_from SET NOT NULL;",
+            excerpt="3 |\n4 | ALTER TABLE business_terms ALTER COLUMN effective_from SET NOT NULL;\n  | ^",
+            sqlstate="23502",
+            detail="Failing column: effective_from",
+            context="PL/pgSQL function audit() line 3",
+        ),
+        violations=(
+            Violation(
+                relation="public.business_terms",
+                constraint="effective_from NOT NULL",
+                rows=31,
+                query="SELECT * FROM public.business_terms WHERE effective_from IS NULL;",
+            ),
+        ),
+    ),
+)
+REWRITE = Finding(
+    rule="rewrite-under-lock",
+    severity=Severity.ERROR,
+    message="4 012 331 rows of public.orders (1.20 GB) were rewritten while nobody could read or write it, for 41.4 s",
+    remedy="add a bigint column beside it, fill it in batches, then swap the two names in a short transaction",
+    version="017",
+    filename="017_widen_order_ids.sql",
+    line=5,
+    relation="public.orders",
+)
+LOSS = Finding(
+    rule="rows-removed",
+    severity=Severity.ERROR,
+    message="14 rows of public.business_terms are gone, and no migration declares it",
+    remedy="keep the rows, or declare it in the file: -- rehearse: rows business_terms=-14",
+    version="018",
+    filename="018_require_effective_from.sql",
+    line=2,
+    relation="public.business_terms",
+)
+INDEX = Finding(
+    rule="index-not-concurrent",
+    severity=Severity.WARNING,
+    message="billing.invoices took no writes for 4.05 s while an index was built on its 912 440 rows",
+    remedy="CREATE INDEX CONCURRENTLY, alone in a file of its own",
+    version="017",
+    filename="017_widen_order_ids.sql",
+    line=9,
+    relation="billing.invoices",
+)
+TIMEOUT = Finding(
+    rule="no-lock-timeout",
+    severity=Severity.WARNING,
+    message="the migration waited 592 ms for public.orders, and every other session waited behind it",
+    remedy="-- migrate: lock_timeout=2s",
+    version="017",
+    filename="017_widen_order_ids.sql",
+    relation="public.orders",
+)
+FEARED = Finding(
+    rule="foreign-key-locks-parent",
+    severity=Severity.HARMLESS,
+    message="the foreign key shut writes out of public.orders for 14.5 ms: the new table has no rows to check",
+    remedy="",
+    version="016",
+    filename="016_create_order_notes.sql",
+    line=5,
+    relation="public.orders",
+)
+PRACTICES = (
+    Practice(name="Safe to run again", held=True),
+    Practice(name="Incremental: one change in each file", held=True),
+    Practice(name="Backward compatible", held=True),
+    Practice(
+        name="The revert files bring back schema and data",
+        held=None,
+        details=("016_create_order_notes.sql has no revert file",),
+    ),
+)
+_UNTOUCHED = "no tuple written, the same file on disk"
+
+
+def untouched(table: str, rows: int) -> Receipt:
+    return Receipt(table=table, rows_before=rows, rows_after=rows, content=Content.SAME, proof=_UNTOUCHED)
+
+
+def passing() -> Rehearsal:
+    """One harmless migration."""
+    return Rehearsal(
+        database="db.shop.internal:5432/shop",
+        source=SOURCE,
+        restore=Restore(seconds=12.41, bytes=1_982_464_000, reused=True, clone_seconds=0.482),
+        runs=(NOTES_RUN,),
+        shut=(Shut(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),),
+        receipts=(
+            Receipt(
+                table="public.order_notes",
+                rows_before=None,
+                rows_after=0,
+                content=Content.EXPECTED,
+                proof="made by 016_create_order_notes.sql",
+            ),
+            untouched("public.orders", 4_012_331),
+            untouched("public.users", 181_204),
+        ),
+        schema=("table public.order_notes is new: 3 columns, a primary key, a foreign key to public.orders",),
+        practices=PRACTICES,
+        rerun_safe=True,
+        traffic=(Standstill(relation="public.orders", writes_longest_seconds=0.016, writes_total_seconds=0.016),),
+        findings=(FEARED,),
+        environment=ENVIRONMENT,
+        seconds=2.318,
+    )
+
+
+def failing() -> Rehearsal:
+    """A rewrite under traffic, rows lost, and a migration that fails on data."""
+    return Rehearsal(
+        database="db.shop.internal:5432/shop",
+        source=SOURCE,
+        restore=Restore(
+            seconds=12.41,
+            bytes=1_982_464_000,
+            clone_seconds=0.482,
+            warnings=(
+                "extension pg_cron: not here, its 2 jobs were left out",
+                "role reporting: made without a password",
+            ),
+        ),
+        runs=(NOTES_RUN, WIDEN_RUN, TERMS_RUN),
+        shut=(
+            Shut(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),
+            Shut(relation=ORDERS, version="017", reads_seconds=41.38, writes_seconds=41.38),
+            Shut(relation=INVOICES, version="017", reads_seconds=0.0, writes_seconds=4.051),
+            Shut(relation=USERS, version="017", reads_seconds=0.168, writes_seconds=0.168),
+        ),
+        receipts=(
+            untouched("billing.invoices", 912_440),
+            Receipt(
+                table="public.business_terms",
+                rows_before=212,
+                rows_after=198,
+                content=Content.CHANGED,
+                removed=14,
+                unexpected=("14 rows are gone, and no migration declares it",),
+                proof="every row compared by its key",
+                query="SELECT * FROM golden.business_terms\nEXCEPT\nSELECT * FROM clone.business_terms;",
+                seconds=0.021,
+            ),
+            Receipt(
+                table="public.orders",
+                rows_before=4_012_331,
+                rows_after=4_012_331,
+                content=Content.SAME,
+                proof="hashes of 11 columns, seeded by the key; int to bigint is the same value",
+                seconds=1.912,
+            ),
+            Receipt(
+                table="public.users",
+                rows_before=181_204,
+                rows_after=181_204,
+                content=Content.EXPECTED,
+                changed=12_004,
+                columns=(ColumnChange(column="last_order_id", rows=12_004, how="0 became null"),),
+                proof="hashes of 9 columns, seeded by the key",
+                seconds=0.088,
+            ),
+            untouched("public.audit_ledger", 18_220_117),
+            untouched("public.data_contracts", 841),
+        ),
+        schema=(
+            "column public.orders.id: integer becomes bigint",
+            "column public.orders.customer_id: integer becomes bigint",
+            "index billing.invoices_order_id_idx is new: btree (order_id)",
+            "column public.users.email: not null",
+        ),
+        practices=(
+            Practice(
+                name="Safe to run again",
+                held=False,
+                details=('017_widen_order_ids.sql:9: relation "invoices_order_id_idx" already exists (42P07)',),
+            ),
+            *PRACTICES[1:],
+        ),
+        rerun_safe=False,
+        traffic=(
+            Standstill(
+                relation="public.orders",
+                reads_longest_seconds=41.92,
+                reads_total_seconds=41.94,
+                writes_longest_seconds=41.91,
+                writes_total_seconds=41.95,
+                queued=38,
+            ),
+            Standstill(relation="billing.invoices", writes_longest_seconds=4.06, writes_total_seconds=4.06, queued=6),
+        ),
+        findings=(REWRITE, LOSS, INDEX, TIMEOUT, FEARED),
+        reasons=(REWRITE, LOSS, INDEX, TIMEOUT),
+        environment=ENVIRONMENT,
+        seconds=112.4,
+    )
+
+
+def huge() -> Rehearsal:
+    """Three hundred tables, a migration that locks all of them, and more reasons than a screen holds."""
+    tables = [
+        Relation(
+            oid=20_000 + number,
+            name=f"tenant_{number // 10:02}.measurements_of_kind_{number}",
+            rows=1_000 * number,
+            size_bytes=8_192 * number,
+        )
+        for number in range(300)
+    ]
+    locks = tuple(
+        held(one, "ACCESS EXCLUSIVE" if one.oid % 3 else "SHARE", 0.01 * at, 3.2 - 0.01 * at)
+        for at, one in enumerate(tables)
+    )
+    statements = tuple(
+        Statement(
+            line=at + 1,
+            sql=f"ALTER TABLE {lock.relation.name} ADD COLUMN note text;",
+            at_seconds=0.01 * at,
+            seconds=0.0098,
+            locks=(lock,),
+            wal_bytes=812,
+        )
+        for at, lock in enumerate(locks)
+    )
+    found = tuple(
+        Finding(
+            rule="locks-chained",
+            severity=Severity.ERROR if number < 20 else Severity.WARNING,
+            message=f"{one.name} stayed shut for {3.2 - 0.01 * number:.2f} s, while {300 - number} more were altered",
+            remedy="alter each table in a migration of its own",
+            version="020",
+            filename="020_add_notes.sql",
+            line=number + 1,
+            relation=one.name,
+        )
+        for number, one in enumerate(tables[:60])
+    )
+    return Rehearsal(
+        database="localhost:5432/warehouse",
+        source=Source(name="warehouse.sql.zst", kind="plain dump", size_bytes=48_112, server_version="17.10"),
+        restore=Restore(seconds=205.2, bytes=92_000_112_640, clone_seconds=31.2),
+        runs=(
+            Run(
+                version="020",
+                filename="020_add_notes.sql",
+                transactional=True,
+                at_seconds=0.0,
+                seconds=3.2,
+                statements=statements,
+                wal_bytes=243_600,
+            ),
+        ),
+        shut=tuple(
+            Shut(
+                relation=lock.relation,
+                version="020",
+                reads_seconds=lock.held_seconds if lock.mode == "ACCESS EXCLUSIVE" else 0.0,
+                writes_seconds=lock.held_seconds,
+            )
+            for lock in locks
+        ),
+        receipts=tuple(untouched(one.name, one.rows) for one in tables),
+        findings=found,
+        reasons=found,
+        environment=ENVIRONMENT,
+        seconds=268.0,
+    )
+
+
+# What a dump may hold: markup, quotes, ends of elements, marks that turn the reading direction, controls, long names.
+HOSTILE = (
+    'public."</script><script>alert(1)</script>"',
+    "public.\"' onmouseover='alert(2)\"",
+    'public."\\" autofocus onfocus=alert(3) x=\\""',
+    'public."</title></style><img src=https://example.invalid/x onerror=alert(4)>"',
+    'public."\N{RIGHT-TO-LEFT OVERRIDE}sresu\N{POP DIRECTIONAL FORMATTING}"',
+    'public."line\nbreak\x1b[31mred\x07\r"',
+    'public."שלום"',
+    'public."表格"',
+    "public." + "w" * 63,
+    'public."zero\N{ZERO WIDTH SPACE}width\N{HANGUL FILLER}"',
+    'public."half \ud800"',
+)
+
+
+def hostile() -> Rehearsal:
+    """Every text of it is an attempt."""
+    relations = [Relation(oid=30_000 + at, name=text, rows=5, size_bytes=8_192) for at, text in enumerate(HOSTILE)]
+    everything = "\n".join(HOSTILE)
+    statements = tuple(
+        Statement(
+            line=1 + at,
+            sql=f"SELECT '{one.name}' AS \"]]>&lt;\";\r\n-- {everything}",
+            at_seconds=0.1 * at,
+            seconds=0.1,
+            locks=(held(one, "ACCESS EXCLUSIVE", 0.1 * at, 1.5 - 0.1 * at),),
+            rewrites=(one,),
+            commands=(one.name, one.name),
+            notes=(f"NOTICE: {one.name}",),
+        )
+        for at, one in enumerate(relations)
+    )
+    found = tuple(
+        Finding(
+            rule=f"rule-{one.name}",
+            severity=Severity.ERROR,
+            message=one.name,
+            remedy=one.name,
+            version="021",
+            filename=f"021_{one.name}.sql",
+            line=1,
+            relation=one.name,
+        )
+        for one in relations
+    )
+    failure = Failure(file=everything, line=1, excerpt=everything, sqlstate="42601", detail=everything)
+    return Rehearsal(
+        database=HOSTILE[3],
+        source=Source(name=HOSTILE[3], kind=HOSTILE[0], size_bytes=1, server_version=HOSTILE[2]),
+        restore=Restore(seconds=0.1, bytes=8_192, warnings=HOSTILE),
+        runs=(
+            Run(
+                version="021",
+                filename=HOSTILE[0],
+                transactional=False,
+                at_seconds=0.0,
+                seconds=1.5,
+                statements=statements,
+                failed=Failed(
+                    code="migration_failed",
+                    message=everything,
+                    aftermath=everything,
+                    hint=everything,
+                    failure=failure,
+                    violations=tuple(Violation(relation=text, constraint=text, rows=1, query=text) for text in HOSTILE),
+                ),
+            ),
+        ),
+        shut=tuple(Shut(relation=one, version="021", reads_seconds=1.0, writes_seconds=1.0) for one in relations),
+        receipts=tuple(
+            Receipt(
+                table=text,
+                rows_before=5,
+                rows_after=6,
+                content=Content.CHANGED,
+                added=1,
+                columns=(ColumnChange(column=text, rows=1, how=text),),
+                unexpected=(text,),
+                proof=text,
+                query=text,
+            )
+            for text in HOSTILE
+        ),
+        schema=HOSTILE,
+        practices=tuple(Practice(name=text, held=False, details=(text,)) for text in HOSTILE),
+        traffic=tuple(Standstill(relation=text, reads_longest_seconds=1.0, queued=1) for text in HOSTILE),
+        findings=found,
+        reasons=found,
+        environment=tuple((text, text) for text in HOSTILE),
+        seconds=2.0,
+    )
+
+
+SAMPLES = {"passing": passing, "failing": failing, "huge": huge, "hostile": hostile}

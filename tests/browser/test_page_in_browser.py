@@ -1,0 +1,159 @@
+"""The page where it is read: in a browser, light, dark and printed, as wide as a telephone, a window and a screen.
+
+Set PAGE_SHOTS to a folder for a picture of each.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kernel import units
+from kernel.report.page import figures
+from kernel.report.rehearsal_document import document
+from tests.browser.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Dialog, Page
+
+# One worker: each would start a Chromium of its own.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+WIDTHS = (360, 800, 1440)
+LOOKS = ("light", "dark", "print")
+# The huge one has nothing that the others lack, and takes axe five seconds.
+VIEWS = [*product(("passing", "failing", "hostile"), WIDTHS, LOOKS), ("huge", 1440, "light")]
+
+
+@contextmanager
+def opened(browser: Browser, path: Path, *, width: int = 1440, look: str = "light") -> Iterator[tuple[Page, list[str]]]:
+    """The page, and all that it did beyond being shown: messages, errors, dialogs, requests."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    tab = context.new_page()
+    did: list[str] = []
+
+    def noted(dialog: Dialog) -> None:
+        did.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    tab.on("console", lambda message: did.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: did.append(f"error: {error}"))
+    tab.on("request", lambda request: did.append(f"request: {request.url}"))
+    tab.on("dialog", noted)
+    # Paper is light whatever the screen is, so printing is tried from a dark one.
+    tab.emulate_media(
+        media="print" if look == "print" else "screen", color_scheme="light" if look == "light" else "dark"
+    )
+    tab.goto(path.as_uri(), wait_until="load")
+    try:
+        yield tab, did
+    finally:
+        context.close()
+
+
+def at(pointer: str, found: Any) -> Any:
+    """What a JSON pointer leads to."""
+    for step in pointer.split("/")[1:]:
+        found = found[int(step)] if isinstance(found, list) else found[step]
+    return found
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_it_runs_nothing_and_asks_for_nothing(browser: Browser, reports: dict[str, Path], sample: str) -> None:
+    with opened(browser, reports[sample]) as (tab, did):
+        tab.mouse.move(400, 400)
+        # Each link and each fold, as a reader who opens everything would.
+        tab.eval_on_selector_all("summary", "all => all.forEach(one => one.click())")
+        tab.eval_on_selector_all("a", "all => all.forEach(one => one.click())")
+        assert did == [f"request: {reports[sample].as_uri()}"]
+        assert tab.evaluate("document.scripts.length") == 0
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_its_figures_are_those_of_the_document(browser: Browser, reports: dict[str, Path], sample: str) -> None:
+    told = document(SAMPLES[sample]())
+    with opened(browser, reports[sample]) as (tab, _):
+        shown = tab.eval_on_selector_all(
+            "data[data-figure]", "all => all.map(one => [one.dataset.figure, one.value, one.textContent])"
+        )
+    assert shown
+    for pointer, value, text in shown:
+        exact = at(pointer, told)
+        assert float(value) == pytest.approx(exact, rel=1e-5), pointer
+        written = units.seconds if pointer.endswith("seconds") else units.size if "bytes" in pointer else units.count
+        assert text.removeprefix("+") == figures.spaced(written(exact)), pointer
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_nobody_is_shut_out_by_how_it_looks(
+    browser: Browser, reports: dict[str, Path], axe: str, view: tuple[str, int, str]
+) -> None:
+    sample, width, look = view
+    with opened(browser, reports[sample], width=width, look=look) as (tab, _):
+        tab.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        tab.evaluate(axe)
+        found = tab.evaluate("axe.run({resultTypes: ['violations']})")
+    told = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found["violations"]]
+    assert told == []
+    assert len(found["passes"]) > 20
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 320])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_it_never_has_to_be_moved_sideways(browser: Browser, reports: dict[str, Path], sample: str, width: int) -> None:
+    with opened(browser, reports[sample], width=width) as (tab, _):
+        tab.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_print_opens_what_the_screen_folds(browser: Browser, reports: dict[str, Path]) -> None:
+    shown = "all => all.map(one => one.checkVisibility())"
+    for look, visible in (("light", False), ("print", True)):
+        with opened(browser, reports["failing"], look=look) as (tab, _):
+            found = tab.eval_on_selector_all("details > :not(summary)", shown)
+        assert len(found) > 5
+        assert set(found) == {visible}
+
+
+def test_the_first_key_leads_past_the_contents(browser: Browser, reports: dict[str, Path]) -> None:
+    with opened(browser, reports["failing"]) as (tab, _):
+        tab.keyboard.press("Tab")
+        link = tab.locator(":focus")
+        assert link.inner_text() == "Skip to the reasons"
+        box = link.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["height"] > 16
+        tab.keyboard.press("Enter")
+        assert tab.evaluate("location.hash") == "#content"
+        tab.keyboard.press("Tab")
+        assert tab.locator(":focus").evaluate("one => one.closest('main') !== null")
+
+
+def test_a_bar_is_as_long_as_its_time(browser: Browser, reports: dict[str, Path]) -> None:
+    with opened(browser, reports["failing"]) as (tab, _):
+        plot = tab.locator("#m2 svg.plot[role=img]").first
+        whole, bar = plot.bounding_box(), plot.locator("rect.reads").bounding_box()
+    assert whole
+    assert bar
+    assert bar["width"] / whole["width"] == pytest.approx(41.38 / 43.182, abs=0.01)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_its_ground_is_dark_only_on_a_dark_screen(
+    browser: Browser, reports: dict[str, Path], view: tuple[str, int, str]
+) -> None:
+    sample, width, look = view
+    folder = os.environ.get("PAGE_SHOTS")
+    with opened(browser, reports[sample], width=width, look=look) as (tab, _):
+        if folder:
+            tab.screenshot(full_page=True, path=Path(folder) / f"{sample}-{width}-{look}.png")
+        ground = tab.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert ground == ("rgb(22, 22, 21)" if look == "dark" else "rgb(254, 254, 253)")

@@ -1,0 +1,110 @@
+"""From locks to lanes: who gets one, in which order, and when somebody stood still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kernel.rehearsal.result import Lock, Relation, Run, Statement
+from kernel.report.page import lanes
+from kernel.report.page.plot import Scale
+from tests.browser.samples import INVOICES, NOTES, ORDERS, ORDERS_KEY, USERS, WIDEN_RUN, held
+
+TOAST = Relation(oid=1, name="pg_toast.pg_toast_16400", kind="toast table")
+
+
+def run(*locks: Lock) -> Run:
+    statement = Statement(line=1, sql="SELECT", at_seconds=0.0, seconds=10.0, locks=locks)
+    return Run(
+        version="001",
+        filename="001_a.sql",
+        transactional=True,
+        at_seconds=0.0,
+        seconds=10.0,
+        statements=(statement,),
+    )
+
+
+def names(of: Run) -> list[str]:
+    return [lane.relation.name for lane in lanes.of(of)]
+
+
+def stretches(of: tuple[lanes.Stretch, ...]) -> list[tuple[float, float]]:
+    return [(one.begin, one.end) for one in of]
+
+
+def test_the_relation_that_stood_still_longest_comes_first() -> None:
+    assert names(WIDEN_RUN) == ["public.orders", "billing.invoices", "public.users"]
+
+
+def test_what_the_migration_made_itself_and_what_keeps_nobody_waiting_has_no_lane() -> None:
+    found = run(held(NOTES, "ACCESS EXCLUSIVE", 0, 1), held(USERS, "ROW EXCLUSIVE", 0, 1))
+    assert names(found) == []
+
+
+def test_an_index_has_a_lane_only_where_its_table_has_none() -> None:
+    index = held(ORDERS_KEY, "ACCESS EXCLUSIVE", 0, 1)
+    assert names(run(index)) == ["public.orders_pkey"]
+    assert names(run(index, held(ORDERS, "SHARE", 0, 1))) == ["public.orders"]
+    assert names(run(held(TOAST, "ACCESS EXCLUSIVE", 0, 1))) == []
+
+
+def test_locks_that_overlap_or_touch_are_one_standstill() -> None:
+    (lane,) = lanes.of(
+        run(
+            held(ORDERS, "ACCESS EXCLUSIVE", 6, 1),
+            held(ORDERS, "ACCESS EXCLUSIVE", 0, 2),
+            held(ORDERS, "ACCESS EXCLUSIVE", 2, 1),
+            held(ORDERS, "SHARE", 2.5, 2),
+        )
+    )
+    assert stretches(lane.reads) == [(0, 3), (6, 7)]
+    assert stretches(lane.writes) == [(0, 4.5), (6, 7)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "reads", "writes"),
+    [
+        ("SHARE UPDATE EXCLUSIVE", [], []),
+        ("SHARE", [], [(1, 3)]),
+        ("EXCLUSIVE", [], [(1, 3)]),
+        ("ACCESS EXCLUSIVE", [(1, 3)], [(1, 3)]),
+    ],
+)
+def test_a_mode_stops_what_postgresql_says_it_stops(
+    mode: str, reads: list[tuple[float, float]], writes: list[tuple[float, float]]
+) -> None:
+    (lane,) = lanes.of(run(held(INVOICES, mode, 1, 2)))
+    assert (stretches(lane.reads), stretches(lane.writes)) == (reads, writes)
+
+
+def test_the_time_goes_on_to_the_end_of_the_last_lock() -> None:
+    assert lanes.end_of(run(held(ORDERS, "SHARE", 9, 4))) == 13
+    assert lanes.end_of(replace(run(), statements=())) == 10
+
+
+def test_two_relations_of_one_name_have_a_lane_each() -> None:
+    again = replace(ORDERS, oid=99)
+    assert names(run(held(ORDERS, "SHARE", 0, 1), held(again, "SHARE", 0, 1))) == ["public.orders"] * 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ticks"),
+    [
+        (10.0, [0, 2, 4, 6, 8, 10]),
+        (43.2, [0, 10, 20, 30, 40]),
+        (0.0231, [0, 0.005, 0.01, 0.015, 0.02]),
+        (0.412, [0, 0.1, 0.2, 0.3, 0.4]),
+        (0.0, [0]),
+    ],
+)
+def test_the_axis_has_round_steps(seconds: float, ticks: list[float]) -> None:
+    assert Scale(begin=0.0, seconds=seconds).ticks == pytest.approx(ticks)
+
+
+def test_nothing_is_drawn_outside_the_plot() -> None:
+    scale = Scale(begin=5.0, seconds=10.0)
+    assert [scale.at(moment) for moment in (4.9, 5.0, 10.0, 15.1)] == [0, 0, 50, 100]
+    assert scale.share(lanes.Stretch(begin=0.0, end=30.0)) == 100
+    assert Scale(begin=5.0, seconds=0.0).at(5.0) == 0

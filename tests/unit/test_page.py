@@ -1,0 +1,305 @@
+"""The page as text: what it says, that nothing in it acts, and that every figure is the document's."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kernel import units
+from kernel.report.page import document as page
+from kernel.report.page import figures, markup
+from kernel.report.rehearsal_document import document
+from kernel.report.visible import visible
+from tests.browser.samples import HOSTILE, SAMPLES, failing, huge, passing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.rehearsal.result import Rehearsal
+
+_VOID = ("meta", "link", "br", "hr")
+# All the elements that the page is made of; none of them runs or fetches anything by itself.
+_ELEMENTS = {
+    "html",
+    "head",
+    "meta",
+    "link",
+    "title",
+    "style",
+    "body",
+    "a",
+    "header",
+    "main",
+    "nav",
+    "section",
+    "article",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "p",
+    "span",
+    "strong",
+    "small",
+    "code",
+    "pre",
+    "ul",
+    "ol",
+    "li",
+    "dl",
+    "dt",
+    "dd",
+    "div",
+    "details",
+    "summary",
+    "table",
+    "caption",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "data",
+    "time",
+    "svg",
+    "desc",
+    "rect",
+    "line",
+    "text",
+}
+
+
+@dataclass
+class Element:
+    """An element as a browser would build it, and the text in it."""
+
+    name: str
+    attributes: dict[str, str | None]
+    parts: list[Element | str] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Element]:
+        yield self
+        for part in self.parts:
+            if isinstance(part, Element):
+                yield from part.walk()
+
+    def find(self, name: str) -> list[Element]:
+        return [one for one in self.walk() if one.name == name]
+
+    @property
+    def text(self) -> str:
+        return "".join(part if isinstance(part, str) else part.text for part in self.parts)
+
+
+class Tree(HTMLParser):
+    """A parser that insists on every element being closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open = [Element("", {})]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({key for key, _ in attrs}) == len(attrs)
+        element = Element(tag, dict(attrs))
+        self.open[-1].parts.append(element)
+        if tag not in _VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().name == tag
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].parts.append(data)
+
+
+def parsed(rehearsal: Rehearsal) -> Element:
+    tree = Tree()
+    tree.feed(page.html(rehearsal))
+    tree.close()
+    (root,) = tree.open
+    return root
+
+
+@pytest.fixture(scope="module", params=SAMPLES)
+def sample(request: pytest.FixtureRequest) -> tuple[Rehearsal, Element]:
+    rehearsal = SAMPLES[request.param]()
+    return rehearsal, parsed(rehearsal)
+
+
+def at(pointer: str, found: Any) -> Any:
+    """What a JSON pointer (RFC 6901) leads to."""
+    for step in pointer.split("/")[1:]:
+        found = found[int(step)] if isinstance(found, list) else found[step]
+    return found
+
+
+def test_every_figure_is_that_of_the_document(sample: tuple[Rehearsal, Element]) -> None:
+    rehearsal, root = sample
+    told = document(rehearsal)
+    pointed = [one for one in root.find("data") if one.attributes.get("data-figure")]
+    assert len(pointed) > 10
+    for one in pointed:
+        pointer = str(one.attributes["data-figure"])
+        value = at(pointer, told)
+        assert float(str(one.attributes["value"])) == pytest.approx(value, rel=1e-5), pointer
+        shown = units.seconds if pointer.endswith("seconds") else units.size if "bytes" in pointer else units.count
+        assert one.text.removeprefix("+") == figures.spaced(shown(value)), pointer
+
+
+def test_every_migration_blocked_relation_and_changed_table_shows_its_figures() -> None:
+    pointed = {one.attributes.get("data-figure") for one in parsed(failing()).find("data")}
+    migrations = {f"/migrations/{at}/{key}" for at in range(3) for key in ("seconds", "wal_bytes", "growth_bytes")}
+    # Where reads stood still for as long as writes, one figure says so for both.
+    blocked = {
+        *(f"/blocked/{at}/writes_seconds" for at in range(3)),
+        *(f"/blocked/{at}/reads_seconds" for at in (1, 3)),
+    }
+    tables = {"/tables/1/rows_before", "/tables/1/rows_after", "/tables/1/removed", "/tables/3/columns/0/rows"}
+    traffic = {"/traffic/0/reads_longest_seconds", "/traffic/0/queued", "/traffic/1/writes_total_seconds"}
+    assert migrations | blocked | tables | traffic <= pointed
+
+
+def test_nothing_on_the_page_runs_or_fetches(sample: tuple[Rehearsal, Element]) -> None:
+    for one in sample[1].walk():
+        assert one.name in {"", *_ELEMENTS}
+        for key, value in one.attributes.items():
+            assert not key.startswith("on")
+            assert key not in ("style", "src", "srcset", "action", "autofocus")
+            assert key != "href" or str(value).startswith("#") or one.attributes.get("rel") == "icon"
+    policy = next(one for one in sample[1].find("meta") if "http-equiv" in one.attributes)
+    assert str(policy.attributes["content"]).startswith("default-src 'none'; ")
+    sheet = sample[1].find("style")[0].text
+    assert "url(" not in sheet
+    assert "@import" not in sheet
+
+
+def test_links_lead_to_one_place_each_and_labels_to_what_they_name(sample: tuple[Rehearsal, Element]) -> None:
+    ids = [one.attributes["id"] for one in sample[1].walk() if "id" in one.attributes]
+    assert len(set(ids)) == len(ids)
+    wanted = {str(one.attributes["href"])[1:] for one in sample[1].find("a")}
+    labels = [one.attributes["aria-labelledby"] for one in sample[1].walk() if "aria-labelledby" in one.attributes]
+    wanted.update(key for label in labels for key in str(label).split())
+    assert wanted <= set(ids)
+
+
+def test_headings_descend_by_single_steps(sample: tuple[Rehearsal, Element]) -> None:
+    levels = [int(one.name[1]) for one in sample[1].walk() if re.fullmatch("h[1-6]", one.name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_nothing_hidden_is_in_the_text(sample: tuple[Rehearsal, Element]) -> None:
+    shown = sample[1].text.replace("\n", "").replace("\t", "")
+    assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_shown_as_it_is(name: str) -> None:
+    codes = {one.text for one in parsed(SAMPLES["hostile"]()).find("code")}
+    assert visible(name) in codes
+
+
+def test_the_verdict_and_its_reasons_stand_before_everything_else() -> None:
+    root = parsed(failing())
+    assert root.find("h1")[0].text == "Fail"
+    titles = [one.text for one in root.find("h2")]
+    assert titles[:3] == ["Reasons", "Migrations", "Timeline"]
+    reasons = root.find("section")[0].text
+    places = [reasons.index(word) for word in ("Failed", "Error", "Error", "Warning", "Warning")]
+    assert places == sorted(places)
+    assert len(root.find("ol")[0].parts) == len(failing().reasons)
+
+
+def test_sections_without_anything_to_say_are_left_out() -> None:
+    bare = replace(passing(), shut=(), receipts=(), schema=(), practices=(), traffic=(), findings=(), environment=())
+    titles = [one.text for one in parsed(bare).find("h2")]
+    assert titles == ["Migrations", "Timeline", "Environment"]
+
+
+def test_a_rehearsal_of_nothing_is_a_page_too() -> None:
+    assert parsed(replace(passing(), runs=(), shut=())).find("h1")[0].text == "Pass"
+    idle = replace(passing().runs[0], statements=(), seconds=0.0)
+    assert "No statements." in parsed(replace(passing(), runs=(idle,))).text
+
+
+def test_each_lane_says_in_words_what_it_draws() -> None:
+    titles = [one.text for one in parsed(failing()).find("title")[1:]]
+    assert titles == [
+        "Locks on public.orders",
+        "Locks on public.orders",
+        "Locks on billing.invoices",
+        "Locks on public.users",
+    ]
+    assert parsed(failing()).find("desc")[1].text == (
+        "ACCESS EXCLUSIVE by statement 2 from 1.80 s for 41.4 s. "
+        "Reads at a standstill for 41.4 s. Writes at a standstill for 41.4 s."
+    )
+
+
+def test_bars_lie_where_the_locks_were_held() -> None:
+    (_, lane, *_) = [one for one in parsed(failing()).find("svg") if one.attributes.get("role") == "img"]
+    queue, lock, still = lane.find("rect")
+    assert [one.attributes["class"] for one in (queue, lock, still)] == ["queue", "reads", "still"]
+    # The migration began at 0.31 s and took 43.182 s; its lock was asked for at 1.52 s, and granted at 2.112 s.
+    assert float(str(queue.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.21 / 43.182, abs=0.01)
+    assert float(str(lock.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.802 / 43.182, abs=0.01)
+    assert lock.attributes["width"] == still.attributes["width"]
+
+
+def test_untouched_tables_are_one_line_and_compared_ones_are_not() -> None:
+    data = next(one for one in parsed(failing()).find("section") if one.attributes["id"] == "data")
+    rows = [row.find("code")[0].text for row in data.find("tr")[1:]]
+    assert rows == ["public.business_terms", "public.users", "public.orders"]
+    summary = data.find("summary")[-1].text
+    assert summary.replace("\N{NO-BREAK SPACE}", " ").startswith("3 tables untouched, ")
+    assert len(data.find("details")[-1].find("li")) == 3
+
+
+def test_of_hundreds_most_is_behind_folds() -> None:
+    root = parsed(huge())
+    folded = {id(one) for details in root.find("details") for one in details.walk()}
+    opened = [one for one in root.walk() if id(one) not in folded]
+    assert sum(one.name == "svg" and one.attributes.get("role") == "img" for one in opened) == 12
+    assert sum(one.name == "li" for one in opened) < 250
+    assert sum(one.name == "svg" and one.attributes.get("role") == "img" for one in root.walk()) == 300
+
+
+def test_a_dump_as_a_migration_does_not_make_the_page_unreadable() -> None:
+    run = huge().runs[0]
+    step = run.seconds / 30_000
+    statements = tuple(
+        replace(run.statements[number % 300], at_seconds=number * step, seconds=step) for number in range(30_000)
+    )
+    shown = page.html(replace(huge(), runs=(replace(run, statements=statements),)))
+    assert len(shown) < 2_000_000
+    assert "and 29\N{NARROW NO-BREAK SPACE}600\N{NO-BREAK SPACE}statements more: --json has them" in shown
+
+
+def test_a_finding_shows_the_lines_it_speaks_of() -> None:
+    found = next(one for one in parsed(failing()).walk() if one.attributes.get("id") == "f3")
+    (line,) = [one for one in found.find("span") if "data-line" in one.attributes]
+    assert (line.attributes["data-line"], line.text) == (
+        "9",
+        "CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
+    )
+
+
+@pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--"])
+def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
+    tree = Tree()
+    tree.feed(markup.tag("p", text, title=text))
+    element = tree.open[0].parts[0]
+    assert isinstance(element, Element)
+    assert (element.text, element.attributes) == (text, {"title": text})
+
+
+def test_only_a_style_sheet_of_ours_is_taken_as_it_is() -> None:
+    with pytest.raises(ValueError, match="would end its own element"):
+        markup.style("a { content: '</style>' }")

@@ -1,0 +1,111 @@
+"""The JSON document of a rehearsal: its keys are what scripts rely on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from kernel.report import documents
+from kernel.report.rehearsal_document import document, timestamp
+from tests.browser.samples import SAMPLES, failing, passing
+
+# INTERFACE.md, "JSON", snapshot-test.
+PROMISED = {"verdict", "restore", "migrations", "blocked", "tables", "rerun_safe", "findings"}
+OF_A_MIGRATION = {"version", "filename", "seconds", "wal_bytes", "statements"}
+OF_A_STATEMENT = {"line", "sql", "seconds", "locks", "rewrites"}
+OF_A_LOCK = {"relation", "mode", "held_seconds", "blocks"}
+OF_A_FINDING = {"rule", "severity", "version", "line", "relation", "message", "remedy"}
+
+
+def read(sample: str) -> dict[str, list[dict[str, list[dict[str, list[dict[str, object]]]]]]]:
+    found: dict[str, list[dict[str, list[dict[str, list[dict[str, object]]]]]]] = json.loads(
+        documents.text(document(SAMPLES[sample]()))
+    )
+    return found
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_promised_key_is_there(sample: str) -> None:
+    found = read(sample)
+    assert found.keys() >= PROMISED
+    for migration in found["migrations"]:
+        assert migration.keys() >= OF_A_MIGRATION
+        for statement in migration["statements"]:
+            assert statement.keys() >= OF_A_STATEMENT
+            assert all(lock.keys() >= OF_A_LOCK for lock in statement["locks"])
+    assert all(one.keys() >= {"relation", "reads_seconds", "writes_seconds"} for one in found["blocked"])
+    assert all(one.keys() >= {"table", "rows_before", "rows_after", "content"} for one in found["tables"])
+    assert all(one.keys() >= OF_A_FINDING for one in (*found["findings"], *found["reasons"]))
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_document_is_ascii_whatever_the_names_are(sample: str) -> None:
+    assert documents.text(document(SAMPLES[sample]())).isascii()
+
+
+def test_a_lock_says_whom_it_keeps_waiting() -> None:
+    lock = read("failing")["migrations"][1]["statements"][1]["locks"][0]
+    assert lock == {
+        "relation": "public.orders",
+        "mode": "ACCESS EXCLUSIVE",
+        "at_seconds": 2.112,
+        "held_seconds": 41.38,
+        "waited_seconds": 0.592,
+        "blocks": ["SELECT", "SELECT FOR UPDATE", "INSERT", "UPDATE", "DELETE", "VACUUM"],
+    }
+
+
+def test_a_failed_migration_says_why_where_and_which_rows() -> None:
+    failed = document(failing())["migrations"][2]["failed"]  # type: ignore[index]
+    assert failed == {
+        "code": "migration_failed",
+        "message": 'column "effective_from" of relation "business_terms" contains null values',
+        "aftermath": "rolled back: the database is as it was before this file",
+        "hint": "fill the column first, or add the rows' values in an earlier migration",
+        "file": "018_require_effective_from.sql",
+        "line": 4,
+        "column": 1,
+        "statement": "ALTER TABLE business_terms ALTER COLUMN effective_from SET NOT NULL;",
+        "sqlstate": "23502",
+        "detail": "Failing column: effective_from",
+        "context": "PL/pgSQL function audit() line 3",
+        "violations": [
+            {
+                "relation": "public.business_terms",
+                "constraint": "effective_from NOT NULL",
+                "rows": 31,
+                "query": "SELECT * FROM public.business_terms WHERE effective_from IS NULL;",
+            }
+        ],
+    }
+
+
+def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
+    found = document(passing())
+    assert found["restore"] == {
+        "seconds": 12.41,
+        "bytes": 1_982_464_000,
+        "reused": True,
+        "clone_seconds": 0.482,
+        "warnings": [],
+    }
+    assert found["source"] == {
+        "name": "shop-2026-11-01.dump",
+        "kind": "custom archive",
+        "bytes": 318_442_112,
+        "server_version": "15.18",
+        "dumped_at": "2026-11-01T02:00:07Z",
+    }
+
+
+def test_moments_are_in_utc_with_z_wherever_they_came_from() -> None:
+    assert timestamp(datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28T23:00:00Z"
+    assert timestamp(datetime(2026, 3, 1, 1)) == "2026-03-01T01:00:00Z"  # noqa: DTZ001 - taken to be in UTC
+
+
+def test_a_rehearsal_fails_by_its_reasons_alone() -> None:
+    assert document(failing())["verdict"] == "fail"
+    assert document(replace(failing(), reasons=()))["verdict"] == "pass"

@@ -1,0 +1,114 @@
+"""The text of a rehearsal for the terminal: one screen, worst first, and nothing on it that acts."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.rehearsal.result import Severity
+from kernel.report import rehearsal
+from kernel.report.visible import width
+from tests.browser.samples import FEARED, INDEX, LOSS, REWRITE, SAMPLES, failing, huge, passing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel.rehearsal.result import Rehearsal
+
+REPORT = Path("/srv/ci/rehearsal.html")
+
+
+def crowded() -> Rehearsal:
+    """As much of everything as there can be."""
+    full = failing()
+    return replace(
+        full,
+        runs=tuple(replace(run, version=f"{number:03}") for number in range(9) for run in full.runs),
+        receipts=full.receipts * 9,
+        practices=full.practices * 9,
+        reasons=full.reasons * 9,
+    )
+
+
+def test_a_pass_says_what_was_rehearsed_and_what_it_cost() -> None:
+    assert rehearsal.text(passing(), report=REPORT) == (
+        "PASS       nothing to settle first\n"
+        "           1 migration rehearsed on shop-2026-11-01.dump (1.98 GB, cloned in 482 ms)\n"
+        "\n"
+        "migration                    time  no reads  no writes  rewrites      WAL\n"
+        "016_create_order_notes.sql  23 ms         -      14 ms         -  48.3 kB\n"
+        "\n"
+        "traffic    public.orders: writes waited 16 ms\n"
+        "data       3 tables: 1 changed as declared, 2 the same\n"
+        "           public.order_notes: new, with 0 rows, as declared\n"
+        "practices  3 held, 1 not tried\n"
+        "report     /srv/ci/rehearsal.html"
+    )
+
+
+def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_order() -> None:
+    shown = rehearsal.text(failing())
+    places = [
+        shown.index(part)
+        for part in (
+            "FAIL       1 migration failed, 2 errors, 2 warnings",
+            "failed     018_require_effective_from.sql:4: ",
+            "31 rows in the way: SELECT * FROM public.business_terms",
+            "error      017_widen_order_ids.sql:5: 4 012 331 rows of public.orders",
+            "error      018_require_effective_from.sql:2: 14 rows of public.business_terms are gone",
+            "-> keep the rows, or declare it",
+            "017_widen_order_ids.sql                43.2 s    41.4 s     41.4 s         1  1.40 GB",
+            "traffic    public.orders: reads waited 41.9 s, writes waited 41.9 s, 38 sessions in the queue",
+            "public.business_terms: 14 rows removed, undeclared",
+            "public.users: 12 004 rows changed in last_order_id, as declared",
+            "not held: Safe to run again: 017_widen_order_ids.sql:9",
+        )
+    ]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES.values(), crowded])
+def test_it_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
+    lines = rehearsal.text(sample(), report=REPORT).splitlines()
+    assert len(lines) <= rehearsal.LINES
+    assert max(width(line) for line in lines) <= rehearsal.COLUMNS
+
+
+@pytest.mark.parametrize(("report", "where"), [(REPORT, "in the report"), (None, "with --report PATH.html")])
+def test_reasons_that_have_no_room_are_counted(report: Path | None, where: str) -> None:
+    lines = rehearsal.text(huge(), report=report).splitlines()
+    shown = sum(line.startswith(("error", "warning")) for line in lines)
+    assert 0 < shown < 60
+    assert f"           and {60 - shown} more {where}" in lines
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_no_name_can_move_the_cursor_or_turn_the_line(sample: str) -> None:
+    shown = rehearsal.text(SAMPLES[sample]()).replace("\n", "")
+    assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
+
+
+def test_of_many_migrations_the_fastest_are_one_row() -> None:
+    one = passing().runs[0]
+    runs = tuple(
+        replace(one, version=f"{number:03}", filename=f"{number:03}_step.sql", seconds=number, wal_bytes=1_000)
+        for number in range(1, 21)
+    )
+    lines = rehearsal.text(replace(passing(), runs=runs)).splitlines()
+    rows = lines[lines.index("") + 2 :]
+    assert [row.split()[0] for row in rows[:7]] == [*(f"{number:03}_step.sql" for number in range(15, 21)), "and"]
+    assert rows[6].split() == ["and", "14", "more", "1", "min", "45", "s", "-", "-", "-", "14.0", "kB"]
+
+
+def test_what_is_below_the_threshold_is_said_to_be() -> None:
+    below = replace(passing(), findings=(REWRITE, LOSS, INDEX, FEARED))
+    assert rehearsal.text(below).startswith("PASS       2 errors, 1 warning below the threshold\n")
+
+
+def test_harmless_findings_are_nothing_to_settle() -> None:
+    assert FEARED.severity is Severity.HARMLESS
+    assert rehearsal.text(passing()).startswith("PASS       nothing to settle first\n")
