@@ -112,6 +112,84 @@ def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
 @task(
     positional=[],
     auto_shortflags=False,
+    help={"all": "look at every file, connect to nothing (default: the pending ones)", "json": _JSON},
+)
+def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag is called so
+    """Name the hazards of pending migrations.
+
+    They are told from the text alone; without a database every file is looked at. Exit codes: 0 nothing, or warnings
+    and remarks only; 8 errors that no file accepts; 2 flags, settings or files.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import lint as command
+
+        code = command.run(its_desk, every=all)
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
+    help={
+        "dump": "what pg_dump wrote: plain SQL (also .gz, .zst), custom, directory or tar (default: dump PROD_DB)",
+        "schema-only": "leave production's rows out (default: all of them)",
+        "jobs": "connections that restore and check (default: as many as processors)",
+        "report": "write the page there, a file such as rehearsal.html (default: none)",
+        "max-block": "milliseconds that reads or writes may be shut out (default: 1000)",
+        "fail-on": "error, warning or never: which findings fail the rehearsal (default: error)",
+        "reader": "seconds that a reader stands in front of the migrations, under traffic (default: 0)",
+        "keep": "keep the restored copy for the next rehearsal of this dump (default: no)",
+        "forget": "remove every copy that is kept, and do nothing else (default: no)",
+        "yes": "overwrite a TEST_DB that holds something else (default: no)",
+        "json": _JSON,
+    },
+)
+def snapshot_test(
+    _c: Context,
+    *,
+    dump: str = "",
+    schema_only: bool = False,
+    jobs: str = "",
+    report: str = "",
+    max_block: str = "1000",
+    fail_on: str = "error",
+    reader: str = "0",
+    keep: bool = False,
+    forget: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Rehearse pending migrations on a copy of production.
+
+    Exit codes: 0 passed; 8 findings at or above the threshold; 2 flags, settings, files or declarations; 4 drift;
+    7 the dump, the copy or a server; 130 and 143 interrupted, with nothing left behind.
+    """
+    with _desk(json=json) as its_desk:
+        from kernel.command import snapshot_test as command
+
+        if forget:
+            command.forget(its_desk)
+            return
+        code = command.run(
+            its_desk,
+            dump=dump,
+            schema_only=schema_only,
+            jobs=jobs,
+            report=report,
+            max_block=max_block,
+            fail_on=fail_on,
+            reader=reader,
+            keep=keep,
+            yes=yes,
+        )
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    positional=[],
+    auto_shortflags=False,
     help={
         "steps": "how many records to remove, newest first (default: 1)",
         "to": "remove the records behind this version, which stays applied (default: see --steps)",
@@ -245,6 +323,20 @@ def shell(_c: Context) -> None:
 
 
 _db = Collection("db")
-for _task in (migrate, status, verify, rollback, new, baseline, repair, renumber, start, stop, shell):
+for _task in (
+    migrate,
+    status,
+    verify,
+    lint,
+    snapshot_test,
+    rollback,
+    new,
+    baseline,
+    repair,
+    renumber,
+    start,
+    stop,
+    shell,
+):
     _db.add_task(_task)
 namespace = Collection(_db)

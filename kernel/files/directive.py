@@ -3,6 +3,10 @@
     -- migrate: no-transaction
     -- migrate: lock_timeout=2s
 
+One may stand above any statement and is for the linter alone; the runner passes it over:
+
+    -- migrate: allow=drop-column nobody reads it since release 7
+
 A directive of another runner is never passed over in silence: it would change what the file does.
 """
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _OURS = re.compile(rb"^[ \t]*--[ \t]*migrate[ \t]*:(?!up\b|down\b)(?P<words>[^\r\n]*)", re.MULTILINE)
+_ALLOW = re.compile(r"\s*allow\s*=\s*(?P<rule>[^\s,]*)(?P<reason>.*)", re.DOTALL)
 _UNDO = "what undoes the migration goes to revert/ under the same name"
 _OTHERS = (
     (rb"--[ \t]*\+goose[ \t]+NO[ \t]+TRANSACTION\b", "goose", "write -- migrate: no-transaction"),
@@ -55,6 +60,15 @@ class Directives:
     lock_timeout_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """A hazard accepted knowingly: the id of a rule, and why. Either may be missing, "", which the linter refuses."""
+
+    rule: str
+    reason: str
+    line: int
+
+
 def read(comments: bytes, file: str) -> tuple[Directives, tuple[Problem, ...]]:
     """The directives in the comments ahead of the first statement, and what is wrong with them."""
     no_transaction = False
@@ -70,22 +84,34 @@ def read(comments: bytes, file: str) -> tuple[Directives, tuple[Problem, ...]]:
             except ValueError as error:
                 problems.append(Problem(message=f"-- migrate: lock_timeout: {error}", file=file, line=line))
         else:
-            known = "the directives are no-transaction and lock_timeout=2s"
+            known = "the directives are no-transaction, lock_timeout=2s and allow=rule reason"
             problems.append(Problem(message=f"-- migrate: {word}: no such directive; {known}", file=file, line=line))
     return Directives(no_transaction=no_transaction, lock_timeout_ms=lock_timeout_ms), tuple(problems)
 
 
 def _words(comments: bytes) -> Iterator[tuple[int, str]]:
     for found in _OURS.finditer(comments):
+        if _ALLOW.fullmatch(found["words"].decode()):
+            continue
         line = 1 + comments.count(b"\n", 0, found.start())
         words = found["words"].decode().replace(",", " ").split()
         for word in words or ["(nothing)"]:
             yield line, word
 
 
+def allows(comments: bytes, line: int) -> Iterator[Allow]:
+    """What comments that begin at `line` accept, each on a line of its own."""
+    for found in _OURS.finditer(comments):
+        if match := _ALLOW.fullmatch(found["words"].decode()):
+            at = line + comments.count(b"\n", 0, found.start())
+            yield Allow(rule=match["rule"], reason=match["reason"].strip(" ,:\t\r"), line=at)
+
+
 def misplaced(comments: bytes, file: str, line: int) -> Iterator[Problem]:
     """Directives of ours in comments below the first statement, which begin at `line`."""
     for found in _OURS.finditer(comments):
+        if _ALLOW.fullmatch(found["words"].decode()):
+            continue
         at = line + comments.count(b"\n", 0, found.start())
         yield Problem(message="a directive below the first statement; move it to the top", file=file, line=at)
 

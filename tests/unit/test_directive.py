@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kernel.files import directive
-from kernel.files.directive import Directives
+from kernel.files.directive import Allow, Directives
 
 NO_TRANSACTION = "write -- migrate: no-transaction"
 REVERT = "what undoes the migration goes to revert/ under the same name"
@@ -115,3 +115,33 @@ def test_an_ordinary_comment_is_nobodys_directive(comment: str) -> None:
 def test_our_directive_below_the_first_statement_is_refused_with_its_line() -> None:
     (problem,) = directive.misplaced(b"\n\n-- migrate: no-transaction\n", "001_a.sql", 10)
     assert str(problem) == "001_a.sql:12: a directive below the first statement; move it to the top"
+
+
+def test_an_allow_may_stand_anywhere_and_is_no_matter_of_the_runner() -> None:
+    comment = b"-- migrate: allow=drop-column nobody reads it, no-transaction or not\n"
+    assert directive.read(comment, "001_a.sql") == (Directives(), ())
+    assert list(directive.misplaced(comment, "001_a.sql", 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("comments", "allows"),
+    [
+        (
+            "-- migrate: allow=drop-column nobody reads it\n",
+            [Allow(rule="drop-column", reason="nobody reads it", line=3)],
+        ),
+        ("\n\t--migrate:allow = a , b\r\n", [Allow(rule="a", reason="b", line=4)]),
+        (
+            "-- migrate: allow=a\n-- migrate: allow=",
+            [Allow(rule="a", reason="", line=3), Allow(rule="", reason="", line=4)],
+        ),
+        ("-- migrate: no-transaction\n-- allow=a b\n", []),
+    ],
+)
+def test_what_is_allowed_is_read_with_its_reason_and_line(comments: str, allows: list[Allow]) -> None:
+    assert list(directive.allows(comments.encode(), 3)) == allows
+
+
+def test_a_directive_that_only_begins_like_allow_is_unknown() -> None:
+    _, problems = directive.read(b"-- migrate: allow-out-of-order\n-- migrate: allow\n", "001_a.sql")
+    assert [problem.line for problem in problems] == [1, 2]

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[2]
 # From the ground up: a module imports from its own layer and those below. A package stands for its modules.
 LAYERS = (
     ("errors",),
-    ("settings", "environment", "conninfo", "duration", "record", "sql", "files"),
+    ("settings", "environment", "conninfo", "duration", "units", "record", "sql", "files"),
     ("plan",),
     ("database", "ledger", "lock", "server"),
     ("apply",),
@@ -25,7 +25,8 @@ LAYERS = (
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
-# Where each dependency enters. psycopg: connecting, and what asks or writes the database itself.
+# Where each dependency enters: modules, or a package for all of its own. psycopg: connecting, and what asks or writes
+# the database itself.
 ENTRANCES = {
     "invoke": {"tasks"},
     "dotenv": {"kernel.environment"},
@@ -34,9 +35,12 @@ ENTRANCES = {
         "kernel.server.cluster",
         "kernel.server.process",
         "kernel.server.programs",
-        "kernel.server.throwaway",
+        "kernel.server.guard",
+        "kernel.server.scratch",
         "kernel.files.git",  # which knows the numbers of other branches, and what a file was
         "kernel.command.serve",  # psql, for db.shell
+        "kernel.rehearsal.static.squawk",
+        "kernel.rehearsal.dump.program",  # pg_dump and pg_restore
     },
     "psycopg": {
         "kernel.database",
@@ -47,9 +51,11 @@ ENTRANCES = {
         "kernel.apply.index",
         "kernel.apply.messages",
         "kernel.apply.progress",
+        "kernel.apply.runner",
         "kernel.apply.steps",
         "kernel.apply.transaction",
         "kernel.apply.watch",
+        "kernel.rehearsal",  # which asks two databases about everything
         "kernel.command.serve",  # the parts of a URL for psql; nothing is connected
     },
 }
@@ -118,8 +124,13 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 @pytest.mark.parametrize("dependency", ENTRANCES)
 def test_a_dependency_enters_at_its_own_place(dependency: str) -> None:
+    packages = {
+        entrance
+        for entrance in ENTRANCES[dependency]
+        if entrance not in MODULES or MODULES[entrance].stem == "__init__"
+    }
     entered = {
-        module
+        next((package for package in packages if module.startswith(f"{package}.")), module)
         for module in MODULES
         for imported in imports(module, typing=False)
         if imported.partition(".")[0] == dependency

@@ -1,0 +1,91 @@
+"""What only a rehearsal can tell: what became of the migration, of the rows, and of whoever else was there."""
+
+from __future__ import annotations
+
+from kernel.rehearsal.result import Severity
+from kernel.rehearsal.rules.rule import REVERT_FILE, Nature, Rule
+
+RULES = (
+    Rule(
+        id="migration-failed",
+        name="The migration fails",
+        condition="the migration fails on a copy of production",
+        effect="it fails in production as well, and the deployment stops there",
+        workaround="mend it as the message says, and rehearse again",
+        severity=Severity.ERROR,
+        nature=Nature.DYNAMIC,
+        hazards=(18,),
+        bad="ALTER TABLE user_preferences ADD COLUMN IF NOT EXISTS theme text;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS theme text;\n",
+    ),
+    Rule(
+        id="standstill",
+        name="Reads or writes stand still",
+        condition="reads or writes of a table are shut out for longer than --max-block",
+        effect="requests pile up behind the lock until the pool of connections is exhausted",
+        workaround="shorten what runs under the lock: one table a file, long work ahead of it or in another file",
+        severity=Severity.ERROR,
+        nature=Nature.DYNAMIC,
+        hazards=(35, 36),
+        bad="DO $$ BEGIN\n"
+        "    COMMENT ON TABLE orders IS 'what was bought'; PERFORM pg_sleep(1.5);\n"
+        "    ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text; PERFORM pg_sleep(1.5);\n"
+        "END $$;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+    ),
+    Rule(
+        id="data-lost",
+        name="Rows lost or changed, and not declared",
+        condition="rows are removed or values changed, and the file does not declare it",
+        effect="production's data is not what it was, and nobody said that this is meant",
+        workaround="if it is meant, declare it (-- rehearse: rows orders=-10); else mend the statement",
+        severity=Severity.ERROR,
+        nature=Nature.DYNAMIC,
+        hazards=(24, 29, 30, 32, 33),
+        practice=5,
+        bad="DELETE FROM orders WHERE id <= 10;\n",
+        good="-- rehearse: rows orders=-10\nDELETE FROM orders WHERE id <= 10;\n",
+    ),
+    Rule(
+        id="breaks-running-version",
+        name="The running version breaks",
+        condition="what the running application uses is gone, or is not what it was",
+        effect="instances of the version before, which run until the deployment is through, fail",
+        workaround="add the new beside the old, and take the old away once no running version needs it",
+        severity=Severity.WARNING,
+        nature=Nature.DYNAMIC,
+        hazards=(40, 41, 42),
+        practice=3,
+        bad="DO $$ BEGIN EXECUTE format('ALTER TABLE %I RENAME COLUMN note TO remark', 'orders'); END $$;\n",
+        good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS remark text;\n",
+    ),
+    Rule(
+        id="rule-gone",
+        name="A rule of a table is gone",
+        condition="a key, a constraint, a default or a trigger is gone that no statement names",
+        effect="what it kept out of the table comes in from the commit on",
+        workaround="name what is to go, without CASCADE; make again what is to stay",
+        severity=Severity.WARNING,
+        nature=Nature.DYNAMIC,
+        hazards=(42, 55),
+        given="CREATE FUNCTION positive(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';\n"
+        "ALTER TABLE orders ADD CONSTRAINT orders_quantity_positive CHECK (positive(quantity));\n",
+        bad="-- migrate: allow=drop-object the check is replaced\nDROP FUNCTION IF EXISTS positive(integer) CASCADE;\n",
+        good="-- migrate: allow=drop-object the check is replaced\n"
+        "ALTER TABLE orders DROP CONSTRAINT IF EXISTS orders_quantity_positive;\n"
+        "DROP FUNCTION IF EXISTS positive(integer);\n",
+    ),
+    Rule(
+        id="revert-differs",
+        name="The revert file does not undo the migration",
+        condition="after the revert the schema or the data is not what it was before the migration",
+        effect="inv db.rollback --revert leaves a database that no version of the files describes",
+        workaround="make the revert file undo what the migration does, or remove it",
+        severity=Severity.WARNING,
+        nature=Nature.DYNAMIC,
+        bad="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY);\n"
+        + REVERT_FILE
+        + "SELECT 'nothing is undone';\n",
+        good="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY);\n" + REVERT_FILE + "DROP TABLE notes;\n",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Hazards told from the text of migrations alone: what may happen. What does happen, a rehearsal measures."""

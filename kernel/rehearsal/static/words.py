@@ -1,0 +1,181 @@
+"""The words of a statement, and a reader that goes through them.
+
+Comments are no words, and a string is one: neither can look like a command. Source: the lexer's tokens (kernel.sql).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from kernel.sql import tokens
+from kernel.sql.tokens import Backslash, Open
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+QUOTED, STRING, END = '"', "'", ""
+# Longer statements are data: INSERT with thousands of rows. What decides stands ahead of them.
+_MOST = 6000
+_DOLLAR = re.compile(rb"\$[^$\s]*\$")
+_STRING_OPENING = re.compile(rb"[eE]?'")
+
+
+class Word(NamedTuple):
+    """A word: its `key` in upper case, '"' for a quoted name, "'" for a string; its `text` as PostgreSQL reads it.
+
+    `begin` is the byte of the statement where it begins, for a string where its content does.
+    """
+
+    key: str
+    text: str
+    begin: int
+
+    @property
+    def named(self) -> bool:
+        """Whether it can be a name."""
+        return self.key == QUOTED or self.key[:1].isalpha() or self.key[:1] == "_"
+
+
+def of(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
+    """The words of a statement, or of as many as can be told apart; `offset` is added to where they begin."""
+    return tuple(_words(sql, offset))
+
+
+def _words(sql: bytes, offset: int) -> Iterator[Word]:
+    for kind, begin, end in _tokens(sql):
+        text = sql[begin:end]
+        if kind == "string":
+            opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
+            skipped = opening.end() if opening else 0
+            closing = skipped if text.startswith(b"$") else 1
+            content = text[skipped : len(text) - closing].replace(b"''", b"'").decode(errors="replace")
+            yield Word(STRING, content, offset + begin + skipped)
+        elif kind == "quoted":
+            yield Word(QUOTED, text[1:-1].replace(b'""', b'"').decode(errors="replace"), offset + begin)
+        else:
+            yield Word(text.upper().decode(errors="replace"), _folded(text), offset + begin)
+
+
+def _tokens(sql: bytes) -> Iterator[tuple[str, int, int]]:
+    """The lexer's tokens, as many as can be told apart. To it, a doubled quote ends one token and begins the next."""
+    open_kind, open_begin, open_end = "", 0, 0
+    try:
+        for count, (kind, begin, end) in enumerate(tokens.scan(sql, 0)):
+            if count == _MOST:
+                break
+            if open_kind == kind and open_end == begin and sql[begin - 1] == sql[begin] and sql[begin] in b"'\"":
+                open_end = end
+                continue
+            if open_kind:
+                yield open_kind, open_begin, open_end
+            open_kind, open_begin, open_end = kind, begin, end
+    except (Open, Backslash):
+        pass
+    if open_kind:
+        yield open_kind, open_begin, open_end
+
+
+def _folded(text: bytes) -> str:
+    # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
+    return text.lower().decode(errors="replace")
+
+
+class Reader:
+    """Goes through words from left to right; at their end the key is "" and nothing more is taken."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self.words = words
+        self.at = 0
+
+    @property
+    def key(self) -> str:
+        """The key of the next word, END behind the last."""
+        return self.words[self.at].key if self.at < len(self.words) else END
+
+    @property
+    def begin(self) -> int:
+        """Where the next word begins, or the last one behind it."""
+        return self.words[min(self.at, len(self.words) - 1)].begin if self.words else 0
+
+    @property
+    def begin_of_all(self) -> int:
+        """Where the first word begins."""
+        return self.words[0].begin if self.words else 0
+
+    def sees(self, *keys: str) -> bool:
+        """Whether the next words are these."""
+        found = self.words[self.at : self.at + len(keys)]
+        return len(found) == len(keys) and all(word.key == key for word, key in zip(found, keys, strict=True))
+
+    def take(self, *keys: str) -> bool:
+        """Go past these words if they are the next."""
+        if not self.sees(*keys):
+            return False
+        self.at += len(keys)
+        return True
+
+    def take_any(self, *keys: str) -> str:
+        """Go past the next word if it is one of these; its key, or ""."""
+        key = self.key
+        if key not in keys:
+            return ""
+        self.at += 1
+        return key
+
+    def until(self, *keys: str) -> tuple[Word, ...]:
+        """Go to the next of these words outside parentheses, or to the end; what lies between."""
+        begin, depth = self.at, 0
+        while self.at < len(self.words) and not (depth == 0 and self.key in keys):
+            depth += (self.key in "([") - (self.key in ")]") if self.key else 0
+            self.at += 1
+        return tuple(self.words[begin : self.at])
+
+    def name(self) -> str:
+        """A name, qualified or not, without the schema public, which stands for the usual search path; "" if none."""
+        parts: list[str] = []
+        while self.at < len(self.words) and self.words[self.at].named:
+            parts.append(self.words[self.at].text)
+            self.at += 1
+            if not self.take("."):
+                break
+        if len(parts) > 1 and parts[0] == "public":
+            del parts[0]
+        return ".".join(parts)
+
+    def names(self) -> list[str]:
+        """Names with commas between; ONLY and * are passed over."""
+        found = []
+        while True:
+            self.take("ONLY")
+            found.append(self.name())
+            self.take("*")
+            if not self.take(","):
+                return [name for name in found if name]
+
+    def group(self) -> tuple[Word, ...]:
+        """What stands in the parentheses that begin here, () when none do."""
+        if not self.take("("):
+            return ()
+        inner = self.until(")")
+        self.take(")")
+        return inner
+
+    def rest(self) -> tuple[Word, ...]:
+        """All that is left, the semicolon not."""
+        return self.until(";")
+
+
+def split(words: Sequence[Word]) -> list[tuple[Word, ...]]:
+    """The items of a list, which commas outside parentheses divide."""
+    reader, found = Reader(words), []
+    while reader.key:
+        found.append(reader.until(","))
+        reader.take(",")
+    return found
+
+
+def has(words: Sequence[Word], *keys: str) -> bool:
+    """Whether these words stand in a row somewhere."""
+    found = [word.key for word in words]
+    return any(tuple(found[at : at + len(keys)]) == keys for at in range(len(found) - len(keys) + 1))

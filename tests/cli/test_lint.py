@@ -1,0 +1,125 @@
+"""db.lint: the hazards of pending migrations, on the terminal, as JSON and in CI."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Project
+
+HOOKS = Path(__file__).parents[2] / ".pre-commit-hooks.yaml"
+NOWHERE = "postgresql://u@127.0.0.1:1/d"
+HAZARD = "ALTER TABLE one\n    DROP COLUMN IF EXISTS id;\n"
+
+
+def test_only_pending_files_are_looked_at_and_nothing_is_written(three: Project) -> None:
+    three.write("002_two.sql", "DROP TABLE IF EXISTS one;\n")
+    three.inv("db.migrate", "--to", "002")
+    before = three.state()
+    three.write("003_three.sql", HAZARD)
+    linted = three.inv("db.lint")
+    name = three.inv("db.status", "--json").document["database"]
+    assert linted.err == f"1 of 3 files are pending in {name}: these are looked at\n"
+    assert linted.code == 8
+    assert "002_two.sql" not in linted.out
+    assert three.state() == before
+
+
+def test_a_finding_shows_its_place_its_effect_and_the_way_out(project: Project) -> None:
+    project.write("001_one.sql", HAZARD)
+    linted = project.inv("db.lint", "--all")
+    assert linted.out == (
+        "001_one.sql:1:1: error: one: a column is dropped\n\n"
+        "1 | ALTER TABLE one\n"
+        "  | ^\n"
+        "2 |     DROP COLUMN IF EXISTS id;\n\n"
+        "effect: its values are gone, and running instances that still read or write it fail\n"
+        "instead: stop using it first; then drop it in a later release, and say so with -- migrate: allow\n"
+        "rule: drop-column; accept it with: -- migrate: allow=drop-column REASON\n\n"
+        "1 file: 1 error\n"
+    )
+
+
+def test_without_a_database_every_file_is_looked_at_and_a_line_says_so(three: Project) -> None:
+    linted = three.inv("db.lint", DATABASE_URL=NOWHERE)
+    assert (linted.code, linted.out.splitlines()[-1]) == (0, "3 files: 3 remarks")
+    assert linted.err.startswith("every file is looked at, applied or not: ")
+
+
+def test_all_connects_to_nothing(three: Project) -> None:
+    linted = three.inv("db.lint", "--all", DATABASE_URL=NOWHERE)
+    assert (linted.code, linted.err) == (0, "")
+
+
+def test_without_settings_no_server_is_started_for_it(three: Project) -> None:
+    linted = three.inv("db.lint", DATABASE_URL="")
+    assert linted.code == 0
+    assert "no database is set, and the embedded server has none yet" in linted.err
+    assert not (three.root / ".kernel").exists()
+
+
+def test_the_document_has_what_was_found_and_what_is_accepted(project: Project) -> None:
+    project.write("001_one.sql", f"-- migrate: allow=truncate staging only\nTRUNCATE staging;\n{HAZARD}")
+    linted = project.inv("db.lint", "--all", "--json")
+    assert linted.code == 8
+    document = linted.document
+    assert document["files"] == 1
+    (found,) = (one for one in document["findings"] if one["severity"] == "error" and one["rule"] == "drop-column")
+    assert found == {
+        "rule": "drop-column",
+        "severity": "error",
+        "version": "001",
+        "file": "001_one.sql",
+        "line": 3,
+        "column": 1,
+        "relation": "one",
+        "message": "one: a column is dropped",
+        "remedy": "stop using it first; then drop it in a later release, and say so with -- migrate: allow",
+    }
+    (allowed,) = document["allowed"]
+    assert (allowed["rule"], allowed["line"], allowed["reason"]) == ("truncate", 2, "staging only")
+
+
+def test_warnings_and_remarks_do_not_fail(project: Project) -> None:
+    project.write("001_one.sql", "ALTER TABLE one ALTER COLUMN id DROP NOT NULL, ADD COLUMN n int;\n")
+    linted = project.inv("db.lint", "--all")
+    assert (linted.code, linted.out.splitlines()[-1]) == (0, "1 file: 1 warning, 1 remark")
+
+
+def test_a_number_taken_twice_is_a_finding(project: Project) -> None:
+    project.write("001_one.sql")
+    project.write("001_other.sql")
+    linted = project.inv("db.lint")
+    assert linted.code == 8
+    assert "001_other.sql: error: 001_one.sql has the same number\n" in linted.out
+
+
+def test_a_misnamed_file_is_refused(project: Project) -> None:
+    project.write("1_one.sql")
+    assert project.inv("db.lint").code == 2
+
+
+def test_an_accepted_hazard_is_applied_like_any_other_file(project: Project) -> None:
+    project.write("001_one.sql", "CREATE TABLE one (id int, n int);\n")
+    project.write("002_two.sql", f"SELECT 1;\n-- migrate: allow=drop-column unused\n{HAZARD}")
+    assert project.inv("db.migrate").code == 0
+    assert project.recorded() == ["001", "002"]
+
+
+def test_in_github_actions_each_finding_is_an_annotation_and_stdout_stays_the_result(project: Project) -> None:
+    project.write("001_one.sql", HAZARD)
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(project.root.parent)}
+    linted = project.inv("db.lint", "--all", "--json", **environ)
+    assert linted.document["files"] == 1
+    assert linted.err.startswith("::error file=project/migrations/001_one.sql,line=1,col=1,title=drop-column::one: ")
+
+
+def test_the_hook_runs_a_command_that_is_there(project: Project) -> None:
+    project.write("001_one.sql", HAZARD)
+    (entry,) = re.findall(r"^  entry: (.+)$", HOOKS.read_text(), re.MULTILINE)
+    program, *arguments = shlex.split(entry)
+    assert program == "inv"
+    assert project.inv(*arguments, DATABASE_URL="").code == 8
