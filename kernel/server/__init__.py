@@ -7,6 +7,7 @@ locks        locks on files that die with their process
 cache        things worth making once: copies of programs, templates of fresh data
 postmaster   what a running server says about itself
 cluster      one folder of data: make it, start it, wait for it, stop it
+guard        a watchdog over a cluster, across restarts with other settings
 development  one server for a checkout, shared by commands, its data kept
 throwaway    one server for one process, which neither it nor its data outlives
 

@@ -19,6 +19,7 @@ from kernel.server.account import opened
 from kernel.server.initialise import SUPERUSER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kernel.server.account import Account
@@ -33,22 +34,28 @@ STOP_SECONDS = 60.0  # the last checkpoint
 # pulse: stdout would not do, the server is free to send that elsewhere.
 DETACHED = '"$@" 9>&1 >/dev/null </dev/null &'
 
-# sh stays, reading a pipe that only our process holds: the first line says that the data is there, the end of the pipe
-# that we have left or died. Told to go by a signal, it takes the server along. It is the server's parent, so the number
-# that it kills cannot be anybody else's.
+# sh stays, reading a pipe that only our process holds: the first line says that the data is there, the second that the
+# server has ended and another watchdog is on duty, the end of the pipe that we have left or died. Told to go by a
+# signal, it takes the server along. It is the server's parent, so the number that it kills cannot be anybody else's.
+# SIGQUIT is the immediate shutdown; but sh starts what runs in the background with SIGQUIT ignored, so that a server
+# which is only just starting hears nothing but SIGTERM.
 WATCHED = """\
-folder=$1; shift
+sockets=$1; folder=$2; shift 2
 trap : HUP INT TERM
 if read -r _; then
     "$@" 9>&1 >/dev/null </dev/null &
     exec >/dev/null
-    read -r _
-    kill -QUIT $!
+    if read -r _; then
+        wait $!
+        exit
+    fi
+    kill -QUIT $!; kill -TERM $!
     trap '' HUP INT TERM
     wait $!
 fi
-rm -rf -- "$folder" || { sleep 1; rm -rf -- "$folder"; }
+rm -rf -- "$sockets" "$folder" || { sleep 1; rm -rf -- "$sockets" "$folder"; }
 """
+SERVE, LEAVE = b"serve\n", b"leave\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +104,23 @@ class Cluster:
         with self._spawn(programs, sockets, DETACHED, stdin=subprocess.DEVNULL) as child:
             child.wait()
 
-    def watch(self, programs: Programs, sockets: Path, *, pipe: int) -> subprocess.Popen[bytes]:
+    def watch(
+        self,
+        programs: Programs,
+        sockets: Path,
+        *,
+        pipe: int,
+        kept: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start the watchdog of a server that does not outlive us; it returns, and is the last of them to end.
 
-        A line from `pipe` makes it start the server on `data`; the pipe's end makes it end the server, without a
-        checkpoint, and remove the whole folder. Call `accepting` after writing the line.
+        The line SERVE from `pipe` makes it start the server on `data`; the pipe's end makes it end the server, without
+        a checkpoint, and remove the folder of the sockets and, unless `kept`, the whole folder of the data. After the
+        line LEAVE, for which the server must have ended, it goes and removes nothing. Call `accepting` after SERVE.
         """
-        return self._spawn(programs, sockets, WATCHED, self.folder, stdin=pipe)
+        removed = sockets if kept else self.folder
+        return self._spawn(programs, sockets, WATCHED, sockets, removed, stdin=pipe, environ=environ)
 
     def _spawn(
         self,
@@ -112,6 +129,7 @@ class Cluster:
         script: str,
         *arguments: Path,
         stdin: int,
+        environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         with locks.inheritable(self.pulse) as pulse:
             # Whoever wrote these is dead, for we have the pulse. PostgreSQL would believe the numbers in them, and we
@@ -139,6 +157,7 @@ class Cluster:
                     stdin=stdin,
                     pulse=pulse,
                     log=log,
+                    environ=environ,
                 )
             finally:
                 os.close(log)

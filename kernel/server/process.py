@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kernel.errors import ServerFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kernel.server.account import Account
@@ -26,10 +27,13 @@ DISK_FULL = "No space left on device"
 DISK_FULL_REMEDY = "free some space there; KERNEL_DATA_DIR moves the development server's data to another disk"
 
 
-def environment() -> dict[str, str]:
-    """What initdb and postgres see. LC_ALL=C keeps their messages in English and macOS single-threaded."""
+def environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What initdb and postgres see, `added` included. LC_ALL=C keeps their messages in English.
+
+    It also keeps them single-threaded on macOS.
+    """
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return passed | {"LC_ALL": "C", "TZ": "UTC"}
+    return passed | {"LC_ALL": "C", "TZ": "UTC"} | dict(added or {})
 
 
 def run(account: Account, *command: str | Path, feed: str = "") -> subprocess.CompletedProcess[str]:
@@ -51,17 +55,25 @@ def run(account: Account, *command: str | Path, feed: str = "") -> subprocess.Co
     )
 
 
-def spawn(account: Account, *command: str | Path, stdin: int, pulse: int, log: int) -> subprocess.Popen[bytes]:
+def spawn(
+    account: Account,
+    *command: str | Path,
+    stdin: int,
+    pulse: int,
+    log: int,
+    environ: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     """Start a program as `account` in a session of its own, so that Ctrl-C at our terminal is not its end.
 
-    Its stdin, stdout (`pulse`) and stderr (`log`) are these descriptors; it inherits no other.
+    Its stdin, stdout (`pulse`) and stderr (`log`) are these descriptors; it inherits no other. `environ` is added to
+    what it sees.
     """
     return subprocess.Popen(  # noqa: S603 - /bin/sh with one of cluster.py's two scripts
         command,
         stdin=stdin,
         stdout=pulse,
         stderr=log,
-        env=environment(),
+        env=environment(environ),
         cwd=NEUTRAL,
         umask=0o077,
         start_new_session=True,

@@ -1,7 +1,8 @@
 """Find the PostgreSQL programs for a server of our own, and say which were taken and why.
 
-In this order: KERNEL_PG_BINDIR, which is never second-guessed; the newest installed PostgreSQL; a wheel from the
-development extra, of which only the programs are used and never the launcher.
+In this order: KERNEL_PG_BINDIR, which is never second-guessed; the preferred major version, wherever it is found; the
+newest installed PostgreSQL; a wheel from the development extra, of which only the programs are used and never the
+launcher.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,13 +52,16 @@ class Programs:
     origin: str
 
 
-def find(bindir: Path | None, *, major: int | None = None) -> Programs:
-    """The programs to use; with `major`, of that major version only.
+def find(bindir: Path | None, *, major: int | None = None, preferred: int | None = None) -> Programs:
+    """The programs to use; with `major`, of that major version only, with `preferred`, of that one if there are any.
 
     Raises ProgramsMissing, which names every place that was searched, or what is wrong with `bindir`.
     """
     if bindir is not None:
         return _told(bindir.absolute(), major)
+    if preferred is not None and major is None:
+        with suppress(ProgramsMissing):
+            return find(None, major=preferred)
     searched: list[str] = []
     for place, origin in _places(major):
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from kernel.errors import ServerFailed
 from kernel.server import cache, initialise, process, programs
 from kernel.server.account import USE, Account, serving
 from kernel.server.cluster import Cluster
+from kernel.server.guard import Guard, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,8 +32,6 @@ ROOM_BYTES = 1 << 30  # a container's /dev/shm is 64 MB unless somebody thought 
 
 # The socket lies in the server's folder, and its path may have 103 bytes on macOS (107 on Linux).
 PLACE_BYTES = 103 - len("/aibos-kernel-12345678/.s.PGSQL.5432")
-
-END_SECONDS = 30.0
 
 SETTINGS = {
     "fsync": "off",
@@ -54,22 +52,49 @@ def server(
 ) -> Iterator[Server]:
     """A server with the database `postgres`, gone with its data when the block or the process ends.
 
-    `settings` go into postgresql.conf over SETTINGS, where ALTER SYSTEM can still change them. The data lies in memory
-    when `room_bytes` are free there. Servers from one template share PostgreSQL's system identifier; with `unique`
-    this one runs initdb for itself (0.4 s) and has its own. Raises ProgramsMissing, ServerFailed.
+    `settings` go into the configuration over SETTINGS, where ALTER SYSTEM can still change them. The data lies in
+    memory when `room_bytes` are free there. Servers from one template share PostgreSQL's system identifier; with
+    `unique` this one runs initdb for itself (0.4 s) and has its own. Raises ProgramsMissing, ServerFailed.
+    """
+    with guarded(chosen or programs.find(bindir), room_bytes=room_bytes, unique=unique) as guard:
+        yield guard.serve({**SETTINGS, **(settings or {})})
+
+
+@contextmanager
+def guarded(
+    chosen: Programs,
+    *,
+    folder: Path | None = None,
+    room_bytes: int = ROOM_BYTES,
+    unique: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Guard]:
+    """A cluster under watch whose server is still to be started, by `serve`, and can be started again.
+
+    It has fresh data, in memory when `room_bytes` are free there, or in `folder`: an existing one of the server's
+    account, in a folder of that account. Data that is there already is served as it is, and kept. `unique` as for
+    `server`; `environ` is added to what the server sees, such as LOCPATH. Raises ServerFailed.
     """
     account = serving(Path("/"))
-    usable = cache.within_reach(chosen or programs.find(bindir), account)
-    folder = _folder(account, room_bytes)
-    cluster = Cluster(folder=folder, account=account)
-    with _watched(cluster, usable) as pipe:
-        try:
-            _fill(cluster, usable, unique=unique)
-            _configure(cluster, {**SETTINGS, **_shared_memory(folder), **(settings or {})})
-            os.write(pipe, b"serve\n")
-        except OSError as error:
-            raise ServerFailed(f"{folder}: {error.strerror}; no throwaway server could be made there") from error
-        yield cluster.server(cluster.accepting(), usable, database="postgres", started=True)
+    usable = cache.within_reach(chosen, account)
+    sockets = _folder(account, room_bytes if folder is None else 0)
+    cluster = Cluster(folder=folder or sockets, account=account)
+    guard = Guard(
+        cluster=cluster,
+        programs=usable,
+        sockets=sockets,
+        kept=cluster.data.exists(),
+        place_settings=_shared_memory(cluster.folder),
+        environ=environ or {},
+    )
+    with watched(guard):
+        if not guard.kept:
+            try:
+                _fill(cluster, usable, unique=unique)
+            except OSError as error:
+                what = f"{cluster.folder}: {error.strerror}; no throwaway server could be made there"
+                raise ServerFailed(what) from error
+        yield guard
 
 
 def _folder(account: Account, room_bytes: int) -> Path:
@@ -86,31 +111,6 @@ def _folder(account: Account, room_bytes: int) -> Path:
                 account.own(folder, 0o700)
                 return folder
     raise ServerFailed(f"no folder for a throwaway server: {account.name} can write neither TMPDIR nor {LAST_RESORT}")
-
-
-@contextmanager
-def _watched(cluster: Cluster, usable: Programs) -> Iterator[int]:
-    """A watchdog over the folder, from before there is anything in it; yields our end of its pipe.
-
-    Leaving returns when the server and the folder are gone. Raises ServerFailed when that takes too long.
-    """
-    receiving, sending = os.pipe()
-    try:
-        watchdog = cluster.watch(usable, cluster.folder, pipe=receiving)
-    except OSError as error:
-        os.close(sending)
-        shutil.rmtree(cluster.folder, ignore_errors=True)
-        raise ServerFailed(f"{cluster.folder}: no watchdog for a throwaway server: {error.strerror}") from error
-    finally:
-        os.close(receiving)
-    try:
-        yield sending
-    finally:
-        os.close(sending)
-        try:
-            watchdog.wait(END_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise ServerFailed(f"{cluster.folder}: the throwaway server does not end; remove it by hand") from error
 
 
 def _fill(cluster: Cluster, usable: Programs, *, unique: bool) -> None:
@@ -133,11 +133,3 @@ def _fill(cluster: Cluster, usable: Programs, *, unique: bool) -> None:
 def _shared_memory(folder: Path) -> dict[str, str]:
     """In memory, the segments of parallel queries lie among the data: a server that was killed leaves none behind."""
     return {"dynamic_shared_memory_type": "mmap"} if folder.parent == MEMORY else {}
-
-
-def _configure(cluster: Cluster, settings: Mapping[str, str]) -> None:
-    """Append to postgresql.conf, whose strings are quoted as in SQL and know backslashes as well."""
-    with (cluster.data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
-        for name, value in settings.items():
-            quoted = value.replace("\\", "\\\\").replace("'", "''")
-            configuration.write(f"{name} = '{quoted}'\n")

@@ -69,6 +69,25 @@ def test_the_newest_installed_server_is_taken_and_clients_alone_are_passed_over(
     assert programs.find(None).bin == tmp_path / "pg101" / "bin"
 
 
+def test_a_preferred_major_is_taken_over_a_newer_one_and_done_without_where_there_is_none(
+    found: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (found.major, found.major + 1):
+        folder = tmp_path / f"pg{number}" / "bin"
+        folder.mkdir(parents=True)
+        for name in programs.NEEDED:
+            (folder / name).write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {number}.4'\n", encoding="ascii")
+            (folder / name).chmod(0o755)
+    monkeypatch.setattr(programs, "INSTALLED", (f"{tmp_path}/pg*/bin",))
+    assert programs.find(None).major == found.major + 1
+    assert programs.find(None, preferred=found.major).version == f"{found.major}.4"
+    assert programs.find(None, preferred=1).major == found.major + 1
+
+
+def test_a_given_folder_is_taken_whatever_is_preferred(found: Programs) -> None:
+    assert programs.find(found.bin, preferred=1).bin == found.bin
+
+
 def test_without_an_installed_server_the_wheel_is_taken(wheel: Programs) -> None:
     assert "wheel" in wheel.origin
     assert wheel.bin.parts[-2:] == ("pginstall", "bin")

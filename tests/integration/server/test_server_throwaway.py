@@ -32,11 +32,11 @@ with throwaway.server(bindir=Path(sys.argv[1]), room_bytes=int(sys.argv[2])) as 
 FILL = """
 import sys
 from pathlib import Path
-from kernel.server import throwaway
+from kernel.server import guard, throwaway
 def stop_short(cluster, settings):
     print(cluster.folder, flush=True)
     sys.stdin.read()
-throwaway._configure = stop_short
+guard.configure = stop_short
 with throwaway.server(bindir=Path(sys.argv[1])):
     pass
 """

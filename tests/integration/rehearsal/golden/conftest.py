@@ -1,0 +1,110 @@
+"""A dump to copy: a restorer that fills a database with a few rows, and a store of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kernel.rehearsal import golden
+from kernel.rehearsal.golden import store, tuning
+from kernel.server import programs, throwaway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kernel.server.programs import Programs
+
+PROJECT = Path(__file__).resolve().parents[4]
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    """What a new session sees."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+@dataclass(kw_only=True)
+class Production:
+    """What is restored, how often it was, and what people were told; `also` runs in the restored database."""
+
+    place: Path
+    restores: int = 0
+    said: list[str] = field(default_factory=list)
+    also: Callable[[psycopg.Connection[Any]], object] = lambda _connection: None
+
+    def restore(self, url: str) -> tuple[str, ...]:
+        self.restores += 1
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i")
+            self.also(connection)
+        return ("the extension zombodb is missing",)
+
+    def wish(self, **wished: Any) -> golden.Wish:
+        usual = {
+            "digest": "ab" * 32,
+            "name": "prod.dump",
+            "programs": self.programs,
+            "say": self.said.append,
+            "store": self.place,
+        }
+        return golden.Wish(**{**usual, **wished})
+
+    @property
+    def programs(self) -> Programs:
+        told = os.environ.get("KERNEL_PG_BINDIR")
+        return programs.find(Path(told) if told else None)
+
+    @property
+    def kept(self) -> list[str]:
+        """The names of all that lies in the store."""
+        folder = store.opened_store(self.place).folder
+        return [path.name for path in folder.iterdir() if path.is_dir()]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that take little memory: to set up a large one takes longer than a test."""
+    monkeypatch.setattr(tuning, "memory_bytes", lambda: tuning.GB)
+
+
+@pytest.fixture
+def production() -> Iterator[Production]:
+    # A folder that the server's account can enter; pytest's own are closed. In memory, where syncing costs nothing.
+    roomy = throwaway.MEMORY.is_dir() and shutil.disk_usage(throwaway.MEMORY).free > throwaway.ROOM_BYTES
+    place = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir=throwaway.MEMORY if roomy else throwaway.LAST_RESORT))
+    place.chmod(0o755)
+    yield Production(place=place)
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a small program that uses the project; it ends at the latest with the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def started(script: str, *arguments: object) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        )
+        children.append(child)
+        return child
+
+    yield started
+    for child in children:
+        child.kill()
+        child.communicate()

@@ -1,0 +1,333 @@
+"""In TEST_DB a rehearsal overwrites what is its own, or what --yes allows, and production never."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from kernel import database as kernel_database
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, LockBusy, RestoreFailed, UsageError
+from kernel.rehearsal import golden
+from kernel.rehearsal.golden import identity
+from kernel.rehearsal.golden.place import MAIN
+from tests.integration.rehearsal.golden.conftest import rows
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from kernel.server.cluster import Server
+    from tests.integration.rehearsal.golden.conftest import Production
+
+COUNT = "SELECT count(*) FROM orders"
+
+# Rehearses in TEST_DB until it is killed.
+USE = """
+import sys
+import psycopg
+from kernel.rehearsal import golden
+
+def restore(url):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i")
+    if sys.argv[2] == "restoring":
+        wait()
+    return ()
+
+def wait():
+    print("there", flush=True)
+    sys.stdin.read()
+
+wish = golden.Wish(digest="ab" * 32, name="prod.dump", test_db=sys.argv[1])
+with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal"), copy.clone("traffic"):
+    wait()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernel.rehearsal.golden.clone._LEAVING_SECONDS", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(server: Server, database: str) -> Iterator[None]:
+    yield
+    for (name,) in rows(server.conninfo, f"SELECT datname FROM pg_database WHERE datname ~ '^{named(database)}_'"):
+        rows(server.conninfo, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def production_db(server: Server, database: str) -> str:
+    """The conninfo of another database on the same server, with a row in it."""
+    name = f"{named(database)}_production"
+    rows(server.conninfo, f"CREATE DATABASE {name}")
+    url = make_conninfo(server.conninfo, dbname=name)
+    rows(url, "CREATE TABLE precious AS SELECT 1 AS id")
+    return url
+
+
+def named(url: str) -> str:
+    return str(conninfo_to_dict(url)["dbname"])
+
+
+def there(server: Server, database: str) -> list[str]:
+    """The databases beside TEST_DB, by what follows its name."""
+    found = rows(server.conninfo, "SELECT datname FROM pg_database ORDER BY 1")
+    return [name.removeprefix(named(database)) for (name,) in found if name.startswith(f"{named(database)}_")]
+
+
+def rehearse(production: Production, database: str, **wished: Any) -> golden.Copy:
+    """A rehearsal that deletes a row."""
+    wish = production.wish(test_db=database, **wished)
+    with golden.opened(wish, restore=production.restore) as copy:
+        with copy.clone(MAIN) as clone:
+            assert named(clone.url) == named(database)
+            rows(clone.url, "DELETE FROM orders WHERE id = 1")
+            assert rows(copy.url, COUNT) == [(1000,)]
+        return copy
+
+
+@contextmanager
+def role(server: Server, name: str, *options: str) -> Iterator[str]:
+    rows(server.conninfo, f"CREATE ROLE {name} LOGIN {' '.join(options)}")
+    try:
+        yield name
+    finally:
+        rows(server.conninfo, f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_an_empty_database_becomes_the_clone_that_stays(server: Server, database: str, production: Production) -> None:
+    rehearse(production, database)
+    assert rows(database, COUNT) == [(999,)]
+    assert there(server, database) == []
+    rehearse(production, database)  # it is ours now, whatever it holds
+    assert production.restores == 2
+
+
+@pytest.mark.parametrize("encoding", ["", "UTF8", "LATIN1", "SQL_ASCII"])
+def test_the_encoding_of_the_dump_is_kept_whatever_the_servers_locale(
+    server: Server, database: str, production: Production, encoding: str
+) -> None:
+    rehearse(production, database, locale=golden.Locale(encoding=encoding))
+    shown = f"SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = '{named(database)}'"
+    assert rows(server.conninfo, shown) == [(encoding or "UTF8",)]
+
+
+def test_a_locale_that_the_server_does_not_have_is_named(server: Server, database: str, production: Production) -> None:
+    with pytest.raises(RestoreFailed, match=r'locale name: "xx_YY\.UTF-8"'):
+        rehearse(production, database, locale=golden.Locale(collate="xx_YY.UTF-8"))
+    assert there(server, database) == []
+
+
+def test_a_database_that_is_not_there_is_made(server: Server, database: str, production: Production) -> None:
+    rows(server.conninfo, f"DROP DATABASE {named(database)}")
+    rehearse(production, database)
+    assert rows(database, COUNT) == [(999,)]
+
+
+def test_a_kept_golden_copy_is_used_again_until_the_dump_is_another(
+    server: Server, database: str, production: Production
+) -> None:
+    assert not rehearse(production, database, keep=True).restored.reused
+    assert there(server, database) == ["_golden"]
+    again = rehearse(production, database, keep=True)
+    assert (again.restored.reused, again.restored.warnings) == (True, ("the extension zombodb is missing",))
+    assert not rehearse(production, database, digest="cd" * 32).restored.reused
+    assert there(server, database) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "held"),
+    [
+        ("CREATE TABLE precious (i int)", "table precious"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", r"function f\(\)"),
+        ("CREATE TYPE mood AS ENUM ('good')", "type mood"),
+        ("CREATE SCHEMA app", "schema app"),
+        ("SELECT lo_create(7)", "large object 7"),
+        (
+            "CREATE TABLE a (i int); CREATE TABLE b (i serial); CREATE VIEW c AS SELECT 1",
+            "table a, table b, view c and 1 more",
+        ),
+    ],
+)
+def test_whatever_a_database_holds_takes_yes_to_overwrite(
+    database: str, production: Production, statement: str, held: str
+) -> None:
+    rows(database, statement)
+    with pytest.raises(UsageError, match=rf"would be overwritten and holds {held}.*--yes"):
+        rehearse(production, database)
+    assert production.restores == 0
+
+
+def test_yes_overwrites_it(database: str, production: Production) -> None:
+    rows(database, "CREATE TABLE precious (i int)")
+    rehearse(production, database, yes=True)
+    assert rows(database, "SELECT to_regclass('precious')") == [(None,)]
+
+
+def test_extensions_alone_are_nothing_that_anybody_would_miss(database: str, production: Production) -> None:
+    rows(database, "CREATE EXTENSION pg_trgm")
+    rehearse(production, database)
+    assert production.restores == 1
+
+
+def test_production_is_refused_by_another_url_and_with_yes(
+    server: Server, database: str, production_db: str, production: Production
+) -> None:
+    forbidden = (golden.Forbidden(variable="PROD_DB", url=production_db),)
+    alias = make_conninfo(production_db, application_name="alias", connect_timeout="7")
+    with pytest.raises(DatabaseRefused, match="TEST_DB is the database that PROD_DB names"):
+        rehearse(production, alias, forbidden=forbidden, yes=True)
+    assert rows(production_db, "SELECT id FROM precious") == [(1,)]
+    rehearse(production, database, forbidden=forbidden)  # another database of the same server
+    assert there(server, database) == ["_production"]
+
+
+def test_production_is_known_where_the_server_does_not_show_its_identifier(
+    server: Server, database: str, production_db: str, production: Production
+) -> None:
+    rows(production_db, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    with role(server, f"{named(database)}_owner", "CREATEDB") as owner:
+        rows(server.conninfo, f"ALTER DATABASE {named(production_db)} OWNER TO {owner}")
+        forbidden = (golden.Forbidden(variable="DATABASE_URL", url=production_db),)
+        hidden = make_conninfo(production_db, user=owner)
+        with kernel_database.session(hidden) as session:
+            assert identity.of(session).system is None
+        with pytest.raises(DatabaseRefused, match="TEST_DB is the database that DATABASE_URL names"):
+            rehearse(production, hidden, forbidden=forbidden, yes=True)
+
+
+def test_production_that_cannot_be_reached_is_told_of(database: str, production: Production) -> None:
+    elsewhere = make_conninfo(database, host="/nonexistent", password="hunter2")  # noqa: S106 - to look for it
+    rehearse(production, database, forbidden=(golden.Forbidden(variable="DATABASE_URL", url=elsewhere),))
+    assert production.said[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
+    assert "hunter2" not in "".join(production.said)
+
+
+def test_others_are_named_and_not_thrown_out(database: str, production: Production) -> None:
+    with psycopg.connect(database, application_name="somebody") as other:
+        with pytest.raises(DatabaseRefused, match=rf"pid {other.info.backend_pid} \(postgres, somebody\)"):
+            rehearse(production, database)
+        assert other.execute("SELECT 1").fetchone() == (1,)
+    assert production.restores == 0
+
+
+def test_a_role_that_cannot_make_databases_is_told_the_remedy(
+    server: Server, database: str, production: Production
+) -> None:
+    with role(server, f"{named(database)}_weak") as weak:
+        rows(server.conninfo, f"ALTER DATABASE {named(database)} OWNER TO {weak}")
+        with pytest.raises(DatabaseRefused, match=f"ALTER ROLE {weak} CREATEDB, or leave TEST_DB empty"):
+            rehearse(production, make_conninfo(database, user=weak))
+
+
+def test_a_database_of_another_owner_is_refused_before_anything_is_made(
+    server: Server, database: str, production: Production
+) -> None:
+    with role(server, f"{named(database)}_other", "CREATEDB") as other:
+        with pytest.raises(DatabaseRefused, match=f"{other} does not own TEST_DB"):
+            rehearse(production, make_conninfo(database, user=other))
+        assert production.restores == 0
+
+
+def test_an_ordinary_role_that_may_make_databases_suffices(
+    server: Server, database: str, production: Production
+) -> None:
+    with role(server, f"{named(database)}_maker", "CREATEDB") as maker:
+        rows(server.conninfo, f"ALTER DATABASE {named(database)} OWNER TO {maker}")
+        url = make_conninfo(database, user=maker)
+        rehearse(production, url)
+        assert rows(url, COUNT) == [(999,)]
+        rows(url, "DROP TABLE orders")
+
+
+def test_names_that_others_have_taken_are_refused_even_with_yes(
+    server: Server, database: str, production: Production
+) -> None:
+    rows(server.conninfo, f"CREATE DATABASE {named(database)}_traffic")
+    with (
+        golden.opened(production.wish(test_db=database, yes=True), restore=production.restore) as copy,
+        pytest.raises(DatabaseRefused, match=r"there is a database .*_traffic, where a clone would be"),
+    ):
+        copy.clone("traffic").__enter__()
+    rows(server.conninfo, f"CREATE DATABASE {named(database)}_golden")
+    with pytest.raises(DatabaseRefused, match=r"there is a database .*_golden, where the golden copy"):
+        rehearse(production, database, yes=True)
+    assert there(server, database) == ["_golden", "_traffic"]
+
+
+@pytest.mark.parametrize("name", ["postgres", "template1"])
+def test_the_servers_own_databases_are_refused(server: Server, production: Production, name: str) -> None:
+    with pytest.raises(DatabaseRefused, match=f"TEST_DB is {name}, which the server itself needs"):
+        rehearse(production, make_conninfo(server.conninfo, dbname=name), yes=True)
+
+
+def test_two_rehearsals_do_not_share_it(database: str, production: Production) -> None:
+    wish = production.wish(test_db=database)
+    with (
+        golden.opened(wish, restore=production.restore),
+        pytest.raises(LockBusy, match="another rehearsal uses TEST_DB"),
+    ):
+        rehearse(production, database)
+
+
+def test_a_restore_that_fails_leaves_the_database_as_it_was(
+    server: Server, database: str, production: Production
+) -> None:
+    def fail(_: object) -> None:
+        raise LookupError
+
+    production.also = fail
+    rows(database, "CREATE TABLE precious AS SELECT 1 AS id")
+    with pytest.raises(LookupError):
+        rehearse(production, database, yes=True)
+    assert rows(database, "SELECT id FROM precious") == [(1,)]
+    assert there(server, database) == []
+
+
+def test_a_server_that_is_not_there_is_said_so_without_the_password(production: Production) -> None:
+    with pytest.raises(DatabaseUnreachable) as caught:
+        rehearse(production, "host=/nonexistent dbname=test password=hunter2")
+    assert "hunter2" not in f"{caught.value}{caught.value.hint}"
+    assert "leave TEST_DB empty" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ['a"b; DROP', "ü" * 31])
+def test_names_are_taken_as_they_are(server: Server, production: Production, name: str) -> None:
+    url = make_conninfo(server.conninfo, dbname=name)
+    with (
+        golden.opened(production.wish(test_db=url), restore=production.restore) as copy,
+        copy.clone(MAIN) as clone,
+        copy.clone("traffic") as other,
+    ):
+        assert rows(clone.url, "SELECT current_database()") == [(name,)]
+        assert rows(other.url, COUNT) == [(1000,)]
+    left = [found for (found,) in rows(server.conninfo, "SELECT datname FROM pg_database")]
+    assert not [found for found in left if found.startswith(name[:20]) and found != name]
+    with psycopg.connect(server.conninfo, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["restoring", "using"])
+def test_what_a_killed_rehearsal_leaves_the_next_one_drops(
+    server: Server,
+    database: str,
+    production: Production,
+    begin: Callable[..., subprocess.Popen[str]],
+    moment: str,
+) -> None:
+    child = begin(USE, database, moment)
+    assert child.stdout
+    assert child.stdout.readline() == "there\n", child.communicate()
+    child.kill()
+    child.wait()
+    assert there(server, database) == (["_golden"] if moment == "restoring" else ["_golden", "_traffic"])
+    copy = rehearse(production, database)
+    assert copy.restored.reused is (moment == "using")
+    assert there(server, database) == []

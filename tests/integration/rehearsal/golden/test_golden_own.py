@@ -1,0 +1,257 @@
+"""A golden copy on our own server: nobody changes it, clones are faithful, and nothing stays but what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kernel.errors import DatabaseRefused
+from kernel.rehearsal import golden
+from tests.integration.rehearsal.golden.conftest import Production, rows
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+COUNT = "SELECT count(*) FROM orders"
+
+# What a database has that its files do not hold; the setting that keeps the golden copy read-only is its own.
+AROUND = """
+SELECT pg_get_userbyid(datdba), datacl::text, encoding, datcollate, (
+    SELECT array_agg((setrole::regrole, entry)::text ORDER BY setrole, place)
+    FROM pg_db_role_setting, unnest(setconfig) WITH ORDINALITY AS settings (entry, place)
+    WHERE setdatabase = d.oid AND entry NOT LIKE 'default_transaction_read_only%'
+) FROM pg_database AS d WHERE datname = current_database()
+"""
+
+# Uses a copy with a clone until it is killed; tells the folder of the data.
+USE = """
+import sys
+from pathlib import Path
+import psycopg
+from kernel.rehearsal import golden
+from kernel.server import programs
+
+def restore(url):
+    if sys.argv[2] == "restoring":
+        tell(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i")
+    return ()
+
+def tell(url):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE scratch AS SELECT 1")
+        connection.execute("CREATE ROLE made_by_a_migration")
+        print(connection.execute("SHOW data_directory").fetchone()[0], flush=True)
+    sys.stdin.read()
+
+wish = golden.Wish(
+    digest="ab" * 32,
+    name="prod.dump",
+    programs=programs.find(Path(sys.argv[4])),
+    keep=sys.argv[3] == "keep",
+    store=Path(sys.argv[1]),
+)
+with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal") as clone:
+    tell(clone.url)
+"""
+
+
+def folder_of(copy: golden.Copy) -> Path:
+    return Path(rows(copy.url, "SHOW data_directory")[0][0]).parent
+
+
+def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production) -> None:
+    show = "SELECT current_setting('wal_level'), current_setting('full_page_writes'), current_setting('autovacuum')"
+    seen: list[Any] = []
+    production.also = lambda connection: seen.append(connection.execute(show.encode()).fetchone())
+    wish = production.wish(server_settings={"work_mem": "7MB"})
+    with golden.opened(wish, restore=production.restore) as copy:
+        assert seen == [("minimal", "off", "off")]
+        assert rows(copy.url, show) == [("replica", "on", "off")]
+        assert rows(copy.url, "SHOW work_mem") == [("7MB",)]
+        assert copy.checkpoint()
+
+
+def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Production) -> None:
+    with golden.opened(production.wish(), restore=production.restore) as copy:
+        with copy.clone("rehearsal") as clone:
+            rows(clone.url, "DELETE FROM orders WHERE id <= 10")
+            assert rows(clone.url, COUNT) == [(990,)]
+            assert rows(copy.url, COUNT) == [(1000,)]
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                rows(copy.url, "DELETE FROM orders")
+        with copy.clone("rehearsal") as again:
+            assert rows(again.url, COUNT) == [(1000,)]
+        assert copy.restored.bytes == rows(copy.url, "SELECT pg_database_size('golden')")[0][0]
+        assert (copy.restored.reused, copy.restored.warnings) == (False, ("the extension zombodb is missing",))
+        folder = folder_of(copy)
+    assert not folder.exists()
+    assert production.kept == []
+
+
+def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy(production: Production) -> None:
+    def dress(connection: psycopg.Connection[Any]) -> None:
+        for statement in (
+            "CREATE ROLE boss",
+            'CREATE ROLE "a ""hostile"" name"',
+            'ALTER DATABASE golden SET search_path = "$user", public, "a, b"',
+            "ALTER DATABASE golden SET app.tenant = 'x=y''z'",
+            'ALTER ROLE "a ""hostile"" name" IN DATABASE golden SET work_mem = \'5MB\'',
+            "ALTER DATABASE golden SET role = boss",
+            "REVOKE ALL ON DATABASE golden FROM PUBLIC",
+            'GRANT CONNECT, TEMPORARY ON DATABASE golden TO "a ""hostile"" name" WITH GRANT OPTION',
+            "ALTER DATABASE golden OWNER TO boss",
+        ):
+            connection.execute(statement)
+
+    production.also = dress
+    wish = production.wish(
+        settings={"TimeZone": "Europe/Vienna", "no_such_setting": "1"},
+        locale=golden.Locale(encoding="LATIN1", collate="C", ctype="C"),
+    )
+    with golden.opened(wish, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
+        (golden_copy,) = rows(copy.url, AROUND)
+        assert rows(clone.url, AROUND) == [golden_copy]
+        assert golden_copy[0] == "boss"
+        assert golden_copy[2:4] == (8, "C")
+        assert len(golden_copy[4]) == 5
+        assert rows(clone.url, "SELECT current_setting('TimeZone'), current_setting('search_path')") == [
+            ("Europe/Vienna", '"$user", public, "a, b"')
+        ]
+        assert clone.warnings == ()
+        assert ["no_such_setting" in warning for warning in copy.restored.warnings] == [False, True]
+
+
+def test_clones_stand_side_by_side_and_roles_of_one_are_gone_for_the_next(production: Production) -> None:
+    with golden.opened(production.wish(), restore=production.restore) as copy:
+        with copy.clone("first") as first, copy.clone("second") as second:
+            rows(first.url, "CREATE ROLE made_by_a_migration; CREATE TABLE here (i int)")
+            assert rows(second.url, "SELECT to_regclass('here')") == [(None,)]
+        with copy.clone("third") as third:
+            rows(third.url, "CREATE ROLE made_by_a_migration")
+            with pytest.raises(DatabaseRefused, match="there is a database third, where a clone would be"):
+                copy.clone("third").__enter__()
+
+
+def test_a_reader_of_the_golden_copy_is_named_when_it_is_cloned(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.rehearsal.golden.clone._LEAVING_SECONDS", 0.1)
+    with (
+        golden.opened(production.wish(), restore=production.restore) as copy,
+        psycopg.connect(copy.url, application_name="the reader") as reader,
+        pytest.raises(DatabaseRefused, match=rf"golden: others .*pid {reader.info.backend_pid} \(postgres, the reader"),
+    ):
+        copy.clone("rehearsal").__enter__()
+
+
+def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None:
+    wish = production.wish(keep=True)
+    with golden.opened(wish, restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+        rows(clone.url, "DROP TABLE orders; CREATE ROLE made_by_a_migration")
+        rows(clone.url, "ALTER SYSTEM SET work_mem = '9MB'")
+    assert len(production.kept) == 1
+    with golden.opened(production.wish(), restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+        assert (copy.restored.reused, copy.restored.warnings) == (True, ("the extension zombodb is missing",))
+        assert rows(clone.url, "SELECT count(*), current_setting('work_mem') FROM orders") == [(1000, "4MB")]
+        assert rows(clone.url, "SELECT current_setting('wal_level'), current_setting('fsync')") == [("replica", "off")]
+        assert rows(clone.url, "SELECT FROM pg_roles WHERE rolname = 'made_by_a_migration'") == []
+    with golden.opened(production.wish(schema_only=True), restore=production.restore) as copy:
+        assert not copy.restored.reused
+    assert production.restores == 2
+    assert production.said == []
+
+
+def test_a_copy_in_use_is_not_shared(production: Production) -> None:
+    wish = production.wish(keep=True)
+    with golden.opened(wish, restore=production.restore) as first:
+        with golden.opened(wish, restore=production.restore) as second:
+            assert folder_of(first) != folder_of(second)
+            assert "in use by another rehearsal" in production.said[0]
+            assert rows(second.url, COUNT) == [(1000,)]
+        assert "is not kept" in production.said[1]
+    assert production.restores == 2
+    assert len(production.kept) == 1
+
+
+def test_a_copy_in_which_shared_things_were_changed_is_not_kept(production: Production) -> None:
+    with golden.opened(production.wish(keep=True), restore=production.restore) as copy:
+        rows(copy.place.url, "ALTER ROLE postgres SET work_mem = '1MB'")
+    assert production.kept == []
+    assert production.said == ["the copy of prod.dump is not kept: roles or tablespaces were changed"]
+
+
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+def test_a_restore_that_fails_or_is_interrupted_leaves_nothing(
+    production: Production, error: type[BaseException]
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    production.also = fail
+    with pytest.raises(error), golden.opened(production.wish(keep=True), restore=production.restore):
+        pytest.fail("there is nothing to open")
+    assert production.kept == []
+
+
+def test_an_interruption_in_the_block_keeps_the_copy_and_drops_the_clone(production: Production) -> None:
+    wish = production.wish(keep=True)
+
+    def rehearse() -> None:
+        with golden.opened(wish, restore=production.restore) as copy, copy.clone("rehearsal"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearse()
+    (kept,) = production.kept
+    assert not next(production.place.glob(f"*/{kept}/data/PG_VERSION")).with_name("postmaster.pid").exists()
+    with golden.opened(wish, restore=production.restore) as copy:
+        assert rows(copy.url, "SELECT datname FROM pg_database WHERE datname = 'rehearsal'") == []
+    assert production.restores == 1
+
+
+def test_without_a_store_nothing_is_kept_and_it_is_said(production: Production) -> None:
+    wish = production.wish(keep=True, store=Path("/dev/null/nowhere"))
+    with golden.opened(wish, restore=production.restore) as copy:
+        assert rows(copy.url, COUNT) == [(1000,)]
+    assert production.said[0].startswith("warning: copies of production cannot be kept: ")
+
+
+@pytest.mark.slow
+def test_killed_while_it_is_used_the_copy_is_good_and_its_clones_are_gone(
+    production: Production, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = begin(USE, production.place, "using", "keep", production.programs.bin)
+    assert child.stdout
+    assert Path(child.stdout.readline().strip()).parent.name in production.kept
+    child.kill()
+    child.wait()
+    with golden.opened(production.wish(), restore=production.restore) as copy:
+        assert copy.restored.reused
+        assert rows(copy.url, COUNT) == [(1000,)]
+        left = "SELECT datname FROM pg_database WHERE datname = 'rehearsal' UNION ALL SELECT rolname FROM pg_roles"
+        assert ("rehearsal",) not in (there := rows(copy.url, left))
+        assert ("made_by_a_migration",) not in there
+    assert production.restores == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", ["keep", "leave"])
+def test_killed_while_it_is_made_the_copy_and_its_data_are_gone(
+    production: Production, begin: Callable[..., subprocess.Popen[str]], keep: str
+) -> None:
+    child = begin(USE, production.place, "restoring", keep, production.programs.bin)
+    assert child.stdout
+    data = Path(child.stdout.readline().strip())
+    assert data.exists()
+    child.kill()
+    child.wait()
+    with golden.opened(production.wish(), restore=production.restore) as copy:
+        assert not copy.restored.reused
+    assert not data.exists()
+    assert production.kept == []
