@@ -98,6 +98,7 @@ def _measured(opened: Stage, names: Sequence[str], rounds: int) -> tuple[list[Fi
     samples: dict[str, Samples] = {}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="aibos-bench-") as folder:
+            Path(folder).chmod(0o755)
             scenario = (scenarios.USUAL | scenarios.LONG)[name](Path(folder) / "files", psql)
             _say(f"{name}: {len(scenario.contestants)} contestants, {rounds} rounds and one ahead")
             samples[scenario.name] = measure.contest(opened, scenario, rounds=rounds)

@@ -65,3 +65,16 @@ def psql_large(name: str, files: Files, psql: Path) -> Contestant:
     transaction = ("-c", "BEGIN", "-f", str(files.large), "-f", "record.sql", "-c", "COMMIT")
     command = (str(psql), *_QUIET, "-f", "ledger.sql", *transaction)
     return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations)
+
+
+def psql_restore(name: str, files: Files, dump: Path, psql: Path) -> Contestant:
+    """The way people restore a plain dump."""
+    command = (str(psql), *_QUIET, "-f", str(dump))
+    return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations)
+
+
+def copy(name: str, files: Files, dump: Path, rows: int, *, store: Path | None = None) -> Contestant:
+    """The copy that a rehearsal migrates, made anew, or cloned from the one kept in `store`."""
+    kept = (str(store),) if store else ()
+    command = (sys.executable, str(_BASELINE / "clone.py"), str(dump), str(rows), *kept)
+    return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations)

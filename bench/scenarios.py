@@ -18,6 +18,7 @@ OURS, SINGLE = "ours", "ours --single-transaction"
 PSQL, PSQL_EACH = "one psql session", "a psql for each file"
 LOOP = "a plain loop"
 STATUS, BARE, LIST, BARE_LIST = "inv db.status", "a bare task", "inv --list", "--list of one task"
+FIRST, AGAIN = "the first copy", "the next copy, kept"
 STATUS_FEW, STATUS_MANY, NOTHING_TO_DO = "status, 15 applied", "status, 5,000 applied", "migrate, nothing to do"
 
 _MEGABYTE = 1_000_000
@@ -159,6 +160,25 @@ def copy_1gb(folder: Path, psql: Path) -> Scenario:
     )
 
 
+def rehearsal_copy(folder: Path, psql: Path) -> Scenario:
+    """Production's dump restored for the first rehearsal, and cloned for the next."""
+    made, rows = files.small(folder, 1), 5_000_000
+    dump, store = files.dump(folder / "production.sql", rows, psql), folder / "store"
+    return Scenario(
+        name="a dump of 5,000,000 rows",
+        contestants=(
+            contestants.psql_restore(PSQL, made, dump, psql),
+            contestants.copy(FIRST, made, dump, rows),
+            contestants.copy(AGAIN, made, dump, rows, store=store),
+        ),
+        comparisons=(
+            Comparison(of=FIRST, to=PSQL, at_most=0.8),
+            Comparison(of=AGAIN, to=PSQL, at_most=0.15),
+        ),
+        proof="SELECT true",  # ours fill servers of their own, and look themselves
+    )
+
+
 USUAL: dict[str, Make] = {
     "small-200": small_200,
     "small-1000": small_1000,
@@ -167,7 +187,7 @@ USUAL: dict[str, Make] = {
     "inserts-3mb": inserts_3mb,
     "inserts-60mb": inserts_60mb,
 }
-LONG: dict[str, Make] = {"copy-1gb": copy_1gb}
+LONG: dict[str, Make] = {"copy-1gb": copy_1gb, "rehearsal-copy": rehearsal_copy}
 """Minutes, and gigabytes of disk."""
 
 

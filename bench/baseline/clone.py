@@ -1,0 +1,32 @@
+"""Copy a dump as a rehearsal does, up to the clone that it would migrate: `clone.py DUMP ROWS [STORE]`.
+
+With STORE the golden copy is kept there, or taken from there. ROWS is what the clone's largest table must hold.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from kernel import database
+from kernel.rehearsal import obtain, origin
+from kernel.rehearsal.wish import Telling, Wish
+
+
+def main(dump: str, rows: str, store: str = "") -> int:
+    """Exit code 0 when the clone holds the rows."""
+    wish = Wish(dump=Path(dump), keep=bool(store), store=Path(store) if store else None)
+    telling = Telling()
+    with (
+        origin.found(wish, telling) as found,
+        obtain.copied(found, wish, telling) as copy,
+        copy.clone("rehearsal") as clone,
+        database.session(clone.url) as session,
+    ):
+        return session.connection.execute("SELECT count(*) FROM entry").fetchone() != (int(rows),)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
