@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.errors import DumpUnreadable
+from kernel.rehearsal.dump import dump, scan
+from kernel.rehearsal.dump.dump import Collation, Contents
+from kernel.rehearsal.dump.index import Rows, Statement
+from kernel.rehearsal.dump.shape import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = b"--\n-- PostgreSQL database dump\n--\n\n"
+TRAILER = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
+ROWS = b"COPY public.t (a) FROM stdin;\n1\n\\N\n\\\\.\n\\.\n\n"
+
+
+def write(folder: Path, body: bytes, *, whole: bool = True) -> dump.Dump:
+    path = folder / "prod.sql"
+    path.write_bytes(HEADER + body + TRAILER if whole else body)
+    return dump.recognise(path)
+
+
+def refusal(folder: Path, body: bytes, *, whole: bool = True) -> str:
+    made = write(folder, body, whole=whole)
+    with pytest.raises(DumpUnreadable) as caught, scan.opened(made):
+        pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        b"\\! touch /tmp/marker",
+        b"\\i /etc/passwd",
+        b"\\copy t from program 'id'",
+        b"\\o |id",
+        b"\\unrestrict `id`",
+        b"\\set x `id`",
+        b"SELECT 1 \\gexec",
+        b"SELECT 1 \\; SELECT 2;",
+        b"SELECT 1; \\! id",
+    ],
+)
+@pytest.mark.parametrize("ahead", [b"", ROWS * 2, b"SELECT 'a\nCOPY t FROM stdin;\n1\n\\.\n';\n"])
+def test_a_command_of_psql_is_refused_with_line_and_byte(tmp_path: Path, command: bytes, ahead: bytes) -> None:
+    body = b"SELECT 'x';\n" + ahead + command + b"\n"
+    backslash = len(HEADER) + body.index(command) + command.index(b"\\")
+    line = (HEADER + body)[:backslash].count(b"\n") + 1
+    message = refusal(tmp_path, body)
+    assert message.startswith(f"prod.sql:{line} (byte {backslash:,}): \\")
+    assert "a command of psql" in message
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        (b"COPY t FROM PROGRAM 'id';", "COPY with a program"),
+        (b"copy t to program 'id';", "COPY with a program"),
+        (b"COPY t FROM '/etc/passwd';", "COPY that does not read the rows behind it"),
+        (b"/* */ COPY (SELECT 1) TO '/tmp/x';", "COPY that does not read the rows behind it"),
+        (b"COPY t TO stdout;", "COPY that does not read the rows behind it"),
+        (b"LOAD '/tmp/evil.so';", "LOAD loads a library"),
+        (b"ALTER SYSTEM SET archive_command = 'id';", "ALTER SYSTEM changes the whole server"),
+        (b"IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b;", "reaches another server"),
+    ],
+)
+def test_a_statement_that_reaches_beyond_the_database_is_refused_with_its_line(
+    tmp_path: Path, statement: bytes, sentence: str
+) -> None:
+    message = refusal(tmp_path, b"SELECT 1;\n" + statement + b"\n")
+    assert message.startswith("prod.sql:6 (byte ")
+    assert sentence in message
+
+
+def test_rows_are_found_without_being_read(tmp_path: Path) -> None:
+    with scan.opened(write(tmp_path, b"SET a = 1;\n" + ROWS + b"SELECT 1;\n")) as index:
+        setting, rows, statement = index.items
+        assert isinstance(rows, Rows)
+        assert isinstance(statement, Statement)
+        assert isinstance(setting, Statement)
+        assert (rows.table, index.text.read(rows.offset, rows.length)) == (b"public.t", b"1\n\\N\n\\\\.\n")
+        assert index.sql(statement) == b"SELECT 1;"
+        assert setting.kind is Kind.SETTING
+        assert index.settings[statement.settings] == (b"SET a = 1;",)
+
+
+def test_what_looks_like_rows_inside_of_a_string_belongs_to_the_string(tmp_path: Path) -> None:
+    text = b"SELECT 'a\nCOPY public.t (a) FROM stdin;\n1\n\\.\n';"
+    with scan.opened(write(tmp_path, text + b"\n" + ROWS)) as index:
+        statement, rows = index.items
+        assert isinstance(statement, Statement)
+        assert index.sql(statement) == text
+        assert isinstance(rows, Rows)
+        assert index.text.read(rows.offset, rows.length) == b"1\n\\N\n\\\\.\n"
+
+
+def test_a_string_that_opens_in_front_of_rows_hides_no_statement(tmp_path: Path) -> None:
+    message = refusal(tmp_path, b"SELECT '\nCOPY t FROM stdin;\n';\n\\! id\n\\.\n")
+    assert "\\!: a command of psql" in message
+
+
+def test_rows_of_windows_lines_end_where_they_end(tmp_path: Path) -> None:
+    with scan.opened(write(tmp_path, ROWS.replace(b"\n", b"\r\n") + b"SELECT 1;\r\n")) as index:
+        rows, statement = index.items
+        assert isinstance(rows, Rows)
+        assert index.text.read(rows.offset, rows.length) == b"1\r\n\\N\r\n\\\\.\r\n"
+        assert isinstance(statement, Statement)
+
+
+@pytest.mark.parametrize("size", [1 << 16, 3 << 16, (1 << 22) + (1 << 16)])
+@pytest.mark.parametrize("row", [b"x", b"\\\\.\\N\n"], ids=["few backslashes", "many"])
+def test_the_end_of_rows_is_found_on_every_side_of_a_window(tmp_path: Path, size: int, row: bytes) -> None:
+    for shift in range(-3, 4):
+        data = (row * size)[: size + shift] + b"\n"
+        with scan.opened(write(tmp_path, b"COPY t FROM stdin;\n" + data + b"\\.\nSELECT 1;\n")) as index:
+            rows, _statement = index.items
+            assert isinstance(rows, Rows)
+            assert rows.length == len(data)
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_statement_of_copy_is_seen_on_every_side_of_a_piece(tmp_path: Path, at: int) -> None:
+    fill = b"--" + b"x" * ((1 << 16) - len(HEADER) - 20 * at) + b"\n"
+    with scan.opened(write(tmp_path, fill + ROWS * 4)) as index:
+        assert [item.length for item in index.items] == [9] * 4
+
+
+def test_inserts_are_gathered_into_messages_of_one_table(tmp_path: Path) -> None:
+    one, two = b"INSERT INTO public.a VALUES (1, 'x;');\n", b"INSERT INTO public.b VALUES (E'\\'');\n"
+    with scan.opened(write(tmp_path, one * 9000 + two * 2)) as index:
+        assert {item.table for item in index.items if isinstance(item, Rows)} == {b"public.a", b"public.b"}
+        texts = [index.text.read(item.offset, item.length) for item in index.items]
+        assert max(map(len, texts)) <= 1 << 18
+        assert b"\n".join(texts) + b"\n" == one * 9000 + two * 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (b"\\restrict abc\nSELECT 1;\n", "its \\unrestrict line is not whole"),
+        (b"\\restrict abc\n\\restrict abc\nSELECT 1;\n\\unrestrict abc\n", "\\restrict inside of another"),
+        (b"\\restrict abc\nSELECT 1;\n\\unrestrict abd\n", "\\unrestrict without its \\restrict"),
+        (b"\\unrestrict abc\nSELECT 1;\n", "\\unrestrict without its \\restrict"),
+    ],
+)
+def test_a_pair_of_restrict_that_does_not_match_was_tampered_with(tmp_path: Path, lines: bytes, sentence: str) -> None:
+    assert sentence in refusal(tmp_path, lines)
+
+
+def test_the_connect_of_a_dump_with_its_database_is_passed_over(tmp_path: Path) -> None:
+    created = b"CREATE DATABASE prod WITH ENCODING = 'UTF8' LOCALE_PROVIDER = icu ICU_LOCALE = 'de';\n\n\n"
+    connect = b"\\connect -reuse-previous=on \"dbname='prod'\"\n\n"
+    settings = b"ALTER DATABASE prod SET \"TimeZone\" TO 'Europe/Zurich';\n\n"
+    with scan.opened(write(tmp_path, created + connect + settings + connect + ROWS)) as index:
+        assert index.contents.database == "prod"
+        assert index.contents.settings == (("TimeZone", "Europe/Zurich"),)
+        assert [type(item) for item in index.items] == [Statement, Statement, Rows]
+
+
+@pytest.mark.parametrize("body", [b"SELECT 1;\n\\connect other\n", b"CREATE DATABASE a;\n\\connect a\n\\connect b\n"])
+def test_any_other_connect_is_refused_with_its_remedy(tmp_path: Path, body: bytes) -> None:
+    assert "dump it alone: pg_dump without --create" in refusal(tmp_path, body)
+
+
+def test_a_nul_is_refused_with_its_place_in_statements_and_in_rows(tmp_path: Path) -> None:
+    filler = b"SELECT 1;\n" * 10_000  # beyond what shows what a file is
+    assert "NUL" in refusal(tmp_path, filler + b"SELECT 'a\0b';\n")
+    message = refusal(tmp_path, filler + ROWS.replace(b"\\N", b"a\0"))
+    assert "a NUL byte" in message
+    assert message.startswith("prod.sql:10007 (byte ")
+
+
+def test_no_beginning_of_a_dump_passes_for_the_whole(tmp_path: Path) -> None:
+    body = (
+        b"\\restrict abc\n\nSET a = 1;\nSELECT 'it''s', $$x;\n$$, \"y\";\n"
+        + ROWS
+        + b"CREATE FUNCTION f() RETURNS int\n"
+        b"    LANGUAGE sql\n    BEGIN ATOMIC SELECT 1; END;\n\n"
+    )
+    whole = HEADER + body + TRAILER + b"\\unrestrict abc\n\n"
+    for length in range(len(HEADER), len(whole) - 2):
+        message = refusal(tmp_path, whole[:length], whole=False)
+        assert "cut short" in message, length
+    with scan.opened(write(tmp_path, whole, whole=False)):
+        pass
+
+
+def test_a_script_of_another_program_needs_no_last_line(tmp_path: Path) -> None:
+    with scan.opened(write(tmp_path, b"CREATE TABLE t (a int);\nSELECT 1", whole=False)) as index:
+        assert len(index.items) == 2
+
+
+@pytest.mark.parametrize("cut", [5, 20, 100, 1000, -1])
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_compressed_dump_that_is_cut_short_is_refused_at_its_byte(tmp_path: Path, cut: int, compression: str) -> None:
+    zstandard = pytest.importorskip("zstandard", reason="optional: zstandard unpacks zstd before Python 3.14")
+    pack = gzip.compress if compression == "gzip" else zstandard.compress
+    plain = HEADER + b"".join(b"SELECT %d;\n" % (number * number) for number in range(2000)) + TRAILER
+    packed: bytes = pack(plain)[:cut]
+    path = tmp_path / "prod.sql"
+    path.write_bytes(packed)
+    with pytest.raises(DumpUnreadable, match=f"cut short at byte {len(packed):,}"), scan.opened(dump.recognise(path)):
+        pass
+
+
+def test_a_damaged_compressed_dump_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(HEADER + b"SELECT 1;\n" * 50_000 + TRAILER))
+    packed[-6] ^= 1  # of the checksum
+    path = tmp_path / "prod.sql"
+    path.write_bytes(packed)
+    with pytest.raises(DumpUnreadable, match="gzip is damaged near byte"), scan.opened(dump.recognise(path)):
+        pass
+
+
+def test_compressed_files_behind_one_another_are_one_dump(tmp_path: Path) -> None:
+    path = tmp_path / "prod.sql"
+    path.write_bytes(gzip.compress(HEADER + ROWS) + gzip.compress(TRAILER) + b"\0" * 512)
+    with scan.opened(dump.recognise(path)) as index:
+        assert [item.length for item in index.items] == [9]
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("latin-1", b"LATIN1"), ("euc-jp", b"EUC_JP")])
+def test_a_dump_in_another_encoding_is_read_as_it_is(tmp_path: Path, encoding: str, name: bytes) -> None:
+    word = "é" if encoding == "latin-1" else "語"
+    body = b"SET client_encoding = '%b';\n" % name + f"SELECT '{word}';\n".encode(encoding)
+    with scan.opened(write(tmp_path, body)) as index:
+        statement = index.items[1]
+        assert isinstance(statement, Statement)
+        assert index.sql(statement).decode(encoding) == f"SELECT '{word}';"
+
+
+def test_an_encoding_that_hides_backslashes_is_refused(tmp_path: Path) -> None:
+    assert "pg_dump --encoding=UTF8" in refusal(tmp_path, b"SET client_encoding = 'SJIS';\n")
+
+
+def test_the_contents_say_what_a_dump_needs(tmp_path: Path) -> None:
+    body = (
+        rb"""
+-- Dumped from database version 16.4 (Debian 16.4-1)
+-- Dumped by pg_dump version 17.2
+
+SET client_encoding = 'UTF8';
+SET default_tablespace = fast;
+CREATE EXTENSION IF NOT EXISTS "uuid-ossp" WITH SCHEMA public;
+CREATE OR REPLACE PROCEDURAL LANGUAGE plpgsql;
+CREATE COLLATION public.de (provider = icu, locale = 'de-DE');
+CREATE TABLE public.t (a text COLLATE pg_catalog."sv_SE.utf8", b text COLLATE pg_catalog."C");
+ALTER TABLE public.t OWNER TO "Ann ""A"" B";
+ALTER DEFAULT PRIVILEGES FOR ROLE carl IN SCHEMA public GRANT SELECT ON TABLES TO dora;
+CREATE POLICY p ON public.t TO emil, PUBLIC USING (true);
+CREATE SERVER far FOREIGN DATA WRAPPER w;
+CREATE SUBSCRIPTION s CONNECTION 'host=x password=y' PUBLICATION p;
+CREATE PUBLICATION pub FOR ALL TABLES;
+CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION public.f();
+SELECT pg_catalog.lo_create('1');
+GRANT SELECT ON TABLE public.t TO fred, PUBLIC WITH GRANT OPTION;
+"""
+        + ROWS
+    )
+    with scan.opened(write(tmp_path, body)) as index:
+        assert index.contents == Contents(
+            server_version="16.4",
+            dump_version="17.2",
+            encoding="UTF8",
+            extensions=("uuid-ossp",),
+            roles=('Ann "A" B', "carl", "dora", "emil", "fred"),
+            collations=(Collation(locale="de-DE", provider="icu"), Collation(locale="sv_SE.utf8")),
+            languages=("plpgsql",),
+            tablespaces=("fast",),
+            publications=("pub",),
+            subscriptions=("s",),
+            foreign_servers=("far",),
+            event_triggers=("et",),
+            tables=1,
+            data_bytes=9,
+            large_objects=True,
+        )
+        assert index.contents.server_major == 16
