@@ -49,7 +49,7 @@ WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 # Only an extension's table: of one that the dump made itself, the dump's triggers would run as we do.
 _JOBS = """
-SELECT FROM pg_attribute a
+SELECT 1 FROM pg_attribute a
 JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.deptype = 'e'
 WHERE a.attrelid = to_regclass('cron.job') AND a.attname = 'active'
 """

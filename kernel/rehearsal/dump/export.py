@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from kernel.server.programs import Programs
 
 LOCK_WAIT_SECONDS = 10
+_LOCKED = "somebody holds a lock on a table: try again, or when no migration or VACUUM FULL runs there"
 _REMEDIES = (
-    ("lock timeout", "somebody holds a lock on that table: try again, or when no migration or VACUUM FULL runs there"),
-    ("LockTable", "somebody holds a lock on that table: try again, or when no migration or VACUUM FULL runs there"),
+    # --lock-wait-timeout is a statement_timeout around LOCK TABLE; workers ask with NOWAIT.
+    ("statement timeout", _LOCKED),
+    ("could not obtain lock", _LOCKED),
     ("conflict with recovery", "the standby replayed what the dump still needs: turn hot_standby_feedback on there"),
     ("No space left", "free some space there, or set TMPDIR to a larger disk"),
     ("permission denied", "grant what is missing, and try again"),

@@ -20,6 +20,7 @@ _LARGE_OBJECTS = ("BLOB ", "BLOBS ", "BLOB METADATA ")
 _ROWS = ("TABLE DATA ", "BLOBS ")
 # gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
 _GZIP_SIZE = struct.Struct("<I")
+_GZIP_HEADER_BYTES = 64
 _GZIP_TURN_BYTES = 1 << 32
 # What rows unpack to where nothing tells: the usual figure of pg_dump's zlib on mixed tables.
 _UNPACKED = 4
@@ -68,8 +69,8 @@ def unpacked_bytes(path: Path) -> int:
         with path.open("rb") as file:
             file.seek(-_GZIP_SIZE.size, 2)
             (told,) = _GZIP_SIZE.unpack(file.read(_GZIP_SIZE.size))
-        # gzip hardly ever makes larger: what seems to have shrunk has gone round.
-        while told < size:
+        # gzip makes larger by a header and a little: what seems to have shrunk more than that has gone round.
+        while told + _GZIP_HEADER_BYTES + size // 1000 < size:
             told += _GZIP_TURN_BYTES
         return int(told)
     return size if path.suffix == ".dat" else _UNPACKED * size

@@ -43,7 +43,7 @@ def production(database: str, administrator: psycopg.Connection) -> Iterator[str
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(PRODUCTION.encode())
         administrator.execute("CREATE ROLE reader LOGIN PASSWORD 'hush hush'")
-        yield make_conninfo(database, user="reader", password="hush hush")
+        yield make_conninfo(database, user="reader", password="hush hush")  # noqa: S106 - it is looked for below
         connection.execute("DROP OWNED BY reader")
     administrator.execute("DROP ROLE reader")
 
@@ -146,8 +146,8 @@ def test_the_grants_of_a_single_schema_mend_what_is_missing_there(production: st
             remedies = [one.message.rpartition(": ")[2] for one in access.refusals(session, found)]
         assert remedies == [
             'GRANT USAGE ON SCHEMA "shop" TO "reader"',
-            'GRANT SELECT ON ALL SEQUENCES IN SCHEMA "shop" TO "reader"',
             'GRANT SELECT ON ALL TABLES IN SCHEMA "shop" TO "reader"',
+            'GRANT SELECT ON ALL SEQUENCES IN SCHEMA "shop" TO "reader"',
         ]
         for remedy in remedies:
             connection.execute(remedy.encode())
@@ -176,7 +176,7 @@ def test_a_table_that_somebody_locks_is_not_waited_for_long(
     monkeypatch.setattr(export, "LOCK_WAIT_SECONDS", 1)
     with psycopg.connect(database) as other:
         other.execute("LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(RestoreFailed, match="pg_dump .* says: ") as failed:
+        with pytest.raises(RestoreFailed, match=r"pg_dump .* says: ") as failed:
             export.export(production, tmp_path / "dump", server.programs)
     assert failed.value.hint
     assert "somebody holds a lock" in failed.value.hint

@@ -1,0 +1,1 @@
+"""The judgement: what was measured, and what text alone can tell, become findings and a verdict. Pure."""

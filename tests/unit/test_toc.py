@@ -1,0 +1,20 @@
+"""How large the rows of an archive are, unpacked."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.rehearsal.dump import toc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("rows", [b"", b"\\.\n\n\n", b"1\t2\n" * 10_000], ids=["none", "few", "many"])
+def test_a_file_packed_by_gzip_tells_its_size_however_small(tmp_path: Path, rows: bytes) -> None:
+    packed = tmp_path / "3519.dat.gz"
+    packed.write_bytes(gzip.compress(rows))
+    assert toc.unpacked_bytes(packed) == len(rows)
