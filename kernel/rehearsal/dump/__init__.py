@@ -20,4 +20,32 @@ hand         one of those connections
 rows         rows on their way into their tables
 losses       what the server refused: what a copy can do without, and what is missing from it
 load         all of it
+
+Archives, which pg_restore reads, as an account without rights:
+header       the first bytes, for any version of archives
+whole        whether the files of a directory are complete, which pg_restore does not ask
+toc          the table of contents, as pg_restore lists it
+archive      what is in one
+reach        an archive where the account can read it
+restore      all of it, as the same role as plain dumps
+hired        pg_restore and vacuumdb at work
+complaints   what pg_restore says, as values
+gauge        how far it is
+
+Production, dumped by pg_dump without a way to write there:
+source       what production is
+access       what pg_dump would be refused there
+export       the dump
+
+Both use:
+program      client programs, their environment, and their end
+libpq        a connection as an environment
+reader       which programs can do it
+
+The server that takes the copy:
+preflight    everything that it lacks, before anything begins
+package      which Debian package brings an extension
+locale       locales that the system lacks, made privately
+roles        roles that the dump speaks of, made bare
+disarm       what would reach out of the copy, made harmless
 """

@@ -47,6 +47,11 @@ class Crew:
         self._failure: BaseException | None = None
 
     @property
+    def size(self) -> int:
+        """How many connections there are."""
+        return len(self._hands)
+
+    @property
     def stopped(self) -> bool:
         """Whether jobs are to leave off."""
         return self._failure is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from kernel import database
-from kernel.rehearsal.dump import crew, hand, order, role, rows, shape
+from kernel.rehearsal.dump import crew, hand, order, role, rows, shape, split
 from kernel.rehearsal.dump.crew import Job, Stopped
 from kernel.rehearsal.dump.dump import Progress, Restored
 from kernel.rehearsal.dump.hand import DEADLOCK, INSUFFICIENT_PRIVILEGE, Hand
@@ -198,9 +198,21 @@ class _Load:
         for table, blocks in of_table.items():
             target = known.get(table, rows.Target())
             (in_order if target.triggered or not table else together).append((blocks, target))
-        self._crew.work([self._rows_job(blocks, target) for blocks, target in together])
+        total = sum(block.length for blocks, _target in together for block in blocks)
+        shared: list[tuple[list[Rows], rows.Target]] = []
+        for blocks, target in together:
+            parts = self._parts(blocks, target, total)
+            shared += [(part, target if len(parts) == 1 else rows.Target()) for part in parts]
+        self._crew.work([self._rows_job(blocks, target) for blocks, target in shared])
         for blocks, target in in_order:
             self._rows(self._main, blocks, target)
+
+    def _parts(self, blocks: list[Rows], target: rows.Target, total_bytes: int) -> list[list[Rows]]:
+        """The blocks of one table, in parts for all hands where it is most of what there is."""
+        hands = self._crew.size
+        if target.fresh and split.dominant(blocks, total_bytes, hands):
+            return [[piece] for piece in split.pieces(self._index.text, blocks[0], hands)]
+        return [blocks]
 
     def _rows_job(self, blocks: list[Rows], target: rows.Target) -> Job:
         cost = sum(block.length for block in blocks)
