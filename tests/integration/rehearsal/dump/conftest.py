@@ -51,6 +51,6 @@ def archives(dumped: str, server: Server, tmp_path_factory: pytest.TempPathFacto
     """The database with everything in it, dumped in every format that pg_restore reads."""
     folder = tmp_path_factory.mktemp("archives")
     for kind in ("custom", "directory", "tar"):
-        command = [server.programs.bin / "pg_dump", f"--format={kind}", f"--file={folder / kind}", "-d", dumped]
+        command = [str(server.programs.bin / "pg_dump"), f"--format={kind}", f"--file={folder / kind}", "-d", dumped]
         subprocess.run(command, check=True)
     return {kind: folder / kind for kind in ("custom", "directory", "tar")}

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+
+from kernel.rehearsal.dump import complaints, locale, package
+from kernel.rehearsal.dump.complaints import Complaint
+from kernel.rehearsal.dump.dump import Contents
+from kernel.rehearsal.dump.program import Finished
+from kernel.rehearsal.dump.toc import Listing
+
+SAID = """\
+pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"
+Command was: SET transaction_timeout = 0;
+
+
+pg_restore: error: could not execute query: ERROR:  relation "u" already exists
+LINE 1: CREATE TABLE public.u (
+DETAIL:  hush
+Command was: CREATE TABLE public.u (
+    i text
+);
+
+
+pg_restore: error: COPY failed for table "u": ERROR:  invalid input syntax for type integer: "hush"
+CONTEXT:  COPY u, line 17, column i: "hush"
+pg_restore: error: COPY failed for table "v": ERROR:  duplicate key value violates unique constraint "v_pkey"
+DETAIL:  Key (i)=(hush) already exists.
+CONTEXT:  COPY v, line 3
+pg_restore: warning: errors ignored on restore: 4
+"""
+LIST = """\
+;
+; Archive created at 2026-01-31 10:00:00 UTC
+;
+9; 2615 16569 SCHEMA - shop alice
+3; 3079 16516 EXTENSION - dblink 
+2758; 0 0 COMMENT - EXTENSION dblink 
+220; 1259 16581 TABLE shop u alice
+2743; 0 16581 TABLE DATA shop u alice
+2744; 0 16582 TABLE DATA other u bob
+2745; 0 16583 TABLE DATA shop EXTENSION alice
+"""  # noqa: W291 - pg_restore ends a line so where there is no owner
+
+
+def test_each_complaint_has_its_command_or_its_row_and_no_value_of_a_row() -> None:
+    found = list(complaints.read(SAID))
+    assert [str(one) for one in found] == [
+        'SET transaction_timeout = 0: unrecognized configuration parameter "transaction_timeout"',
+        'CREATE TABLE public.u ( i text ): relation "u" already exists',
+        "u: its rows could not be loaded: invalid input syntax for type integer (row 17)",
+        'v: its rows could not be loaded: duplicate key value violates unique constraint "v_pkey" (row 3)',
+    ]
+    assert "hush" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("command", "harmless"),
+    [
+        ("SET transaction_timeout = 0;", True),
+        ("COMMENT ON EXTENSION citext IS 'x';", True),
+        ("COMMENT ON INDEX public.i IS 'x';", True),
+        ("ALTER TABLE public.t OWNER TO alice;", True),
+        ("GRANT SELECT ON TABLE public.t TO alice;", True),
+        ("CREATE INDEX i ON public.t USING btree (a);", False),
+        ("ALTER TABLE ONLY public.t ADD CONSTRAINT c FOREIGN KEY (a) REFERENCES public.u(a);", False),
+        ("CREATE TABLE public.t (a integer);", False),
+        ("", False),
+    ],
+)
+def test_what_a_copy_can_do_without_is_harmless_and_nothing_else(command: str, harmless: bool) -> None:
+    assert Complaint(message="permission denied", command=command).harmless is harmless
+
+
+def test_what_every_database_has_is_there_and_a_table_that_is_there_is_not_harmless() -> None:
+    schema = Complaint(message='schema "public" already exists', command="CREATE SCHEMA public;")
+    table = Complaint(message='relation "t" already exists', command="CREATE TABLE public.t ();")
+    assert (schema.there, schema.harmless, table.there, table.harmless) == (True, True, False, False)
+
+
+def test_errors_that_were_only_counted_are_told_from_an_end() -> None:
+    assert complaints.survived(SAID)
+    assert not complaints.survived("pg_restore: error: could not read from input file: end of file\n")
+
+
+def test_last_words_are_the_reason_and_not_its_consequences() -> None:
+    said = (
+        "pg_restore: error: could not find block ID 7 in archive -- possibly corrupt archive\n"
+        "pg_restore: error: a worker process died unexpectedly\npg_restore: terminated by user\n"
+    )
+    words = Finished(status=1, said=said).last_words
+    assert words == "could not find block ID 7 in archive -- possibly corrupt archive"
+    assert Finished(status=9, said="").last_words == "it ended with status 9"
+
+
+def test_entries_are_left_out_by_what_they_are_and_not_by_their_names() -> None:
+    kept = Listing(LIST).without("EXTENSION ", "COMMENT - EXTENSION ")
+    assert "dblink" not in kept
+    assert "TABLE DATA shop EXTENSION alice" in kept
+    assert kept.count("\n") == LIST.count("\n") - 2
+
+
+def test_a_table_gets_its_schema_and_one_of_several_all_of_them() -> None:
+    listing = Listing(LIST)
+    assert listing.table("u") == "shop.u or other.u"
+    assert listing.table("EXTENSION") == "shop.EXTENSION"
+    assert listing.table("unknown") == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("extension", "name"),
+    [
+        ("citext", "postgresql-15"),
+        ("vector", "postgresql-15-pgvector"),
+        ("postgis_topology", "postgresql-15-postgis-3"),
+        ("plpython3u", "postgresql-plpython3-15"),
+        ("pg_qualstats", "postgresql-15-pg-qualstats"),
+    ],
+)
+def test_an_extension_is_found_in_its_package(extension: str, name: str) -> None:
+    assert package.debian(extension, 15) == name
+
+
+@pytest.mark.parametrize(
+    ("clauses", "provider", "name", "collate", "ctype"),
+    [
+        ("LOCALE = 'de_DE.UTF-8'", "", "", "de_DE.UTF-8", "de_DE.UTF-8"),
+        ("LOCALE_PROVIDER = libc LC_COLLATE = 'C' LC_CTYPE = 'C.UTF-8'", "libc", "", "C", "C.UTF-8"),
+        (
+            "LOCALE_PROVIDER = icu LOCALE = 'en_US.UTF-8' ICU_LOCALE = 'en-US'",
+            "icu",
+            "en-US",
+            "en_US.UTF-8",
+            "en_US.UTF-8",
+        ),
+        ("LOCALE_PROVIDER = builtin LOCALE = 'C' BUILTIN_LOCALE = 'C.UTF-8'", "builtin", "C.UTF-8", "C", "C"),
+    ],
+)
+def test_the_locale_of_the_database_is_read_as_every_version_writes_it(
+    clauses: str, provider: str, name: str, collate: str, ctype: str
+) -> None:
+    statement = f"CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' {clauses};"
+    told = locale.of_database(Contents(), statement.encode())
+    assert (told.locale_provider, told.locale, told.lc_collate, told.lc_ctype) == (provider, name, collate, ctype)
