@@ -139,6 +139,7 @@ def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa
         "max-block": "milliseconds that reads or writes may be shut out (default: 1000)",
         "fail-on": "error, warning or never: which findings fail the rehearsal (default: error)",
         "reader": "seconds that a reader stands in front of the migrations, under traffic (default: 0)",
+        "queries": "a file of the application's queries, or pg_stat_statements of PROD_DB (default: none)",
         "keep": "keep the restored copy for the next rehearsal of this dump (default: no)",
         "forget": "remove every copy that is kept, and do nothing else (default: no)",
         "yes": "overwrite a TEST_DB that holds something else (default: no)",
@@ -155,6 +156,7 @@ def snapshot_test(
     max_block: str = "1000",
     fail_on: str = "error",
     reader: str = "0",
+    queries: str = "",
     keep: bool = False,
     forget: bool = False,
     yes: bool = False,
@@ -180,6 +182,7 @@ def snapshot_test(
             max_block=max_block,
             fail_on=fail_on,
             reader=reader,
+            queries=queries,
             keep=keep,
             yes=yes,
         )

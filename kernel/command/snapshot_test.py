@@ -38,6 +38,7 @@ def run(
     max_block: str,
     fail_on: str,
     reader: str,
+    queries: str,
     keep: bool,
     yes: bool,
 ) -> int:
@@ -52,6 +53,7 @@ def run(
         jobs=whole_number("--jobs", jobs, least=1) if jobs else _processors(),
         keep=keep,
         yes=yes,
+        queries=queries,
         reader_seconds=float(whole_number("--reader", reader, least=0)),
         limits=_limits(max_block, fail_on),
         patience=patience(desk, "0"),
@@ -59,6 +61,8 @@ def run(
     )
     page = Path(report) if report else None
     if page:
+        if wish.dump and page.resolve() == wish.dump.resolve():
+            raise UsageError(f"--report {page}: that is the dump; name another file")
         destination.check_writable(page)
     found = status.files(settings.migrations_dir)
     telling = Telling(

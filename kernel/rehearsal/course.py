@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from kernel import database, ledger, migrate
 from kernel.apply import progress
-from kernel.errors import FilesInvalid
+from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.files.revert import FOLDER
+from kernel.rehearsal import among
 from kernel.rehearsal.data import check, declared, sanity, violations
 from kernel.rehearsal.golden.place import MAIN
 from kernel.rehearsal.judge import verdict
@@ -23,9 +24,12 @@ from kernel.rehearsal.witness import rehearse as witnessed
 from kernel.rehearsal.witness.shut import shut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel.files.migration import Migration
     from kernel.rehearsal.data.declared import Expectation
     from kernel.rehearsal.golden import Copy
+    from kernel.rehearsal.queries.query import Query
     from kernel.rehearsal.result import Receipt, Run, Source
     from kernel.rehearsal.wish import Telling, Wish
 
@@ -55,12 +59,13 @@ def rehearsed(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wi
     """
     stage = _stage(found, copy, source, wish, telling)
     expectations = _declared(stage.pending)
+    asked = among.queries(wish)
     rehearsal = Rehearsal(
         database=stage.database, source=source, restore=copy.restored, runs=(), environment=stage.environment
     )
     if not stage.pending:
         return rehearsal
-    return _Course(stage=stage, copy=copy, wish=wish, telling=telling).performed(rehearsal, expectations)
+    return _Course(stage=stage, copy=copy, wish=wish, telling=telling).performed(rehearsal, expectations, asked)
 
 
 def _stage(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish, telling: Telling) -> _Stage:
@@ -74,7 +79,9 @@ def _stage(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish,
         pending = tuple(one for one, _ in todo)
         connection = session.connection
         (row,) = connection.execute(
-            "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class c"
+            # As the planner does it, a table that nobody has analyzed is known by its size.
+            "SELECT coalesce(sum(CASE WHEN reltuples < 0 THEN ceil(pg_relation_size(c.oid) / 8192.0)"
+            " ELSE reltuples END), 0)::bigint FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'm')"
             " AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg\\_toast%'"
             " AND relname NOT LIKE 'schema\\_migrations%'"
@@ -106,7 +113,9 @@ class _Course:
     wish: Wish
     telling: Telling
 
-    def performed(self, rehearsal: Rehearsal, expectations: tuple[Expectation, ...]) -> Rehearsal:
+    def performed(
+        self, rehearsal: Rehearsal, expectations: tuple[Expectation, ...], asked: tuple[Query, ...]
+    ) -> Rehearsal:
         """The rehearsal with all that was found. Raises FilesInvalid for a declaration that names nothing."""
         stage, copy, wish, telling = self.stage, self.copy, self.wish, self.telling
         with copy.clone(MAIN) as clone:
@@ -128,17 +137,27 @@ class _Course:
             telling.passing("trying the practices")
             again, back = self._practices(runs, clone.url, lossless=not expectations)
         compared = compatible.check(before, after, runs=runs)
+        telling.passing("under traffic")
+        felt = shut(runs)
+        crowd = among.Among()
+        if not any(run.failed for run in runs):
+            crowd = among.others(copy, stage.found, wish, telling, shut=felt, asked=asked)
         linted = lint.lint(lint.directory(stage.found[0].directory), {one.filename for one in stage.pending})
         evidence = Evidence(
             runs=runs,
-            shut=shut(runs),
+            shut=felt,
             receipts=receipts,
             sanity=state,
+            traffic=crowd.standstills,
+            queries=crowd.findings,
             text=tuple(one.finding for one in linted.sightings),
             accepted=tuple(one.finding for one in linted.allowed),
+            allows=linted.accepted,
+            declared=tuple((one.file, part) for one in expectations for part in one.name),
             rerun=again.faults,
             revert=back.faults,
             compatible=compared.faults,
+            compared=True,
             rows=stage.rows,
             limits=wish.limits,
         )
@@ -152,6 +171,8 @@ class _Course:
             schema=difference(before, after),
             practices=(again.practice, back.practice, compared.practice),
             rerun_safe=again.practice.held,
+            traffic=crowd.standstills,
+            environment=(*rehearsal.environment, *crowd.conditions),
             findings=findings,
             reasons=verdict.reasons(findings, wish.limits),
         )
@@ -162,24 +183,30 @@ class _Course:
         if any(run.failed for run in runs):
             return _untried(rerun.NAME), _untried(revert.NAME)
         with copy.clone("again") as clone:
-            again = rerun.check(
-                clone.url,
-                stage.found,
-                stage.pending,
-                patience=patience,
-                before_url=migrated,
-                data_changed=self._changed,
+            again = _tried(
+                rerun.NAME,
+                lambda: rerun.check(
+                    clone.url,
+                    stage.found,
+                    stage.pending,
+                    patience=patience,
+                    before_url=migrated,
+                    data_changed=self._changed,
+                ),
             )
         if not any((one.directory / FOLDER / one.filename).is_file() for one in stage.pending):
             return again, _untried(revert.NAME, "no pending file has a revert file")
         with copy.clone("reverted") as clone:
-            back = revert.check(
-                clone.url,
-                stage.found,
-                stage.pending,
-                patience=patience,
-                before_url=copy.url if lossless else "",
-                data_changed=self._changed,
+            back = _tried(
+                revert.NAME,
+                lambda: revert.check(
+                    clone.url,
+                    stage.found,
+                    stage.pending,
+                    patience=patience,
+                    before_url=copy.url if lossless else "",
+                    data_changed=self._changed,
+                ),
             )
         return again, back
 
@@ -203,6 +230,14 @@ def _explained(url: str, run: Run) -> Run:
     ahead = [one.sql.encode() for one in run.statements if one.line < (failed.failure.line or 0)]
     found = violations.of(url, failed.failure, ahead=ahead if run.transactional else ())
     return replace(run, failed=replace(failed, violations=found))
+
+
+def _tried(name: str, check: Callable[[], Checked]) -> Checked:
+    """A practice put to the test, unless what it takes cannot be had twice on one server: a role, a tablespace."""
+    try:
+        return check()
+    except MigrationFailed as error:
+        return _untried(name, f"on a second clone, {error.failure.file} fails: {error}")
 
 
 def _untried(name: str, why: str = "a migration failed") -> Checked:

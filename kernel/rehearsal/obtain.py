@@ -12,19 +12,27 @@ from kernel.errors import RestoreFailed, Unprepared
 from kernel.rehearsal import golden, origin
 from kernel.rehearsal.dump import disarm, load, locale, preflight, restore, roles, scan
 from kernel.rehearsal.dump.dump import Format
+from kernel.rehearsal.golden import given
 from kernel.server import programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.errors import Problem
-    from kernel.rehearsal.dump.dump import Progress, Restored
+    from kernel.rehearsal.dump.dump import Contents, Progress, Restored
     from kernel.rehearsal.golden import Copy
     from kernel.rehearsal.origin import Origin
     from kernel.rehearsal.wish import Telling, Wish
     from kernel.server.programs import Programs
 
 _TOLD = 12  # losses that are named; the rest is counted
+
+
+def refuse(wish: Wish) -> None:
+    """Raise what speaks against TEST_DB, such as that it is production; before hours go into a dump for it."""
+    if wish.test_db is not None:
+        asked = golden.Wish(digest="", name="", test_db=wish.test_db, yes=wish.yes, forbidden=wish.forbidden)
+        given.refuse(wish.test_db, asked)
 
 
 @contextmanager
@@ -48,7 +56,7 @@ def copied(its_origin: Origin, wish: Wish, telling: Telling) -> Iterator[Copy]:
         schema_only=wish.schema_only,
         room_bytes=needed_bytes,
         keep=wish.keep and not unknown,
-        locale=golden.Locale(encoding=contents.encoding),
+        locale=_locale(contents, ours=wish.test_db is None and not private.problems),
         settings=dict(contents.settings) | dict(its_origin.settings),
         environ=dict(private.environ),
         test_db=wish.test_db,
@@ -60,6 +68,16 @@ def copied(its_origin: Origin, wish: Wish, telling: Telling) -> Iterator[Copy]:
     filling = _Filling(its_origin, wish, telling, chosen, private.problems)
     with golden.opened(wanted, restore=filling.fill) as copy:
         yield copy
+
+
+def _locale(contents: Contents, *, ours: bool) -> golden.Locale:
+    """The locale of the copy: production's where it is libc's and was made available, else the server's own.
+
+    Another provider's is left to preflight to ask for; a server of somebody else's may not know it.
+    """
+    if not ours or contents.locale_provider not in ("", "libc"):
+        return golden.Locale(encoding=contents.encoding)
+    return golden.Locale(encoding=contents.encoding, collate=contents.lc_collate, ctype=contents.lc_ctype)
 
 
 class _Filling:

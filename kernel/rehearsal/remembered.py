@@ -15,7 +15,7 @@ from kernel.server.account import opened, ourselves
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FORMAT = 1  # raised when Contents has other fields, or their meaning changes
+_FORMAT = 2  # raised when Contents has other fields, or their meaning changes
 
 
 def read(digest: str) -> Contents | None:

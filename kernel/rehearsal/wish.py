@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Wish:
     """Where the copy comes from, `dump` or else `prod_db`, where it goes, and what is done with it.
 
-    `jobs` connections restore and check. `keep` keeps the golden copy for the next time. `yes` allows TEST_DB to hold
-    what is not ours. `store` is where copies are kept, by default the user's cache. `reader_seconds` is how long a reader stands in front of the migrations under traffic.
+    `jobs` connections restore and check. `keep` keeps the golden copy for the next time, in `store`, by default the
+    user's cache. `yes` allows TEST_DB to hold what is not ours. `reader_seconds` is how long a reader stands in front
+    of the migrations under traffic. `queries` is a file of the application's queries, or pg_stat_statements for those
+    that PROD_DB knows.
     """
 
     dump: Path | None = None
@@ -33,6 +35,7 @@ class Wish:
     keep: bool = False
     yes: bool = False
     reader_seconds: float = 0.0
+    queries: str = ""
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     bindir: Path | None = None

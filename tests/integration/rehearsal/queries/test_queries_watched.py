@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel import status
+from kernel.migrate import Wish
+from kernel.rehearsal.queries.change import Broken, Column, Dearer, Stale, finding
+from kernel.rehearsal.queries.query import Query
+from kernel.rehearsal.queries.watch import watched
+from kernel.rehearsal.result import Relation
+from kernel.rehearsal.traffic.measure import measure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kernel.apply.events import Event
+    from tests.integration.rehearsal.queries.conftest import Clone
+
+ALL = Query(name="all", text="SELECT * FROM orders WHERE id = $1")
+
+
+@pytest.mark.parametrize(
+    ("query", "migration"),
+    [
+        ("SELECT id, note FROM orders WHERE customer = $1", "ALTER TABLE orders ADD COLUMN region text"),
+        ("SELECT count(*) FROM orders", "CREATE INDEX ON orders (note)"),
+        ("SELECT total FROM orders WHERE id = $1", "ALTER TABLE orders ALTER COLUMN note TYPE varchar(80)"),
+        ("INSERT INTO orders (id, total) VALUES ($1, $2) RETURNING id", "ALTER TABLE orders ADD COLUMN region text"),
+        ("UPDATE orders SET note = $2 WHERE id = $1", "ALTER TABLE log ADD COLUMN at timestamptz"),
+        ("WITH gone AS (DELETE FROM orders RETURNING id) SELECT * FROM gone", "CREATE TABLE fresh (id int)"),
+    ],
+)
+def test_a_query_that_a_migration_does_not_touch_is_not_told_of(clone: Clone, query: str, migration: str) -> None:
+    before = clone.rows("SELECT count(*), sum(total) FROM orders")
+    assert clone.changes(migration, query) == ()
+    assert clone.rows("SELECT count(*), sum(total) FROM orders") == before
+
+
+@pytest.mark.parametrize(
+    ("query", "migration", "sqlstate", "message"),
+    [
+        ("SELECT note FROM orders", "ALTER TABLE orders DROP COLUMN note", "42703", 'column "note" does not exist'),
+        ("SELECT note FROM orders WHERE id = $1", "DROP TABLE orders", "42P01", 'relation "orders" does not exist'),
+        (
+            "SELECT id FROM orders WHERE note LIKE $1",
+            "ALTER TABLE orders ALTER COLUMN note TYPE int USING 1",
+            "42883",
+            "operator does not exist: integer ~~ unknown",
+        ),
+        (
+            "INSERT INTO log VALUES ($1)",
+            "ALTER TABLE log RENAME TO logs",
+            "42P01",
+            'relation "log" does not exist',
+        ),
+        ("SELECT 'busy'::mood", "ALTER TYPE mood RENAME TO moods", "42704", 'type "mood" does not exist'),
+    ],
+)
+def test_a_query_that_breaks_says_why(clone: Clone, query: str, migration: str, sqlstate: str, message: str) -> None:
+    (change,) = clone.changes(migration, query)
+    assert isinstance(change, Broken)
+    assert (change.refusal.sqlstate, change.refusal.message) == (sqlstate, message)
+    found = finding(change, version="007", filename="007_it.sql")
+    assert (found.rule, found.severity, found.version) == ("breaks-running-version", "error", "007")
+    assert message in found.message
+
+
+def test_a_query_that_breaks_on_rows_never_quotes_them(clone: Clone) -> None:
+    clone.look.execute("ALTER TABLE orders ALTER COLUMN note TYPE text USING id::text")
+    (change,) = clone.changes("UPDATE orders SET note = 'secret' WHERE id = 7", "SELECT sum(note::int) FROM orders")
+    assert isinstance(change, Broken)
+    assert str(change.refusal) == "InvalidTextRepresentation (22P02)"
+    assert "secret" not in finding(change).message
+
+
+def test_a_result_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
+    (change,) = clone.changes(
+        "ALTER TABLE orders ALTER COLUMN total TYPE numeric(14,2)", "SELECT id, total FROM orders"
+    )
+    assert isinstance(change, Stale)
+    assert change.refusal.message == "cached plan must not change result type"
+    assert change.before == (Column(name="id", type="bigint"), Column(name="total", type="numeric(12,4)"))
+    found = finding(change)
+    assert found.rule == "prepared-statements-break"
+    assert "its result has total numeric(14,2), before total numeric(12,4)" in found.message
+
+
+def test_a_column_more_breaks_prepared_statements_that_name_none(clone: Clone) -> None:
+    (change,) = clone.changes("ALTER TABLE orders ADD COLUMN region text", ALL.text)
+    assert isinstance(change, Stale)
+    assert finding(change).message.endswith("its result has region text, before fewer columns")
+
+
+def test_a_parameter_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
+    migration = "ALTER TABLE orders ALTER COLUMN customer TYPE text"
+    (change,) = clone.changes(migration, "SELECT id FROM orders WHERE customer = $1")
+    assert isinstance(change, Stale)
+    assert change.refusal.sqlstate == "42883"
+    assert change.before == change.after
+
+
+def test_a_plan_that_becomes_dear_is_shown_beside_the_one_before(clone: Clone) -> None:
+    (change,) = clone.changes("DROP INDEX orders_customer", "SELECT note FROM orders WHERE customer = $1")
+    assert isinstance(change, Dearer)
+    assert change.after.cost >= 5 * change.before.cost
+    found = finding(change)
+    assert found.rule == "plan-regression"
+    assert "orders_customer" in change.before.text
+    assert "Seq Scan on orders" in change.after.text
+    assert change.before.text in found.message
+    assert change.after.text in found.message
+
+
+def test_a_query_without_parameters_is_executed_and_one_that_writes_is_not(clone: Clone) -> None:
+    clone.look.execute("CREATE SEQUENCE numbers")
+    texts = ("SELECT note FROM orders WHERE customer = 7", "SELECT nextval('numbers'), note FROM orders WHERE id = 7")
+    first, second = clone.changes("DROP INDEX orders_customer; ALTER TABLE orders DROP CONSTRAINT orders_pkey", *texts)
+    assert isinstance(first, Dearer)
+    assert isinstance(second, Dearer)
+    assert "actual rows=20" in first.before.text
+    assert "actual" not in second.before.text
+    assert clone.rows("SELECT is_called FROM numbers") == [(False,)]
+
+
+def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
+    with watched(clone.url, [ALL, Query(name="log", text="SELECT what FROM log")]) as watch:
+        kinds = []
+        for migration in (
+            "ALTER TABLE orders ADD COLUMN region text",
+            "CREATE TABLE fresh (id int)",
+            "ALTER TABLE orders ADD COLUMN street text; DROP TABLE log",
+            "ALTER TABLE orders DROP CONSTRAINT orders_pkey",
+            "CREATE TABLE other (id int)",
+        ):
+            clone.look.execute(migration.encode())
+            kinds.append([type(one).__name__ for one in watch.look()])
+        assert kinds == [["Stale"], [], ["Stale", "Broken"], ["Dearer"], []]
+        assert watch.watched == 1
+
+
+def test_a_query_that_never_ran_is_left_out(clone: Clone) -> None:
+    queries = [ALL, Query(name="gone", text="SELECT nothing FROM orders"), Query(name="two", text="SELECT 1; SELECT 2")]
+    with watched(clone.url, queries) as watch:
+        assert [(one.name, why.sqlstate) for one, why in watch.left_out] == [("gone", "42703"), ("two", "42601")]
+        clone.look.execute("DROP TABLE orders")
+        assert [one.query for one in watch.look()] == [ALL]
+
+
+def test_no_migration_waits_for_the_session_that_watches(clone: Clone) -> None:
+    with watched(clone.url, [ALL, Query(name="count", text="SELECT count(*) FROM orders")]) as watch:
+        clone.look.execute("SET lock_timeout = '200ms'; SET statement_timeout = '2s'")
+        clone.look.execute("ALTER TABLE orders ADD COLUMN region text")
+        clone.look.execute("CREATE INDEX CONCURRENTLY ON orders (region)")
+        watch.look()
+        clone.look.execute("DROP TABLE orders")
+
+
+def test_a_migration_that_ends_the_session_breaks_no_query(clone: Clone) -> None:
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'queries' AND datname = "
+    with watched(clone.url, [ALL]) as watch:
+        clone.look.execute(f"{end} current_database()".encode())
+        deadline = time.monotonic() + 5
+        while not watch.lost:  # the server takes a moment to end it
+            assert watch.look() == ()
+            assert time.monotonic() < deadline
+        assert watch.watched == 0
+
+
+def test_a_query_that_takes_too_long_is_only_explained(clone: Clone) -> None:
+    clone.look.execute("CREATE VIEW slow AS SELECT 1 AS one")
+    query = Query(name="slow", text="SELECT one FROM slow")
+    with watched(clone.url, [query]) as watch:
+        clone.look.execute("CREATE OR REPLACE VIEW slow AS SELECT 1 AS one FROM pg_sleep(60)")
+        assert watch.look() == ()
+
+
+def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_path: Path) -> None:
+    for number, text in enumerate(
+        ("ALTER TABLE orders ADD COLUMN region text;", "SELECT 1;", "DROP INDEX orders_customer;", "DROP TABLE log;"), 1
+    ):
+        (tmp_path / f"00{number}_it.sql").write_text(text)
+    dear = Query(name="dear", text="SELECT note FROM orders WHERE customer = $1")
+    events: list[Event] = []
+    with watched(clone.url, [ALL, dear, Query(name="log", text="SELECT what FROM log")]) as watch:
+        tables = [Relation(oid=0, name="public.orders"), Relation(oid=0, name="public.log")]
+        traffic = measure(clone.url, status.files(tmp_path), Wish(), tables, observer=watch.following(events.append))
+    assert (traffic.failed, len(events) > 4) == ("", True)
+    assert [(one.version, one.filename, one.rule) for one in watch.findings] == [
+        ("001", "001_it.sql", "prepared-statements-break"),
+        ("003", "003_it.sql", "plan-regression"),
+        ("004", "004_it.sql", "breaks-running-version"),
+    ]
