@@ -140,6 +140,7 @@ def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa
         "fail-on": "error, warning or never: which findings fail the rehearsal (default: error)",
         "reader": "seconds that a reader stands in front of the migrations, under traffic (default: 0)",
         "queries": "a file of the application's queries, or pg_stat_statements of PROD_DB (default: none)",
+        "suggest": "try safer files for findings that have a mechanical remedy, beside the report (default: no)",
         "keep": "keep the restored copy for the next rehearsal of this dump (default: no)",
         "forget": "remove every copy that is kept, and do nothing else (default: no)",
         "yes": "overwrite a TEST_DB that holds something else (default: no)",
@@ -157,6 +158,7 @@ def snapshot_test(
     fail_on: str = "error",
     reader: str = "0",
     queries: str = "",
+    suggest: bool = False,
     keep: bool = False,
     forget: bool = False,
     yes: bool = False,
@@ -183,6 +185,7 @@ def snapshot_test(
             fail_on=fail_on,
             reader=reader,
             queries=queries,
+            suggest=suggest,
             keep=keep,
             yes=yes,
         )

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel import evidence, status
+from kernel import evidence, status, units
 from kernel.command.desk import whole_number
 from kernel.command.migrate import patience
-from kernel.errors import UsageError
+from kernel.errors import ServerFailed, UsageError
 from kernel.rehearsal import conduct, golden, remembered
 from kernel.rehearsal.golden import store
 from kernel.rehearsal.judge.evidence import Limits
@@ -39,6 +39,7 @@ def run(
     fail_on: str,
     reader: str,
     queries: str,
+    suggest: bool,
     keep: bool,
     yes: bool,
 ) -> int:
@@ -54,12 +55,15 @@ def run(
         keep=keep,
         yes=yes,
         queries=queries,
+        suggest=suggest,
         reader_seconds=float(whole_number("--reader", reader, least=0)),
         limits=_limits(max_block, fail_on),
         patience=patience(desk, "0"),
         bindir=settings.pg_bindir,
     )
     page = Path(report) if report else None
+    if suggest and not page:
+        raise UsageError("--suggest: the files are written beside the report; name one with --report PATH")
     if page:
         if wish.dump and page.resolve() == wish.dump.resolve():
             raise UsageError(f"--report {page}: that is the dump; name another file")
@@ -70,24 +74,30 @@ def run(
     )
     with evidence.added(desk.place):
         result = conduct.rehearse(found, wish, telling)
-    if page:
-        _write(page, result)
+    written = _write(page, result) if page else None
     for line in _notes(result.restore.warnings):
         desk.console.say(line)
-    desk.answer(lambda: _text(result, page), lambda: _document(result))
+    desk.answer(lambda: _text(result, page, written), lambda: _document(result))
     return FOUND if result.reasons else 0
 
 
 def forget(desk: Desk) -> None:
     """Remove every golden copy that is kept and not in use, and say which. Raises ServerFailed."""
     remembered.forget()
-    forgotten = store.opened_store().forget()
+    try:
+        forgotten = store.opened_store().forget()
+    except OSError as error:
+        raise ServerFailed(f"the copies that are kept cannot be reached: {error}") from error
     size_bytes = sum(entry.bytes for entry in forgotten.removed)
     names = [entry.name for entry in forgotten.removed]
     for entry, why in forgotten.left:
         desk.console.say(f"warning: {entry.name}: not removed: {why}")
     desk.answer(
-        lambda: f"forgot {len(names)} copies, {size_bytes / 1e6:.0f} MB" if names else "no copy is kept",
+        lambda: (
+            f"forgot {units.several(len(names), 'copy', 'copies')}, {units.size(size_bytes)}"
+            if names
+            else "no copy is kept"
+        ),
         lambda: {"forgotten": names, "bytes": size_bytes},
     )
 
@@ -118,17 +128,26 @@ def _notes(warnings: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _text(result: Rehearsal, page: Path | None) -> str:
-    if result.runs:
-        return summary.text(result, report=page)
-    nothing = f"nothing to rehearse: every migration is applied in {visible.one_line(result.source.name)}"
-    return f"{nothing}\nreport     {page}" if page else nothing
+def _text(result: Rehearsal, page: Path | None, suggested: Path | None) -> str:
+    if not result.runs:
+        nothing = f"nothing to rehearse: every migration is applied in {visible.one_line(result.source.name)}"
+        return f"{nothing}\nreport     {page}" if page else nothing
+    told = summary.text(result, report=page)
+    if result.advice is None:
+        return told
+    from kernel.report import suggestion  # noqa: PLC0415 - with --suggest only
+
+    advised = suggestion.text(result.advice, folder=suggested)
+    return f"{told}\n\n{advised or 'suggested  nothing: no finding has a mechanical remedy'}"
 
 
-def _write(page: Path, result: Rehearsal) -> None:
+def _write(page: Path, result: Rehearsal) -> Path | None:
+    """Write the page, and beside it the files that are suggested; their folder, None without any."""
+    from kernel.rehearsal.suggest import folder  # noqa: PLC0415 - with --report only
     from kernel.report.page import document  # noqa: PLC0415 - with --report only
 
     destination.write(page, document.html(result))
+    return folder.write(page, result.advice) if result.advice else None
 
 
 def _document(result: Rehearsal) -> dict[str, object]:

@@ -20,6 +20,8 @@ from kernel.rehearsal.result import Practice, Rehearsal
 from kernel.rehearsal.schema import snapshot
 from kernel.rehearsal.schema.difference import difference
 from kernel.rehearsal.static import lint
+from kernel.rehearsal.suggest import advise
+from kernel.rehearsal.suggest.advise import Original
 from kernel.rehearsal.witness import rehearse as witnessed
 from kernel.rehearsal.witness.shut import shut
 
@@ -136,37 +138,42 @@ class _Course:
                 after = snapshot.read(session)
             telling.passing("trying the practices")
             again, back = self._practices(runs, clone.url, lossless=not expectations)
-        compared = compatible.check(before, after, runs=runs)
-        telling.passing("under traffic")
-        felt = shut(runs)
-        crowd = among.Among()
-        if not any(run.failed for run in runs):
-            crowd = among.others(copy, stage.found, wish, telling, shut=felt, asked=asked)
-        linted = lint.lint(lint.directory(stage.found[0].directory), {one.filename for one in stage.pending})
-        evidence = Evidence(
-            runs=runs,
-            shut=felt,
-            receipts=receipts,
-            sanity=state,
-            traffic=crowd.standstills,
-            queries=crowd.findings,
-            text=tuple(one.finding for one in linted.sightings),
-            accepted=tuple(one.finding for one in linted.allowed),
-            allows=linted.accepted,
-            declared=tuple((one.file, part) for one in expectations for part in one.name),
-            rerun=again.faults,
-            revert=back.faults,
-            compatible=compared.faults,
-            compared=True,
-            rows=stage.rows,
-            limits=wish.limits,
-        )
-        findings = verdict.findings(evidence)
+            compared = compatible.check(before, after, runs=runs)
+            felt = shut(runs)
+            telling.passing("under traffic")
+            crowd = among.Among()
+            if not any(run.failed for run in runs):
+                crowd = among.others(copy, stage.found, wish, telling, shut=felt, asked=asked)
+            linted = lint.lint(lint.directory(stage.found[0].directory), {one.filename for one in stage.pending})
+            evidence = Evidence(
+                runs=runs,
+                shut=felt,
+                receipts=receipts,
+                sanity=state,
+                traffic=crowd.standstills,
+                queries=crowd.findings,
+                text=tuple(one.finding for one in linted.sightings),
+                accepted=tuple(one.finding for one in linted.allowed),
+                allows=linted.accepted,
+                declared=tuple((one.file, part) for one in expectations for part in one.name),
+                rerun=again.faults,
+                revert=back.faults,
+                compatible=compared.faults,
+                compared=True,
+                rows=stage.rows,
+                limits=wish.limits,
+            )
+            findings = verdict.findings(evidence)
+            advice = None
+            if wish.suggest:
+                telling.passing("trying a safer way")
+                original = Original(url=clone.url, runs=runs, findings=findings)
+                advice = advise.advise(copy, stage.found, original, wish, telling)
         return replace(
             rehearsal,
             restore=replace(rehearsal.restore, clone_seconds=clone.seconds),
             runs=runs,
-            shut=evidence.shut,
+            shut=felt,
             receipts=receipts,
             schema=difference(before, after),
             practices=(again.practice, back.practice, compared.practice),
@@ -175,6 +182,7 @@ class _Course:
             environment=(*rehearsal.environment, *crowd.conditions),
             findings=findings,
             reasons=verdict.reasons(findings, wish.limits),
+            advice=advice,
         )
 
     def _practices(self, runs: tuple[Run, ...], migrated: str, *, lossless: bool) -> tuple[Checked, Checked]:

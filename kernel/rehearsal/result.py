@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kernel.errors import Failure
+    from kernel.rehearsal.suggest.suggested import Advice
 
 
 class Severity(StrEnum):
@@ -39,7 +40,8 @@ class Relation:
 
     `kind` is table, partitioned table, index, partitioned index, view, materialized view, sequence, toast table,
     foreign table or composite type. `rows` is the planner's estimate in the golden copy. One that the rehearsed
-    migrations made themselves is `created`: nobody else can be waiting for it. `table` is the one an index belongs to.
+    migrations made themselves is `created`: nobody else can be waiting for it. `table` is the one an index belongs to,
+    `root` the topmost table that a partition or an heir has its rows seen through.
     """
 
     oid: int
@@ -49,6 +51,7 @@ class Relation:
     size_bytes: int = 0
     created: bool = False
     table: str = ""
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +254,8 @@ class Rehearsal:
     """All of it. `environment` are (name, value) pairs: versions, settings, sizes, as the page lists them.
 
     `schema` is the difference that the migrations make to the schema, in words, a line each. `rerun_safe` is None when
-    it was not tried. `verdict` is pass or fail; `reasons` are the findings at or above the threshold, worst first.
+    it was not tried. `advice` is the safer way that was tried, None when nobody asked. `verdict` is pass or fail;
+    `reasons` are the findings at or above the threshold, worst first.
     """
 
     database: str
@@ -268,6 +272,7 @@ class Rehearsal:
     reasons: tuple[Finding, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
+    advice: Advice | None = None
 
     @property
     def verdict(self) -> str:

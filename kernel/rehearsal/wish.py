@@ -23,7 +23,7 @@ class Wish:
     `jobs` connections restore and check. `keep` keeps the golden copy for the next time, in `store`, by default the
     user's cache. `yes` allows TEST_DB to hold what is not ours. `reader_seconds` is how long a reader stands in front
     of the migrations under traffic. `queries` is a file of the application's queries, or pg_stat_statements for those
-    that PROD_DB knows.
+    that PROD_DB knows. `suggest` tries a safer way for findings that have a mechanical one.
     """
 
     dump: Path | None = None
@@ -36,6 +36,7 @@ class Wish:
     yes: bool = False
     reader_seconds: float = 0.0
     queries: str = ""
+    suggest: bool = False
     limits: Limits = field(default_factory=Limits)
     patience: Patience = field(default_factory=Patience)
     bindir: Path | None = None

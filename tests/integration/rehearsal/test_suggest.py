@@ -1,0 +1,414 @@
+"""The safe way, proven: a suggestion comes to the end of its original, and reads no row of a table that it shuts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from kernel import database as kernel_database
+from kernel import migrate
+from kernel.files import migration
+from kernel.rehearsal import golden, rules
+from kernel.rehearsal.golden import tuning
+from kernel.rehearsal.judge import harm
+from kernel.rehearsal.result import Finding, Severity
+from kernel.rehearsal.rules.rule import GIVEN
+from kernel.rehearsal.schema import snapshot
+from kernel.rehearsal.static import lint
+from kernel.rehearsal.suggest import facts, folder, names, rewrite, same, source
+from kernel.rehearsal.suggest.advise import Original, advise
+from kernel.rehearsal.wish import Telling, Wish
+from kernel.rehearsal.witness.rehearse import rehearse
+from kernel.report import suggestion
+from kernel.server import programs, throwaway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.rehearsal.golden import Copy
+    from kernel.rehearsal.result import Run
+    from kernel.rehearsal.rules.rule import Rule
+    from kernel.rehearsal.suggest.suggested import Advice, Trial
+    from kernel.server.programs import Programs
+
+# One golden copy serves them all.
+pytestmark = pytest.mark.xdist_group("suggest")
+
+ROWS = 10_000
+TABLES = ("built", "checked", "child", "single", "required", "token", "amount", "keyed", "first", "second")
+CROWDS = "".join(
+    f"CREATE TABLE {name} (id int PRIMARY KEY, value int, note text);\n"
+    f"INSERT INTO {name} SELECT g, g, 'note ' || g FROM generate_series(1, {ROWS}) AS g;\n"
+    for name in TABLES
+)
+LEDGER = """
+CREATE TABLE schema_migrations (
+  version varchar(255) PRIMARY KEY, filename varchar(255) NOT NULL, applied_at timestamp NOT NULL DEFAULT now(),
+  checksum varchar(64) NOT NULL);
+"""
+OTHERS = """
+CREATE TABLE parent (id int PRIMARY KEY);
+INSERT INTO parent VALUES (1);
+CREATE INDEX single_note ON single (note);
+ALTER TABLE amount ALTER value SET DEFAULT 7, ALTER value SET NOT NULL,
+  ADD CONSTRAINT positive CHECK (value > 0), ADD CONSTRAINT once UNIQUE (value, note) DEFERRABLE INITIALLY DEFERRED,
+  ADD parent int DEFAULT 1, ADD CONSTRAINT its_parent FOREIGN KEY (parent) REFERENCES parent ON DELETE CASCADE;
+CREATE INDEX large ON amount (value, lower(note)) WHERE value > 10;
+CREATE INDEX of_parent ON amount (parent);
+COMMENT ON COLUMN amount.value IS 'how ''many''';
+COMMENT ON CONSTRAINT positive ON amount IS 'none is owed';
+COMMENT ON INDEX large IS 'few';
+CREATE SEQUENCE numbers OWNED BY keyed.id;
+ALTER TABLE keyed ALTER id SET DEFAULT nextval('numbers');
+CREATE TABLE "Odd ""table" ("a b" int, "C" text);
+INSERT INTO "Odd ""table" SELECT g, 'x' FROM generate_series(1, 1000) AS g;
+CREATE TABLE years (id int PRIMARY KEY, year int, born date);
+INSERT INTO years SELECT g, g, '2020-01-01' FROM generate_series(1, 100) AS g;
+CREATE TABLE viewed (id int PRIMARY KEY);
+INSERT INTO viewed VALUES (1);
+CREATE VIEW views AS SELECT id FROM viewed;
+"""
+# By the table that it is about, what a migration does, and the number of files that are suggested instead.
+KINDS = {
+    "built": ("CREATE INDEX ON built (lower(note), value DESC);", 1),
+    "checked": ("ALTER TABLE checked ADD CHECK (value > 0), ADD COLUMN extra text;", 2),
+    "child": ("ALTER TABLE child ADD FOREIGN KEY (value) REFERENCES built (id) ON DELETE CASCADE;", 2),
+    "single": ("ALTER TABLE single ADD UNIQUE (value) INCLUDE (note);\nREINDEX INDEX single_note;", 3),
+    "required": ("ALTER TABLE required ALTER note SET NOT NULL;", 3),
+    "token": ("ALTER TABLE token ADD COLUMN token uuid NOT NULL DEFAULT gen_random_uuid();", 5),
+    "amount": ("ALTER TABLE amount ALTER value TYPE bigint, ALTER parent TYPE bigint USING parent + 0;", 11),
+    "keyed": ("ALTER TABLE keyed ALTER id TYPE bigint;", 5),
+    "Odd": ('ALTER TABLE "Odd ""table" ADD PRIMARY KEY ("a b");', 5),
+    "first": ("ALTER TABLE first ADD x int;\nUPDATE first SET x = value;\nALTER TABLE second ADD x int;", 3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A golden copy, its clone at `url` with the originals applied, and what was suggested for them."""
+
+    copy: Copy
+    url: str
+    runs: tuple[Run, ...]
+    advice: Advice
+
+    def trial(self, table: str) -> Trial:
+        (found,) = [one for one in self.advice.trials if one.suggested.filename.endswith(f"_{table.lower()}.sql")]
+        return found
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def production(script: str) -> Iterator[Copy]:
+    """A golden copy on a server of its own; a small one, since to set up a large one takes longer than a test."""
+
+    def restore(url: str) -> tuple[str, ...]:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(script.encode())
+            connection.execute("VACUUM ANALYZE")
+        return ()
+
+    roomy = throwaway.MEMORY.is_dir() and shutil.disk_usage(throwaway.MEMORY).free > throwaway.ROOM_BYTES
+    store = Path(tempfile.mkdtemp(prefix="suggest-", dir=throwaway.MEMORY if roomy else throwaway.LAST_RESORT))
+    store.chmod(0o755)
+    wish = golden.Wish(digest="ab" * 32, name="p", programs=found_programs(), store=store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning, "memory_bytes", lambda: tuning.GB)
+        with golden.opened(wish, restore=restore) as found:
+            yield found
+    shutil.rmtree(store)
+
+
+def found_programs() -> Programs:
+    told = os.environ.get("KERNEL_PG_BINDIR")
+    return programs.find(Path(told) if told else None)
+
+
+def feared(place: Path, runs: tuple[Run, ...]) -> tuple[Finding, ...]:
+    """The linter's findings of the files that were run."""
+    ran = {run.filename for run in runs}
+    return tuple(one.finding for one in lint.lint(lint.directory(place), ran).sightings)
+
+
+@pytest.fixture(scope="module")
+def copy() -> Iterator[Copy]:
+    with production(LEDGER + CROWDS + OTHERS) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def tried(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+    place = tmp_path_factory.mktemp("migrations")
+    for number, (table, (text, _)) in enumerate(KINDS.items(), start=1):
+        (place / f"{number:03}_{table.lower()}.sql").write_text(text)
+    with copy.clone("rehearsal") as clone:
+        found = migration.discover(place)
+        runs = rehearse(clone.url, found, migrate.Wish())
+        assert [run.failed for run in runs] == [None] * len(KINDS)
+        original = Original(url=clone.url, runs=runs, findings=feared(place, runs))
+        yield Tried(copy=copy, url=clone.url, runs=runs, advice=advise(copy, found, original, Wish(), Telling()))
+
+
+def test_every_suggestion_runs_and_comes_to_the_same_end(tried: Tried) -> None:
+    assert tried.advice.failed == ""
+    assert tried.advice.differences == ()
+    assert tried.advice.refused == ()
+    assert tried.advice.proven
+    assert len(tried.advice.trials) == len(KINDS)
+
+
+@pytest.mark.parametrize("table", KINDS)
+def test_no_row_is_read_or_rewritten_under_a_lock_that_shuts_others_out(tried: Tried, table: str) -> None:
+    trial = tried.trial(table)
+    assert any(works(trial.before, one) for one in range(len(trial.before.statements)))
+    for run in trial.after:
+        assert not any(works(run, one) for one in range(len(run.statements))), run.filename
+    assert len(trial.after) == KINDS[table][1]
+
+
+def works(run: Run, place: int) -> bool:
+    """Whether a statement reads or writes rows while itself or one ahead of it shuts others out of a table."""
+    statement = run.statements[place]
+    if harm.of(statement).worked:
+        return True
+    return bool(statement.written and harm.held_before(run, statement))
+
+
+def test_pg_dump_sees_no_difference_but_what_is_said_to_be_left(tried: Tried, tmp_path: Path) -> None:
+    place = written(tried, tmp_path)
+    with tried.copy.clone("again") as clone:
+        applied(clone.url, place)
+        for trial in tried.advice.trials:
+            for left in trial.suggested.leaves:
+                if left.column:
+                    rows(clone.url, f'ALTER TABLE {left.table} DROP COLUMN "{left.column}"')
+        assert dumped(clone.url) == dumped(tried.url)
+        for table in TABLES:
+            columns = sorted(
+                name
+                for (name,) in rows(
+                    tried.url, f"SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum > 0"
+                )
+                if name != "token"
+            )
+            query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"
+            assert rows(clone.url, query) == rows(tried.url, query)
+
+
+def written(tried: Tried, tmp_path: Path) -> Path:
+    place = folder.write(tmp_path / "page.html", tried.advice)
+    assert place == tmp_path / "page-suggested"
+    return place
+
+
+def applied(url: str, place: Path) -> None:
+    with kernel_database.session(url) as session:
+        migrate.migrate(session, migration.discover(place), migrate.Wish(), lambda _event: None)
+
+
+def dumped(url: str) -> list[str]:
+    """The lines of a schema's dump; where columns stand in another order, so do the lines and their commas."""
+    dump = found_programs().bin / "pg_dump"
+    text = subprocess.run(
+        [dump, "--schema-only", "--exclude-table=schema_migrations*", url], check=True, capture_output=True, text=True
+    ).stdout
+    return sorted(line.rstrip(",") for line in text.splitlines() if "restrict" not in line)
+
+
+def test_rows_written_between_the_files_are_carried_over(tried: Tried, tmp_path: Path) -> None:
+    place = written(tried, tmp_path)
+    swapped = {one.filename: one for one in tried.trial("amount").suggested.files}
+    now = tmp_path / "now"
+    now.mkdir()
+    expected: list[tuple[int, int]] = []
+    with tried.copy.clone("busy") as clone:
+        for number, path in enumerate(sorted(place.iterdir())):
+            shutil.copy(path, now / path.name)
+            applied(clone.url, now)
+            if path.name in swapped:
+                key = ROWS + 1 + number
+                rows(clone.url, f"INSERT INTO amount (id, value, note) VALUES ({key}, {key}, 'new')")
+                rows(clone.url, f"UPDATE amount SET value = -value + 2 * {key} WHERE id = {number + 1}")
+                expected += [(key, key), (number + 1, -(number + 1) + 2 * key)]
+        assert rows(clone.url, f"SELECT id, value FROM amount WHERE value > {ROWS} ORDER BY 1") == sorted(expected)
+        assert rows(clone.url, "SELECT pg_typeof(value)::text FROM amount LIMIT 1") == [("bigint",)]
+
+
+def test_the_folder_holds_the_files_of_the_last_rehearsal_and_nothing_else(tried: Tried, tmp_path: Path) -> None:
+    place = written(tried, tmp_path)
+    names_before = sorted(path.name for path in place.iterdir())
+    (place / "notes.txt").write_text("mine")
+    assert written(tried, tmp_path) == place
+    assert sorted(path.name for path in place.iterdir()) == sorted([*names_before, "notes.txt"])
+
+
+def test_the_text_tells_both_timelines(tried: Tried) -> None:
+    text = suggestion.text(tried.advice, folder=Path("page-suggested"))
+    assert "tried on a clone: the same schema and the same rows" in text
+    assert "public.amount: reads shut out" in text
+    assert 'left: the old column stays as "value_old"' in text
+    assert all(len(line) <= suggestion.COLUMNS for line in text.splitlines())
+
+
+def advice_for(copy: Copy, place: Path, **files: str) -> Advice:
+    """What is suggested for these files alone."""
+    for name, text in files.items():
+        (place / f"{name.removeprefix('f')}.sql").write_text(text)
+    found = migration.discover(place)
+    with copy.clone("rehearsal_alone") as clone:
+        runs = rehearse(clone.url, found, migrate.Wish())
+        return advise(copy, found, Original(url=clone.url, runs=runs, findings=feared(place, runs)), Wish(), Telling())
+
+
+def test_a_suggestion_that_fails_is_given_up_and_the_others_are_tried_again(copy: Copy, tmp_path: Path) -> None:
+    # A column of that name is no column there, which only the server knows.
+    text = "ALTER TABLE years ALTER id TYPE bigint USING extract(year FROM born)::bigint + id;"
+    check = "ALTER TABLE years ADD CHECK (id > 0);"
+    advice = advice_for(copy, tmp_path, f001_years=text, f002_check=check)
+    assert [one.suggested.version for one in advice.trials] == ["002"]
+    assert advice.proven
+    ((filename, refused),) = advice.refused
+    assert (filename, refused.rule, refused.line) == ("001_years.sql", "type-change-rewrites", 1)
+    assert refused.reason.startswith("what was suggested failed: 001_years.sql: ")
+
+
+def test_files_behind_a_suggestion_run_under_the_numbers_that_they_move_to(copy: Copy, tmp_path: Path) -> None:
+    advice = advice_for(
+        copy,
+        tmp_path,
+        f001_check="ALTER TABLE years ADD CHECK (year > 0);",
+        f002_view="CREATE VIEW recent AS SELECT * FROM years;",
+        f003_parent="ALTER TABLE parent ALTER id TYPE bigint;",
+    )
+    assert [one.suggested.version for one in advice.trials] == ["001"]
+    assert advice.proven
+    ((filename, refused),) = advice.refused
+    assert (filename, refused.rule) == ("003_parent.sql", "type-change-rewrites")
+    assert refused.reason == "constraint its_parent on table public.amount depends on id"
+
+
+def test_a_file_whose_original_fails_has_nothing_to_be_compared_with(copy: Copy, tmp_path: Path) -> None:
+    advice = advice_for(
+        copy,
+        tmp_path,
+        f001_check="ALTER TABLE years ADD CHECK (year > 0);",
+        f002_view="ALTER TABLE viewed ALTER id TYPE bigint;",
+        f003_never="ALTER TABLE years ADD CHECK (id > 0);",
+    )
+    assert [one.suggested.version for one in advice.trials] == ["001"]
+    assert advice.proven
+
+
+@pytest.mark.slow
+def test_a_large_table_is_shut_for_a_moment_and_not_for_a_rewrite(tmp_path: Path) -> None:
+    large = LEDGER + CROWDS.replace(str(ROWS), "300000") + OTHERS
+    with production(large) as copy:
+        advice = advice_for(copy, tmp_path, f001_amount=KINDS["amount"][0])
+    assert advice.proven
+    (trial,) = advice.trials
+    assert max(one.reads_seconds for one in trial.shut_after) < max(one.reads_seconds for one in trial.shut_before) / 4
+
+
+def test_without_a_finding_nothing_is_cloned(copy: Copy, tmp_path: Path) -> None:
+    advice = advice_for(copy, tmp_path, f001_new="CREATE TABLE IF NOT EXISTS fresh (id bigint PRIMARY KEY);")
+    assert advice.trials == ()
+    assert advice.seconds == 0
+
+
+@pytest.fixture(scope="module")
+def examples() -> Iterator[Copy]:
+    """The database that the examples of the rules are about."""
+    with production(LEDGER + GIVEN) as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [one for one in rules.ALL if one.id in rewrite.MECHANICAL], ids=lambda rule: rule.id)
+def test_the_bad_example_of_a_mechanical_rule_has_a_proven_suggestion(
+    examples: Copy, tmp_path: Path, rule: Rule
+) -> None:
+    advice = advice_for(examples, tmp_path, f001_bad=rule.bad)
+    assert advice.refused == ()
+    assert advice.proven
+
+
+def test_another_end_is_seen(copy: Copy) -> None:
+    with copy.clone("one") as one, copy.clone("other") as other:
+        rows(other.url, "UPDATE amount SET value = value + 1 WHERE id = 3")
+        rows(other.url, "DELETE FROM child WHERE id = 3")
+        rows(other.url, "CREATE INDEX more ON years (born)")
+        assert same.rows(one.url, other.url, "public", fresh=(), leaves=(), jobs=2) == (
+            "public.amount: 1 rows different in value",
+            "public.child: 1 rows missing",
+        )
+        with kernel_database.session(one.url) as session:
+            aim = snapshot.read(session)
+        with kernel_database.session(other.url) as session:
+            end = snapshot.read(session)
+        assert same.schema(aim, end, ()) == ("index public.more: added, USING btree (born)",)
+
+
+def test_facts_tell_what_hangs_on_a_column(copy: Copy) -> None:
+    with copy.clone("facts") as clone, kernel_database.session(clone.url) as session:
+        found = facts.read(session.connection, ['"viewed"', '"Odd ""table"', '"nowhere"', '"SELECT"'])
+    assert set(found.tables) == {'"viewed"', '"Odd ""table"'}
+    assert found.tables['"viewed"'].dependents == ((1, "rule _RETURN on view public.views"),)
+
+
+def test_names_are_those_that_postgresql_chooses(database: str) -> None:
+    tables = ("t", "ä" * 31, "x" * 63, 'o"d d')
+    with psycopg.connect(database, autocommit=True) as connection, kernel_database.session(database) as session:
+        for table in tables:
+            quoted = names.quoted(table)
+            columns = ("a", "b" * 40, "ü" * 25)
+            connection.execute(
+                f"CREATE TABLE {quoted} ({', '.join(f'{names.quoted(one)} int' for one in columns)})".encode()
+            )
+            for script, rule in (
+                (f"ALTER TABLE {quoted} ADD CHECK ({names.quoted(columns[1])} > 0);", "check-validated-under-lock"),
+                (f"ALTER TABLE {quoted} ADD CHECK (a > {names.quoted(columns[1])});", "check-validated-under-lock"),
+                (f"ALTER TABLE {quoted} ADD UNIQUE (a, {names.quoted(columns[2])});", "unique-builds-index-under-lock"),
+                (f"ALTER TABLE {quoted} ADD UNIQUE (a);", "unique-builds-index-under-lock"),
+                (f"ALTER TABLE {quoted} ADD PRIMARY KEY (a);", "unique-builds-index-under-lock"),
+                (f"ALTER TABLE {quoted} ADD FOREIGN KEY (a) REFERENCES {quoted};", "foreign-key-validated-under-lock"),
+                (
+                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({names.quoted(columns[1])}), (a + 1));",
+                    "create-index-not-concurrently",
+                ),
+                (
+                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({names.quoted(columns[1])}), (a + 1));",
+                    "create-index-not-concurrently",
+                ),
+            ):
+                one = migration.Migration(version="1", filename="001_x.sql", directory=Path("/"), checksum="")
+                its_source = source.of(one, script.encode())
+                finding = Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", line=1)
+                known = facts.read(session.connection, its_source.written([0]))
+                found = rewrite.rewrite(its_source, [finding], known, first=1)
+                taken = named(connection)
+                connection.execute(script.encode())
+                (chosen,) = named(connection) - taken
+                assert any(names.quoted(chosen) in file.text for file in found.files), script
+
+
+def named(connection: psycopg.Connection) -> set[str]:
+    """The names of all indexes and constraints, those of NOT NULL aside."""
+    query = (
+        "SELECT relname FROM pg_class WHERE relkind = 'i' AND oid >= 16384 AND relnamespace = 'public'::regnamespace"
+        " UNION SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+    )
+    return {name for (name,) in connection.execute(query)}
