@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from kernel import status
 from kernel.apply.runner import Patience
 from kernel.rehearsal.practice import rerun, revert
@@ -12,6 +14,8 @@ from kernel.rehearsal.practice import rerun, revert
 if TYPE_CHECKING:
     from kernel.rehearsal.practice.fault import Checked
     from tests.integration.conftest import Project
+
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
 KERNEL = Path(__file__).parents[3] / "migrations"
 PATIENCE = Patience(lock_retries=0)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kernel.server.programs import Programs
 
 # One golden copy serves them all.
-pytestmark = pytest.mark.xdist_group("suggest")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suggest")]
 
 ROWS = 10_000
 TABLES = ("built", "checked", "child", "single", "required", "token", "amount", "keyed", "first", "second")

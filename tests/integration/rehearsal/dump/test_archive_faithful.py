@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from kernel.rehearsal.dump.dump import Progress, Restored
     from kernel.server.cluster import Server
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 RESTRICT = re.compile(rb"^\\(?:un)?restrict .*\n", re.MULTILINE)
 # Its owner is in the archive's list only, not in its schema's SQL: a copy's large objects belong to who restores.
 LARGE_OBJECT = re.compile(

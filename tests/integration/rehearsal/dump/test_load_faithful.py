@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from kernel.rehearsal.dump.dump import Progress, Restored
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 RESTRICT = re.compile(rb"^\\(?:un)?restrict .*\n", re.MULTILINE)
 
 

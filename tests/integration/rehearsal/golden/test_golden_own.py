@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 COUNT = "SELECT count(*) FROM orders"
 
 # What a database has that its files do not hold; the setting that keeps the golden copy read-only is its own.

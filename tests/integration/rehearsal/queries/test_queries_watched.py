@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.rehearsal.queries.conftest import Clone
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 ALL = Query(name="all", text="SELECT * FROM orders WHERE id = $1")
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.rehearsal.traffic.conftest import Clone
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 HOLD = "SELECT pg_sleep(0.3);"
 SESSIONS = "SELECT FROM pg_stat_activity WHERE application_name ~ 'traffic' AND datname = current_database()"
 

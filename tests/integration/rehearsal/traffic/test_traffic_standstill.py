@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.rehearsal.traffic.conftest import Clone
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 SESSIONS = "SELECT FROM pg_stat_activity WHERE application_name ~ 'traffic' AND datname = current_database()"
 HOLD = "SELECT pg_sleep(0.3);"
 HELD_SECONDS = 0.3
