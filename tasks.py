@@ -27,8 +27,11 @@ _JSON = "print one JSON document instead of text (default: no)"
 _YES = "confirm it; needed when KERNEL_STORAGE_MODE is SUPABASE (default: no)"
 
 
-def _desk(*, json: bool = False) -> AbstractContextManager[Desk]:
-    return desk.opened(_ROOT, json=json, failed=lambda code: Exit(code=code))
+_REHEARSED = "nothing of the rehearsal is left, and production was only read"
+
+
+def _desk(*, json: bool = False, **after: str) -> AbstractContextManager[Desk]:
+    return desk.opened(_ROOT, json=json, failed=lambda code: Exit(code=code), **after)
 
 
 @task(
@@ -169,7 +172,7 @@ def snapshot_test(
     Exit codes: 0 passed; 8 findings at or above the threshold; 2 flags, settings, files or declarations; 4 drift;
     7 the dump, the copy or a server; 130 and 143 interrupted, with nothing left behind.
     """
-    with _desk(json=json) as its_desk:
+    with _desk(json=json, after_a_signal=_REHEARSED) as its_desk:
         from kernel.command import snapshot_test as command
 
         if forget:

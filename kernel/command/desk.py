@@ -64,8 +64,10 @@ class Desk:
 
 
 @contextmanager
-def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) -> Iterator[Desk]:
-    """Open the desk for a task of the project in `root`.
+def opened(
+    root: Path, *, json: bool, failed: Callable[[int], BaseException], after_a_signal: str = _AFTER_A_SIGNAL
+) -> Iterator[Desk]:
+    """Open the desk for a task of the project in `root`; `after_a_signal` says how a signal leaves things.
 
     A KernelError, and a signal, become one report on stderr (with `json` one document on stdout), and then the
     exception that `failed` makes of the exit code.
@@ -85,7 +87,7 @@ def opened(root: Path, *, json: bool, failed: Callable[[int], BaseException]) ->
             for number in _SIGNALS:  # Python takes our handlers away as it ends, but not this
                 signal.signal(number, signal.SIG_IGN)
             what = Terminated if isinstance(told, _Told) else Interrupted
-            raise what(f"{what.code}; {_AFTER_A_SIGNAL}") from told
+            raise what(f"{what.code}; {after_a_signal}") from told
     except KernelError as error:
         from kernel.report import documents, failures  # noqa: PLC0415 - on the way of a failure only
 

@@ -21,6 +21,8 @@ def rehearse(found: tuple[Migration, ...], wish: Wish, telling: Telling) -> Rehe
     for everything that concerns the dump and the servers. However it ends, nothing of the copy stays but what is kept.
     """
     began = time.monotonic()
+    if wish.dump is None and wish.prod_db:
+        obtain.refuse(wish)
     with origin.found(wish, telling) as its_origin, obtain.copied(its_origin, wish, telling) as copy:
         rehearsal = course.rehearsed(found, copy, its_origin.source, wish, telling)
     named = its_origin.contents.database or its_origin.source.name

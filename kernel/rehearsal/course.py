@@ -16,6 +16,7 @@ from kernel.rehearsal.judge import verdict
 from kernel.rehearsal.judge.evidence import Evidence
 from kernel.rehearsal.practice import compatible, rerun, revert
 from kernel.rehearsal.practice.fault import Checked
+from kernel.rehearsal.refusal import refuse_programs
 from kernel.rehearsal.result import Practice, Rehearsal
 from kernel.rehearsal.schema import snapshot
 from kernel.rehearsal.schema.difference import difference
@@ -78,6 +79,7 @@ def _stage(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish,
         if now.plan.ahead:
             names = ", ".join(record.filename for record in now.plan.ahead)
             telling.say(f"warning: {source.name} is ahead of these files: {names}")
+        refuse_programs(todo)
         pending = tuple(one for one, _ in todo)
         connection = session.connection
         (row,) = connection.execute(

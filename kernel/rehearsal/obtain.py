@@ -8,6 +8,7 @@ import tempfile
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.errors import RestoreFailed, Unprepared
 from kernel.rehearsal import golden, origin
 from kernel.rehearsal.dump import disarm, load, locale, preflight, restore, roles, scan
@@ -127,7 +128,7 @@ class _Filling:
 def _lost(its_origin: Origin, restored: Restored) -> RestoreFailed:
     named = [str(problem) for problem in restored.lost[:_TOLD]]
     more = len(restored.lost) - len(named)
-    lines = [f"{its_origin.source.name}: {len(restored.lost)} things could not be restored:", *named]
+    lines = [f"{its_origin.source.name}: {units.several(len(restored.lost), 'thing')} could not be restored:", *named]
     return RestoreFailed(
         "\n".join([*lines, *([f"and {more} more"] if more > 0 else [])]),
         hint="a copy without them proves nothing: mend what the messages name, or dump again",

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kernel.errors import UsageError
+from kernel import units
+from kernel.errors import DatabaseUnreachable, UsageError
 from kernel.rehearsal import remembered
 from kernel.rehearsal.dump import archive, export, scan
 from kernel.rehearsal.dump import dump as dumps
@@ -63,8 +64,14 @@ def found(wish: Wish, telling: Telling) -> Iterator[Origin]:
 
 
 def _exported(url: str, wish: Wish, telling: Telling) -> Iterator[Origin]:
-    with production.opened(url) as (_, its_production):
-        pass
+    try:
+        with production.opened(url) as (_, its_production):
+            pass
+    except DatabaseUnreachable as error:
+        if type(error) is not DatabaseUnreachable:
+            raise
+        # libpq says where it went, not which of the URLs sent it there.
+        raise DatabaseUnreachable(f"PROD_DB: {error}", hint=error.hint) from error
     chosen = programs.find(wish.bindir, preferred=its_production.major)
     with scratch.folder() as folder:
         dump = export.export(
@@ -90,7 +97,7 @@ def told(progress: Progress) -> str:
     if not progress.total_bytes:
         return progress.what
     percent = min(100, 100 * progress.done_bytes // progress.total_bytes)
-    return f"{percent} % of {progress.total_bytes / 1e6:,.0f} MB: {progress.what}"
+    return f"{percent} % of {units.size(progress.total_bytes)}: {progress.what}"
 
 
 def _given(path: Path, wish: Wish, telling: Telling) -> Iterator[Origin]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import MigrationFailed
 from kernel.report import problems
+from kernel.report.visible import visible
 
 if TYPE_CHECKING:
     from kernel.errors import KernelError
@@ -13,14 +14,19 @@ if TYPE_CHECKING:
 
 def text(error: KernelError) -> str:
     """The lines for stderr."""
+    # What a server, a dump or a file says is not to move the cursor.
+    return visible("\n".join(_lines(error)), keep="\n\t")
+
+
+def _lines(error: KernelError) -> list[str]:
     if isinstance(error, MigrationFailed):
-        return "\n".join(_of_migration(error))
+        return _of_migration(error)
     several = getattr(error, "problems", ())
     told = [line for problem in several for line in problems.lines(problem)] if several else str(error).splitlines()
     lines = [f"error: {line}" if number == 0 else f"       {line}".rstrip() for number, line in enumerate(told)]
     if error.hint:
         lines.append(f"next: {error.hint}")
-    return "\n".join(lines)
+    return lines
 
 
 def _of_migration(error: MigrationFailed) -> list[str]:

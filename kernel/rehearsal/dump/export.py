@@ -11,6 +11,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from kernel import ledger
+from kernel.apply import progress as its_progress
 from kernel.errors import RestoreFailed, Unprepared
 from kernel.rehearsal.dump import access, libpq, program, reader, source
 from kernel.rehearsal.dump import dump as dumps
@@ -37,6 +39,14 @@ _REMEDIES = (
 )
 
 
+# In quotes a name is no pattern. Without the migrations' records, every one would be pending.
+_TABLES = """
+SELECT format('"%%s"."%%s"', replace(nspname, '"', '""'), replace(relname, '"', '""'))
+FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND relname <> ALL(%s) AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
+"""
+
+
 def export(
     url: str,
     into: Path,
@@ -59,6 +69,7 @@ def export(
             raise Unprepared(problems)
         environ = libpq.environment(connection, source.READ_ONLY, name=source.NAME)
         connects = libpq.plain(connection)
+        rows_of = [name for (name,) in connection.execute(_TABLES, ([ledger.TABLE, its_progress.TABLE],)).fetchall()]
 
     def told() -> None:
         if progress:
@@ -74,7 +85,7 @@ def export(
             f"--jobs={max(1, jobs)}",
             f"--file={into.absolute()}",
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
-            *(("--schema-only",) if schema_only else ()),
+            *(("--no-blobs", *(f"--exclude-table-data={name}" for name in rows_of)) if schema_only else ()),
             # The archive is read once, here, and soon: the least compression takes the least of production's time.
             "--compress=1",
             "--no-password",

@@ -34,7 +34,7 @@ def restore(
     """
     with (
         reach.whole(archive.dump, archive.account, jobs=jobs) as (place, source),
-        reach.written(archive.listing.without(*_NOT_RESTORED), archive.account) as list_file,
+        reach.written(archive.listing.without(*_NOT_RESTORED, rows=not schema_only), archive.account) as list_file,
     ):
         done = program.run(
             archive.account,
@@ -42,7 +42,6 @@ def restore(
             f"--dbname={libpq.plain(own)}",
             f"--use-list={list_file}",
             *(("--jobs", str(jobs)) if jobs > 1 else ()),
-            *(("--schema-only",) if schema_only else ()),
             *("--no-owner", "--no-privileges", "--no-subscriptions", "--no-tablespaces", "--no-security-labels"),
             "--no-password",
             *place,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from kernel import ledger
+from kernel.apply import progress
 from kernel.rehearsal.dump.index import Rows, Statement
 from kernel.rehearsal.dump.shape import Kind
 
@@ -58,8 +60,11 @@ class Order:
     event_triggers: tuple[Statement, ...]
 
 
+_RECORDS = (ledger.TABLE.encode(), progress.TABLE.encode())
+
+
 def of(items: Sequence[Statement | Rows], *, schema_only: bool) -> Order:
-    """The order of a dump's items; with `schema_only`, of those that make no rows."""
+    """The order of a dump's items; with `schema_only`, of those that make no rows but the records of migrations."""
     kept = [item for item in _uncleaned(items) if not (schema_only and _of_rows(item)) and not _left_out(item)]
     first = _first(kept)
     hoisted = set(first)
@@ -120,7 +125,10 @@ def _is(item: Statement | Rows, *kinds: Kind) -> bool:
 
 
 def _of_rows(item: Statement | Rows) -> bool:
-    return isinstance(item, Rows) or item.kind in _OF_ROWS
+    if isinstance(item, Rows):
+        # Without its records, every migration of the schema would be pending once more.
+        return item.table.rpartition(b".")[2] not in _RECORDS
+    return item.kind in _OF_ROWS
 
 
 def _left_out(item: Statement | Rows) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.errors import DumpUnreadable
 
 if TYPE_CHECKING:
@@ -41,6 +42,6 @@ class Restriction:
         """The dump is at its end. Raises DumpUnreadable when a key is still open."""
         if self._key is not None:
             raise DumpUnreadable(
-                f"{self._dump.name}: cut short after {self._dump.size_bytes:,} bytes: its \\unrestrict line is not "
+                f"{self._dump.name}: cut short after {units.count(self._dump.size_bytes)} bytes: its \\unrestrict line is not "
                 "whole; dump or copy it again"
             )

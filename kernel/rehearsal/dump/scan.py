@@ -12,6 +12,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump import restrict, shape, survey, text
 from kernel.rehearsal.dump.index import Index, Rows, Statement
@@ -226,7 +227,9 @@ def _unlexable(dump: Text, stream: Stream, error: Unlexable) -> DumpUnreadable:
 
 
 def _cut_short(dump: Text, why: str) -> DumpUnreadable:
-    return DumpUnreadable(f"{dump.name}: cut short after {dump.size_bytes:,} bytes: {why}; dump or copy it again")
+    return DumpUnreadable(
+        f"{dump.name}: cut short after {units.count(dump.size_bytes)} bytes: {why}; dump or copy it again"
+    )
 
 
 def _offset(dump: Text, stream: Stream, line: int, column: int) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from kernel import units
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump import unpack
 
@@ -68,7 +69,7 @@ class Text:
 
     def place(self, offset: int) -> str:
         """Where the byte at `offset` is, as messages begin: name, line, byte (which counts from 0)."""
-        return f"{self.name}:{self.line(offset)} (byte {offset:,})"
+        return f"{self.name}:{self.line(offset)} (byte {units.count(offset)})"
 
     def end_of_data(self, begin: int) -> int | None:
         r"""Where the line `\.` begins that ends the COPY data beginning at `begin`; None when there is none.

@@ -11,6 +11,9 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
+from kernel import ledger
+from kernel.apply import progress
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
 _LARGE_OBJECTS = ("BLOB ", "BLOBS ", "BLOB METADATA ")
 _ROWS = ("TABLE DATA ", "BLOBS ")
+_OTHER_ROWS = ("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA ")
+_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{ledger.TABLE}|{progress.TABLE}) ")
 # gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
 _GZIP_SIZE = struct.Struct("<I")
 _GZIP_HEADER_BYTES = 64
@@ -32,10 +37,17 @@ class Listing:
     def __init__(self, text: str) -> None:
         self._lines = text.splitlines()
 
-    def without(self, *beginnings: str) -> str:
-        """The list for --use-list, less the entries that are one of these, such as "EXTENSION "."""
+    def without(self, *beginnings: str, rows: bool = True) -> str:
+        """The list for --use-list, less the entries that are one of these, such as "EXTENSION ".
+
+        Without `rows` it has those of the migrations' records only.
+        """
         kept = (line for line in self._lines if not self._what(line).startswith(beginnings))
-        return "\n".join(kept) + "\n"
+        return "\n".join(line for line in kept if rows or not self._of_rows(line)) + "\n"
+
+    def _of_rows(self, line: str) -> bool:
+        what = self._what(line)
+        return what.startswith((*_ROWS, *_OTHER_ROWS)) and not _RECORDS.match(what)
 
     @property
     def large_objects(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
+from kernel import units
 from kernel.errors import DumpUnreadable
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def unpacked(read: Callable[[int], bytes], compression: str, name: str) -> Itera
             try:
                 plain = frame.decompress(packed)
             except damage as error:
-                raise DumpUnreadable(f"{name}: its {compression} is damaged near byte {offset:,}; {_AGAIN}") from error
+                raise DumpUnreadable(
+                    f"{name}: its {compression} is damaged near byte {units.count(offset)}; {_AGAIN}"
+                ) from error
             if plain:
                 yield plain
             fresh = frame.eof
@@ -54,7 +57,9 @@ def unpacked(read: Callable[[int], bytes], compression: str, name: str) -> Itera
             if frame.eof:
                 frame = begin()
     if not fresh:
-        raise DumpUnreadable(f"{name}: cut short at byte {offset:,}, in the middle of its {compression}; {_AGAIN}")
+        raise DumpUnreadable(
+            f"{name}: cut short at byte {units.count(offset)}, in the middle of its {compression}; {_AGAIN}"
+        )
 
 
 def _opener(compression: str, name: str) -> tuple[Callable[[], _Frame], type[Exception]]:

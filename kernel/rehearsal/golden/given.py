@@ -58,9 +58,7 @@ def opened(test_db: str, wish: Wish, restore: Restorer) -> Iterator[Place]:
     with ExitStack() as stack:
         stack.enter_context(_alone(url, name))
         with administration(url, variable=VARIABLE) as session:
-            _refuse_powerless(session, name)
-            _refuse_foreign(session, test_db, name, golden, wish)
-            clone.alone(session, name)
+            _refuse(session, test_db, name, wish)
             _drop_leftovers(session, name, golden, key)
             found = mark.read(session.connection, golden)
             size = clone.size_bytes(session, golden) if found else 0
@@ -70,6 +68,19 @@ def opened(test_db: str, wish: Wish, restore: Restorer) -> Iterator[Place]:
         if not found:
             restored = _filled(url, golden, key, wish, restore)
         yield Place(url=url, variable=VARIABLE, golden=golden, key=key, restored=restored, test_db=name)
+
+
+def refuse(test_db: str, wish: Wish) -> None:
+    """Raise what `opened` would raise of TEST_DB, before production is dumped for nothing. Nothing is changed."""
+    url, name = _maintenance(test_db)
+    with _alone(url, name), administration(url, variable=VARIABLE) as session:
+        _refuse(session, test_db, name, wish)
+
+
+def _refuse(session: Session, test_db: str, name: str, wish: Wish) -> None:
+    _refuse_powerless(session, name)
+    _refuse_foreign(session, test_db, name, clone.beside(name, "golden"), wish)
+    clone.alone(session, name)
 
 
 def _maintenance(test_db: str) -> tuple[str, str]:
@@ -137,10 +148,11 @@ def _refuse_foreign(session: Session, test_db: str, name: str, golden: str, wish
         )
     if not clone.exists(session, name):
         return
-    with database.session(test_db, variable=VARIABLE) as target:
-        identity.refuse_same(target, wish.forbidden, say=wish.say)
-        held = content.held(target)
-    if held and mark.read(session.connection, name) is None and not wish.yes:
+    # By its name: without one in the URL, libpq would go where PGDATABASE or a service says.
+    with database.session(make_conninfo(test_db, dbname=name), variable=VARIABLE) as target:
+        held = "" if mark.read(session.connection, name) else content.held(target)
+        identity.refuse_same(target, wish.forbidden, say=wish.say, holds=bool(held))
+    if held and not wish.yes:
         raise UsageError(
             f"TEST_DB ({name}) would be overwritten and holds {held}; say so with --yes, name another database, "
             f"{_ELSEWHERE}"

@@ -57,10 +57,13 @@ def of(session: Session) -> Identity:
     return Identity(number=here[0], system=system, started=here[1])
 
 
-def refuse_same(target: Session, forbidden: tuple[Forbidden, ...], *, say: Callable[[str], None]) -> None:
+def refuse_same(
+    target: Session, forbidden: tuple[Forbidden, ...], *, say: Callable[[str], None], holds: bool = False
+) -> None:
     """Raise DatabaseRefused when the target, TEST_DB, is a database that must not be overwritten.
 
-    One that cannot be reached is told of and passed over: the target was reached, and must be empty or ours besides.
+    One that cannot be reached is told of and passed over, unless TEST_DB `holds` what is not ours: then nobody could
+    tell that it is not the same.
     """
     ours = of(target)
     for one in forbidden:
@@ -70,6 +73,11 @@ def refuse_same(target: Session, forbidden: tuple[Forbidden, ...], *, say: Calla
         except DatabaseUnreachable as error:
             if isinstance(error, DatabaseRefused):
                 raise
+            if holds:
+                raise DatabaseRefused(
+                    f"TEST_DB holds something, and whether it is {one.variable} nobody can tell: {error}; make "
+                    f"{one.variable} reachable, or name an empty TEST_DB"
+                ) from error
             say(f"warning: {one.variable} could not be compared with TEST_DB: {error}")
             continue
         if same:

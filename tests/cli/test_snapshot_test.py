@@ -1,0 +1,462 @@
+"""db.snapshot-test as people meet it: what it needs, what it refuses, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import zstandard
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.cli.conftest import SECRET
+from tests.cli.test_secrets import sampled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.server.cluster import Server
+    from tests.cli.conftest import Completed, Project
+
+FIRST = "CREATE TABLE orders (id int PRIMARY KEY, total int);\n"
+LEDGER = """
+CREATE TABLE schema_migrations (version varchar(255) PRIMARY KEY, filename varchar(255) NOT NULL,
+    applied_at timestamp NOT NULL DEFAULT now(), checksum varchar(64) NOT NULL)
+"""
+EDITED = "UPDATE schema_migrations SET checksum = 'another'"
+HARMLESS = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text;\n"
+UNRECORDED = """\
+production.sql: schema public holds the table orders, but no schema_migrations; say which files made them: \
+inv db.baseline --to VERSION"""
+SLOW = pytest.mark.slow
+LOSS = "DELETE FROM orders WHERE id <= 3;\n"
+
+
+@dataclass(kw_only=True)
+class Rehearsals:
+    """A project whose first migration is applied in production, a database of `server`, and one that is pending."""
+
+    project: Project
+    server: Server
+    temporary: Path
+
+    @property
+    def embedded(self) -> Path:
+        """Where the development server would keep its data, if anybody started it."""
+        return self.project.root / "embedded"
+
+    @property
+    def production(self) -> str:
+        return make_conninfo(self.project.url, password=SECRET)
+
+    @property
+    def name(self) -> str:
+        """The name of production's database."""
+        return str(conninfo_to_dict(self.production)["dbname"])
+
+    @property
+    def test_name(self) -> str:
+        return f"{self.name}_tested"
+
+    @property
+    def test_db(self) -> str:
+        return make_conninfo(self.production, dbname=self.test_name)
+
+    def pending(self, script: str, version: str = "002") -> None:
+        """Make this the script of a migration that is pending."""
+        self.project.write(f"{version}_pending.sql", script)
+
+    def dump(self, *options: str, name: str = "production.sql") -> Path:
+        """A dump of production by pg_dump."""
+        path = self.project.root / name
+        database = make_conninfo(self.server.conninfo, dbname=self.name)
+        command = [str(self.server.programs.bin / "pg_dump"), *options, f"--file={path}", f"--dbname={database}"]
+        subprocess.run(command, check=True)
+        return path
+
+    def run(self, *flags: str | Path, **environ: str) -> Completed:
+        """Rehearse to the end; nothing is left in TMPDIR, and the embedded server has not been thought of."""
+        ended = self.project.ended(self.start(*flags, **environ))
+        assert list(self.temporary.iterdir()) == []
+        assert not self.embedded.exists()
+        return ended
+
+    def start(self, *flags: str | Path, **environ: str) -> subprocess.Popen[str]:
+        """Begin a rehearsal, in an environment of its own."""
+        given = {
+            "DATABASE_URL": "",
+            "TMPDIR": str(self.temporary),
+            "KERNEL_DATA_DIR": str(self.embedded),
+            "KERNEL_PG_BINDIR": str(self.server.programs.bin),
+            **environ,
+        }
+        return self.project.start("db.snapshot-test", *map(str, flags), **given)
+
+    def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
+        """What a superuser sees in one of the server's databases."""
+        with psycopg.connect(self.server.conninfo, dbname=database, autocommit=True) as connection:
+            cursor = connection.execute(query.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def rehearsals(project: Project, server: Server) -> Iterator[Rehearsals]:
+    first = project.write("001_first.sql", FIRST)
+    project.rows(f"{FIRST} {LEDGER}; INSERT INTO orders SELECT i, i FROM generate_series(1, 100) AS i")
+    checksum = hashlib.sha256(first.read_bytes()).hexdigest()
+    project.rows(f"INSERT INTO schema_migrations VALUES ('001', '001_first.sql', now(), '{checksum}')")
+    # Root's servers run as somebody else, who cannot get into pytest's own folders.
+    with tempfile.TemporaryDirectory(prefix="rehearsals-") as temporary:
+        Path(temporary).chmod(0o1777)
+        it = Rehearsals(project=project, server=server, temporary=Path(temporary))
+        it.pending(HARMLESS)
+        yield it
+    beside = f"SELECT datname FROM pg_database WHERE starts_with(datname, '{it.test_name}')"
+    for (name,) in it.rows("postgres", beside):
+        project.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def test_a_dump_is_rehearsed_and_the_whole_answer_is_on_stdout(rehearsals: Rehearsals) -> None:
+    told = rehearsals.run("--dump", rehearsals.dump(), "--report", "page.html")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.startswith("PASS ")
+    assert "1 migration rehearsed on production.sql" in told.out
+    assert told.out.endswith("report     page.html\n")
+    assert "002_pending.sql" in (rehearsals.project.root / "page.html").read_text()
+
+
+def test_a_loss_fails_it_and_the_document_says_where(rehearsals: Rehearsals) -> None:
+    rehearsals.pending(LOSS)
+    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert (told.code, told.document["verdict"], told.document["restore"]["reused"]) == (8, "fail", False)
+    (orders,) = [one for one in told.document["tables"] if one["table"] == "public.orders"]
+    assert (orders["rows_before"], orders["rows_after"], orders["removed"]) == (100, 97, 3)
+    assert [one["version"] for one in told.document["migrations"]] == ["002"]
+    assert {(one["version"], one["severity"]) for one in told.document["reasons"]} == {("002", "error")}
+
+
+def test_rows_in_the_way_of_a_migration_are_counted_and_the_query_lists_them(rehearsals: Rehearsals) -> None:
+    rehearsals.project.rows("UPDATE orders SET total = NULL WHERE id <= 7")
+    rehearsals.pending("SELECT 1;\nALTER TABLE orders ALTER COLUMN total SET NOT NULL;\n")
+    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert told.code == 8
+    (run,) = told.document["migrations"]
+    (violation,) = run["failed"]["violations"]
+    assert violation["rows"] == 7
+    assert len(rehearsals.project.rows(violation["query"])) == 7
+
+
+def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> None:
+    (rehearsals.project.migrations / "002_pending.sql").unlink()
+    told = rehearsals.run("--dump", rehearsals.dump())
+    assert (told.code, told.out) == (
+        0,
+        "nothing to rehearse: every migration is applied in production.sql\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "nothing to rehearse on: give a dump with --dump PATH, or set PROD_DB"),
+        pytest.param(("--dump", "x", "--jobs", "0"), "--jobs 0: expected a whole number from 1", marks=SLOW),
+        pytest.param(("--dump", "x", "--fail-on", "x"), "--fail-on x: expected error, warning or never", marks=SLOW),
+        pytest.param(
+            ("--dump", "x", "--max-block", "1s"), "--max-block 1s: expected a whole number from 0", marks=SLOW
+        ),
+        (("--dump", "x", "--report", "no/x.html"), "--report no/x.html: its folder does not exist; make it first"),
+        (("--dump", "x", "--report", "x"), "--report x: that is the dump; name another file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(
+    rehearsals: Rehearsals, flags: tuple[str, ...], message: str
+) -> None:
+    told = rehearsals.run(*flags)
+    assert (told.code, told.out, told.err) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "no such file; give a dump that pg_dump wrote, a file or a folder", marks=SLOW),
+        pytest.param(b"\0\1\2" * 1000, "neither SQL nor an archive of pg_dump", marks=SLOW),
+        pytest.param(b"PGDMP\1\16", "cut short", marks=SLOW),
+        (b"--\n-- PostgreSQL database dump\n--\n\n\\! touch owned\n", r"\!: a command of psql"),
+        (b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE a (id int);\n", "cut short"),
+    ],
+    ids=["missing", "garbage", "an archive's first bytes", "a command of psql", "cut short"],
+)
+def test_what_is_no_dump_is_refused_in_one_document(rehearsals: Rehearsals, text: bytes | None, message: str) -> None:
+    path = rehearsals.project.root / "bad.dump"
+    if text is not None:
+        path.write_bytes(text)
+    told = rehearsals.run("--dump", path, "--json")
+    assert (told.code, told.error["code"]) == (7, "dump_unreadable")
+    assert message in told.error["message"]
+    assert "bad.dump" in told.error["message"]
+    assert told.err == f"error: {told.error['message']}\n"
+    assert not (rehearsals.project.root / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "script", "code", "message"),
+    [
+        pytest.param(
+            "",
+            "-- rehearse: rows nosuch=+1\nSELECT 1;\n",
+            2,
+            "002_pending.sql:1: -- rehearse: rows: no table nosuch",
+            marks=SLOW,
+        ),
+        ("", "SELECT 1;\n\\set a 1\n", 2, "002_pending.sql:2:1: \\set: psql's own commands do not run here"),
+        pytest.param(EDITED, HARMLESS, 4, "001_first.sql: changed after it was applied", marks=SLOW),
+        ("DROP TABLE schema_migrations", HARMLESS, 4, UNRECORDED),
+    ],
+    ids=["a declaration that names nothing", "a file that cannot be run", "drift", "no records"],
+)
+def test_what_db_migrate_would_refuse_is_refused_with_its_place(
+    rehearsals: Rehearsals, prepare: str, script: str, code: int, message: str
+) -> None:
+    rehearsals.project.rows(prepare or "SELECT")
+    rehearsals.pending(script)
+    told = rehearsals.run("--dump", rehearsals.dump())
+    assert (told.code, told.out) == (code, "")
+    assert told.err.startswith(f"error: {message}")
+
+
+def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_it(rehearsals: Rehearsals) -> None:
+    dump = rehearsals.dump()
+    rehearsals.rows("postgres", f"CREATE DATABASE {rehearsals.test_name}")
+    rehearsals.rows(rehearsals.test_name, "CREATE TABLE precious (id int)")
+    refused = rehearsals.run("--dump", dump, TEST_DB=rehearsals.test_db)
+    assert refused.code == 2
+    assert f"TEST_DB ({rehearsals.test_name}) would be overwritten and holds table precious; say so with --yes" in (
+        refused.err
+    )
+    assert rehearsals.rows(rehearsals.test_name, "SELECT * FROM precious") == []
+
+    assert rehearsals.run("--dump", dump, "--yes", TEST_DB=rehearsals.test_db).code == 0
+    recorded = rehearsals.rows(rehearsals.test_name, "SELECT version FROM schema_migrations ORDER BY 1")
+    assert recorded == [("001",), ("002",)]
+    assert rehearsals.rows(rehearsals.test_name, "SELECT count(note), count(*) FROM orders") == [(0, 100)]
+    assert rehearsals.rows(
+        "postgres", f"SELECT datname FROM pg_database WHERE starts_with(datname, '{rehearsals.test_name}')"
+    ) == [(rehearsals.test_name,)]
+
+
+@SLOW
+@pytest.mark.parametrize("variable", ["PROD_DB", "DATABASE_URL", "MIGRATION_DATABASE_URL"])
+@pytest.mark.parametrize("way", ["the same", "another host name", "another user", "a service"])
+def test_production_is_never_overwritten_whatever_its_urls_say(
+    rehearsals: Rehearsals, role: str, variable: str, way: str
+) -> None:
+    rehearsals.project.rows(f"ALTER ROLE {role} SUPERUSER")
+    host = str(conninfo_to_dict(rehearsals.production)["host"])
+    service = rehearsals.project.root / "services"
+    service.write_text(f"[that]\nhost={host}\n")
+    target = {
+        "the same": rehearsals.production,
+        "another host name": make_conninfo(rehearsals.production, host=f"{host}/"),
+        "another user": make_conninfo(rehearsals.production, user=role),
+        "a service": f"service=that dbname={rehearsals.name} user={role}",
+    }[way]
+    before = rehearsals.project.state()
+    told = rehearsals.run(
+        *("--yes", "--dump", rehearsals.dump()),
+        **{variable: rehearsals.production, "TEST_DB": target, "PGSERVICEFILE": str(service)},
+    )
+    assert told.code == 7
+    assert f"error: TEST_DB is the database that {variable} names" in told.err
+    assert rehearsals.project.state() == before
+
+
+@SLOW
+def test_what_could_not_be_restored_is_named_and_cannot_move_the_cursor(rehearsals: Rehearsals) -> None:
+    dump = rehearsals.dump()
+    hostile = 'CREATE TABLE public."a\x1b[2Jb" (id nosuch);\n\n'
+    dump.write_text(dump.read_text().replace("CREATE TABLE public.orders", f"{hostile}CREATE TABLE public.orders"))
+    told = rehearsals.run("--dump", dump)
+    assert told.code == 7
+    assert told.err.startswith("error: production.sql: 1 thing could not be restored:\n")
+    assert 'CREATE TABLE public."a⟨U+001B⟩[2Jb" (id nosuch): type "nosuch" does not exist (42704)' in told.err
+    assert "\x1b" not in told.err
+
+
+@SLOW
+def test_an_unreachable_production_is_named_by_its_variable(rehearsals: Rehearsals) -> None:
+    told = rehearsals.run(PROD_DB=make_conninfo(rehearsals.production, host="127.0.0.1", port=1))
+    assert told.code == 7
+    assert told.err.startswith("error: PROD_DB: connection failed")
+
+
+@SLOW
+def test_what_speaks_against_test_db_is_said_before_production_is_dumped(rehearsals: Rehearsals) -> None:
+    with psycopg.connect(rehearsals.production) as blocking:
+        blocking.execute("LOCK TABLE orders")  # a dump would wait for it, and then fail
+        told = rehearsals.run("--yes", PROD_DB=rehearsals.production, TEST_DB=rehearsals.production)
+    assert told.code == 7
+    assert "error: TEST_DB is the database that PROD_DB names" in told.err
+
+
+@SLOW
+def test_the_environment_of_libpq_does_not_lead_to_another_database(rehearsals: Rehearsals, role: str) -> None:
+    rehearsals.project.rows(f"ALTER ROLE {role} SUPERUSER")
+    rehearsals.rows("postgres", f"CREATE DATABASE {role}")
+    try:
+        rehearsals.rows(role, "CREATE TABLE precious (id int)")
+        host = conninfo_to_dict(rehearsals.server.conninfo)["host"]
+        told = rehearsals.run(
+            *("--dump", rehearsals.dump()), TEST_DB=f"host={host} user={role}", PGDATABASE="template1"
+        )
+        assert told.code == 2
+        assert f"TEST_DB ({role}) would be overwritten and holds table precious" in told.err
+        assert rehearsals.rows(role, "SELECT * FROM precious") == []
+    finally:
+        rehearsals.rows("postgres", f"DROP DATABASE {role}")
+
+
+@SLOW
+@pytest.mark.parametrize("form", ["plain", "custom", "directory", "tar", "plain.gz", "plain.zst"])
+def test_every_format_of_pg_dump_gives_the_same_copy(rehearsals: Rehearsals, form: str) -> None:
+    rehearsals.pending(LOSS)
+    kind, _, compression = form.partition(".")
+    dump = rehearsals.dump(f"--format={kind}", name=f"production.{kind}")
+    if compression:
+        compress = gzip.compress if compression == "gz" else zstandard.compress
+        dump.write_bytes(compress(dump.read_bytes()))
+    told = rehearsals.run("--dump", dump, "--json", "--jobs", "1")
+    assert told.code == 8
+    (orders,) = told.document["tables"]
+    assert (orders["rows_before"], orders["removed"], orders["added"], orders["changed"]) == (100, 3, 0, 0)
+
+
+@SLOW
+def test_a_role_that_may_only_read_suffices_and_production_is_not_written(rehearsals: Rehearsals, role: str) -> None:
+    project = rehearsals.project
+    mark = f"marked{uuid4().hex}"
+    reading = make_conninfo(rehearsals.production, user=role, password=mark)
+    refused = rehearsals.run(PROD_DB=reading)
+    assert refused.code == 7
+    assert f'GRANT SELECT ON ALL TABLES IN SCHEMA "public" TO "{role}"' in refused.err
+    project.rows(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+
+    before, written = project.state(), _written(project)
+    with sampled(mark) as shown:
+        told = rehearsals.run("--json", "--report", "page.html", PROD_DB=reading)
+    assert (told.code, shown) == (0, [])
+    assert mark not in told.out + told.err + (project.root / "page.html").read_text()
+    assert (project.state(), _written(project)) == (before, written)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    assert project.value(sessions) == 1
+
+
+def _written(project: Project) -> Any:
+    """Rows written in production, as its server counts them, and the log's end: nobody else is on the server."""
+    project.rows("SELECT pg_stat_force_next_flush(); SELECT pg_stat_clear_snapshot()")
+    return project.rows(
+        "SELECT tup_inserted, tup_updated, tup_deleted, temp_bytes FROM pg_stat_database "
+        "WHERE datname = current_database()"
+    )
+
+
+@SLOW
+def test_a_role_that_cannot_make_databases_is_told_what_it_needs(rehearsals: Rehearsals, role: str) -> None:
+    told = rehearsals.run("--dump", rehearsals.dump(), TEST_DB=make_conninfo(rehearsals.test_db, user=role))
+    assert told.code == 7
+    assert f"{role} may not create databases" in told.err
+    assert f"ALTER ROLE {role} CREATEDB, or leave TEST_DB empty for a throwaway server" in told.err
+
+
+@SLOW
+def test_a_role_that_can_make_databases_suffices_for_test_db(rehearsals: Rehearsals, role: str) -> None:
+    rehearsals.project.rows(f"ALTER ROLE {role} CREATEDB")
+    dump = rehearsals.dump("--no-owner")
+    told = rehearsals.run("--dump", dump, "--json", TEST_DB=make_conninfo(rehearsals.test_db, user=role))
+    assert (told.code, told.document["verdict"]) == (0, "pass"), told.err
+    owner = f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{rehearsals.test_name}'"
+    assert rehearsals.rows("postgres", owner) == [(role,)]
+    rehearsals.rows("postgres", f"DROP DATABASE {rehearsals.test_name}")
+
+
+@SLOW
+def test_a_copy_of_prod_db_is_never_taken_for_production_as_it_is_later(rehearsals: Rehearsals) -> None:
+    environ = {"PROD_DB": rehearsals.production, "TEST_DB": rehearsals.test_db}
+    first = rehearsals.run("--keep", "--json", **environ)
+    assert "the copy is not kept: PROD_DB is dumped anew each time" in first.err
+    rehearsals.project.rows("DELETE FROM orders WHERE id > 10")
+    second = rehearsals.run("--json", **environ)
+    assert not second.document["restore"]["reused"]
+    assert [one["rows_before"] for one in second.document["tables"]] == [10]
+
+
+@SLOW
+def test_a_kept_copy_is_cloned_the_next_time_and_can_be_forgotten(rehearsals: Rehearsals, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root never keeps copies anywhere but in the cache of the system")
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    dump = rehearsals.dump()
+    told = [rehearsals.run("--dump", dump, "--keep", "--json", **cache) for _ in range(2)]
+    assert [(one.code, one.document["restore"]["reused"]) for one in told] == [(0, False), (0, True)]
+    forgotten = rehearsals.run("--forget", "--json", **cache)
+    assert (forgotten.code, forgotten.document["forgotten"]) == (0, ["production.sql"])
+    assert rehearsals.run("--forget", **cache).out == "no copy is kept\n"
+    assert not rehearsals.run("--dump", dump, "--json", **cache).document["restore"]["reused"]
+
+
+@SLOW
+@pytest.mark.parametrize(
+    ("script", "flags", "code"),
+    [
+        (LOSS, ("--fail-on", "never"), 0),
+        (LOSS, ("--fail-on", "warning"), 8),
+        (HARMLESS, ("--fail-on", "warning"), 0),
+        ("ALTER TABLE orders ALTER COLUMN total TYPE bigint;\n", ("--max-block", "60000"), 0),
+        ("ALTER TABLE orders ALTER COLUMN total TYPE bigint;\n", ("--max-block", "0"), 8),
+    ],
+)
+def test_the_threshold_decides_what_fails(
+    rehearsals: Rehearsals, script: str, flags: tuple[str, ...], code: int
+) -> None:
+    rehearsals.pending(script)
+    told = rehearsals.run("--dump", rehearsals.dump(), *flags)
+    assert (told.code, told.out.split()[0]) == (code, "FAIL" if code else "PASS")
+
+
+@SLOW
+def test_two_rehearsals_at_once_do_not_meet(rehearsals: Rehearsals) -> None:
+    rehearsals.pending("CREATE TABLE slept AS SELECT 1 AS one FROM pg_sleep(1);\n")
+    dump = rehearsals.dump()
+    children = [rehearsals.start("--dump", dump, "--json") for _ in range(2)]
+    told = [rehearsals.project.ended(child) for child in children]
+    assert [(one.code, one.document["verdict"]) for one in told] == [(0, "pass"), (0, "pass")]
+
+
+@SLOW
+def test_a_test_db_in_use_by_another_rehearsal_is_busy(rehearsals: Rehearsals) -> None:
+    rehearsals.pending("SELECT pg_sleep(60);\n")
+    dump = rehearsals.dump()
+    first = rehearsals.start("--dump", dump, TEST_DB=rehearsals.test_db)
+    rehearsals.project.until(
+        f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{rehearsals.test_name}' AND wait_event = 'PgSleep'"
+    )
+    second = rehearsals.project.ended(rehearsals.start("--dump", dump, "--json", TEST_DB=rehearsals.test_db))
+    assert (second.code, second.error["code"]) == (5, "lock_busy")
+    assert f"another rehearsal uses TEST_DB ({rehearsals.test_name})" in second.err
+    first.terminate()
+    assert rehearsals.project.ended(first).code == 143
+
+
+@SLOW
+def test_a_migration_that_makes_a_role_can_be_rehearsed(rehearsals: Rehearsals) -> None:
+    rehearsals.pending("CREATE ROLE made_by_the_migration;\nGRANT SELECT ON orders TO made_by_the_migration;\n")
+    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert (told.code, told.document["rerun_safe"]) == (0, None)

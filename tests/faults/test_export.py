@@ -1,0 +1,56 @@
+"""What stands in for production: a pooler, which cannot be dumped through, and a standby, which is as good as any."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from kernel.errors import DatabaseRefused
+from kernel.rehearsal.dump import archive, export, source
+from kernel.server import programs, throwaway
+from tests.faults.pgbouncer import pgbouncer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.ground import Ground
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_a_pooler_is_refused_as_production_with_the_reason(
+    ground: Ground, free_folder: Path, tmp_path: Path, mode: str
+) -> None:
+    with pgbouncer(ground.server, free_folder / mode, mode=mode) as conninfo:
+        url = psycopg.conninfo.make_conninfo(conninfo, dbname=ground.name)
+        with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs sessions of its own"):
+            export.export(url, tmp_path / "dump", ground.server.server.programs)
+
+
+def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Path) -> None:
+    chosen = programs.find(None)
+    with throwaway.server(chosen, settings={"wal_level": "replica", "max_wal_senders": "4"}) as primary:
+        with psycopg.connect(primary.conninfo, autocommit=True) as connection:
+            connection.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
+            connection.execute("CREATE UNLOGGED TABLE u AS SELECT 1 AS a")
+        with throwaway.guarded(chosen) as guard:
+            backup = tmp_path / "backup"
+            command = ("pg_basebackup", "--checkpoint=fast", "--no-sync", f"--pgdata={backup}", "-d", primary.conninfo)
+            subprocess.run([chosen.bin / command[0], *command[1:]], check=True)
+            (backup / "standby.signal").touch()
+            subprocess.run(["/bin/cp", "-a", f"{backup}/.", guard.cluster.data], check=True)
+            account = guard.cluster.account
+            for path in (guard.cluster.data, *guard.cluster.data.rglob("*")):
+                os.chown(path, account.uid, account.gid)
+            standby = guard.serve(throwaway.SETTINGS)
+            with source.opened(standby.conninfo) as (_, production):
+                assert production.standby
+            dump = export.export(standby.conninfo, tmp_path / "dump", chosen)
+        contents = archive.contents(dump, chosen)
+    assert contents.tables == 2
+    assert contents.data_bytes > 0
