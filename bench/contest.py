@@ -28,10 +28,19 @@ class Quantity(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """A golden copy that statements fill, and its clone after `migration`, "" for none; both are only read."""
+
+    golden: tuple[str, ...]
+    migration: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
     """A program to run from `folder`, with KERNEL_MIGRATIONS_DIR set to `migrations`.
 
-    The files in `applied` are recorded as applied in its database beforehand; with None the database is empty.
+    The files in `applied` are recorded as applied in its database beforehand; with None the database is empty. With
+    `copies` it is the clone, and BENCH_GOLDEN names the golden copy beside it.
     """
 
     name: str
@@ -39,19 +48,24 @@ class Contestant:
     folder: Path
     migrations: Path
     applied: Path | None = None
+    copies: Copies | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Seconds are compared as a ratio, bytes as a difference; without `to`, bytes stand for themselves.
 
-    `at_most` is the target, None when the comparison is there for orientation.
+    With `rows`, seconds are compared as the rows a second that they come to when those of the other, who had all to do
+    but the rows, are taken off: no ratio, but a figure of this machine. `at_most`, or of rows `at_least`, is the
+    target; both are None when the comparison is there for orientation.
     """
 
     of: str
     to: str | None
     quantity: Quantity = Quantity.SECONDS
     at_most: float | None = None
+    at_least: float | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,4 +113,6 @@ class Finding:
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without a target."""
+        if self.comparison.at_least is not None:
+            return self.value >= self.comparison.at_least
         return None if self.comparison.at_most is None else self.value <= self.comparison.at_most

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bench.contest import Contestant
 
 if TYPE_CHECKING:
+    from bench.contest import Copies
     from bench.files import Files
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -78,3 +79,15 @@ def copy(name: str, files: Files, dump: Path, rows: int, *, store: Path | None =
     kept = (str(store),) if store else ()
     command = (sys.executable, str(_BASELINE / "clone.py"), str(dump), str(rows), *kept)
     return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations)
+
+
+def receipts(name: str, files: Files, copies: Copies) -> Contestant:
+    """The check of the data that a rehearsal makes of a clone."""
+    command = (sys.executable, "-m", "bench.receipts")
+    return Contestant(name=name, command=command, folder=_CHECKOUT, migrations=files.migrations, copies=copies)
+
+
+def whole_rows(name: str, files: Files, copies: Copies, table: str) -> Contestant:
+    """The sum of bench/baseline/whole_rows.py over a table on both sides."""
+    command = (sys.executable, str(_BASELINE / "whole_rows.py"), table)
+    return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations, copies=copies)

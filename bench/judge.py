@@ -40,4 +40,6 @@ def _values(samples: Sequence[Sample], quantity: Quantity) -> list[float]:
 
 
 def _compared(comparison: Comparison, of: float, to: float) -> float:
+    if comparison.rows is not None:
+        return comparison.rows / (of - to) if of > to else float("inf")
     return of / to if comparison.quantity is Quantity.SECONDS else of - to

@@ -15,6 +15,8 @@ from bench.contest import ContestFailed, Sample
 from kernel.server import process
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from bench.contest import Contestant, Scenario
     from bench.judge import Samples
     from bench.stage import Stage
@@ -40,10 +42,15 @@ def contest(stage: Stage, scenario: Scenario, *, rounds: int) -> Samples:
 
 
 def _run(stage: Stage, scenario: Scenario, contestant: Contestant) -> Sample:
-    with stage.database(contestant.applied) as database:
+    there: AbstractContextManager[str] = stage.database(contestant.applied)
+    named = {}
+    if contestant.copies:
+        golden, clone = stage.copied(contestant.copies)
+        there, named = nullcontext(clone), {"BENCH_GOLDEN": golden}
+    with there as database:
         looking = memory.watched(stage, database) if scenario.measures_backend else nullcontext(lambda: None)
         with looking as backend_bytes:
-            seconds, process_bytes = _timed(contestant, stage.environment(database))
+            seconds, process_bytes = _timed(contestant, stage.environment(database) | named)
             sample = Sample(seconds=seconds, process_bytes=process_bytes, backend_bytes=backend_bytes())
         with stage.connect(database) as connection:
             proven = connection.execute(scenario.proof.encode()).fetchone()

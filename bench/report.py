@@ -12,7 +12,7 @@ from bench.contest import Quantity
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.contest import Finding
+    from bench.contest import Comparison, Finding
     from bench.judge import Samples
 
 _HEADERS = ("scenario", "measured", "median", "rounds", "target", "met")
@@ -30,14 +30,13 @@ def table(findings: Sequence[Finding]) -> str:
     shown = ""
     for finding in findings:
         comparison = finding.comparison
-        quantity = comparison.quantity
         rows.append(
             (
                 finding.scenario if finding.scenario != shown else "",
                 _measured(finding),
-                _value(finding.value, quantity),
-                f"{_value(finding.lowest, quantity)} … {_value(finding.highest, quantity)}",
-                "" if comparison.at_most is None else f"≤ {_value(comparison.at_most, quantity)}",
+                _value(finding.value, comparison),
+                f"{_value(finding.lowest, comparison)} … {_value(finding.highest, comparison)}",
+                _target(comparison),
                 _MET[finding.met],
             )
         )
@@ -58,7 +57,9 @@ def document(conditions: Mapping[str, object], findings: Sequence[Finding], samp
                 "median": finding.value,
                 "lowest": finding.lowest,
                 "highest": finding.highest,
+                "rows": finding.comparison.rows,
                 "at_most": finding.comparison.at_most,
+                "at_least": finding.comparison.at_least,
                 "met": finding.met,
             }
             for finding in findings
@@ -78,9 +79,19 @@ def _measured(finding: Finding) -> str:
     comparison = finding.comparison
     if comparison.to is None:
         return f"{_QUANTITIES[comparison.quantity]}{comparison.of}"
+    if comparison.rows is not None:
+        return f"rows a second of {comparison.of}, its start taken off"
     between = " / " if comparison.quantity is Quantity.SECONDS else ", above that for "
     return f"{_QUANTITIES[comparison.quantity]}{comparison.of}{between}{comparison.to}"
 
 
-def _value(value: float, quantity: Quantity) -> str:
-    return f"{value:.2f}" if quantity is Quantity.SECONDS else f"{value / 1e6:.0f} MB"
+def _target(comparison: Comparison) -> str:
+    if comparison.at_least is not None:
+        return f"≥ {_value(comparison.at_least, comparison)}"
+    return "" if comparison.at_most is None else f"≤ {_value(comparison.at_most, comparison)}"
+
+
+def _value(value: float, comparison: Comparison) -> str:
+    if comparison.rows is not None:
+        return f"{value / 1e6:.1f} million"
+    return f"{value:.2f}" if comparison.quantity is Quantity.SECONDS else f"{value / 1e6:.0f} MB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import contestants, files
-from bench.contest import Comparison, Quantity, Scenario
+from bench.contest import Comparison, Copies, Quantity, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,8 @@ LOOP = "a plain loop"
 STATUS, BARE, LIST, BARE_LIST = "inv db.status", "a bare task", "inv --list", "--list of one task"
 FIRST, AGAIN = "the first copy", "the next copy, kept"
 STATUS_FEW, STATUS_MANY, NOTHING_TO_DO = "status, 15 applied", "status, 5,000 applied", "migrate, nothing to do"
+CHECK, UNTOUCHED = "check of a rewritten table", "check of an untouched one"
+WHOLE_ROWS = "sum(hashtext(t::text)) of both sides"
 
 _MEGABYTE = 1_000_000
 _PROCESS_BYTES = 150 * _MEGABYTE
@@ -179,6 +181,33 @@ def rehearsal_copy(folder: Path, psql: Path) -> Scenario:
     )
 
 
+def data(folder: Path, _psql: Path) -> Scenario:
+    """The check of 5,000,000 rows that were rewritten and are the same."""
+    rows = 5_000_000
+    made = files.small(folder, 1)
+    account = "SELECT n AS id, n % 50 AS branch, 0 AS balance, repeat('x', 84)::char(84) AS filler"
+    golden = (
+        f"CREATE TABLE account AS {account} FROM generate_series(1, {rows}) AS n",
+        "ALTER TABLE account ADD PRIMARY KEY (id)",
+        "VACUUM (FREEZE, ANALYZE) account",
+    )
+    rewritten = Copies(golden=golden, migration="ALTER TABLE account ALTER id TYPE bigint")
+    return Scenario(
+        name="data of 5,000,000 rows",
+        contestants=(
+            contestants.receipts(CHECK, made, rewritten),
+            contestants.receipts(UNTOUCHED, made, Copies(golden=golden)),
+            contestants.whole_rows(WHOLE_ROWS, made, rewritten, "account"),
+        ),
+        comparisons=(
+            Comparison(of=CHECK, to=WHOLE_ROWS, at_most=0.5),
+            Comparison(of=UNTOUCHED, to=CHECK),
+            Comparison(of=CHECK, to=UNTOUCHED, rows=rows, at_least=5_000_000),
+        ),
+        proof=f"SELECT count(*) = {rows} FROM account",
+    )
+
+
 USUAL: dict[str, Make] = {
     "small-200": small_200,
     "small-1000": small_1000,
@@ -187,7 +216,7 @@ USUAL: dict[str, Make] = {
     "inserts-3mb": inserts_3mb,
     "inserts-60mb": inserts_60mb,
 }
-LONG: dict[str, Make] = {"copy-1gb": copy_1gb, "rehearsal-copy": rehearsal_copy}
+LONG: dict[str, Make] = {"copy-1gb": copy_1gb, "data": data, "rehearsal-copy": rehearsal_copy}
 """Minutes, and gigabytes of disk."""
 
 

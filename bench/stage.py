@@ -19,6 +19,7 @@ from kernel.server import throwaway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.contest import Copies
     from kernel.server.cluster import Server
 
 # PostgreSQL's own defaults, which a throwaway server turns off.
@@ -35,6 +36,7 @@ class Stage:
 
     server: Server
     administrator: psycopg.Connection[tuple[Any, ...]] = field(repr=False)
+    _copied: dict[Copies, tuple[str, str]] = field(default_factory=dict, repr=False)
     _recorded: dict[Path, str] = field(default_factory=dict, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
@@ -49,6 +51,19 @@ class Stage:
         finally:
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
             self.administrator.execute(drop.format(sql.Identifier(name)))
+
+    def copied(self, copies: Copies) -> tuple[str, str]:
+        """The names of the golden copy and of its clone, made once: whoever gets them only reads."""
+        if copies not in self._copied:
+            others = [golden for one, (golden, _) in self._copied.items() if one.golden == copies.golden]
+            golden = others[0] if others else self._create(_ORIGIN)
+            if not others:
+                self._run(golden, *copies.golden)
+            clone = self._create(golden)
+            self._run(clone, *([copies.migration] if copies.migration else []))
+            self.administrator.execute("CHECKPOINT")
+            self._copied[copies] = golden, clone
+        return self._copied[copies]
 
     def environment(self, database: str) -> dict[str, str]:
         """How psql, psycopg and the project's settings reach a database of the server."""
@@ -67,6 +82,11 @@ class Stage:
         create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         self.administrator.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         return name
+
+    def _run(self, database: str, *statements: str) -> None:
+        with self.connect(database) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def _template(self, applied: Path) -> str:
         if applied not in self._recorded:

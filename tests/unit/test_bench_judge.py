@@ -49,6 +49,23 @@ def test_target_is_met_up_to_and_with_its_value(value: float, at_most: float | N
     assert found.met is met
 
 
+def test_rows_a_second_are_those_of_the_seconds_that_the_other_did_not_take() -> None:
+    compared = _scenario(Comparison(of="check", to="start", rows=6_000_000, at_least=2e6))
+    (found,) = judge.findings(compared, {"check": _samples(4, 5, 2), "start": _samples(1, 2, 1)})
+    assert (found.value, found.lowest, found.highest) == (2e6, 2e6, 6e6)
+    assert found.met is True
+    assert " ".join(report.table([found]).splitlines()[-1].split()) == (
+        "a piece of work rows a second of check, its start taken off 2.0 million 2.0 million … 6.0 million"
+        " ≥ 2.0 million yes"
+    )
+
+
+def test_fewer_rows_a_second_than_asked_for_miss_the_target() -> None:
+    compared = _scenario(Comparison(of="check", to="start", rows=6_000_000, at_least=2.1e6))
+    (found,) = judge.findings(compared, {"check": _samples(4), "start": _samples(1)})
+    assert found.met is False
+
+
 def test_table_leaves_the_target_of_an_orientation_empty() -> None:
     compared = _scenario(
         Comparison(of="ours", to="psql"), Comparison(of="ours", to=None, quantity=Quantity.PROCESS_BYTES, at_most=70e6)

@@ -2,9 +2,10 @@
 
 One pass over each side gives the rows, the sum of the keys' hashes, and for each column the sum of its hashes seeded by
 the key: swapped values and duplicated pairs change it, as an unseeded sum or xor would not. PostgreSQL adds bigint up
-in 128 bits, so that nothing overflows. Only where sums differ, a second pass groups the rows into buckets by their
-key's hash, and a third copies the hashes of the differing buckets beside those of the clone, where a join counts
-exactly. Tables of any size need no memory here, and no value leaves the server but the keys that `query` names.
+in 128 bits, so that nothing overflows. Only where sums differ, a second pass tells in which buckets of rows, and a
+third copies hashes of their golden rows to the clone, where a join with its own counts exactly. Tables of any size need
+no memory here, and no value leaves the server but keys: those that `query` names, and integer ones, which are as short
+as a hash of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
 
-from kernel.rehearsal.data import hashes, listing, sources
+from kernel.rehearsal.data import buckets, hashes, listing, sources
 from kernel.rehearsal.data.sides import rows
 from kernel.rehearsal.data.spread import Spread
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.data.sides import Sides
     from kernel.rehearsal.data.sources import Compared, Source
     from kernel.rehearsal.data.touched import Shared, Side, Table
-
-_ROWS_IN_A_BUCKET = 64
-_MOST_BUCKETS = 1 << 13  # with more the groups outgrow the processor's caches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +80,7 @@ def _difference(sides: Sides, both: Compared, before: Side, *, as_text: bool = F
         return Difference(rows_before=ours[0] + still, rows_after=theirs[0] + still, as_text=as_text)
     # The sums begin with the count of rows and the sum of keys.
     differing = [place for place, (one, other) in enumerate(zip(ours[2:], theirs[2:], strict=True)) if one != other]
-    only = _condition(sides, both, differing, rows_at_most=max(ours[0], theirs[0]))
+    only = buckets.differing(sides, both, differing, before=ours[0], after=theirs[0])
     with Spread(sides, both, differing, only) as spread:
         added, removed, changed, *by_column = spread.counts()
         query = listing.query(
@@ -109,30 +107,3 @@ def _difference(sides: Sides, both: Compared, before: Side, *, as_text: bool = F
 def _sums(source: Source) -> sql.Composed:
     sums = [sql.SQL("sum({})").format(one) for one in (source.identity, *source.values)]
     return sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(", ").join(sums), source.rows)
-
-
-def _condition(sides: Sides, both: Compared, differing: list[int], *, rows_at_most: int) -> tuple[sql.Composed, ...]:
-    """For each side the condition that holds for the rows of the differing buckets; true where most of them differ."""
-    buckets = 1
-    while buckets < min(rows_at_most // _ROWS_IN_A_BUCKET, _MOST_BUCKETS):
-        buckets *= 2
-    everything = (sql.SQL("{}").format(sql.SQL("true")),) * 2
-    if buckets == 1:
-        return everything
-    bucket = [sql.SQL("({} & {})").format(one.identity, buckets - 1) for one in (both.golden, both.clone)]
-    grouped = [
-        sql.SQL("SELECT {}, count(*), {} FROM {} GROUP BY 1").format(
-            place,
-            sql.SQL(", ").join(
-                sql.SQL("sum({})").format(one)
-                for one in (source.identity, *(source.values[column] for column in differing))
-            ),
-            source.rows,
-        )
-        for place, source in zip(bucket, (both.golden, both.clone), strict=True)
-    ]
-    ours, theirs = sides.both(*grouped)
-    changed = sorted({number for number, *_ in set(ours) ^ set(theirs)})
-    if len(changed) > buckets // 2:
-        return everything
-    return tuple(sql.SQL("{} = ANY({}::bigint[])").format(place, changed) for place in bucket)

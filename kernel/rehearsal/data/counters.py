@@ -59,6 +59,7 @@ class NearEnd:
     type: str
     greatest: int
     limit: int
+    before: bool = False
 
 
 def troubled(connection: Connection) -> Iterator[Behind | NearEnd]:

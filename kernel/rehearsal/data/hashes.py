@@ -3,8 +3,11 @@
 PostgreSQL's own hash functions, seeded, where they tell all values apart that differ; the value's text otherwise. Not
 used on purpose: jsonb's, which is blind to nesting ({"a": {"b": 1}, "c": 2} and {"a": {"b": 1, "c": 2}} hash alike);
 an array's, which is blind to dimensions; interval's, for which 30 days are a month; citext's and those of
-nondeterministic collations, for which case may not count. int2, int4 and int8 hash alike, as do float4 and float8,
-varchar and text, numerics of any scale: a change between those needs no conversion to be compared.
+nondeterministic collations, for which case may not count. Not used as they are: bigint's, which folds 64 bits into 32,
+so that 0 and 4294967297 hash alike, and the value goes into the seed as well; numeric's, which is blind to the sign.
+
+Integers hash alike, as do float4 and float8, varchar and text, numerics of any scale: a change between those needs no
+conversion to be compared.
 """
 
 from __future__ import annotations
@@ -17,40 +20,44 @@ if TYPE_CHECKING:
     from kernel.rehearsal.data.catalog import Column
     from kernel.rehearsal.data.touched import Shared
 
-# {} is the value, then the seed, a bigint. All give NULL for NULL.
-_TEXT = 'hashtextextended({}::text COLLATE "C", {})'
+# {0} is the value, {1} the seed, a bigint. All give NULL for NULL.
+_TEXT = 'hashtextextended({0}::text COLLATE "C", {1})'
 _BY_ARRAY = "CASE WHEN {0} IS NOT NULL THEN hash_array_extended(ARRAY[{0}], {1}) END"  # no function of its own in SQL
+# Of a numeric only the digits are hashed: -1 has those of 1, and of NaN and the infinities the seed itself is the hash.
+_NUMERIC = """(hash_numeric_extended({0}, {1})
+  # CASE WHEN {0} < 0 THEN int8 '-1' WHEN {0} = 'NaN' THEN int8 '2' ELSE int8 '0' END)"""
 _NATIVE = {
-    "bool": "hashint4extended({}::int4, {})",
-    "int2": "hashint2extended({}, {})",
-    "int4": "hashint4extended({}, {})",
-    "int8": "hashint8extended({}, {})",
-    "float4": "hashfloat4extended({}, {})",
-    "float8": "hashfloat8extended({}, {})",
-    "numeric": "hash_numeric_extended({}, {})",
-    "text": 'hashtextextended({} COLLATE "C", {})',
-    "varchar": 'hashtextextended({} COLLATE "C", {})',
-    "bpchar": 'hashbpcharextended({} COLLATE "C", {})',
+    "bool": "hashint4extended({0}::int4, {1})",
+    "int2": "hashint2extended({0}, {1})",
+    "int4": "hashint4extended({0}, {1})",
+    "int8": "hashint8extended({0}, {0} # {1})",
+    "float4": "hashfloat4extended({0}, {1})",
+    "float8": "hashfloat8extended({0}, {1})",
+    "numeric": _NUMERIC,
+    "text": 'hashtextextended({0} COLLATE "C", {1})',
+    "varchar": 'hashtextextended({0} COLLATE "C", {1})',
+    "bpchar": 'hashbpcharextended({0} COLLATE "C", {1})',
     "bytea": _BY_ARRAY,
-    "uuid": "uuid_hash_extended({}, {})",
+    "uuid": "uuid_hash_extended({0}, {1})",
     "date": _BY_ARRAY,
-    "time": "time_hash_extended({}, {})",
-    "timetz": "timetz_hash_extended({}, {})",
-    "timestamp": "timestamp_hash_extended({}, {})",
-    "timestamptz": "timestamp_hash_extended({} AT TIME ZONE 'UTC', {})",
-    "inet": "hashinetextended({}, {})",
-    "cidr": "hashinetextended({}, {})",
-    "macaddr": "hashmacaddrextended({}, {})",
-    "oid": "hashoidextended({}, {})",
-    "enum": "hashenumextended({}, {})",
+    "time": "time_hash_extended({0}, {1})",
+    "timetz": "timetz_hash_extended({0}, {1})",
+    "timestamp": "timestamp_hash_extended({0}, {1})",
+    "timestamptz": "timestamp_hash_extended({0} AT TIME ZONE 'UTC', {1})",
+    "inet": "hashinetextended({0}, {1})",
+    "cidr": "hashinetextended({0}, {1})",
+    "macaddr": "hashmacaddrextended({0}, {1})",
+    "oid": "hashoidextended({0}, {1})",
+    "enum": "hashenumextended({0}, {1})",
     # As text they would be what the object is called now.
     **dict.fromkeys(
         ("regclass", "regproc", "regprocedure", "regoper", "regoperator", "regtype", "regrole", "regnamespace"),
-        "hashoidextended({}::oid, {})",
+        "hashoidextended({0}::oid, {1})",
     ),
 }
 _NO_SEED = sql.SQL("0")
-_ALIKE = ({"int2", "int4", "int8"}, {"float4", "float8"}, {"text", "varchar", "bpchar"})
+_WIDEST = "int8"
+_ALIKE = ({"int2", "int4", _WIDEST}, {"float4", "float8"}, {"text", "varchar", "bpchar"})
 
 
 def seeded(kind: str, value: sql.Composable, seed: sql.Composable) -> sql.Composed:
@@ -77,11 +84,11 @@ def before(column: Shared, value: sql.Composable, seed: sql.Composable, *, text:
     nowhere in the clone: of numeric to integer, those are the values with digits behind the point.
     """
     old, new = column.before, column.after
-    value = _of_base(old, value)
+    value = of_base(old, value)
     if _only_text(column) or (text and converted(column)):
         return sql.SQL(_TEXT).format(value, seed)
     if not converted(column):
-        return seeded(old.kind, value, seed)
+        return _alike(column, old.kind, value, seed)
     cast = sql.SQL("({}::{})").format(value, sql.SQL(new.base))  # as format_type spells it, quoted where it has to be
     back = sql.SQL("({}::{})").format(cast, sql.SQL(old.base))
     right = seeded(new.kind, cast, seed)
@@ -92,10 +99,17 @@ def before(column: Shared, value: sql.Composable, seed: sql.Composable, *, text:
 
 def after(column: Shared, value: sql.Composable, seed: sql.Composable, *, text: bool = False) -> sql.Composed:
     """The hash of a value in the clone."""
-    value = _of_base(column.after, value)
+    value = of_base(column.after, value)
     if _only_text(column) or (text and converted(column)):
         return sql.SQL(_TEXT).format(value, seed)
-    return seeded(column.after.kind, value, seed)
+    return _alike(column, column.after.kind, value, seed)
+
+
+def _alike(column: Shared, kind: str, value: sql.Composable, seed: sql.Composable) -> sql.Composed:
+    """The hash of a value of `kind`; of any integer as that of a bigint where the other side has one."""
+    if _WIDEST in (column.before.kind, column.after.kind) and {column.before.kind, column.after.kind} <= _ALIKE[0]:
+        return seeded(_WIDEST, sql.SQL("{}::int8").format(value), seed)
+    return seeded(kind, value, seed)
 
 
 def castable(column: Shared) -> sql.Composed:
@@ -104,6 +118,6 @@ def castable(column: Shared) -> sql.Composed:
     return sql.SQL("SELECT NULL::{}::{}::{}").format(old, new, old)
 
 
-def _of_base(column: Column, value: sql.Composable) -> sql.Composable:
+def of_base(column: Column, value: sql.Composable) -> sql.Composable:
     """A domain's value as one of its base type, which the hash functions are declared for."""
     return value if column.base == column.type else sql.SQL("({}::{})").format(value, sql.SQL(column.base))

@@ -24,18 +24,15 @@ def query(sides: Sides, both: Compared, examples: list[Row], *, golden: bool) ->
     connection, source = (sides.golden, both.golden) if golden else (sides.clone, both.clone)
     columns = [column.before if golden else column.after for column in key]
     literals = [_literal(column) for column in columns]
-    wanted = [list(one) for one in zip(*examples, strict=True)]
     keys = rows(
         connection,
-        sql.SQL(
-            "SELECT {} FROM {} WHERE {} = ANY({}::bigint[]) AND {} = ANY({}::bigint[]) ORDER BY {} LIMIT {}"
-        ).format(
+        sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
             sql.SQL(", ").join(literals),
             source.rows,
-            source.identity,
-            wanted[0],
-            source.second_identity,
-            wanted[1],
+            sql.SQL(" AND ").join(
+                sql.SQL("{} = ANY({}::bigint[])").format(one, list(these))
+                for one, these in zip(source.key, zip(*examples, strict=True), strict=True)
+            ),
             sql.SQL(", ").join(sql.Identifier("r", column.name) for column in columns),
             KEYS_SHOWN,
         ),

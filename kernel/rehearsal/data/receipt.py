@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.rehearsal.result import ColumnChange, Content, Receipt
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def of(
             _judge_column(findings, change, declared)
         for one in lost:
             if one.values and not one.column.generated and one.column.name not in declared.drops:
-                what = f"{one.column.quoted}: dropped with {_many(one.values, 'value')}"
+                what = f"{one.column.quoted}: dropped with {units.several(one.values, 'value')}"
                 findings.undeclared(what, f"drops {name}.{one.column.quoted}")
     columns = (
         *(ColumnChange(column=one.column.name, rows=one.rows, how=_how(one)) for one in difference.columns),
@@ -84,7 +85,7 @@ def dropped(table: Table, rows: int, declared: Declared, *, name: str, seconds: 
     findings = _Findings(name=name)
     expected = table.derived or "" in declared.drops or declared.any_number or declared.total(added=False) == -rows
     if rows and not expected:
-        findings.undeclared(f"dropped with {_many(rows, 'row')}", f"drops {name}")
+        findings.undeclared(f"dropped with {units.several(rows, 'row')}", f"drops {name}")
     return Receipt(
         table=table.head.quoted,
         rows_before=rows,
@@ -126,10 +127,10 @@ def _judge_rows(findings: _Findings, table: Table, difference: Difference, decla
     if wanted is not None and removed != -wanted:
         findings.unexpected.append(_miscounted(removed, -wanted, "removed", declared))
     elif wanted is None and removed and not table.key and added:
-        what = f"{_many(removed, 'row')} removed and {added:,} added, or changed: no key tells rows apart"
+        what = f"{units.several(removed, 'row')} removed and {units.count(added)} added, or changed: no key tells rows apart"
         findings.undeclared(what, f"changes {findings.name}.*")
     elif wanted is None and removed:
-        findings.undeclared(f"{_many(removed, 'row')} removed", f"rows {findings.name}=-{removed}")
+        findings.undeclared(f"{units.several(removed, 'row')} removed", f"rows {findings.name}=-{removed}")
     wanted = declared.total(added=True)
     if wanted is not None and added != wanted:
         findings.unexpected.append(_miscounted(added, wanted, "added", declared))
@@ -140,7 +141,7 @@ def _judge_column(findings: _Findings, change: Changed, declared: Declared) -> N
     if column.before.generated or declared.may_change(column.before.name, column.after.name):
         return
     how = f" ({_how(change)})" if _how(change) else ""
-    what = f"{column.before.quoted}: {_many(change.rows, 'value')} changed{how}"
+    what = f"{column.before.quoted}: {units.several(change.rows, 'value')} changed{how}"
     findings.undeclared(what, f"changes {findings.name}.{column.before.quoted}")
 
 
@@ -149,9 +150,13 @@ def _how(change: Changed) -> str:
     before, after = change.column.before, change.column.after
     found = [f"from {before.type} to {after.type}"] if (before.type != after.type) else []
     if change.became_null:
-        found.append("all NULL now" if change.became_null == change.rows else f"{change.became_null:,} NULL now")
+        found.append(
+            "all NULL now" if change.became_null == change.rows else f"{units.count(change.became_null)} NULL now"
+        )
     if change.were_null:
-        found.append("all NULL before" if change.were_null == change.rows else f"{change.were_null:,} NULL before")
+        found.append(
+            "all NULL before" if change.were_null == change.rows else f"{units.count(change.were_null)} NULL before"
+        )
     if before.name != after.name:
         found.append(f"now {after.quoted}")
     if before.generated:
@@ -163,11 +168,7 @@ def _miscounted(rows: int, wanted: int, what: str, declared: Declared) -> str:
     places = ", ".join(
         one.place for one in declared.rows if one.rows is not None and (one.rows > 0) is (what == "added")
     )
-    return f"{_many(rows, 'row')} {what}, but {wanted:,} declared ({places})"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{units.several(rows, 'row')} {what}, but {units.count(wanted)} declared ({places})"
 
 
 def _content(unexpected: list[str], *, differs: bool) -> Content:

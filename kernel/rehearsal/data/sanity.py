@@ -51,7 +51,9 @@ def look(golden: str, clone: str, *, jobs: int = 2) -> Sanity:
     """Look at the clone, given by its URL as the golden copy is. Raises as check.check."""
     with sides.opened(golden, clone, jobs=jobs) as both:
         tables = touched.tables(catalog.read(both.golden), catalog.read(both.clone))
-        old_behind = {one.sequence for one in counters.troubled(both.golden) if isinstance(one, Behind)}
+        old = list(counters.troubled(both.golden))
+        old_behind = {one.sequence for one in old if isinstance(one, Behind)}
+        old_near_end = {one.column for one in old if isinstance(one, NearEnd)}
         troubled = list(counters.troubled(both.clone))
         old_invalid = {row[0] for row in _rows(both.golden, _INVALID)}
         old_unvalidated = {one.oid for one in violators.unvalidated(both.golden)}
@@ -59,7 +61,9 @@ def look(golden: str, clone: str, *, jobs: int = 2) -> Sanity:
             behind=tuple(
                 replace(one, before=one.sequence in old_behind) for one in troubled if isinstance(one, Behind)
             ),
-            near_end=tuple(one for one in troubled if isinstance(one, NearEnd)),
+            near_end=tuple(
+                replace(one, before=one.column in old_near_end) for one in troubled if isinstance(one, NearEnd)
+            ),
             invalid=tuple(
                 Invalid(index=index, table=table, before=oid in old_invalid)
                 for oid, index, table in _rows(both.clone, _INVALID)

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 # Nothing of the copied schema stands in for a function of PostgreSQL, row security hides nothing, and workers begin
-# even for a small table. JIT compiles longer than most of these queries run.
+# even for a small table. JIT compiles longer than most of these queries run. A range of blocks is found as one.
 _SETTINGS = """
 SELECT set_config(name, value, false) FROM (VALUES ('search_path', ''), ('row_security', 'off'), ('jit', 'off'),
   ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-  ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0.001'), ('work_mem', '128MB'),
+  ('enable_tidscan', 'on'), ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0.001'), ('work_mem', '128MB'),
   ('max_parallel_workers_per_gather', %s::text), ('default_transaction_read_only', %s::text)) AS own (name, value)
 """
 
@@ -67,5 +67,6 @@ def opened(golden: str, clone: str, *, jobs: int) -> Iterator[Sides]:
     with database.session(golden) as one, database.session(clone) as other, ThreadPoolExecutor(1) as pool:
         (path,) = one.connection.execute("SELECT current_schemas(false)::text[]").fetchall()
         for session, read_only in ((one, "on"), (other, "off")):
+            database.settled(session, statement_timeout_ms=0)  # killed, we leave no query behind on TEST_DB's server
             session.connection.execute(_SETTINGS, (str(workers), read_only))
         yield Sides(golden=one.connection, clone=other.connection, pool=pool, path=tuple(path[0]))

@@ -21,14 +21,17 @@ _INTEGERS = {"int2", "int4", "int8"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One side of a table. `rows` is for FROM, the others are expressions over it, bigint all of them.
+    """One side of a table. `rows` is for FROM, the others are expressions over it, integers all of them.
 
-    `values` are the hashes of the columns that are not of the key, in the order of `compared`.
+    `identity` is the hash of the key. `key` tells rows apart: the key itself, or two hashes of it. `values` are the
+    hashes of the columns that are not of the key, in the order of `compared`. `leaves` are what `rows` consists of:
+    (OID, the same for FROM) each.
     """
 
     rows: sql.Composed
+    leaves: tuple[tuple[int, sql.Composed], ...]
     identity: sql.Composable
-    second_identity: sql.Composable
+    key: tuple[sql.Composable, ...]
     values: tuple[sql.Composable, ...]
 
 
@@ -54,11 +57,16 @@ def compared(table: Table, before: Side, after: Side, *, text: bool) -> Compared
         def identity(seed: int) -> sql.Composable:
             return _chained(table.key, of, seed) if table.key else _of_rows(table.shared, of, seed)
 
-        seed = _seed(table, own) or identity(0)
+        integer = _integer(table, own)
+        seed = sql.SQL("{}::int8").format(integer) if integer else identity(0)
+        leaves = [one for one in side.leaves if one not in side.still]
+        columns_here = [own(one) for one in table.shared]
         return Source(
-            rows=selected([one for one in side.leaves if one not in side.still], [own(one) for one in table.shared]),
+            rows=selected(leaves, columns_here),
+            leaves=tuple((one.oid, selected([one], columns_here)) for one in leaves),
             identity=identity(0),
-            second_identity=identity(1),
+            # A key that lost its constraint may hold NULL, which no join finds.
+            key=(integer,) if integer and table.key_kept else (identity(0), identity(1)),
             values=tuple(of(one, seed) for one in columns),
         )
 
@@ -78,13 +86,18 @@ def selected(leaves: list[Relation], columns: list[Column]) -> sql.Composed:
     parts = [
         sql.SQL("SELECT {} FROM ONLY {}").format(
             sql.SQL(", ").join(
-                _null(one) if one in _absent(leaf, columns) else sql.Identifier(one.name) for one in columns
+                [
+                    sql.SQL("ctid"),
+                    *(_null(one) if one in _absent(leaf, columns) else sql.Identifier(one.name) for one in columns),
+                ]
             ),
             named(leaf),
         )
         for leaf in leaves
     ]
-    nothing = sql.SQL("SELECT {} WHERE false").format(sql.SQL(", ").join(_null(one) for one in columns))
+    nothing = sql.SQL("SELECT {} WHERE false").format(
+        sql.SQL(", ").join([sql.SQL("NULL::tid AS ctid"), *(_null(one) for one in columns)])
+    )
     return sql.SQL("({}) AS {}").format(sql.SQL(" UNION ALL ").join(parts or [nothing]), sql.Identifier(_ROW))
 
 
@@ -111,11 +124,12 @@ def _null(column: Column) -> sql.Composed:
     return sql.SQL("NULL::{} AS {}").format(sql.SQL(column.type), sql.Identifier(column.name))
 
 
-def _seed(table: Table, own: Callable[[Shared], Column]) -> sql.Composable | None:
+def _integer(table: Table, own: Callable[[Shared], Column]) -> sql.Composable | None:
     """The key itself where it is a single integer: hash functions mix their seed well enough."""
     if len(table.key) != 1 or not {table.key[0].before.kind, table.key[0].after.kind} <= _INTEGERS:
         return None
-    return sql.SQL("{}::int8").format(sql.Identifier(_ROW, own(table.key[0]).name))
+    column = own(table.key[0])
+    return hashes.of_base(column, sql.Identifier(_ROW, column.name))
 
 
 def _chained(

@@ -46,7 +46,7 @@ def of(
     if any(effect.of(one) not in (Effect.PLAIN, Effect.SETTING, Effect.LEXICAL) for one in ahead):
         return ()  # it would end our transaction, and could not be taken back
     with database.session(url) as session:
-        connection = session.connection
+        connection = database.settled(session, statement_timeout_ms=0).connection
         connection.execute("BEGIN")
         try:
             for one in ahead:

@@ -211,3 +211,32 @@ def test_a_table_without_columns_is_compared_by_its_rows(copies: Copies) -> None
     copies.holds("CREATE TABLE t ()", "INSERT INTO t SELECT FROM generate_series(1, 5)")
     copies.migrated("DELETE FROM t WHERE ctid = '(0,1)'")
     assert copies.receipt().removed == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("bigint", "0", "4294967297"),  # PostgreSQL's hash folds the halves of a bigint
+        ("bigint", "5", "21474836480"),
+        ("bigint", "-1", "-4294967296"),
+        ("numeric", "1.5", "-1.5"),  # and does not look at the sign of a numeric
+        ("numeric", "NaN", "Infinity"),
+        ("numeric", "-Infinity", "Infinity"),
+        ("numeric", "0", "NaN"),
+    ],
+)
+def test_values_that_postgresql_hashes_alike_are_told_apart(copies: Copies, kind: str, one: str, other: str) -> None:
+    copies.holds(
+        f"CREATE TABLE t (id int PRIMARY KEY, v {kind}); CREATE TABLE k (v {kind} PRIMARY KEY, n int)",
+        f"INSERT INTO t VALUES (1, '{one}'), (2, '7'); INSERT INTO k VALUES ('{one}', 1), ('{other}', 2)",
+    )
+    copies.migrated(f"UPDATE t SET v = '{other}' WHERE id = 1; UPDATE k SET n = 3 - n")
+    receipts = copies.receipts()
+    assert receipts["public.t"].changed == 1
+    assert (receipts["public.k"].changed, receipts["public.k"].removed) == (2, 0)
+
+
+def test_integers_moved_into_the_upper_half_of_a_wider_type_are_changed(copies: Copies) -> None:
+    copies.holds("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 5), (2, 0), (3, -1)")
+    copies.migrated("ALTER TABLE t ALTER v TYPE bigint", "UPDATE t SET v = v << 32")
+    assert copies.receipt().changed == 2

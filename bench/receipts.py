@@ -1,0 +1,26 @@
+"""The check of the data of a rehearsal, from its connections to its receipts: python -m bench.receipts.
+
+The clone is what MIGRATION_DATABASE_URL names, the golden copy is BENCH_GOLDEN on the same server. All that a
+rehearsal adds to it is what the witnesses saw. The exit code is 1 when a row differs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from psycopg.conninfo import make_conninfo
+
+from kernel.rehearsal.data import check
+from kernel.rehearsal.result import Content
+
+
+def main() -> int:
+    """Compare all tables of both databases."""
+    clone = os.environ["MIGRATION_DATABASE_URL"]
+    golden = make_conninfo(clone, dbname=os.environ["BENCH_GOLDEN"])
+    return int(any(one.content is not Content.SAME for one in check.check(golden, clone, (), ())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
