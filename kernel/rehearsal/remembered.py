@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kernel.rehearsal.dump.dump import Collation, Contents
 from kernel.server import cache
@@ -24,7 +24,9 @@ def read(digest: str) -> Contents | None:
         held = json.loads(_path(digest).read_text(encoding="utf-8"))
         collations = tuple(Collation(**one) for one in held.pop("collations"))
         settings = tuple((name, value) for name, value in held.pop("settings"))
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in held.items()}
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in held.items()
+        }
         return Contents(**plain, collations=collations, settings=settings)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -112,3 +112,9 @@ def test_the_statements_of_a_block_are_found_wherever_they_may_stand() -> None:
 )
 def test_what_execute_puts_together_is_read_as_far_as_it_is_written(executed: str, found: list[str]) -> None:
     assert inner(f"DO $$ BEGIN EXECUTE {executed}; END $$") == found
+
+
+def test_what_stands_in_dollars_stands_there_as_it_is() -> None:
+    (block,) = [word for word in words.of(b"DO $$ UPDATE t SET a = '' WHERE b $$") if word.key == words.STRING]
+    assert block.text.strip() == "UPDATE t SET a = '' WHERE b"
+    assert [word.key for word in words.of(block.text.encode())][-2:] == ["WHERE", "B"]

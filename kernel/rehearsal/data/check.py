@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.rehearsal.data import catalog, compare, expected, receipt, sides, sources, statistics, touched
 from kernel.rehearsal.data.compare import Difference
 from kernel.rehearsal.data.expected import Declared
@@ -94,10 +95,10 @@ def _proof(table: Table, difference: Difference) -> str:
     if not table.touched:
         return "the same file, no row written; dropped columns were counted"
     if not table.key:
-        return f"hashes of whole rows, {len(table.shared)} columns, no key"
+        return f"every row compared as a whole, {units.several(len(table.shared), 'column')}, no key"
     key = ", ".join(column.before.quoted for column in table.key)
     how = ", converted values as text" if difference.as_text else ""
-    return f"hashes of {len(table.shared)} columns, seeded by the key ({key}){how}"
+    return f"every row compared by its key ({key}), {units.several(len(table.shared), 'column')}{how}"
 
 
 def _called(table: Table, path: Sequence[str]) -> str:

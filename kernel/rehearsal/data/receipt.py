@@ -93,7 +93,7 @@ def dropped(table: Table, rows: int, declared: Declared, *, name: str, seconds: 
         content=_content(findings.unexpected, differs=bool(rows)),
         removed=rows,
         unexpected=tuple(findings.unexpected),
-        proof="dropped; its rows were counted in the golden copy",
+        proof="dropped; its rows were counted before",
         query=f"SELECT * FROM {table.head.quoted}" if rows else "",  # noqa: S608 - quoted by the server, for people to run
         seconds=seconds,
     )
@@ -127,7 +127,8 @@ def _judge_rows(findings: _Findings, table: Table, difference: Difference, decla
     if wanted is not None and removed != -wanted:
         findings.unexpected.append(_miscounted(removed, -wanted, "removed", declared))
     elif wanted is None and removed and not table.key and added:
-        what = f"{units.several(removed, 'row')} removed and {units.count(added)} added, or changed: no key tells rows apart"
+        gone, come = units.several(removed, "row"), units.count(added)
+        what = f"{gone} removed and {come} added, or changed: no key tells rows apart"
         findings.undeclared(what, f"changes {findings.name}.*")
     elif wanted is None and removed:
         findings.undeclared(f"{units.several(removed, 'row')} removed", f"rows {findings.name}=-{removed}")

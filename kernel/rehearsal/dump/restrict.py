@@ -42,6 +42,6 @@ class Restriction:
         """The dump is at its end. Raises DumpUnreadable when a key is still open."""
         if self._key is not None:
             raise DumpUnreadable(
-                f"{self._dump.name}: cut short after {units.count(self._dump.size_bytes)} bytes: its \\unrestrict line is not "
-                "whole; dump or copy it again"
+                f"{self._dump.name}: cut short after {units.count(self._dump.size_bytes)} bytes: its \\unrestrict line "
+                "is not whole; dump or copy it again"
             )

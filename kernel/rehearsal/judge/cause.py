@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal.static import statement as acts
-from kernel.rehearsal.static import words
+from kernel.rehearsal.judge import deed
+from kernel.rehearsal.static.words import has
 
 if TYPE_CHECKING:
     from kernel.rehearsal.judge.harm import Harm
     from kernel.rehearsal.result import Statement
+    from kernel.rehearsal.static.act import Act
 
 _BY_VERB = {
     "create index": "create-index-not-concurrently",
@@ -26,27 +27,66 @@ _BY_VERB = {
     "rewrite table": "vacuum-full-or-cluster",
     "refresh": "refresh-locks-view",
     "constrain domain": "domain-constraint-scans",
+    "validate": "validate-in-same-transaction",
+    **dict.fromkeys(("insert", "update", "delete", "merge", "copy"), "schema-and-data-mixed"),
+}
+# The same for what no text tells, by the commands that the server told of.
+_BY_COMMAND = {
+    "CREATE INDEX": "create-index-not-concurrently",
+    "REINDEX": "reindex-not-concurrently",
+    "REFRESH MATERIALIZED VIEW": "refresh-locks-view",
+    "ALTER TABLE": "hidden-ddl",
 }
 # Rows go with these; what became of them, the receipts say.
-_MEANT = ("truncate", "drop table", "drop column", "validate", "lock table")
+_MEANT = frozenset({"truncate", "drop table", "drop column", "lock table"})
 
 
 def of(statement: Statement, seen: Harm) -> str | None:
     """The id of the rule, None where what was seen is what the statement is for."""
-    verbs = [act.verb for act in acts.acts(words.of(statement.sql.encode()))]
-    if any(verb in _MEANT for verb in verbs):
+    acts = deed.acts(statement)
+    if any(act.verb in _MEANT for act in acts):
         return None
-    if "change type" in verbs:
-        return "type-change-rewrites" if seen.rewrites or seen.scans else "type-change-rebuilds-indexes"
-    if "add column" in verbs and seen.rewrites:
-        return "volatile-default"
-    if "create table" in verbs:
-        return "partition-beside-default"
-    for verb in verbs:
-        if rule := _BY_VERB.get(verb):
+    for act in acts:
+        if rule := _by_act(act, seen):
+            return rule
+    if deed.begins(statement) == ("ALTER", "DOMAIN"):
+        return "domain-constraint-scans"
+    for command in statement.commands:
+        if rule := next((_BY_COMMAND[known] for known in _BY_COMMAND if command.startswith(f"{known} ")), None):
             return rule
     return "work-under-exclusive-lock" if seen.rewrites or _exclusive(seen) else "work-under-share-lock"
 
 
+def of_type_change(seen: Harm) -> str:
+    """The id of the rule that a change of type meets, by what became of the table."""
+    if seen.rewrites:
+        return "type-change-rewrites"
+    if seen.rebuilds:
+        return "type-change-rebuilds-indexes"
+    return "type-change-rewrites" if seen.scans else "type-change-harmless"
+
+
+def _by_act(act: Act, seen: Harm) -> str | None:
+    match act.verb:
+        case "change type":
+            return of_type_change(seen)
+        case "add column":
+            return _added_column(act, seen)
+        case "create table" if "partition" in act.traits:
+            return "partition-beside-default"
+        case "add primary key" if "using index" in act.traits:
+            return "primary-key-sets-not-null"
+    return _BY_VERB.get(act.verb)
+
+
+def _added_column(act: Act, seen: Harm) -> str | None:
+    """The rule by what was read or written for a new column: its default, its parent, its CHECK."""
+    if seen.rewrites:
+        return "volatile-default"
+    if has(act.words, "REFERENCES"):
+        return "foreign-key-locks-parent"
+    return "check-validated-under-lock" if has(act.words, "CHECK") else None
+
+
 def _exclusive(seen: Harm) -> bool:
-    return any(lock.mode == "ACCESS EXCLUSIVE" for lock in seen.locks)
+    return any(scan.under == "ACCESS EXCLUSIVE" for scan in seen.scans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal import rules
@@ -9,6 +10,8 @@ from kernel.rehearsal.result import Finding
 
 if TYPE_CHECKING:
     from kernel.rehearsal.result import Run, Severity, Statement
+
+_SHOWN = 140  # characters
 
 
 def of(
@@ -33,3 +36,15 @@ def of(
         line=statement.line if statement else None,
         relation=relation,
     )
+
+
+def under(rule: str, found: Finding) -> Finding:
+    """The same finding under another rule, with that rule's sentence and workaround."""
+    known = rules.BY_ID[rule]
+    message = f"{found.relation}: {known.condition}" if found.relation else known.condition
+    return replace(found, rule=rule, message=message, remedy=known.workaround)
+
+
+def clipped(said: str) -> str:
+    """What somebody else said, or as much of it as a line of a report can hold."""
+    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel import units
-from kernel.rehearsal.judge import cause, finding, harm
+from kernel.rehearsal import rules
+from kernel.rehearsal.judge import cause, deed, finding, harm, names
 from kernel.rehearsal.result import Severity
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from kernel.rehearsal.judge.evidence import Limits
     from kernel.rehearsal.judge.harm import Harm
-    from kernel.rehearsal.result import Finding, Run, Shut, Statement
+    from kernel.rehearsal.result import Finding, Run, Statement
 
 # What these fear is a lock that lasts: the witnesses see whether it did.
 OF_ONE_STATEMENT = frozenset(
@@ -27,8 +28,8 @@ OF_ONE_STATEMENT = frozenset(
         "check-validated-under-lock", "foreign-key-validated-under-lock", "foreign-key-locks-parent",
         "unique-builds-index-under-lock", "exclusion-constraint", "set-not-null-scans", "domain-constraint-scans",
         "primary-key-sets-not-null", "volatile-default", "computed-column-rewrites", "type-change-rewrites",
-        "type-change-rebuilds-indexes", "storage-change-rewrites", "vacuum-full-or-cluster", "refresh-locks-view",
-        "attach-partition-scans", "partition-beside-default", "detach-partition", "policy-or-trigger-lock",
+        "storage-change-rewrites", "vacuum-full-or-cluster", "refresh-locks-view", "attach-partition-scans",
+        "partition-beside-default", "detach-partition", "policy-or-trigger-lock", "hidden-ddl",
     }
 )  # fmt: skip
 # And these, a statement that takes long behind one that locks.
@@ -38,108 +39,128 @@ OF_WHAT_FOLLOWS = frozenset(
         "validate-in-same-transaction", "schema-and-data-mixed",
     }
 )  # fmt: skip
+RULES = OF_ONE_STATEMENT | OF_WHAT_FOLLOWS | {"type-change-rebuilds-indexes", "type-change-harmless", "standstill"}
+# Dropping these locks the tables that they refer to.
+_REFERRING = ("DROP TABLE ", "DROP TABLE CONSTRAINT ", "DROP FOREIGN TABLE ")
+_SAFE = "nothing: on this data it is safe as it is"
+ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
+# A statement that takes less of a standstill than this is not what made it long.
+_SHARE = 0.1
 
 
 def measured(run: Run, feared: Finding, limits: Limits) -> Finding:
-    """A finding of the linter, judged by what happened: worse, as feared, or harmless. Others come back as they are."""
-    statement = at(run, feared.line)
-    if statement is None:
+    """A finding of the linter, judged by what happened: worse, as feared, or harmless. Others come back as they are.
+
+    So does what was not run to its end: nothing is known of it but the text. Of statements on one line the worst
+    counts.
+    """
+    found = [_measured(run, one, feared, limits) for one in deed.all_at(run, feared.line)]
+    return min(found, key=lambda one: ORDER[one.severity], default=feared)
+
+
+def _measured(run: Run, statement: Statement, feared: Finding, limits: Limits) -> Finding:
+    if deed.unfinished(run, statement):
         return feared
+    if feared.rule == "hidden-ddl" and not deed.out_of_sight(statement):
+        return feared  # a function, which somebody else may call
     if feared.rule in OF_ONE_STATEMENT:
         seen = harm.of(statement)
-        severity = _severity(seen, limits)
-        return _weighed(feared, str(seen) or "it shut nobody out", severity)
+        if feared.rule == "type-change-rewrites":
+            feared = _type_change(feared, seen)
+        return weighed(feared, seen.told(feared.relation), severity(seen, limits))
     if feared.rule in OF_WHAT_FOLLOWS:
         return _followed(run, statement, feared, limits)
     return feared
 
 
-def _severity(seen: Harm, limits: Limits) -> Severity:
-    if seen.seconds >= limits.block_seconds:
+def severity(seen: Harm, limits: Limits) -> Severity:
+    """An error when somebody was shut out for too long, else harmless, unless rows were read or written meanwhile."""
+    if seen.seconds > limits.block_seconds:
         return Severity.ERROR
-    if seen.worked:
-        return Severity.WARNING
-    return Severity.HARMLESS
+    return Severity.WARNING if seen.worked else Severity.HARMLESS
+
+
+def weighed(feared: Finding, seen: str, severity: Severity) -> Finding:
+    """The finding at its place, with what was measured of it."""
+    remedy = _SAFE if severity is Severity.HARMLESS else feared.remedy
+    return replace(feared, message=f"{feared.message}; measured: {seen}", severity=severity, remedy=remedy)
+
+
+def _type_change(feared: Finding, seen: Harm) -> Finding:
+    """The finding under the rule that what became of the table meets."""
+    rule = cause.of_type_change(seen)
+    return feared if rule == feared.rule else finding.under(rule, feared)
 
 
 def _followed(run: Run, statement: Statement, feared: Finding, limits: Limits) -> Finding:
     """A statement behind others that lock, by how long it took while they did."""
     held = harm.held_before(run, statement) or harm.of(statement).locks
-    waited = min((lock.held_seconds for lock in held), default=0.0)
-    took = min(statement.seconds, waited) if held else 0.0
-    works = bool(statement.scans or statement.written or statement.rewrites)
-    severity = Severity.HARMLESS
-    if held and max(lock.held_seconds for lock in held) >= limits.block_seconds and took >= limits.block_seconds / 10:
-        severity = Severity.ERROR
-    elif held and works:
-        severity = Severity.WARNING
-    names = ", ".join(sorted({harm.felt(lock) for lock in held}))
-    seen = f"{units.seconds(statement.seconds)} while {names} was locked" if held else "nothing was locked"
-    return _weighed(feared, seen, severity)
-
-
-def _weighed(feared: Finding, seen: str, severity: Severity) -> Finding:
-    """The finding at its place, with what was measured of it."""
-    remedy = "nothing: on this data it is safe as it is" if severity is Severity.HARMLESS else feared.remedy
-    return replace(feared, message=f"{feared.message}; measured: {seen}", severity=severity, remedy=remedy)
-
-
-def at(run: Run, line: int | None) -> Statement | None:
-    """The statement of a run that a line of its file belongs to; None where none of it was run."""
-    if line is None:
-        return None
-    return max((one for one in run.statements if one.line <= line), key=lambda one: one.line, default=None)
+    if not held:
+        return weighed(feared, "nothing locked", Severity.HARMLESS)
+    longest = max(held, key=lambda lock: lock.held_seconds)
+    took = min(statement.seconds, longest.held_seconds)
+    found = Severity.HARMLESS
+    if longest.held_seconds > limits.block_seconds and took >= _SHARE * longest.held_seconds:
+        found = Severity.ERROR
+    elif any(scan.rows for scan in statement.scans) or statement.written or statement.rewrites:
+        found = Severity.WARNING
+    others = len({harm.felt(lock) for lock in held}) - 1
+    more = f" and {units.several(others, 'more table')}" if others else ""
+    seen = f"{units.seconds(took)} while {harm.felt(longest)}{more} was locked"
+    return weighed(feared, seen, found)
 
 
 def unforeseen(run: Run, told: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
     """What was read, rewritten or rebuilt under a lock by a statement of which the text did not say so."""
-    covered = {one.line for one in told if one.rule in OF_ONE_STATEMENT}
+    covered = [statement for one in told if one.rule in RULES for statement in deed.all_at(run, one.line)]
     for statement in run.statements:
-        seen = harm.of(statement)
-        if not seen.worked or any(at(run, line) is statement for line in covered):
+        if any(statement is one for one in covered) or deed.unfinished(run, statement):
             continue
-        rule = cause.of(statement, seen)
+        seen = harm.of(statement)
+        rule = cause.of(statement, seen) if seen.worked else _quiet(statement)
         if rule is None:
             continue
-        first = (*seen.rewrites, *(scan.relation for scan in seen.scans), *seen.rebuilds)[0]
+        about = seen.relation
         yield finding.of(
             rule,
-            str(seen),
-            severity=_severity(seen, limits),
+            f"{about}: {rules.BY_ID[rule].condition}; measured: {seen.told(about)}",
+            severity=severity(seen, limits),
             run=run,
             statement=statement,
-            relation=first.table or first.name,
+            relation=about,
+            remedy="" if seen.worked else _SAFE,
         )
 
 
-def standstill(run: Run, shut: Iterable[Shut], told: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
-    """Relations that a migration shut longer than the limit, where no finding has said so."""
-    errors = [one for one in told if one.severity is Severity.ERROR]
-    for one in shut:
-        seconds = max(one.reads_seconds, one.writes_seconds)
-        if one.version != run.version or seconds < limits.block_seconds:
-            continue
-        name = one.relation.name
-        if any((known.relation and name.endswith(known.relation)) or name in known.message for known in errors):
-            continue
-        statement = _longest(run, name)
-        who = "reads and writes" if one.reads_seconds >= limits.block_seconds else "writes"
-        yield finding.of(
-            "standstill",
-            f"{name}: {who} were shut out for {units.seconds(seconds)}, "
-            f"more than {units.seconds(limits.block_seconds)}",
-            run=run,
-            statement=statement,
-            relation=name,
-        )
+def _quiet(statement: Statement) -> str | None:
+    """The rule of what looks dangerous and did nothing: a change of type that the text does not fear either."""
+    return "type-change-harmless" if "change type" in deed.verbs(statement) and harm.of(statement).locks else None
 
 
-def _longest(run: Run, name: str) -> Statement | None:
-    """The statement that took the lock which lasted longest."""
-    locks = [
-        (lock.held_seconds, index)
-        for index, one in enumerate(run.statements)
-        for lock in harm.of(one).locks
-        if harm.felt(lock) == name
-    ]
-    return run.statements[max(locks)[1]] if locks else None
+def parents(run: Run, limits: Limits) -> Iterator[Finding]:
+    """Tables locked because what refers to them was dropped, which no statement names."""
+    for statement in run.statements:
+        if not any(command.startswith(_REFERRING) for command in statement.commands):
+            continue
+        named = deed.names(statement)
+        for lock in harm.of(statement).locks:
+            one = lock.relation
+            known = names.bare(one.name) in named or (one.root and names.bare(one.root) in named)
+            dropped = any(command == f"DROP TABLE {one.name}" for command in statement.commands)
+            if one.kind not in ("table", "partitioned table") or known or dropped or not _shut_whole(lock.mode):
+                continue
+            too_long = lock.held_seconds > limits.block_seconds
+            yield finding.of(
+                "drop-locks-parent",
+                f"{one.name}: locked because what refers to it is dropped; measured: reads and writes shut out for "
+                f"{units.seconds(lock.held_seconds)}",
+                severity=Severity.ERROR if too_long else Severity.HARMLESS,
+                run=run,
+                statement=statement,
+                relation=one.name,
+                remedy="" if too_long else _SAFE,
+            )
+
+
+def _shut_whole(mode: str) -> bool:
+    return mode == "ACCESS EXCLUSIVE"

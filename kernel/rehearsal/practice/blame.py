@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal.practice.fault import Fault
@@ -16,24 +16,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """What breaks: the fault without its place, and the table or other object whose change is to blame."""
+    """What breaks: the fault without its place, and the table or other object whose change is to blame.
+
+    `stricter` is as in Fault.
+    """
 
     about: str
     message: str
     remedy: str
+    stricter: bool = False
 
 
 def placed(one: Broken, runs: Sequence[Run]) -> Fault:
     """The fault with the file to blame: the only one there is, or the only one whose commands name the object."""
     named = [(run, statement) for run in runs for statement in run.statements if _names(statement, one.about)]
     culprits = {run.filename: run for run, _ in named} or {run.filename: run for run in runs}
-    message, remedy = words.line(one.message), one.remedy
+    fault = Fault(message=words.line(one.message), remedy=one.remedy, about=one.about, stricter=one.stricter)
     if len(culprits) != 1:
-        return Fault(message=message, remedy=remedy)
+        return fault
     (run,) = culprits.values()
     lines = {statement.line for _, statement in named}
     line = lines.pop() if len(lines) == 1 else None
-    return Fault(message=message, remedy=remedy, version=run.version, filename=run.filename, line=line)
+    return replace(fault, version=run.version, filename=run.filename, line=line)
 
 
 def _names(statement: Statement, about: str) -> bool:

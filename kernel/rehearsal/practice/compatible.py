@@ -124,7 +124,7 @@ class _Comparison:
             if label not in _listed(new, "labels"):
                 yield Broken(about=old.name, message=f"{what} has no value '{label}' any more", remedy=_LATER)
         if new.fact("NOT NULL") and not old.fact("NOT NULL"):
-            yield Broken(about=old.name, message=f"{what} takes no NULL any more", remedy=_STRICTER)
+            yield Broken(about=old.name, message=f"{what} takes no NULL any more", remedy=_STRICTER, stricter=True)
         yield from _revoked(old, new)
 
     def _new_rules(self) -> Iterator[Broken]:
@@ -140,11 +140,13 @@ class _Comparison:
         after = {(rule.of, str(rule.fact("definition"))): rule for rule in _rules(self._after)}
         was = {whole.key: self._old[key] for key, whole in now.items()}
         for (of, definition), rule in sorted(after.items(), key=_by_name):
-            if of in was and (of, definition) not in before and self._restricts(was[of], definition):
+            known = (of, definition) in before or (of, _arbiter(definition)) in before
+            if of in was and not known and self._restricts(was[of], definition):
                 message = f"{rule.kind} {rule.name} is new: rows that it does not allow are refused: {definition}"
-                yield Broken(about=was[of].name, message=message, remedy=_STRICTER)
+                yield Broken(about=was[of].name, message=message, remedy=_STRICTER, stricter=True)
+        served = {(of, _arbiter(definition)) for of, definition in after}
         for (of, definition), rule in sorted(before.items(), key=_by_name):
-            if (of, definition) not in after and _decides_conflicts(rule):
+            if (of, definition) not in after and _decides_conflicts(rule) and (of, definition) not in served:
                 message = f"{rule.kind} {rule.name} is gone: INSERT … ON CONFLICT that relies on it fails: {definition}"
                 yield Broken(about=was[of].name, message=message, remedy=_LATER)
 
@@ -175,6 +177,11 @@ def _by_name(one: tuple[object, Thing]) -> str:
     return one[1].name
 
 
+def _arbiter(definition: str) -> str:
+    """What a bare unique index on the columns of a constraint is defined as: ON CONFLICT (columns) finds either."""
+    return re.sub(r"^(?:PRIMARY KEY|UNIQUE) (?=\()", "USING btree ", definition)
+
+
 def _decides_conflicts(rule: Thing) -> bool:
     return rule.kind == "index" or str(rule.fact("definition")).startswith(("UNIQUE", "PRIMARY KEY", "EXCLUDE"))
 
@@ -183,7 +190,8 @@ def _column(relation: Thing, old: Thing, new: Thing, *, through_view: bool) -> I
     """What breaks about a column; where a view stands in for its table, the defaults are those of the table behind."""
 
     def broken(message: str, remedy: str) -> Broken:
-        return Broken(about=relation.name, message=f"column {new.name} {message}", remedy=remedy)
+        stricter = remedy == _STRICTER
+        return Broken(about=relation.name, message=f"column {new.name} {message}", remedy=remedy, stricter=stricter)
 
     if not widened(str(old.fact("type")), str(new.fact("type"))):
         yield broken(f"is {new.fact('type')}, no longer {old.fact('type')}", _LATER)

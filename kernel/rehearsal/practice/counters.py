@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.apply import progress
 from kernel.ledger import TABLE
 
@@ -37,7 +38,7 @@ class Count:
 
     def __str__(self) -> str:
         done = [
-            f"{what} {number:,} row{'s' * (number != 1)}"
+            f"{what} {units.several(number, 'row')}"
             for what, number in (("inserts", self.inserted), ("updates", self.updated), ("deletes", self.deleted))
             if number
         ]

@@ -20,13 +20,20 @@ DataChanged = Callable[[str, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes against a practice; `line` counts from 1, file and version are "" where nobody can tell."""
+    """One thing that goes against a practice; `line` counts from 1, file and version are "" where nobody can tell.
+
+    `about` is the table or other object in question, "" for none. `stricter` says that it only keeps rows out, which
+    were let in before; `unchanged`, that what failed left nothing behind.
+    """
 
     message: str
     remedy: str = ""
     version: str = ""
     filename: str = ""
     line: int | None = None
+    about: str = ""
+    stricter: bool = False
+    unchanged: bool = False
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.filename, self.line) if part)

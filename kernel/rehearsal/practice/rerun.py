@@ -118,7 +118,8 @@ def _faults(second: _Second) -> list[Fault]:
     if error := second.error:
         place = error.failure
         remedy = again.remedy(place.sqlstate, place.statement or "")
-        faults.append(_fault(second.one, f"the second run fails: {told(error)}", line=place.line, remedy=remedy))
+        stopped = _fault(second.one, f"the second run fails: {told(error)}", line=place.line, remedy=remedy)
+        faults.append(replace(stopped, unchanged=second.changes == () and second.written == ()))
     faults += [
         _fault(second.one, f"run again, it changes the schema: {change}", line=_maker(second.one, change))
         for change in second.changes[:_LINES]

@@ -94,7 +94,8 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(24,),
-        bad="ALTER TABLE orders ALTER COLUMN total TYPE numeric(12, 2);\n",
+        bad="-- migrate: allow=type-change-rewrites there are few orders\n"
+        "ALTER TABLE orders ALTER COLUMN total TYPE numeric(12, 2);\n",
         good="ALTER TABLE orders ALTER COLUMN total TYPE numeric(14, 4);\n",
     ),
     Rule(
@@ -106,7 +107,8 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(25,),
-        bad="ALTER TABLE users ALTER COLUMN name TYPE varchar(5);\n",
+        bad="-- migrate: allow=type-change-rewrites there are few users\n"
+        "ALTER TABLE users ALTER COLUMN name TYPE varchar(5);\n",
         good="ALTER TABLE users ALTER COLUMN name TYPE varchar(80);\n",
     ),
     Rule(
@@ -197,16 +199,16 @@ RULES = (
     Rule(
         id="int4-key-near-end",
         name="Four-byte key near its end",
-        condition="a key of four bytes has used more than two thirds of its numbers",
+        condition="a key of four bytes has used more than four fifths of its numbers",
         effect="inserts fail when it reaches its end",
         workaround="move to bigint: a new column, kept in step by trigger, backfilled in batches, swapped",
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(53,),
-        given="CREATE TABLE visits (id serial PRIMARY KEY);\nINSERT INTO visits VALUES (2000000000);\n"
+        given="CREATE TABLE visits (id serial PRIMARY KEY);\nINSERT INTO visits DEFAULT VALUES;\n",
+        bad="INSERT INTO visits (id) VALUES (2000000000) ON CONFLICT DO NOTHING;\n"
         "SELECT setval('visits_id_seq', 2000000000);\n",
-        bad="ALTER TABLE visits ADD COLUMN IF NOT EXISTS page text;\n",
-        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS page text;\n",
+        good="INSERT INTO visits (id) VALUES (2) ON CONFLICT DO NOTHING;\nSELECT setval('visits_id_seq', 2);\n",
     ),
     Rule(
         id="enum-value-used-at-once",
@@ -219,6 +221,8 @@ RULES = (
         hazards=(51,),
         given="CREATE TYPE mood AS ENUM ('calm', 'busy');\nCREATE TABLE moods (now mood);\n",
         bad="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\nINSERT INTO moods VALUES ('glad');\n",
-        good="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\n-- next file\nINSERT INTO moods VALUES ('glad');\n",
+        good="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\n"
+        "-- next file\n"
+        "INSERT INTO moods SELECT 'glad' WHERE NOT EXISTS (SELECT FROM moods WHERE now = 'glad');\n",
     ),
 )

@@ -70,7 +70,9 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(5,),
-        bad="CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS orders_user_id_key ON orders (user_id);\n",
+        given="CREATE TABLE events (id bigint) PARTITION BY RANGE (id);\n"
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (1000);\n",
+        bad="CREATE INDEX IF NOT EXISTS events_id_idx ON ONLY events (id);\n",
         good="CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS users_email_key ON users (email);\n",
     ),
     Rule(

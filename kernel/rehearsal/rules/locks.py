@@ -117,6 +117,6 @@ RULES = (
         nature=Nature.BOTH,
         hazards=(50,),
         bad="LOCK TABLE orders IN ACCESS EXCLUSIVE MODE;\n",
-        good="UPDATE orders SET note = '' WHERE id = 1;\n",
+        good="-- rehearse: changes orders.note\nUPDATE orders SET note = '' WHERE id = 1 AND note <> '';\n",
     ),
 )

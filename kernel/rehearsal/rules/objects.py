@@ -93,8 +93,8 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(54,),
-        bad="INSERT INTO orders (id, user_id) VALUES (3001, 1);\n",
-        good="INSERT INTO orders (user_id) VALUES (1);\n",
+        bad="INSERT INTO orders (id, user_id) VALUES (3001, 1) ON CONFLICT DO NOTHING;\n",
+        good="INSERT INTO orders (user_id) SELECT 1 WHERE NOT EXISTS (SELECT FROM orders WHERE id > 3000);\n",
     ),
     Rule(
         id="write-volume",
@@ -105,7 +105,7 @@ RULES = (
         severity=Severity.WARNING,
         nature=Nature.DYNAMIC,
         hazards=(63,),
-        bad="ALTER TABLE orders ALTER COLUMN quantity TYPE bigint;\n",
+        bad="UPDATE orders SET quantity = 1 WHERE quantity = 1;\n",
         good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS region text;\n",
     ),
 )

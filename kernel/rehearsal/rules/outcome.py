@@ -27,10 +27,7 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(35, 36),
-        bad="DO $$ BEGIN\n"
-        "    COMMENT ON TABLE orders IS 'what was bought'; PERFORM pg_sleep(1.5);\n"
-        "    ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text; PERFORM pg_sleep(1.5);\n"
-        "END $$;\n",
+        bad="DO $$ BEGIN ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text; PERFORM pg_sleep(1.2); END $$;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
     ),
     Rule(
@@ -56,7 +53,9 @@ RULES = (
         nature=Nature.DYNAMIC,
         hazards=(40, 41, 42),
         practice=3,
-        bad="DO $$ BEGIN EXECUTE format('ALTER TABLE %I RENAME COLUMN note TO remark', 'orders'); END $$;\n",
+        given="CREATE FUNCTION retire() RETURNS void LANGUAGE sql AS\n"
+        "    'ALTER TABLE orders RENAME COLUMN note TO remark';\n",
+        bad="SELECT retire();\n",
         good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS remark text;\n",
     ),
     Rule(

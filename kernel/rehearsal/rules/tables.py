@@ -105,7 +105,8 @@ RULES = (
         nature=Nature.DYNAMIC,
         hazards=(31,),
         given="ALTER TABLE orders ADD CONSTRAINT orders_user_fkey FOREIGN KEY (user_id) REFERENCES users;\n",
-        bad="ALTER TABLE orders DROP CONSTRAINT orders_user_fkey;\n",
+        bad="-- migrate: allow=drop-object the key has done its work\n"
+        "ALTER TABLE orders DROP CONSTRAINT IF EXISTS orders_user_fkey;\n",
         good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS region text;\n",
     ),
     Rule(
@@ -169,8 +170,8 @@ RULES = (
         nature=Nature.DYNAMIC,
         hazards=(33,),
         given="ALTER TABLE orders ADD FOREIGN KEY (user_id) REFERENCES users ON DELETE CASCADE;\n",
-        bad="DELETE FROM users WHERE id = 1;\n",
-        good="DELETE FROM orders WHERE id = 1;\n",
+        bad="-- rehearse: rows users=-1\nDELETE FROM users WHERE id = 1;\n",
+        good="-- rehearse: rows users=-1, orders=-3\nDELETE FROM users WHERE id = 1;\n",
     ),
     Rule(
         id="trigger-writes-elsewhere",
@@ -185,8 +186,8 @@ RULES = (
         "CREATE FUNCTION log_user() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN INSERT INTO user_log VALUES (NEW.id); RETURN NEW; END$$;\n"
         "CREATE TRIGGER users_log AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION log_user();\n",
-        bad="UPDATE users SET status = 'idle' WHERE id < 10;\n",
-        good="UPDATE orders SET note = '' WHERE id = 1;\n",
+        bad="-- rehearse: changes users.status\nUPDATE users SET status = 'idle' WHERE id < 10 AND status <> 'idle';\n",
+        good="-- rehearse: changes orders.note\nUPDATE orders SET note = '' WHERE id = 1 AND note <> '';\n",
     ),
     Rule(
         id="attach-partition-scans",

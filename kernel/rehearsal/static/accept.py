@@ -5,7 +5,7 @@ Above a statement, or behind it on its last line, it is about that statement; ah
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from kernel.rehearsal.static.source import Text
 
 _WHOLE_FILE = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A rule that a migration accepts: at the statement that begins on this line, or anywhere (None)."""
+
+    rule: str
+    version: str
+    line: int | None = None
+
+
+def accepted(text: Text) -> Iterator[Accepted]:
+    """All that a file accepts."""
+    for index, allow in _placed(text):
+        line = text.statements[index - 1].part.line if index else None
+        yield Accepted(rule=allow.rule, version=text.migration.version, line=line)
 
 
 def problems(text: Text) -> Iterator[Problem]:
@@ -57,7 +73,8 @@ def divided(text: Text, found: Sequence[Sighting]) -> tuple[list[Sighting], list
     notes = [
         f"{text.migration.filename}:{allow.line}: allow={allow.rule} meets nothing here; take it out"
         for _, allow in _placed(text)
-        if allow.line not in used
+        # What only a rehearsal sees is not here to be met.
+        if allow.line not in used and rules.BY_ID[allow.rule].static
     ]
     return kept, allowed, notes
 

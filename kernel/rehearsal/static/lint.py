@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kernel.errors import Problem
     from kernel.files.migration import Migration
+    from kernel.rehearsal.static.accept import Accepted
     from kernel.rehearsal.static.sighting import Sighting
     from kernel.rehearsal.static.source import Text
 
@@ -39,11 +40,15 @@ class Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lint:
-    """What was found in so many files, in their order; `notes` are lines for stderr."""
+    """What was found in so many files, in their order; `notes` are lines for stderr.
+
+    `allowed` is what the files accept of it, `accepted` all that they accept: what only a rehearsal can see as well.
+    """
 
     files: int
     sightings: tuple[Sighting, ...]
     allowed: tuple[Sighting, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -101,7 +106,13 @@ def lint(found: Directory, wanted: Collection[str]) -> Lint:
         kept += divided[0]
         allowed += divided[1]
         notes += divided[2]
-    return Lint(files=len(judged), sightings=tuple(kept), allowed=tuple(allowed), notes=tuple(notes))
+    return Lint(
+        files=len(judged),
+        sightings=tuple(kept),
+        allowed=tuple(allowed),
+        accepted=tuple(one for text in judged for one in accept.accepted(text)),
+        notes=tuple(notes),
+    )
 
 
 def _read(migrations: Sequence[Migration], wanted: Collection[str]) -> list[Text]:

@@ -102,7 +102,7 @@ def _detach(act: Act, scene: Scene) -> Iterator[Hit]:
 def _create_table(act: Act, scene: Scene) -> Iterator[Hit]:
     rest = scene.knowledge.default_partitions.get(act.other, "")
     if "partition" in act.traits and scene.existing(rest) and not scene.knowledge.bounded(rest):
-        says = f"a partition is created beside {rest}, which is read through to see that no row belongs to it"
+        says = f"a partition is created beside {rest}, whose rows are all read first"
         yield Hit(rule="partition-beside-default", act=act, relation=act.other, says=says)
 
 

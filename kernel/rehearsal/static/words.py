@@ -48,9 +48,11 @@ def _words(sql: bytes, offset: int) -> Iterator[Word]:
         if kind == "string":
             opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
             skipped = opening.end() if opening else 0
-            closing = skipped if text.startswith(b"$") else 1
-            content = text[skipped : len(text) - closing].replace(b"''", b"'").decode(errors="replace")
-            yield Word(STRING, content, offset + begin + skipped)
+            if text.startswith(b"$"):  # what stands in dollars stands there as it is
+                content = text[skipped : len(text) - skipped]
+            else:
+                content = text[skipped : len(text) - 1].replace(b"''", b"'")
+            yield Word(STRING, content.decode(errors="replace"), offset + begin + skipped)
         elif kind == "quoted":
             yield Word(QUOTED, text[1:-1].replace(b'""', b'"').decode(errors="replace"), offset + begin)
         else:

@@ -30,7 +30,7 @@ class Relations:
         self._unsettled: list[int] = []
         # The tables first: what belongs to one is told with the name of it.
         for sight in sorted(before.values(), key=lambda one: one.kind in _BELONGING):
-            self._add(sight, created=False, size_bytes=sizes.get(sight.oid, 0))
+            self._add(sight, created=False, size_bytes=sizes.get(sight.oid, 0), root=_root(sight, before))
 
     def meet(self, sights: Mapping[int, Sight]) -> None:
         """Take in what is new."""
@@ -52,7 +52,7 @@ class Relations:
         """Those of them that are known."""
         return [self._known[oid] for oid in oids if oid in self._known]
 
-    def _add(self, sight: Sight, *, created: bool, size_bytes: int = 0) -> None:
+    def _add(self, sight: Sight, *, created: bool, size_bytes: int = 0, root: str = "") -> None:
         table = self._known.get(sight.owner) if sight.kind in _BELONGING else None
         self._known[sight.oid] = Relation(
             oid=sight.oid,
@@ -62,6 +62,15 @@ class Relations:
             size_bytes=size_bytes,
             created=created,
             table=table.name if table else "",
+            root=root,
         )
         if created and table and not table.created:
             self._unsettled.append(sight.oid)
+
+
+def _root(sight: Sight, sights: Mapping[int, Sight]) -> str:
+    """The topmost table of a family, "" of one that has no parent; of several parents the first counts."""
+    top = sight
+    while parent := sights.get(top.parent):
+        top = parent
+    return "" if top is sight or sight.kind in _BELONGING else top.name or ""

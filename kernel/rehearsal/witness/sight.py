@@ -42,6 +42,7 @@ SELECT pg_catalog.int8(coalesce(held.relation, c.oid)), held.modes,
   c.relkind::text, pg_catalog.int8(c.relfilenode),
   CASE WHEN c.relkind = 't' THEN pg_catalog.substr(c.relname, 10)::pg_catalog.int8  -- pg_toast_OID
     ELSE pg_catalog.int8(i.indrelid) END,
+  (SELECT pg_catalog.int8(inhparent) FROM pg_catalog.pg_inherits WHERE inhrelid = c.oid AND inhseqno = 1),
   c.reltuples::pg_catalog.float8, c.relpages, n.nspname ~ '^pg_toast' AND c.relkind = 'i',
   pg_catalog.pg_stat_get_{{scope}}tuples_returned(c.oid), pg_catalog.pg_stat_get_{{scope}}numscans(c.oid),
   pg_catalog.pg_stat_get_{{scope}}tuples_inserted(c.oid), pg_catalog.pg_stat_get_{{scope}}tuples_updated(c.oid),
@@ -87,7 +88,8 @@ class Sight:
     """A relation as it is now. `name` is None once it is dropped: then nothing but its lock is left.
 
     `modes` are the locks that the session holds on it, by the names of LOCK TABLE. `owner` is the OID of the table that
-    an index or a TOAST table belongs to, 0 for others. `rows` is -1 where the planner knows nothing.
+    an index or a TOAST table belongs to, `parent` of the one that a partition or an heir is of, 0 for others. `rows` is
+    -1 where the planner knows nothing.
     """
 
     oid: int
@@ -96,6 +98,7 @@ class Sight:
     kind: str = ""
     filenode: int = 0
     owner: int = 0
+    parent: int = 0
     rows: float = -1
     pages: int = 0
     counters: Counters = field(default_factory=Counters)
@@ -136,7 +139,7 @@ def _view(connection: Connection, query: str) -> View:
     (position,) = cursor.fetchone() or (0,)
     cursor.nextset()
     sights = {}
-    for oid, its_modes, name, kind, filenode, owner, rows, pages, of_toast, *counted in cursor.fetchall():
+    for oid, its_modes, name, kind, filenode, owner, parent, rows, pages, of_toast, *counted in cursor.fetchall():
         if of_toast:  # goes with its TOAST table, which goes with its table
             continue
         sights[oid] = Sight(
@@ -146,6 +149,7 @@ def _view(connection: Connection, query: str) -> View:
             kind=KINDS.get(kind, ""),
             filenode=filenode or 0,
             owner=owner or 0,
+            parent=parent or 0,
             rows=-1 if rows is None else rows,
             pages=pages or 0,
             counters=Counters(*(count or 0 for count in counted)),

@@ -1,0 +1,28 @@
+"""A server that practises like production's, for files that are rehearsed to the verdict."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.rehearsal.golden import tuning
+from kernel.server import throwaway
+from tests.integration.rehearsal.judge.ground import Ground
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The log of what was rehearsed already is nobody's, and lies in memory.
+LITTLE_LOG = {"wal_keep_size": "64MB", "max_wal_size": "256MB", "min_wal_size": "64MB"}
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """One for each worker, under the settings that a rehearsal has."""
+    told = os.environ.get("KERNEL_PG_BINDIR")
+    settings = {**tuning.practice(tuning.memory_bytes()), **LITTLE_LOG}
+    with throwaway.server(bindir=Path(told) if told else None, settings=settings) as server:
+        yield Ground(server=server, folder=tmp_path_factory.mktemp("ground"))

@@ -1,0 +1,78 @@
+"""Every rule's examples, rehearsed on rows: the bad one gives its finding and no other, the good one none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kernel.errors import FilesInvalid
+from kernel.rehearsal import rules
+from kernel.rehearsal.judge.evidence import Limits
+from kernel.rehearsal.result import Severity
+from kernel.rehearsal.rules.rule import GIVEN
+from kernel.rehearsal.wish import Wish
+from tests.integration.rehearsal.judge.ground import met, told
+
+if TYPE_CHECKING:
+    from kernel.rehearsal.rules.rule import Rule
+    from tests.integration.rehearsal.judge.ground import Ground
+
+# Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
+# what these do (tests/unit/test_rules.py).
+REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "egress"}
+# Two files of one number, which no example of one file after the other can be (tests/cli/test_lint.py).
+NOT_AN_EXAMPLE = {"duplicate-version"}
+# What only the application's own queries show, which a rehearsal is given with --queries.
+OF_QUERIES = {"plan-regression", "prepared-statements-break"}
+# A lock of a moment: the text fears it, and it is measured harmless where nobody is in the way.
+OF_A_MOMENT = {
+    "detach-partition",
+    "drop-index-not-concurrently",
+    "drop-locks-parent",
+    "foreign-key-locks-parent",
+    "hidden-ddl",
+    "lock-table",
+    "policy-or-trigger-lock",
+    "several-tables-locked",
+}
+WISHES = {"write-volume": Wish(limits=Limits(wal_bytes=200_000))}
+# A measured and a counted one for every run of the tests; all of them are slow.
+QUICK = {"check-validated-under-lock", "data-lost"}
+
+
+def shown(*, but: set[str]) -> pytest.MarkDecorator:
+    """All rules with an example that a rehearsal can show."""
+    return pytest.mark.parametrize(
+        "rule",
+        [
+            pytest.param(rule, id=rule.id, marks=[] if rule.id in QUICK else pytest.mark.slow)
+            for rule in rules.ALL
+            if rule.id not in but
+        ],
+    )
+
+
+@shown(but=REFUSED | NOT_AN_EXAMPLE | OF_QUERIES)
+def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Ground) -> None:
+    found = ground.rehearse(GIVEN + rule.given, rule.bad, WISHES.get(rule.id)).findings
+    if rule.id in OF_A_MOMENT or rule.severity is Severity.HARMLESS:
+        assert met(found) == set(), told(found)
+        assert rule.id in {one.rule for one in found}, told(found)
+    else:
+        assert met(found) == {rule.id}, told(found)
+        assert sum(one.rule == rule.id for one in found) == 1, told(found)
+
+
+@shown(but=NOT_AN_EXAMPLE)
+def test_the_good_example_gives_no_finding(rule: Rule, ground: Ground) -> None:
+    found = ground.rehearse(GIVEN + rule.given, rule.good, WISHES.get(rule.id)).findings
+    assert met(found) == set(), told(found)
+    assert rule.id not in {one.rule for one in found} or rule.severity is Severity.HARMLESS, told(found)
+
+
+@pytest.mark.parametrize("rule_id", sorted(REFUSED))
+def test_what_is_refused_is_refused_before_anything_is_rehearsed(rule_id: str, ground: Ground) -> None:
+    rule = rules.BY_ID[rule_id]
+    with pytest.raises(FilesInvalid):
+        ground.rehearse(GIVEN + rule.given, rule.bad)

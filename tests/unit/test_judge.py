@@ -1,0 +1,430 @@
+"""The judgement of values: what was measured against what the text fears, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kernel.errors import Failure
+from kernel.rehearsal.data.counters import Behind, NearEnd
+from kernel.rehearsal.data.sanity import Sanity, Unvalidated
+from kernel.rehearsal.judge import names, verdict
+from kernel.rehearsal.judge.evidence import Evidence, Limits
+from kernel.rehearsal.practice.fault import Fault
+from kernel.rehearsal.result import (
+    Content,
+    Failed,
+    Finding,
+    Lock,
+    Receipt,
+    Relation,
+    Run,
+    Scan,
+    Severity,
+    Shut,
+    Standstill,
+    Statement,
+    Violation,
+    Written,
+)
+from kernel.rehearsal.static.accept import Accepted
+
+ORDERS = Relation(oid=1, name="public.orders", rows=4_000_000, size_bytes=918_000_000)
+USERS = Relation(oid=2, name="public.users", rows=1000, size_bytes=131_000)
+EMPTY = Relation(oid=3, name="public.fresh")
+PART = Relation(oid=4, name="public.events_1", rows=10, size_bytes=8192, root="public.events")
+INDEX = "CREATE INDEX i ON orders (note);"
+FEARED = Finding(
+    rule="create-index-not-concurrently",
+    severity=Severity.ERROR,
+    message="orders: an index is built",
+    remedy="CREATE INDEX CONCURRENTLY",
+    version="002",
+    filename="002_it.sql",
+    line=1,
+    relation="orders",
+)
+
+
+def lock(relation: Relation, mode: str, seconds: float, *, at: float = 0.0) -> Lock:
+    return Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=seconds)
+
+
+def statement(
+    sql: str,
+    *,
+    line: int = 1,
+    seconds: float = 0.001,
+    at: float = 0.0,
+    locks: tuple[Lock, ...] = (),
+    scans: tuple[Scan, ...] = (),
+    rewrites: tuple[Relation, ...] = (),
+    written: tuple[Written, ...] = (),
+    commands: tuple[str, ...] = (),
+) -> Statement:
+    return Statement(
+        line=line,
+        sql=sql,
+        at_seconds=at,
+        seconds=seconds,
+        locks=locks,
+        scans=scans,
+        rewrites=rewrites,
+        written=written,
+        commands=commands,
+    )
+
+
+def run(*statements: Statement, failed: Failed | None = None, version: str = "002", seconds: float = 0.01) -> Run:
+    return Run(
+        version=version,
+        filename=f"{version}_it.sql",
+        transactional=True,
+        at_seconds=0.0,
+        seconds=seconds,
+        statements=statements,
+        failed=failed,
+    )
+
+
+def index_built(seconds: float, *, rows: int = 4_000_000) -> Run:
+    return run(
+        statement(
+            INDEX,
+            seconds=seconds,
+            locks=(lock(ORDERS, "SHARE", seconds),),
+            scans=(Scan(relation=ORDERS, rows=rows, under="SHARE"),),
+        )
+    )
+
+
+def judged(*runs: Run, text: tuple[Finding, ...] = (), limits: Limits | None = None, **more: object) -> list[Finding]:
+    evidence = Evidence(runs=runs, text=text, rows=1, limits=limits or Limits())
+    return list(verdict.findings(replace(evidence, **more)))  # type: ignore[arg-type]  # the fields of Evidence
+
+
+def only(found: list[Finding]) -> Finding:
+    (one,) = found
+    return one
+
+
+def test_what_lasts_longer_than_the_limit_is_an_error_with_the_figures() -> None:
+    one = only(judged(index_built(41.2), text=(FEARED,)))
+    assert (one.rule, one.severity) == (FEARED.rule, Severity.ERROR)
+    assert "4 000 000 rows read" in one.message
+    assert "writes shut out for 41.2 s" in one.message
+
+
+def test_what_reads_rows_within_the_limit_is_a_warning() -> None:
+    assert only(judged(index_built(0.003, rows=1000), text=(FEARED,))).severity is Severity.WARNING
+
+
+def test_what_reads_no_row_and_lasts_a_moment_is_listed_as_harmless() -> None:
+    momentary = run(statement(INDEX, locks=(lock(ORDERS, "SHARE", 0.002),)))
+    one = only(judged(momentary, text=(FEARED,)))
+    assert one.severity is Severity.HARMLESS
+    assert one.remedy.startswith("nothing")
+
+
+def test_a_rewrite_of_a_table_without_rows_is_harmless() -> None:
+    feared = replace(FEARED, rule="volatile-default", relation="fresh")
+    rewritten = run(
+        statement(
+            "ALTER TABLE fresh ADD COLUMN a uuid DEFAULT gen_random_uuid();",
+            locks=(lock(EMPTY, "ACCESS EXCLUSIVE", 0.002),),
+            rewrites=(EMPTY,),
+        )
+    )
+    assert only(judged(rewritten, text=(feared,))).severity is Severity.HARMLESS
+
+
+@pytest.mark.parametrize(("limit", "severity"), [(0.0, Severity.ERROR), (0.002, Severity.HARMLESS)])
+def test_the_limit_is_what_may_be_and_not_be_passed(limit: float, severity: Severity) -> None:
+    momentary = run(statement(INDEX, locks=(lock(ORDERS, "SHARE", 0.002),)))
+    assert only(judged(momentary, text=(FEARED,), limits=Limits(block_seconds=limit))).severity is severity
+
+
+def test_nobody_waits_for_what_the_migration_has_made() -> None:
+    made = replace(ORDERS, created=True)
+    built = run(
+        statement(INDEX, locks=(lock(made, "SHARE", 9.0),), scans=(Scan(relation=made, rows=9, under="SHARE"),))
+    )
+    assert judged(built) == []
+
+
+def test_what_the_text_does_not_fear_is_told_by_what_the_statement_does() -> None:
+    one = only(judged(index_built(0.5)))
+    assert (one.rule, one.relation, one.line) == ("create-index-not-concurrently", "public.orders", 1)
+
+
+def test_a_file_accepts_what_was_measured_as_well() -> None:
+    allow = Accepted(rule="create-index-not-concurrently", version="002", line=1)
+    assert judged(index_built(41.2), allows=(allow,)) == []
+    assert judged(index_built(41.2), allows=(replace(allow, version="003"),)) != []
+    assert judged(index_built(41.2), allows=(replace(allow, rule="data-lost"),)) != []
+
+
+def test_an_accepted_lock_is_no_standstill_either() -> None:
+    shut = Shut(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
+    felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
+    allow = Accepted(rule=FEARED.rule, version="002")
+    found = judged(index_built(41.2), accepted=(FEARED,), allows=(allow,), shut=(shut,), traffic=(felt,))
+    assert found == []
+
+
+def test_a_standstill_is_told_once() -> None:
+    shut = Shut(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
+    felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
+    assert only(judged(index_built(41.2), text=(FEARED,), shut=(shut,), traffic=(felt,))).rule == FEARED.rule
+
+
+def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> None:
+    waiting = run(
+        statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),)),
+        statement("SELECT pg_sleep(3);", line=2, seconds=3.0, at=0.001),
+    )
+    shut = Shut(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
+    one = only(judged(waiting, shut=(shut,)))
+    assert (one.rule, one.line, one.relation) == ("standstill", 1, "public.users")
+    assert "reads and writes shut out for 3.00 s" in one.message
+
+
+def test_a_relation_is_not_taken_for_one_whose_name_ends_alike() -> None:
+    power = Relation(oid=9, name="public.power_users", rows=5)
+    waiting = run(statement("SELECT wait();", locks=(lock(power, "ACCESS EXCLUSIVE", 3.0),)))
+    shut = Shut(relation=power, version="002", reads_seconds=3.0, writes_seconds=3.0)
+    known = replace(FEARED, rule="rename-column", relation="users", line=7, version="003")
+    assert {one.rule for one in judged(waiting, text=(known,), shut=(shut,))} == {"rename-column", "standstill"}
+
+
+def test_standstill_under_traffic_names_the_statement_that_waited() -> None:
+    momentary = run(statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.002),)))
+    felt = Standstill(relation="public.users", reads_longest_seconds=5.0, writes_longest_seconds=5.0)
+    one = only(judged(momentary, traffic=(felt,)))
+    assert (one.rule, one.version, one.line) == ("standstill", "002", 1)
+
+
+def test_work_behind_a_lock_counts_only_as_far_as_it_made_the_standstill_longer() -> None:
+    feared = replace(FEARED, rule="work-under-exclusive-lock", line=2, relation="users")
+
+    def told(took: float) -> Severity:
+        first = statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),))
+        second = statement("SELECT count(*) FROM orders;", line=2, at=0.1, seconds=took)
+        return only([one for one in judged(run(first, second), text=(feared,)) if one.line == 2]).severity
+
+    assert told(2.9) is Severity.ERROR
+    assert told(0.001) is Severity.HARMLESS
+
+
+def test_of_statements_on_one_line_the_one_that_hurts_counts() -> None:
+    harmless = statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.001),))
+    (heavy,) = index_built(0.5).statements
+    for order in ((harmless, heavy), (heavy, harmless)):
+        one = only(judged(run(*order), text=(FEARED,)))
+        assert (one.rule, one.severity) == (FEARED.rule, Severity.WARNING)
+
+
+def failing(sqlstate: str, *, line: int = 1, code: str = "migration_failed") -> Failed:
+    return Failed(
+        code=code, message="it does not", aftermath="", failure=Failure(file="002_it.sql", line=line, sqlstate=sqlstate)
+    )
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "rule"),
+    [("23514", "constraint-violated"), ("22001", "data-does-not-fit"), ("42P01", "migration-failed")],
+)
+def test_a_failure_is_told_by_the_class_of_its_code(sqlstate: str, rule: str) -> None:
+    one = only(judged(run(statement("SELECT 1;"), failed=failing(sqlstate))))
+    assert (one.rule, one.line) == (rule, 1)
+    assert sqlstate in one.message
+
+
+def test_rows_in_the_way_are_counted_and_the_query_that_lists_them_is_the_remedy() -> None:
+    violation = Violation(relation="public.users", constraint="c", rows=200, query="SELECT * FROM public.users")
+    failed = replace(failing("23514"), violations=(violation,))
+    one = only(judged(run(statement("SELECT 1;"), failed=failed)))
+    assert "200 rows of public.users in its way" in one.message
+    assert one.remedy == "list them: SELECT * FROM public.users"
+
+
+def test_a_failure_that_the_text_foretold_is_one_finding() -> None:
+    feared = replace(FEARED, rule="add-required-column", relation="users")
+    found = judged(
+        run(statement("ALTER TABLE users ADD COLUMN a int NOT NULL;"), failed=failing("23502")), text=(feared,)
+    )
+    assert only(found).rule == "add-required-column"
+
+
+def test_of_what_was_not_reached_the_text_is_all_that_is_known() -> None:
+    behind = replace(FEARED, line=2)
+    later = replace(FEARED, version="003", filename="003_it.sql")
+    found = judged(run(statement("SELECT 1 / 0;"), failed=failing("22012")), text=(behind, later))
+    assert [one.severity for one in found if one.rule == FEARED.rule] == [Severity.ERROR, Severity.ERROR]
+    assert all("measured" not in one.message for one in found)
+
+
+def lost(sentence: str, *, table: str = "public.orders", after: int | None = 0) -> Receipt:
+    return Receipt(
+        table=table, rows_before=10, rows_after=after, content=Content.CHANGED, unexpected=(sentence,)
+    )  # fmt: skip
+
+
+def test_rows_lost_are_told_at_the_statement_that_removed_most_of_them() -> None:
+    few = statement("DELETE FROM orders WHERE id = 1;", written=(Written(relation=ORDERS, deleted=1),))
+    most = statement("SELECT purge();", line=2, written=(Written(relation=ORDERS, deleted=9),))
+    one = only(judged(run(few, most), receipts=(lost("10 rows removed; declare it: -- rehearse: rows orders=-10"),)))
+    assert (one.rule, one.line, one.severity) == ("data-lost", 2, Severity.ERROR)
+    assert one.message == "public.orders: 10 rows removed"
+    assert one.remedy.endswith("-- rehearse: rows orders=-10")
+
+
+def test_what_the_text_feared_and_the_receipt_proves_is_one_finding_with_the_figure() -> None:
+    feared = replace(FEARED, rule="drop-table", message="orders: a table is dropped")
+    dropped = statement(
+        "DROP TABLE orders;",
+        locks=(lock(ORDERS, "ACCESS EXCLUSIVE", 0.002),),
+        commands=("DROP TABLE public.orders",),
+    )
+    receipt = lost("dropped with 10 rows; declare it: -- rehearse: drops orders", after=None)
+    one = only(judged(run(dropped), text=(feared,), receipts=(receipt,)))
+    assert one.rule == "drop-table"
+    assert "dropped with 10 rows" in one.message
+    assert "-- rehearse: drops orders" in one.remedy
+
+
+def test_accepting_a_dropped_table_accepts_the_loss_of_its_rows() -> None:
+    feared = replace(FEARED, rule="drop-table")
+    dropped = statement(
+        "DROP TABLE orders;",
+        locks=(lock(ORDERS, "ACCESS EXCLUSIVE", 0.002),),
+        commands=("DROP TABLE public.orders",),
+    )
+    assert judged(run(dropped), accepted=(feared,), receipts=(lost("dropped with 10 rows", after=None),)) == []
+
+
+def test_rows_written_elsewhere_explain_the_loss_there() -> None:
+    cascade = statement(
+        "DELETE FROM users WHERE id = 1;",
+        written=(Written(relation=USERS, deleted=1), Written(relation=ORDERS, deleted=3)),
+    )
+    one = only(judged(run(cascade), receipts=(lost("3 rows removed; declare it: -- rehearse: rows orders=-3"),)))
+    assert (one.rule, one.severity, one.relation) == ("cascade-reaches-further", Severity.ERROR, "public.orders")
+    assert judged(run(cascade), declared=(("002_it.sql", "orders"),)) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "relation"),
+    [
+        ("UPDATE events SET kind = 'x' WHERE id = 1;", PART),
+        ('UPDATE "Order Items" SET a = 1 WHERE id = 1;', Relation(oid=5, name='public."Order Items"')),
+        ('DELETE FROM "we.ird" WHERE id = 1;', Relation(oid=5, name='public."we.ird"')),
+        ("INSERT INTO fresh VALUES (1) ON CONFLICT DO NOTHING;", EMPTY),
+        ("CALL purge();", ORDERS),
+    ],
+)
+def test_what_a_statement_names_or_cannot_name_is_not_elsewhere(sql: str, relation: Relation) -> None:
+    assert judged(run(statement(sql, written=(Written(relation=relation, updated=1),)))) == []
+
+
+def test_the_word_do_in_on_conflict_hides_no_trigger() -> None:
+    sql = "INSERT INTO users VALUES (1) ON CONFLICT DO NOTHING;"
+    one = only(judged(run(statement(sql, written=(Written(relation=ORDERS, inserted=1),)))))
+    assert one.rule == "trigger-writes-elsewhere"
+
+
+def test_a_second_run_that_fails_and_changes_nothing_is_harmless() -> None:
+    fault = Fault(message="the second run fails", version="002", unchanged=True)
+    assert only(judged(run(), rerun=(fault,))).severity is Severity.HARMLESS
+    assert only(judged(run(), rerun=(replace(fault, unchanged=False),))).severity is Severity.WARNING
+
+
+def test_a_stricter_rule_that_every_row_keeps_is_harmless() -> None:
+    fault = Fault(message="constraint c is new", version="002", about="public.users", stricter=True)
+    assert only(judged(run(), compatible=(fault,))).severity is Severity.HARMLESS
+    assert only(judged(run(), compatible=(replace(fault, stricter=False),))).severity is Severity.WARNING
+
+
+def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
+    fault = Fault(message="constraint c is new", version="002", about="public.users", stricter=True)
+    violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
+    found = judged(
+        run(), compatible=(fault,), sanity=sanity(unvalidated=(Unvalidated(violation=violation, before=False),))
+    )
+    assert (only(found).rule, only(found).severity) == ("constraint-not-validated", Severity.WARNING)
+
+
+def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again() -> None:
+    renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
+    feared = replace(FEARED, rule="rename-column", relation="users")
+    here = Fault(message="column users.a is gone", version="002", about="public.users")
+    elsewhere = replace(here, message="view v is gone", about="public.v")
+    found = judged(run(renamed), text=(feared,), compatible=(here, elsewhere), compared=True)
+    assert [(one.rule, one.relation) for one in found] == [
+        ("rename-column", "users"),
+        ("breaks-running-version", "public.v"),
+    ]
+
+
+def test_a_name_that_nobody_misses_is_listed_as_harmless() -> None:
+    renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
+    feared = replace(FEARED, rule="rename-column", relation="users")
+    assert only(judged(run(renamed), text=(feared,), compared=True)).severity is Severity.HARMLESS
+    assert only(judged(run(renamed), text=(feared,), compared=False)).severity is Severity.ERROR
+
+
+def sanity(
+    *,
+    behind: tuple[Behind, ...] = (),
+    near_end: tuple[NearEnd, ...] = (),
+    unvalidated: tuple[Unvalidated, ...] = (),
+) -> Sanity:
+    return Sanity(behind=behind, near_end=near_end, invalid=(), unvalidated=unvalidated, gone=())
+
+
+@pytest.mark.parametrize(("before", "severity"), [(False, Severity.ERROR), (True, Severity.HARMLESS)])
+def test_what_production_has_already_is_nobodys_fault(before: bool, severity: Severity) -> None:
+    behind = Behind(sequence="public.s", column="public.t.id", next_value=5, greatest=9, before=before)
+    near = NearEnd(column="public.u.id", type="integer", greatest=2_000_000_000, limit=2_147_483_647, before=before)
+    found = judged(run(), sanity=sanity(behind=(behind,), near_end=(near,)))
+    assert {one.severity for one in found} == {severity}
+    assert ("production has it already" in found[0].message) is before
+
+
+def test_nothing_was_rehearsed_only_where_something_in_use_was_touched() -> None:
+    touching = run(statement("ALTER TABLE fresh ADD COLUMN a int;", locks=(lock(EMPTY, "ACCESS EXCLUSIVE", 0.001),)))
+    making = run(
+        statement("CREATE TABLE t (id int);", locks=(lock(replace(EMPTY, created=True), "ACCESS EXCLUSIVE", 1),))
+    )
+    assert only(judged(touching, rows=0)).rule == "not-rehearsed"
+    assert judged(making, rows=0) == []
+
+
+def test_wal_and_growth_beyond_the_limit_are_told() -> None:
+    heavy = replace(run(), wal_bytes=2_000, growth_bytes=1_000)
+    assert only(judged(heavy, limits=Limits(wal_bytes=1_999))).rule == "write-volume"
+    assert judged(heavy, limits=Limits(wal_bytes=2_000)) == []
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(Severity.ERROR, 1), (Severity.WARNING, 2), (None, 0)])
+def test_the_threshold_decides_what_fails_the_rehearsal(threshold: Severity | None, count: int) -> None:
+    found = [replace(FEARED, severity=one) for one in Severity]
+    assert len(verdict.reasons(found, Limits(fail_on=threshold))) == count
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("orders", "public.orders", True),
+        ("shop.orders", "public.orders", False),
+        ("Order Items", 'public."Order Items"', True),
+        ("we.ird", 'public."we.ird"', True),
+        ('a"b', 'public."a""b"', True),
+        ("users", "public.power_users", False),
+        ("", "", False),
+    ],
+)
+def test_names_are_compared_as_far_as_they_are_told(one: str, other: str, same: bool) -> None:
+    assert names.same(one, other) is same
+    assert names.same(other, one) is same
