@@ -121,6 +121,7 @@ GOES_UNNOTICED = (
     "CREATE INDEX by_age ON app.users (age)",
     "DROP INDEX app.by_name",
     "ALTER INDEX app.by_code RENAME TO code",
+    "ALTER TABLE app.users ADD CONSTRAINT codes UNIQUE USING INDEX by_code",
     "ALTER TABLE app.users RENAME CONSTRAINT users_email_key TO email",
     "ALTER TYPE app.mood ADD VALUE 'happy'",
     "ALTER TABLE app.orders RENAME TO purchases; CREATE VIEW app.orders AS SELECT * FROM app.purchases",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kernel.server.cluster import Server
     from tests.integration.conftest import Project
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 FIRST = """
 CREATE TABLE users (id integer PRIMARY KEY, email text, age integer);
 CREATE TABLE log (line text);

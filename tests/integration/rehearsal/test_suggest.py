@@ -24,8 +24,9 @@ from kernel.rehearsal.result import Finding, Severity
 from kernel.rehearsal.rules.rule import GIVEN
 from kernel.rehearsal.schema import snapshot
 from kernel.rehearsal.static import lint
-from kernel.rehearsal.suggest import facts, folder, names, rewrite, same, source
+from kernel.rehearsal.suggest import facts, folder, names, proof, rewrite, same, source
 from kernel.rehearsal.suggest.advise import Original, advise
+from kernel.rehearsal.suggest.proof import Ends, Proof
 from kernel.rehearsal.wish import Telling, Wish
 from kernel.rehearsal.witness.rehearse import rehearse
 from kernel.report import suggestion
@@ -55,7 +56,13 @@ CREATE TABLE schema_migrations (
   version varchar(255) PRIMARY KEY, filename varchar(255) NOT NULL, applied_at timestamp NOT NULL DEFAULT now(),
   checksum varchar(64) NOT NULL);
 """
-OTHERS = """
+YEARS = """
+CREATE TABLE years (id int PRIMARY KEY, year int, born date);
+INSERT INTO years SELECT g, g, '2020-01-01' FROM generate_series(1, 100) AS g;
+CREATE TABLE viewed (id int PRIMARY KEY);
+INSERT INTO viewed VALUES (1);
+"""
+OTHERS = f"""{YEARS}
 CREATE TABLE parent (id int PRIMARY KEY);
 INSERT INTO parent VALUES (1);
 CREATE INDEX single_note ON single (note);
@@ -71,10 +78,6 @@ CREATE SEQUENCE numbers OWNED BY keyed.id;
 ALTER TABLE keyed ALTER id SET DEFAULT nextval('numbers');
 CREATE TABLE "Odd ""table" ("a b" int, "C" text);
 INSERT INTO "Odd ""table" SELECT g, 'x' FROM generate_series(1, 1000) AS g;
-CREATE TABLE years (id int PRIMARY KEY, year int, born date);
-INSERT INTO years SELECT g, g, '2020-01-01' FROM generate_series(1, 100) AS g;
-CREATE TABLE viewed (id int PRIMARY KEY);
-INSERT INTO viewed VALUES (1);
 CREATE VIEW views AS SELECT id FROM viewed;
 """
 # By the table that it is about, what a migration does, and the number of files that are suggested instead.
@@ -259,7 +262,7 @@ def test_the_folder_holds_the_files_of_the_last_rehearsal_and_nothing_else(tried
 def test_the_text_tells_both_timelines(tried: Tried) -> None:
     text = suggestion.text(tried.advice, folder=Path("page-suggested"))
     assert "tried on a clone: the same schema and the same rows" in text
-    assert "public.amount: reads shut out" in text
+    assert "public.amount: shut out: reads" in text
     assert 'left: the old column stays as "value_old"' in text
     assert all(len(line) <= suggestion.COLUMNS for line in text.splitlines())
 
@@ -351,15 +354,76 @@ def test_another_end_is_seen(copy: Copy) -> None:
         rows(other.url, "UPDATE amount SET value = value + 1 WHERE id = 3")
         rows(other.url, "DELETE FROM child WHERE id = 3")
         rows(other.url, "CREATE INDEX more ON years (born)")
-        assert same.rows(one.url, other.url, "public", fresh=(), leaves=(), jobs=2) == (
-            "public.amount: 1 rows different in value",
-            "public.child: 1 rows missing",
-        )
+        assert [str(apart) for apart in same.rows(one.url, other.url, "public", without=(), jobs=2)] == [
+            "public.amount: 1 row different in value",
+            "public.child: 1 row missing",
+        ]
         with kernel_database.session(one.url) as session:
             aim = snapshot.read(session)
         with kernel_database.session(other.url) as session:
             end = snapshot.read(session)
         assert same.schema(aim, end, ()) == ("index public.more: added, USING btree (born)",)
+
+
+TOUCHED = """
+ALTER TABLE years ADD COLUMN touched timestamptz NOT NULL DEFAULT '2020-01-01';
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN NEW.touched := clock_timestamp(); RETURN NEW; END $$;
+CREATE TRIGGER touch BEFORE UPDATE ON years FOR EACH ROW EXECUTE FUNCTION touch();
+"""
+
+
+@pytest.fixture(scope="module")
+def touching() -> Iterator[Copy]:
+    """A copy whose table `years` notes when a row was changed, by the clock."""
+    with production(LEDGER + YEARS + TOUCHED) as found:
+        yield found
+
+
+def test_what_the_clock_says_is_no_difference_of_a_suggestion(touching: Copy, tmp_path: Path) -> None:
+    advice = advice_for(
+        touching,
+        tmp_path,
+        f001_write="UPDATE years SET year = year + 1 WHERE id <= 40;",
+        f002_check="ALTER TABLE years ADD CHECK (year > 0);",
+    )
+    assert advice.differences == ()
+    assert advice.fresh == ("public.years: 40 values of touched",)
+    assert advice.proven
+
+
+def ended(copy: Copy, place: Path, other: str) -> Proof:
+    """The proof for a suggestion whose files do this instead of what the file in the place does."""
+    found = migration.discover(place)
+    with copy.clone("rehearsal_ended") as one, copy.clone("other_end") as another:
+        for url in (one.url, another.url):
+            with kernel_database.session(url) as session:
+                migrate.migrate(session, found, migrate.Wish(), lambda _event: None)
+        rows(another.url, other)
+        ends = Ends(copy=copy, found=found, last=found[-1].version, originals=one.url, reached=another.url)
+        return proof.of(ends, (), Wish())
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("UPDATE years SET year = year", "public.years: 100 rows different in touched"),
+        ("ALTER TABLE years DISABLE TRIGGER USER; UPDATE years SET touched = '2020-01-01'", "different in touched"),
+        ("UPDATE years SET born = '2021-01-01' WHERE id = 3", "public.years: 1 row different in born"),
+        ("DELETE FROM years WHERE id = 3", "public.years: 1 row missing, 39 rows different in touched"),
+    ],
+    ids=["written everywhere", "not written", "another column", "a row lost"],
+)
+def test_the_clock_hides_nothing_else(touching: Copy, tmp_path: Path, other: str, told: str) -> None:
+    (tmp_path / "001_write.sql").write_text("UPDATE years SET year = year + 1 WHERE id <= 40;")
+    assert any(told in line for line in ended(touching, tmp_path, other).differences)
+
+
+def test_rows_with_keys_made_anew_each_time_are_said_to_prove_nothing(touching: Copy, tmp_path: Path) -> None:
+    (tmp_path / "001_insert.sql").write_text("INSERT INTO years SELECT 1000 + random() * 1000000, 1 FROM viewed;")
+    found = ended(touching, tmp_path, "UPDATE years SET id = id + 1 WHERE id >= 1000")
+    (line,) = found.differences
+    assert line.startswith("public.years: 1 row too many, 1 row missing; two runs of the originals differ so too")
 
 
 def test_facts_tell_what_hangs_on_a_column(copy: Copy) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
 
 # Some 4 MB: several batches, and several hundred buckets, of which few hold a row that differs.
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 ROWS = 30_000
 REST = "n int, v text, w numeric"
 FROM = f"n, repeat('x', 100), n FROM generate_series(1, {ROWS}) AS n"

@@ -43,7 +43,7 @@ def test_an_update_that_changes_nothing_is_the_same_content(copies: Copies) -> N
     copies.migrated("UPDATE orders SET status = status")
     receipt = copies.receipt()
     assert receipt.content is Content.SAME
-    assert "seeded by the key (id)" in receipt.proof
+    assert "by its key (id)" in receipt.proof
 
 
 def test_values_swapped_between_rows_are_found(copies: Copies) -> None:

@@ -52,9 +52,12 @@ def test_a_sequence_that_nobody_asked_yet_is_behind_its_first_value(copies: Copi
 
 def test_a_key_near_its_end_is_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id int PRIMARY KEY, other int)", "INSERT INTO t VALUES (2000000000, 2000000000)")
-    copies.migrated()
-    (one,) = looked(copies).near_end
-    assert (one.column, one.type, one.limit) == ("public.t.id", "integer", 2147483647)
+    copies.holds("CREATE TABLE u (id int PRIMARY KEY)")
+    copies.migrated("INSERT INTO u VALUES (2000000000)")
+    assert [(one.column, one.type, one.limit, one.before) for one in looked(copies).near_end] == [
+        ("public.t.id", "integer", 2147483647, True),
+        ("public.u.id", "integer", 2147483647, False),
+    ]
 
 
 def test_an_invalid_index_is_found(copies: Copies) -> None:

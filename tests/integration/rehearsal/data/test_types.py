@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
 
 # Two values of each type that differ, the nearer the better.
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 VALUES = {
     "boolean": ("true", "false"),
     "smallint": ("1", "-1"),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from kernel.server.cluster import Server
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 ROWS = 5_000
 # Where a file is cut, as its share: in the table of contents, in the rows, before the last bytes.
 SHARES = (0.002, 0.3, 0.7, 0.999)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.integration.rehearsal.golden.conftest import Production
 
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
+
 @pytest.fixture
 def kept(production: Production) -> Store:
     return store.opened_store(production.place)

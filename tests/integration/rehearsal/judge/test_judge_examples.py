@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
 # what these do (tests/unit/test_rules.py).
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "egress"}
 # Two files of one number, which no example of one file after the other can be (tests/cli/test_lint.py).
 NOT_AN_EXAMPLE = {"duplicate-version"}

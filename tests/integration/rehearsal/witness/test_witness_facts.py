@@ -11,6 +11,8 @@ from tests.integration.rehearsal.witness.conftest import facts
 if TYPE_CHECKING:
     from tests.integration.rehearsal.witness.conftest import Clone
 
+pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
+
 STEPS = "-- migrate: no-transaction\n"
 ROLLED_BACK = "RAISE EXCEPTION 'x'; EXCEPTION WHEN raise_exception THEN NULL;"
 
