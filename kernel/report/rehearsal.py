@@ -9,8 +9,8 @@ from itertools import groupby, islice
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal.result import Content
 from kernel import units
+from kernel.rehearsal.result import Content
 from kernel.report import tally
 from kernel.report.visible import clipped, one_line, shortened, width
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLUMNS = 100
 LINES = 40
 _REASONS, _LINES_OF_REASONS = 8, 16
+_BELOW = 3
 _MIGRATIONS = 6
 _TABLES = 3
 _LABEL = 11  # the width of "practices", the longest word at the margin, and a gap
@@ -31,12 +32,13 @@ _NAME = 34  # of a file or a relation; what is cut goes from its middle
 
 def text(rehearsal: Rehearsal, *, report: Path | None = None) -> str:
     """At most 40 lines of at most 100 columns, without a newline at the end; `report` is where the page was written."""
-    blocks = (
-        _verdict(rehearsal),
-        _reasons(rehearsal, paged=report is not None),
+    above = [_verdict(rehearsal), _reasons(rehearsal, paged=report is not None)]
+    under = [
         _migrations(rehearsal),
         [*_traffic(rehearsal), *_data(rehearsal), *_practices(rehearsal), *_report(report)],
-    )
+    ]
+    room = LINES - sum(len(block) + 1 for block in (*above, *under) if block)
+    blocks = (*above, _below(rehearsal, room), *under)
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -68,6 +70,17 @@ def _reasons(rehearsal: Rehearsal, *, paged: bool) -> list[str]:
     return lines
 
 
+def _below(rehearsal: Rehearsal, room: int) -> list[str]:
+    """A few findings that are no reasons, in the lines that are left; the first line has counted all of them."""
+    lines: list[str] = []
+    for one in tally.below(rehearsal)[:_BELOW]:
+        block = _reason(one)
+        if len(lines) + len(block) > room:
+            break
+        lines += block
+    return lines
+
+
 def _failed(run: Run) -> list[str]:
     failed = run.failed
     if failed is None:
@@ -83,7 +96,8 @@ def _failed(run: Run) -> list[str]:
 def _reason(finding: Finding) -> list[str]:
     file = finding.filename or finding.version
     place = _named(file) + (f":{finding.line}" if finding.line else "") if file else _named(finding.relation)
-    said = _block(finding.severity.value, f"{place}{': ' if place else ''}{one_line(finding.message)}", most=2)
+    sentence, _, _plans = finding.message.partition("\n")  # the plans are for the page
+    said = _block(finding.severity.value, f"{place}{': ' if place else ''}{one_line(sentence)}", most=3)
     return said + _block("", f"-> {one_line(finding.remedy)}" if finding.remedy else "", most=2)
 
 

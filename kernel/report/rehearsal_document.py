@@ -10,6 +10,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal import modes
+from kernel.report import suggestion_document
+from kernel.report.document_parts import seconds, shut
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,14 +24,11 @@ if TYPE_CHECKING:
         Rehearsal,
         Restore,
         Run,
-        Shut,
         Source,
         Standstill,
         Statement,
     )
     from kernel.report.documents import Document
-
-_DIGITS = 6  # a microsecond is the finest that the witnesses tell apart
 
 
 def document(rehearsal: Rehearsal) -> Document:
@@ -37,11 +36,11 @@ def document(rehearsal: Rehearsal) -> Document:
     return {
         "verdict": rehearsal.verdict,
         "database": rehearsal.database,
-        "seconds": _seconds(rehearsal.seconds),
+        "seconds": seconds(rehearsal.seconds),
         "source": _source(rehearsal.source),
         "restore": _restore(rehearsal.restore),
         "migrations": [_run(run) for run in rehearsal.runs],
-        "blocked": [_shut(one) for one in rehearsal.shut],
+        "blocked": [shut(one) for one in rehearsal.shut],
         "traffic": [_standstill(one) for one in rehearsal.traffic],
         "tables": [_receipt(one) for one in rehearsal.receipts],
         "schema": list(rehearsal.schema),
@@ -51,6 +50,7 @@ def document(rehearsal: Rehearsal) -> Document:
         "rerun_safe": rehearsal.rerun_safe,
         "findings": [_finding(one) for one in rehearsal.findings],
         "reasons": [_finding(one) for one in rehearsal.reasons],
+        **suggestion_document.keys(rehearsal.advice),
         "environment": [{"name": name, "value": value} for name, value in rehearsal.environment],
     }
 
@@ -59,10 +59,6 @@ def timestamp(moment: datetime) -> str:
     """A moment in UTC with Z; one without a time zone is taken to be in UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
-
-
-def _seconds(value: float) -> float:
-    return round(value, _DIGITS)
 
 
 def _source(source: Source) -> Document:
@@ -77,10 +73,10 @@ def _source(source: Source) -> Document:
 
 def _restore(restore: Restore) -> Document:
     return {
-        "seconds": _seconds(restore.seconds),
+        "seconds": seconds(restore.seconds),
         "bytes": restore.bytes,
         "reused": restore.reused,
-        "clone_seconds": _seconds(restore.clone_seconds),
+        "clone_seconds": seconds(restore.clone_seconds),
         "warnings": list(restore.warnings),
     }
 
@@ -90,8 +86,8 @@ def _run(run: Run) -> Document:
         "version": run.version,
         "filename": run.filename,
         "transactional": run.transactional,
-        "at_seconds": _seconds(run.at_seconds),
-        "seconds": _seconds(run.seconds),
+        "at_seconds": seconds(run.at_seconds),
+        "seconds": seconds(run.seconds),
         "wal_bytes": run.wal_bytes,
         "growth_bytes": run.growth_bytes,
         "failed": _failed(run.failed) if run.failed else None,
@@ -103,8 +99,8 @@ def _statement(statement: Statement) -> Document:
     return {
         "line": statement.line,
         "sql": statement.sql,
-        "at_seconds": _seconds(statement.at_seconds),
-        "seconds": _seconds(statement.seconds),
+        "at_seconds": seconds(statement.at_seconds),
+        "seconds": seconds(statement.seconds),
         "wal_bytes": statement.wal_bytes,
         "locks": [_lock(one) for one in statement.locks],
         "rewrites": [one.name for one in statement.rewrites],
@@ -130,9 +126,9 @@ def _lock(lock: Lock) -> Document:
     return {
         "relation": lock.relation.name,
         "mode": lock.mode,
-        "at_seconds": _seconds(lock.at_seconds),
-        "held_seconds": _seconds(lock.held_seconds),
-        "waited_seconds": _seconds(lock.waited_seconds),
+        "at_seconds": seconds(lock.at_seconds),
+        "held_seconds": seconds(lock.held_seconds),
+        "waited_seconds": seconds(lock.waited_seconds),
         "blocks": list(modes.blocks(lock.mode)),
     }
 
@@ -155,22 +151,13 @@ def _failed(failed: Failed) -> Document:
     return found | {"violations": [asdict(one) for one in failed.violations]}
 
 
-def _shut(shut: Shut) -> Document:
-    return {
-        "relation": shut.relation.name,
-        "version": shut.version,
-        "reads_seconds": _seconds(shut.reads_seconds),
-        "writes_seconds": _seconds(shut.writes_seconds),
-    }
-
-
 def _standstill(one: Standstill) -> Document:
     return {
         "relation": one.relation,
-        "reads_longest_seconds": _seconds(one.reads_longest_seconds),
-        "reads_total_seconds": _seconds(one.reads_total_seconds),
-        "writes_longest_seconds": _seconds(one.writes_longest_seconds),
-        "writes_total_seconds": _seconds(one.writes_total_seconds),
+        "reads_longest_seconds": seconds(one.reads_longest_seconds),
+        "reads_total_seconds": seconds(one.reads_total_seconds),
+        "writes_longest_seconds": seconds(one.writes_longest_seconds),
+        "writes_total_seconds": seconds(one.writes_total_seconds),
         "queued": one.queued,
     }
 
@@ -188,7 +175,7 @@ def _receipt(receipt: Receipt) -> Document:
         "unexpected": list(receipt.unexpected),
         "proof": receipt.proof,
         "query": receipt.query or None,
-        "seconds": _seconds(receipt.seconds),
+        "seconds": seconds(receipt.seconds),
     }
 
 

@@ -9,13 +9,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from kernel import units
+from kernel.report.shut_out import Longest, longest, no_shorter
 from kernel.report.visible import clipped, one_line, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.rehearsal.result import Shut
     from kernel.rehearsal.suggest.suggested import Advice, Trial
 
 COLUMNS = 100
@@ -52,7 +52,15 @@ def _verdict(advice: Advice) -> str:
         return f"{count} written anew, which fail: {one_line(advice.failed)}"
     if advice.differences:
         return f"{count} written anew, which do not come to the same end"
-    return f"{count} written anew, tried on a clone: the same schema and the same rows"
+    return f"{count} written anew, tried on a clone: the same schema and the same rows{_but(advice)}"
+
+
+def _but(advice: Advice) -> str:
+    """What could not be compared."""
+    if not advice.fresh:
+        return ""
+    more = f", and {units.count(len(advice.fresh) - 1)} more" if len(advice.fresh) > 1 else ""
+    return f", but for what is another in every run ({advice.fresh[0]}{more})"
 
 
 def _trial(trial: Trial) -> Iterator[str]:
@@ -67,25 +75,19 @@ def _trial(trial: Trial) -> Iterator[str]:
 
 def _told(trial: Trial) -> Iterator[str]:
     """The relations that were shut, with both figures; those of the suggestion are the longest stretches."""
-    before, after = _longest(trial.shut_before), _longest(trial.shut_after)
-    worst = sorted({**before, **after}, key=lambda name: before.get(name, (0.0, 0.0)), reverse=True)
+    before, after = longest(trial.shut_before), longest(trial.shut_after)
+    nothing = Longest(reads=0.0, writes=0.0)
+    worst = sorted({**before, **after}, key=lambda name: before.get(name, nothing).most, reverse=True)
     for name in worst[:_RELATIONS]:
-        (reads, writes), (reads_now, writes_now) = before.get(name, (0.0, 0.0)), after.get(name, (0.0, 0.0))
+        was, now = before.get(name, nothing), after.get(name, nothing)
         told = [
-            f"{who} shut out {units.seconds(was)} -> {units.seconds(now)}"
-            for who, was, now in (("reads", reads, reads_now), ("writes", writes, writes_now))
-            if was or now
+            f"{who} {units.seconds(before_)} -> {units.seconds(after_)}"
+            for who, before_, after_ in (("reads", was.reads, now.reads), ("writes", was.writes, now.writes))
+            if before_ or after_
         ]
-        yield f"{_named(name)}: {', '.join(told)}"
-
-
-def _longest(shut: Iterable[Shut]) -> dict[str, tuple[float, float]]:
-    """(reads, writes) in seconds by relation, the longest stretch of several files."""
-    found: dict[str, tuple[float, float]] = {}
-    for one in shut:
-        reads, writes = found.get(one.relation.name, (0.0, 0.0))
-        found[one.relation.name] = (max(reads, one.reads_seconds), max(writes, one.writes_seconds))
-    return found
+        yield f"{_named(name)}: shut out: {', '.join(told)}"
+    if no_shorter(trial):
+        yield "it shuts others out no shorter than the original"
 
 
 def _listed(label: str, sentences: list[str], most: int) -> Iterator[str]:

@@ -26,6 +26,7 @@ from kernel.rehearsal.result import (
     Violation,
     Written,
 )
+from kernel.rehearsal.suggest.suggested import Advice, File, Leftover, Refused, Suggested, Trial
 
 ORDERS = Relation(oid=16_400, name="public.orders", rows=4_012_331, size_bytes=1_204_338_688)
 ORDERS_KEY = Relation(
@@ -241,6 +242,16 @@ FEARED = Finding(
     line=5,
     relation="public.orders",
 )
+DEARER = Finding(
+    rule="plan-regression",
+    severity=Severity.WARNING,
+    message="orders.sql:3: its plan costs 98 412, before 9"
+    "\nbefore:\nIndex Scan using orders_pkey on orders  (cost=0.43..8.45)\n  Index Cond: (id = 7)"
+    "\nafter:\nSeq Scan on orders  (cost=0.00..98412.20)\n  Filter: ((id)::text = '7'::text)",
+    remedy="compare both plans; an index for the new type or a statistics target may be missing",
+    version="017",
+    filename="017_widen_order_ids.sql",
+)
 PRACTICES = (
     Practice(name="Safe to run again", held=True),
     Practice(name="Incremental: one change in each file", held=True),
@@ -256,6 +267,68 @@ _UNTOUCHED = "no tuple written, the same file on disk"
 
 def untouched(table: str, rows: int) -> Receipt:
     return Receipt(table=table, rows_before=rows, rows_after=rows, content=Content.SAME, proof=_UNTOUCHED)
+
+
+def suggested() -> Advice:
+    """An index that is built beside the writers, a type change that is not; what the clock says differs."""
+    version, filename = WIDEN_RUN.version, WIDEN_RUN.filename
+    files = (
+        File(filename="017_widen_order_ids.sql", text="ALTER TABLE orders ALTER COLUMN id TYPE bigint;\n"),
+        File(
+            filename="018_widen_order_ids_index.sql",
+            text="-- migrate: no-transaction\n\nCREATE INDEX CONCURRENTLY ON billing.invoices (order_id);\n",
+        ),
+    )
+    after = tuple(
+        Run(
+            version=file.filename[:3],
+            filename=file.filename,
+            transactional=not at,
+            at_seconds=100.0 + 41.4 * at,
+            seconds=41.4 if not at else 6.0,
+            statements=(
+                Statement(
+                    line=3 if at else 1,
+                    sql=file.text.splitlines()[-1],
+                    at_seconds=100.001 + 41.4 * at,
+                    seconds=41.3 if not at else 5.9,
+                    locks=(held(relation, mode, 100.001 + 41.4 * at, 41.3 if not at else 5.9),),
+                ),
+            ),
+        )
+        for at, (file, relation, mode) in enumerate(
+            zip(files, (ORDERS, INVOICES), ("ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"), strict=True)
+        )
+    )
+    return Advice(
+        trials=(
+            Trial(
+                suggested=Suggested(
+                    version=version,
+                    filename=filename,
+                    files=files,
+                    leaves=(Leftover(table="public.orders", column="id_old", says="the old column stays"),),
+                    refused=(Refused(rule="type-change-rewrites", line=5, reason="a view depends on id"),),
+                ),
+                before=WIDEN_RUN,
+                after=after,
+                shut_before=(
+                    Shut(relation=ORDERS, version=version, reads_seconds=41.38, writes_seconds=41.38),
+                    Shut(relation=INVOICES, version=version, reads_seconds=0.0, writes_seconds=4.051),
+                ),
+                shut_after=(
+                    Shut(relation=USERS, version=version, reads_seconds=0.002, writes_seconds=0.002),
+                    Shut(relation=ORDERS, version=version, reads_seconds=41.3, writes_seconds=41.3),
+                ),
+            ),
+        ),
+        refused=(
+            (filename, Refused(rule="type-change-rewrites", line=5, reason="a view depends on id")),
+            ("018_require_effective_from.sql", Refused(rule="set-not-null-scans", line=4, reason="it fails")),
+        ),
+        fresh=("public.users: 12 004 values of touched_at",),
+        seconds=61.2,
+    )
 
 
 def passing() -> Rehearsal:
@@ -326,7 +399,7 @@ def failing() -> Rehearsal:
                 rows_before=4_012_331,
                 rows_after=4_012_331,
                 content=Content.SAME,
-                proof="hashes of 11 columns, seeded by the key; int to bigint is the same value",
+                proof="every row compared by its key (id), 11 columns; int to bigint is the same value",
                 seconds=1.912,
             ),
             Receipt(
@@ -336,7 +409,7 @@ def failing() -> Rehearsal:
                 content=Content.EXPECTED,
                 changed=12_004,
                 columns=(ColumnChange(column="last_order_id", rows=12_004, how="0 became null"),),
-                proof="hashes of 9 columns, seeded by the key",
+                proof="every row compared by its key (id), 9 columns",
                 seconds=0.088,
             ),
             untouched("public.audit_ledger", 18_220_117),
@@ -368,7 +441,8 @@ def failing() -> Rehearsal:
             ),
             Standstill(relation="billing.invoices", writes_longest_seconds=4.06, writes_total_seconds=4.06, queued=6),
         ),
-        findings=(REWRITE, LOSS, INDEX, TIMEOUT, FEARED),
+        findings=(REWRITE, LOSS, INDEX, TIMEOUT, DEARER, FEARED),
+        advice=suggested(),
         reasons=(REWRITE, LOSS, INDEX, TIMEOUT),
         environment=ENVIRONMENT,
         seconds=112.4,
@@ -462,6 +536,32 @@ HOSTILE = (
 )
 
 
+def _hostile_advice(relations: list[Relation]) -> Advice:
+    run = Run(version="021", filename=HOSTILE[0], transactional=True, at_seconds=0.0, seconds=1.0, statements=())
+    refused = tuple(Refused(rule=text, line=1, reason=text) for text in HOSTILE)
+    shut = tuple(Shut(relation=one, version="021", reads_seconds=0.5, writes_seconds=1.0) for one in relations)
+    return Advice(
+        trials=(
+            Trial(
+                suggested=Suggested(
+                    version="021",
+                    filename=HOSTILE[0],
+                    files=tuple(File(filename=text, text=text) for text in HOSTILE),
+                    leaves=tuple(Leftover(table=text, column=text, says=text) for text in HOSTILE),
+                    refused=refused,
+                ),
+                before=run,
+                after=(run,),
+                shut_before=shut,
+                shut_after=shut,
+            ),
+        ),
+        refused=tuple((text, one) for text, one in zip(HOSTILE, refused, strict=True)),
+        differences=HOSTILE,
+        fresh=HOSTILE,
+    )
+
+
 def hostile() -> Rehearsal:
     """Every text of it is an attempt."""
     relations = [Relation(oid=30_000 + at, name=text, rows=5, size_bytes=8_192) for at, text in enumerate(HOSTILE)]
@@ -536,6 +636,7 @@ def hostile() -> Rehearsal:
         findings=found,
         reasons=found,
         environment=tuple((text, text) for text in HOSTILE),
+        advice=_hostile_advice(relations),
         seconds=2.0,
     )
 

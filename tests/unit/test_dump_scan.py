@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel import units
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump import dump, scan
 from kernel.rehearsal.dump.dump import Collation, Contents
@@ -52,7 +53,7 @@ def test_a_command_of_psql_is_refused_with_line_and_byte(tmp_path: Path, command
     backslash = len(HEADER) + body.index(command) + command.index(b"\\")
     line = (HEADER + body)[:backslash].count(b"\n") + 1
     message = refusal(tmp_path, body)
-    assert message.startswith(f"prod.sql:{line} (byte {backslash:,}): \\")
+    assert message.startswith(f"prod.sql:{line} (byte {units.count(backslash)}): \\")
     assert "a command of psql" in message
 
 
@@ -204,7 +205,10 @@ def test_a_compressed_dump_that_is_cut_short_is_refused_at_its_byte(tmp_path: Pa
     packed: bytes = pack(plain)[:cut]
     path = tmp_path / "prod.sql"
     path.write_bytes(packed)
-    with pytest.raises(DumpUnreadable, match=f"cut short at byte {len(packed):,}"), scan.opened(dump.recognise(path)):
+    with (
+        pytest.raises(DumpUnreadable, match=f"cut short at byte {units.count(len(packed))}"),
+        scan.opened(dump.recognise(path)),
+    ):
         pass
 
 

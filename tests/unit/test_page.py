@@ -16,7 +16,7 @@ from kernel.report.page import document as page
 from kernel.report.page import figures, markup
 from kernel.report.rehearsal_document import document
 from kernel.report.visible import visible
-from tests.browser.samples import HOSTILE, SAMPLES, failing, huge, passing
+from tests.browser.samples import DEARER, HOSTILE, LOSS, SAMPLES, failing, huge, passing, suggested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,6 +236,11 @@ def test_each_lane_says_in_words_what_it_draws() -> None:
         "Locks on public.orders",
         "Locks on billing.invoices",
         "Locks on public.users",
+        "Locks on public.orders, as it is",
+        "Locks on billing.invoices, as it is",
+        "Locks on public.users, as it is",
+        "Locks on public.orders, suggested",
+        "Locks on billing.invoices, suggested",
     ]
     assert parsed(failing()).find("desc")[1].text == (
         "ACCESS EXCLUSIVE by statement 2 from 1.80 s for 41.4 s. "
@@ -289,6 +294,81 @@ def test_a_finding_shows_the_lines_it_speaks_of() -> None:
         "9",
         "CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
     )
+
+
+def test_a_plan_below_a_finding_keeps_its_columns() -> None:
+    found = next(one for one in parsed(failing()).walk() if one.attributes.get("id") == "f5")
+    (sentence,) = [one for one in found.find("p") if one.attributes.get("class") == "said"]
+    assert sentence.text == "orders.sql:3: its plan costs 98\N{NARROW NO-BREAK SPACE}412, before 9"
+    assert [one.text for one in found.find("pre")] == [DEARER.message.partition("\n")[2]]
+
+
+def test_a_finding_names_its_relation_once() -> None:
+    told = replace(LOSS, message=f"{LOSS.relation}: 14 rows removed")
+    page_ = parsed(replace(failing(), findings=(told,), reasons=(told,)))
+    said = [one.text for one in page_.find("p") if one.attributes.get("class") == "said"]
+    assert said.count("14 rows removed") == 2
+
+
+def section(rehearsal: Rehearsal, key: str) -> Element:
+    (found,) = [one for one in parsed(rehearsal).find("section") if one.attributes["id"] == key]
+    return found
+
+
+def test_a_safer_way_shows_both_figures_of_every_relation() -> None:
+    rows = [
+        [cell.text.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row.parts if isinstance(cell, Element)]
+        for row in section(failing(), "safer").find("tbody")[0].find("tr")
+    ]
+    assert rows == [
+        ["public.orders", "41.4 s", "41.3 s", "41.4 s", "41.3 s"],
+        ["billing.invoices", figures.NONE, figures.NONE, "4.05 s", figures.NONE],
+        ["public.users", figures.NONE, "2.0 ms", figures.NONE, "2.0 ms"],
+    ]
+
+
+def test_a_safer_way_folds_the_files_and_tells_what_is_left_and_refused() -> None:
+    safer = section(failing(), "safer")
+    folds = {one.find("summary")[0].text: one.find("pre")[0].text for one in safer.find("details")}
+    assert folds == {one.filename: one.text for one in suggested().trials[0].suggested.files}
+    assert "public.orders: the old column stays" in safer.text
+    assert "line 5, type-change-rewrites: a view depends on id" in safer.text
+    assert "018_require_effective_from.sql:4, set-not-null-scans: it fails" in safer.text
+
+
+def test_both_timelines_of_a_suggestion_are_on_one_scale() -> None:
+    plots = [one for one in section(failing(), "safer").find("svg") if one.attributes.get("role") == "img"]
+    before, after = (one.find("rect")[-1] for one in (plots[0], plots[3]))
+    # 41.38 s and 41.3 s of the 47.4 s that the suggestion takes.
+    assert float(str(before.attributes["width"]).removesuffix("%")) == pytest.approx(100 * 41.38 / 47.4, abs=0.01)
+    assert float(str(after.attributes["width"]).removesuffix("%")) == pytest.approx(100 * 41.3 / 47.4, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "Proven."),
+        ({"differences": ("public.users: 3 rows missing",)}, "Not proven."),
+        ({"failed": "018_x.sql: no such table"}, "Failed."),
+        ({"trials": (), "refused": ()}, "No finding has a mechanical remedy."),
+    ],
+    ids=["proven", "differs", "failed", "nothing"],
+)
+def test_the_proof_says_how_far_it_goes(changed: dict[str, Any], said: str) -> None:
+    safer = section(replace(failing(), advice=replace(suggested(), **changed)), "safer")
+    assert safer.find("p")[0].text.startswith(said)
+    assert all(line in safer.text for line in changed.get("differences", ()))
+    assert ("12\N{NARROW NO-BREAK SPACE}004 values of touched_at" in safer.text) is (
+        said != "No finding has a mechanical remedy."
+    )
+
+
+@pytest.mark.parametrize(("seconds", "warned"), [(41.38, True), (41.37, False)])
+def test_a_suggestion_that_helps_nobody_is_said_to(seconds: float, *, warned: bool) -> None:
+    (trial,) = suggested().trials
+    shut = tuple(replace(one, reads_seconds=seconds, writes_seconds=seconds) for one in trial.shut_after)
+    advice = replace(suggested(), trials=(replace(trial, shut_after=shut),))
+    assert ("No shorter." in section(replace(failing(), advice=advice), "safer").text) is warned
 
 
 @pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--"])

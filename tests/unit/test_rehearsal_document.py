@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,40 @@ def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
         "server_version": "15.18",
         "dumped_at": "2026-11-01T02:00:07Z",
     }
+
+
+def test_a_suggestion_says_what_it_is_how_long_it_shuts_whom_and_whether_it_is_proven() -> None:
+    found: Any = document(failing())
+    tried, untried = found["suggestions"]
+    assert tried == {
+        "version": "017",
+        "filename": "017_widen_order_ids.sql",
+        "files": ["017_widen_order_ids.sql", "018_widen_order_ids_index.sql"],
+        "before": [
+            {"relation": "public.orders", "version": "017", "reads_seconds": 41.38, "writes_seconds": 41.38},
+            {"relation": "billing.invoices", "version": "017", "reads_seconds": 0.0, "writes_seconds": 4.051},
+        ],
+        "after": [
+            {"relation": "public.users", "version": "017", "reads_seconds": 0.002, "writes_seconds": 0.002},
+            {"relation": "public.orders", "version": "017", "reads_seconds": 41.3, "writes_seconds": 41.3},
+        ],
+        "proven": True,
+        "leaves": ["the old column stays"],
+        "refused": [{"rule": "type-change-rewrites", "line": 5, "reason": "a view depends on id"}],
+    }
+    assert (untried["filename"], untried["files"], untried["proven"]) == ("018_require_effective_from.sql", [], False)
+    assert untried["refused"] == [{"rule": "set-not-null-scans", "line": 4, "reason": "it fails"}]
+    assert found["proof"] == {
+        "proven": True,
+        "differences": [],
+        "fresh": ["public.users: 12 004 values of touched_at"],
+        "failed": None,
+        "seconds": 61.2,
+    }
+
+
+def test_without_a_wish_nothing_is_suggested() -> None:
+    assert (document(passing())["suggestions"], document(passing())["proof"]) == ([], None)
 
 
 def test_moments_are_in_utc_with_z_wherever_they_came_from() -> None:

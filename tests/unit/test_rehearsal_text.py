@@ -12,7 +12,7 @@ import pytest
 from kernel.rehearsal.result import Severity
 from kernel.report import rehearsal
 from kernel.report.visible import width
-from tests.browser.samples import FEARED, INDEX, LOSS, REWRITE, SAMPLES, failing, huge, passing
+from tests.browser.samples import DEARER, FEARED, INDEX, LOSS, REWRITE, SAMPLES, TIMEOUT, failing, huge, passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_ord
     places = [
         shown.index(part)
         for part in (
-            "FAIL       1 migration failed, 2 errors, 2 warnings",
+            "FAIL       1 migration failed, 2 errors, 2 warnings, 1 warning below the threshold",
             "failed     018_require_effective_from.sql:4: ",
             "31 rows in the way: SELECT * FROM public.business_terms",
             "error      017_widen_order_ids.sql:5: 4 012 331 rows of public.orders",
@@ -107,6 +107,35 @@ def test_of_many_migrations_the_fastest_are_one_row() -> None:
 def test_what_is_below_the_threshold_is_said_to_be() -> None:
     below = replace(passing(), findings=(REWRITE, LOSS, INDEX, FEARED))
     assert rehearsal.text(below).startswith("PASS       2 errors, 1 warning below the threshold\n")
+
+
+def test_warnings_that_are_no_reasons_stand_behind_the_reasons() -> None:
+    lines = rehearsal.text(replace(failing(), reasons=(LOSS,), findings=(INDEX, TIMEOUT, LOSS, FEARED))).splitlines()
+    labels = [line.split()[0] for line in lines if line.startswith(("error", "warning", "harmless", "migration "))]
+    assert labels == ["error", "warning", "warning", "migration"]
+    assert lines[0].endswith("1 error, 2 warnings below the threshold")
+
+
+def test_a_pass_shows_the_worst_of_what_is_below_the_threshold() -> None:
+    below = replace(passing(), findings=(INDEX, TIMEOUT, REWRITE, DEARER))
+    lines = rehearsal.text(below, report=REPORT).splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("error", "warning"))] == [
+        "error",
+        "warning",
+        "warning",
+    ]
+
+
+def test_warnings_that_have_no_room_are_left_to_the_report() -> None:
+    shown = rehearsal.text(replace(crowded(), findings=(*crowded().reasons, DEARER)), report=REPORT)
+    assert "orders.sql:3" not in shown
+    assert len(shown.splitlines()) <= rehearsal.LINES
+
+
+def test_a_plan_is_for_the_page() -> None:
+    shown = rehearsal.text(replace(failing(), reasons=(DEARER,)))
+    assert "its plan costs 98 412, before 9\n" in shown
+    assert "Seq Scan" not in shown
 
 
 def test_harmless_findings_are_nothing_to_settle() -> None:

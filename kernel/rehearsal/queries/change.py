@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel import units
 from kernel.rehearsal import rules
 from kernel.rehearsal.result import Finding, Severity
 
@@ -97,7 +98,8 @@ def finding(change: Change, *, version: str = "", filename: str = "") -> Finding
         case Dearer():
             rule = "plan-regression"
             message = (
-                f"{change.query}: its plan costs {change.after.cost:,.0f}, before {change.before.cost:,.0f}"
+                f"{change.query}: its plan costs {units.count(round(change.after.cost))}, before "
+                f"{units.count(round(change.before.cost))}"
                 f"\nbefore:\n{change.before.text}\nafter:\n{change.after.text}"
             )
     known = rules.BY_ID[rule]

@@ -14,6 +14,8 @@ indexes    PURE: indexes built, dropped and rebuilt concurrently
 altered    PURE: ALTER TABLE action by action
 constraints, required, defaults, retype, carried  PURE: the recipes for its actions
 backfill   PURE: the statement that fills a column in batches
+proof      whether the suggestion comes to the originals' end; they run once more where rows differ
+fresh      PURE: which values are others in every run
 same       whether two databases hold the same schema and the same rows
 folder     the files beside the report
 suggested  the values

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel import database, ledger, migrate
+from kernel import database, migrate
 from kernel.errors import FilesInvalid, Problem
 from kernel.files import migration, naming
 from kernel.rehearsal.result import Severity
-from kernel.rehearsal.schema import snapshot
-from kernel.rehearsal.suggest import facts, rewrite, same, source
+from kernel.rehearsal.suggest import facts, rewrite, source
+from kernel.rehearsal.suggest import proof as proof_
+from kernel.rehearsal.suggest.proof import Ends
 from kernel.rehearsal.suggest.suggested import Advice, Refused, Trial
 from kernel.rehearsal.witness import rehearse as witnessed
 from kernel.rehearsal.witness.shut import shut
@@ -92,7 +93,10 @@ def _attempt(copy: Copy, found: tuple[Migration, ...], original: Original, tryin
         course.run()
         advice = course.advice(runs)
         if not advice.failed:
-            advice = replace(advice, differences=course.differences(original.url))
+            suggested = [one for one, _ in course.trials]
+            ends = Ends(copy=copy, found=found, last=max(runs, key=int), originals=original.url, reached=clone.url)
+            proof = proof_.of(ends, suggested, trying.wish)
+            advice = replace(advice, differences=proof.differences, fresh=proof.fresh)
     return advice
 
 
@@ -170,7 +174,7 @@ class _Course:
         self._seconds += max((run.at_seconds + run.seconds for run in runs), default=0.0)
 
     def advice(self, originals: dict[str, Run]) -> Advice:
-        """What has come of it so far, without the comparison."""
+        """What has come of it so far, without the proof."""
         trials = []
         for suggested, versions in self.trials:
             before, after = originals[suggested.version], tuple(run for run in self._runs if run.version in versions)
@@ -181,17 +185,6 @@ class _Course:
             )
         failed = next((f"{run.filename}: {run.failed.message}" for run in self._runs if run.failed), "")
         return Advice(trials=tuple(trials), refused=tuple(self.refused), failed=failed)
-
-    def differences(self, wanted: str) -> tuple[str, ...]:
-        """Lines about schema and rows where the clone is not as the one at `wanted`, beyond what is left on purpose."""
-        leaves = [leftover for suggested, _ in self.trials for leftover in suggested.leaves]
-        fresh = {column for suggested, _ in self.trials for column in suggested.fresh}
-        with database.session(wanted) as session:
-            aim, ours = snapshot.read(session), ledger.find(session).schema
-        with database.session(self._url) as session:
-            end = snapshot.read(session)
-        by_schema = same.schema(aim, end, leaves)
-        return (*by_schema, *same.rows(wanted, self._url, ours, fresh=fresh, leaves=leaves, jobs=self._wish.jobs))
 
 
 def _version(file: File) -> str:

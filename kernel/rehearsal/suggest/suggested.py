@@ -70,12 +70,14 @@ class Advice:
     """All that is suggested. `trials` are in the order of the originals' versions; `refused` go with a file name.
 
     `differences` are lines about schema and rows where the end is not the one that the originals reach, beyond what is
-    left on purpose; `failed` says which file behind a suggestion failed and why, and then nothing was compared.
+    left on purpose; `fresh` are lines about values that are others in every run, in those of the originals too, and
+    which prove nothing; `failed` says which file behind a suggestion failed and why, and then nothing was compared.
     """
 
     trials: tuple[Trial, ...] = ()
     refused: tuple[tuple[str, Refused], ...] = ()
     differences: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
     failed: str = ""
     seconds: float = 0.0
 

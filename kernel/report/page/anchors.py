@@ -21,3 +21,8 @@ def lane(at: int, number: int) -> str:
 def finding(at: int) -> str:
     """A finding, by its place among all of them."""
     return f"f{at + 1}"
+
+
+def side(at: int, which: str) -> str:
+    """A timeline of a suggestion, which has one before and one after."""
+    return f"s{at + 1}-{which}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from kernel.report.page import findings, markup, migrations, receipts, surroundings, traffic, verdict
+from kernel.report.page import findings, markup, migrations, receipts, suggestion, surroundings, traffic, verdict
 from kernel.report.page.markup import tag
 from kernel.report.visible import one_line
 
@@ -24,6 +24,7 @@ def html(rehearsal: Rehearsal) -> str:
         "reasons": ("Reasons", verdict.reasons(rehearsal)),
         "migrations": ("Migrations", migrations.overview(rehearsal)),
         "timeline": ("Timeline", migrations.each(rehearsal)),
+        "safer": ("A safer way", suggestion.safer(rehearsal)),
         "traffic": ("Traffic", traffic.traffic(rehearsal)),
         "data": ("Data", receipts.receipts(rehearsal)),
         "findings": ("Findings", findings.findings(rehearsal)),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NARROW, _NO_BREAK = "\N{NARROW NO-BREAK SPACE}", "\N{NO-BREAK SPACE}"
 _AFTER_A_DIGIT = re.compile(r"(?<=[0-9]) ")
+_WITHIN_A_FIGURE = re.compile(r"(?<=[0-9]) (?=(?:[0-9]{3}|ms|s|min|h|B|[kMGTP]B|%)(?![0-9A-Za-z]))")
 _MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"  # in a table, where a figure would be 0 or there was nothing to measure
 
@@ -49,6 +50,11 @@ def several(number: int, word: str, plural: str = "") -> str:
 def spaced(figure: str) -> str:
     """A figure whose blanks do not break, those before a unit and between thousands narrow ones, and a true minus."""
     return _AFTER_A_DIGIT.sub(_NARROW, figure).replace(" ", _NO_BREAK).replace("-", _MINUS)
+
+
+def sentence(text: str) -> str:
+    """A sentence whose figures do not break, neither between thousands nor before a unit."""
+    return _WITHIN_A_FIGURE.sub(_NARROW, text)
 
 
 def _data(value: str, shown: str, pointer: str | None) -> Html:

@@ -9,7 +9,7 @@ from kernel.rehearsal.result import Severity
 from kernel.report.page import anchors, figures
 from kernel.report.page.blocks import excerpt, fold, folded, section
 from kernel.report.page.markup import name, tag
-from kernel.report.page.verdict import headline
+from kernel.report.page.verdict import headline, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +65,7 @@ def _item(rehearsal: Rehearsal, at: int, finding: Finding) -> Html:
     return tag(
         "li",
         headline(finding, tag("span", finding.rule, class_="rule")),
-        tag("p", finding.message, class_="said"),
+        said(finding),
         tag("p", finding.remedy, class_="remedy") if finding.remedy else None,
         excerpt(found.sql, first_line=found.line, marked=finding.line) if found else None,
         id=anchors.finding(at),

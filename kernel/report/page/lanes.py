@@ -55,22 +55,21 @@ class Lane:
         return modes.strongest(tuple(held.lock.mode for held in self.locks))
 
 
-def held(run: Run) -> tuple[Held, ...]:
-    """Every lock of a migration."""
+def held(*runs: Run) -> tuple[Held, ...]:
+    """Every lock of migrations, whose statements are counted through."""
+    statements = (statement for run in runs for statement in run.statements)
     return tuple(
-        Held(statement=number, lock=lock)
-        for number, statement in enumerate(run.statements, 1)
-        for lock in statement.locks
+        Held(statement=number, lock=lock) for number, statement in enumerate(statements, 1) for lock in statement.locks
     )
 
 
-def of(run: Run) -> tuple[Lane, ...]:
-    """A lane for each relation that somebody could have waited for.
+def of(*runs: Run) -> tuple[Lane, ...]:
+    """A lane for each relation that somebody could have waited for, through all of the migrations.
 
     What the migration made itself has none, nor have indexes beside their table, whose lane says the same.
     """
     by_relation: dict[int, list[Held]] = {}
-    for one in held(run):
+    for one in held(*runs):
         if not one.lock.relation.created:
             by_relation.setdefault(one.lock.relation.oid, []).append(one)
     lanes = [_lane(locks) for locks in by_relation.values()]
@@ -80,10 +79,9 @@ def of(run: Run) -> tuple[Lane, ...]:
     return tuple(sorted(shown, key=_rank))
 
 
-def end_of(run: Run) -> float:
+def end_of(*runs: Run) -> float:
     """When the last statement had ended and the last lock was gone."""
-    ends = [run.at_seconds + run.seconds, *(one.stretch.end for one in held(run))]
-    return max(ends)
+    return max([*(run.at_seconds + run.seconds for run in runs), *(one.stretch.end for one in held(*runs))])
 
 
 def _alone(relation: Relation, tables: set[str]) -> bool:

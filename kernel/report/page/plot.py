@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal import modes
 from kernel import units
+from kernel.rehearsal import modes
 from kernel.report.page import figures
 from kernel.report.page.markup import tag
 

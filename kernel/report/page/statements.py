@@ -73,8 +73,8 @@ def _facts(statement: Statement, pointer: str) -> list[Content]:
     facts += [_written(one, f"{pointer}/written/{at}") for at, one in enumerate(statement.written)]
     if statement.wal_bytes:
         facts.append([figures.size(statement.wal_bytes, f"{pointer}/wal_bytes"), " of WAL"])
-    # One command is what the statement itself says; more are what a DO block or a function hides.
-    if len(statement.commands) > 1:
+    # One command is what the statement itself says, and so are several of an ALTER; others are what a DO block hides.
+    if len(statement.commands) > 1 and not statement.sql.upper().startswith("ALTER "):
         facts.append(["ran ", "; ".join(statement.commands)])
     facts += [f"server: {note}" for note in statement.notes]
     return facts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal import modes
 from kernel import units
+from kernel.rehearsal import modes
 from kernel.report.page import anchors, figures, lanes, plot
 from kernel.report.page.blocks import Column, fold, table
 from kernel.report.page.lanes import Stretch
@@ -81,7 +81,7 @@ def drawn(rehearsal: Rehearsal, at: int) -> Html | None:
 
 def _lane(rehearsal: Rehearsal, at: int, number: int, lane: Lane, scale: plot.Scale) -> Html:
     """Labels and plot side by side: each line of the labels is a row of the plot."""
-    labels: list[Content] = [_named(lane)]
+    labels: list[Content] = [named(lane)]
     bars: list[Html] = []
     told = [one for one in lane.locks if modes.blocks(one.lock.mode)]
     told = sorted(told, key=lambda one: -modes.STRENGTH[one.lock.mode])[:_LOCKS_OF_A_LANE]
@@ -109,7 +109,8 @@ def _lane(rehearsal: Rehearsal, at: int, number: int, lane: Lane, scale: plot.Sc
     )
 
 
-def _named(lane: Lane) -> Content:
+def named(lane: Lane) -> Content:
+    """The label of a lane: its relation, with how much is in it."""
     relation = lane.relation
     facts = [figures.several(relation.rows, "row")] if relation.rows > 0 else []
     if relation.size_bytes:

@@ -63,4 +63,6 @@ def _locked(rehearsal: Rehearsal, at: int, word: str) -> Html | None:
         if one.relation.name == relation
     ]
     longest, place = max(shut, default=(0.0, 0))
-    return tag("small", "locked ", figures.seconds(longest, f"/blocked/{place}/{word}_seconds")) if longest else None
+    if not longest:
+        return None
+    return tag("small", "by the lock alone ", figures.seconds(longest, f"/blocked/{place}/{word}_seconds"))

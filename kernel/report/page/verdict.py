@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.rehearsal.result import Content as Rows
 from kernel.report import tally
 from kernel.report.page import anchors, figures
-from kernel.report.page.blocks import folded, pairs, section
+from kernel.report.page.blocks import folded, pairs, preformatted, section
 from kernel.report.page.markup import joined, name, tag
 from kernel.report.rehearsal_document import timestamp
 
@@ -37,9 +37,9 @@ def sentence(rehearsal: Rehearsal) -> Content:
     failed = [run for run in rehearsal.runs if run.failed]
     if failed:
         return [name(failed[0].filename), " failed on the copy, and would fail on the original."]
-    told = tally.told(rehearsal)
     if rehearsal.reasons:
-        return f"{told} to settle before these migrations meet the original."
+        return f"{tally.settle(rehearsal)} to settle before these migrations meet the original."
+    told = tally.told(rehearsal)
     return f"{told[0].upper()}{told[1:]}."
 
 
@@ -94,7 +94,19 @@ def _longest(rehearsal: Rehearsal, *, reads: bool) -> Content:
     if found is None or not getattr(found[1], key):
         return ["never", tag("small", "no relation was shut")]
     at, one = found
-    return [figures.seconds(getattr(one, key), f"/blocked/{at}/{key}"), tag("small", name(one.relation.name))]
+    return [
+        figures.seconds(getattr(one, key), f"/blocked/{at}/{key}"),
+        tag("small", name(one.relation.name)),
+        _felt(rehearsal, reads=reads),
+    ]
+
+
+def _felt(rehearsal: Rehearsal, *, reads: bool) -> Html | None:
+    """The longest wait of a probe session, which stood in the queue besides."""
+    key = "reads_longest_seconds" if reads else "writes_longest_seconds"
+    waits = [(getattr(one, key), at) for at, one in enumerate(rehearsal.traffic)]
+    longest, at = max(waits, default=(0.0, 0))
+    return tag("small", "under traffic ", figures.seconds(longest, f"/traffic/{at}/{key}")) if longest else None
 
 
 def _rows(rehearsal: Rehearsal) -> Content:
@@ -134,9 +146,17 @@ def _failed(rehearsal: Rehearsal, at: int) -> Html:
 def _reason(rehearsal: Rehearsal, finding: Finding) -> Content:
     return [
         headline(finding, _rule(rehearsal, finding)),
-        tag("p", finding.message, class_="said"),
+        said(finding),
         tag("p", finding.remedy, class_="remedy") if finding.remedy else None,
     ]
+
+
+def said(finding: Finding) -> Html:
+    """What was found in a sentence; what stands below it has columns that matter, such as a plan's."""
+    sentence, _, below = finding.message.partition("\n")
+    sentence = sentence.removeprefix(f"{finding.relation}: ")  # which the headline says
+    told = tag("p", figures.sentence(sentence), class_="said")
+    return joined([told, preformatted(below)]) if below else told
 
 
 def headline(finding: Finding, rule: Html) -> Html:

@@ -1,0 +1,49 @@
+"""The text of what is suggested: both figures, how far the proof goes, and nothing wider than a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kernel.report import suggestion
+from kernel.report.visible import width
+from tests.browser.samples import SAMPLES, suggested
+
+
+def test_it_tells_the_files_and_both_figures() -> None:
+    assert suggestion.text(suggested(), folder=Path("page-suggested")) == (
+        "suggested  1 migration written anew, tried on a clone: the same schema and the same rows, but for\n"
+        "           what is another in every run (public.users: 12 004 values of touched_at)\n"
+        "           017_widen_order_ids.sql -> 2 files from 017_widen_order_ids.sql on\n"
+        "             public.orders: shut out: reads 41.4 s -> 41.3 s, writes 41.4 s -> 41.3 s\n"
+        "             billing.invoices: shut out: writes 4.05 s -> 0 ms\n"
+        "             public.users: shut out: reads 0 ms -> 2.0 ms, writes 0 ms -> 2.0 ms\n"
+        "             left: the old column stays\n"
+        "not        017_widen_order_ids.sql:5: type-change-rewrites: a view depends on id\n"
+        "           018_require_effective_from.sql:4: set-not-null-scans: it fails\n"
+        "files      page-suggested"
+    )
+
+
+def test_a_suggestion_that_helps_nobody_is_said_to() -> None:
+    (trial,) = suggested().trials
+    text = suggestion.text(replace(suggested(), trials=(replace(trial, shut_after=trial.shut_before),)))
+    assert "it shuts others out no shorter than the original" in text
+
+
+def test_differences_are_told_instead_of_a_proof() -> None:
+    text = suggestion.text(replace(suggested(), differences=("public.users: 3 rows missing",)))
+    assert "which do not come to the same end" in text
+    assert "differs: public.users: 3 rows missing" in text
+
+
+@pytest.mark.parametrize("sample", [name for name, sample in SAMPLES.items() if sample().advice])
+def test_no_line_is_wider_than_a_terminal_and_none_acts(sample: str) -> None:
+    advice = SAMPLES[sample]().advice
+    assert advice
+    lines = suggestion.text(advice).splitlines()
+    assert max(width(line) for line in lines) <= suggestion.COLUMNS
+    assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(one) for line in lines for one in line}
