@@ -4,16 +4,13 @@ import gzip
 import io
 import itertools
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump import dump
 from kernel.rehearsal.dump.dump import Format
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 zstandard = pytest.importorskip("zstandard", reason="optional: zstandard unpacks zstd before Python 3.14")
 
@@ -116,3 +113,9 @@ def test_the_digest_of_a_folder_tells_names_and_bytes_apart(tmp_path: Path) -> N
             (folder / name).write_text(content)
         digests.add(dump.digest(dump.Dump(path=folder, format=Format.DIRECTORY)))
     assert len(digests) == 4
+
+
+def test_a_relative_path_is_known_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prod.dump").write_bytes(b"PGDMP\x01\x0f\x00")
+    monkeypatch.chdir(tmp_path)
+    assert dump.recognise(Path("prod.dump")).path == tmp_path / "prod.dump"

@@ -149,7 +149,8 @@ def recognise(path: Path) -> Dump:
     if compression and kind is not Format.PLAIN:
         tool = {"gzip": "gunzip", "zstd": "unzstd"}[compression]
         raise DumpUnreadable(f"{path}: an archive of pg_dump, compressed once more; unpack it first: {tool} --keep")
-    return Dump(path=path, format=kind, compression=compression, size_bytes=size_bytes)
+    # Programs of another account start in another folder.
+    return Dump(path=path.absolute(), format=kind, compression=compression, size_bytes=size_bytes)
 
 
 def digest(dump: Dump) -> str:
@@ -182,7 +183,7 @@ def _folder(path: Path) -> Dump:
             f"{path}: a folder without {signature.TABLE_OF_CONTENTS}, so none that pg_dump --format=directory wrote"
         )
     size_bytes = sum(part.stat().st_size for part in _files(path))
-    return Dump(path=path, format=Format.DIRECTORY, size_bytes=size_bytes)
+    return Dump(path=path.absolute(), format=Format.DIRECTORY, size_bytes=size_bytes)
 
 
 def _files(folder: Path) -> list[Path]:
