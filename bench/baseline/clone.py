@@ -1,6 +1,6 @@
 """Copy a dump as a rehearsal does, up to the clone that it would migrate: `clone.py DUMP ROWS [STORE]`.
 
-With STORE the golden copy is kept there, or taken from there. ROWS is what the clone's largest table must hold.
+With STORE the golden copy is kept there, or taken from there. ROWS is the key of the last row that the clone must hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main(dump: str, rows: str, store: str = "") -> int:
         copy.clone("rehearsal") as clone,
         database.session(clone.url) as session,
     ):
-        return session.connection.execute("SELECT count(*) FROM entry").fetchone() != (int(rows),)
+        # By the key: to count them would take longer than to clone them.
+        found = session.connection.execute("SELECT EXISTS (SELECT FROM entry WHERE id = %s)", (int(rows),)).fetchone()
+        return found != (True,)
 
 
 if __name__ == "__main__":
