@@ -26,8 +26,8 @@ def main(dump: str, rows: str, store: str = "") -> int:
         database.session(clone.url) as session,
     ):
         # By the key: to count them would take longer than to clone them.
-        found = session.connection.execute("SELECT EXISTS (SELECT FROM entry WHERE id = %s)", (int(rows),)).fetchone()
-        return found != (True,)
+        there = session.connection.execute("SELECT EXISTS (SELECT FROM entry WHERE id = %s)", (int(rows),)).fetchone()
+        return there != (True,)
 
 
 if __name__ == "__main__":
