@@ -40,7 +40,8 @@ class Contestant:
     """A program to run from `folder`, with KERNEL_MIGRATIONS_DIR set to `migrations`.
 
     The files in `applied` are recorded as applied in its database beforehand; with None the database is empty. With
-    `copies` it is the clone, and BENCH_GOLDEN names the golden copy beside it.
+    `copies` it is the clone, and BENCH_GOLDEN names the golden copy beside it. With `tells` the seconds that count are
+    those that it prints, of a part of its work.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Contestant:
     migrations: Path
     applied: Path | None = None
     copies: Copies | None = None
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,10 +75,13 @@ def psql_restore(name: str, files: Files, dump: Path, psql: Path) -> Contestant:
 
 
 def copy(name: str, files: Files, dump: Path, rows: int, *, store: Path | None = None) -> Contestant:
-    """The copy that a rehearsal migrates, made anew, or cloned from the one kept in `store`."""
+    """The copy of a dump: restored anew, or with a `store` opened there and cloned. Its server's start does not count.
+
+    Neither does that of psql's server, which runs already.
+    """
     kept = (str(store),) if store else ()
     command = (sys.executable, str(_BASELINE / "clone.py"), str(dump), str(rows), *kept)
-    return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations)
+    return Contestant(name=name, command=command, folder=files.root, migrations=files.migrations, tells=True)
 
 
 def receipts(name: str, files: Files, copies: Copies) -> Contestant:

@@ -81,5 +81,6 @@ def others(
             ("probe sessions", str(traffic.sessions)),
             ("time between probes", f"{traffic.resolution_seconds * 1000:.0f} ms"),
             ("queries looked at", str(len(asked))),
+            *([("reader in front", f"{wish.reader_seconds:.0f} s")] if wish.reader_seconds else []),
         ),
     )

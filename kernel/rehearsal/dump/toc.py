@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
 _LARGE_OBJECTS = ("BLOB ", "BLOBS ", "BLOB METADATA ")
 _ROWS = ("TABLE DATA ", "BLOBS ")
-_OTHER_ROWS = ("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA ")
+_OTHER_ROWS = (
+    *("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA "),
+    *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
+)
 _RECORDS = re.compile(rf"TABLE DATA \S+ (?:{ledger.TABLE}|{progress.TABLE}) ")
 # gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
 _GZIP_SIZE = struct.Struct("<I")
