@@ -456,6 +456,20 @@ def test_a_test_db_in_use_by_another_rehearsal_is_busy(rehearsals: Rehearsals) -
 
 
 @SLOW
+@pytest.mark.parametrize("source", ["plain", "custom", "directory", "PROD_DB"])
+def test_the_schema_alone_still_knows_what_is_applied(rehearsals: Rehearsals, source: str) -> None:
+    if source == "PROD_DB":
+        told = rehearsals.run("--schema-only", "--json", PROD_DB=rehearsals.production)
+    else:
+        dump = rehearsals.dump(f"--format={source}", name=source)
+        told = rehearsals.run("--schema-only", "--json", "--dump", dump)
+    document = told.document
+    assert [one["version"] for one in document["migrations"]] == ["002"]
+    assert "not-rehearsed" in {finding["rule"] for finding in document["findings"]}
+    assert [one["rows_before"] for one in document["tables"] if one["table"] == "public.orders"] == [0]
+
+
+@SLOW
 def test_a_migration_that_makes_a_role_can_be_rehearsed(rehearsals: Rehearsals) -> None:
     rehearsals.pending("CREATE ROLE made_by_the_migration;\nGRANT SELECT ON orders TO made_by_the_migration;\n")
     told = rehearsals.run("--dump", rehearsals.dump(), "--json")
