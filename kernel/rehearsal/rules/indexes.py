@@ -84,6 +84,9 @@ RULES = (
         severity=Severity.ERROR,
         nature=Nature.DYNAMIC,
         hazards=(44,),
+        given="INSERT INTO orders (user_id, total) SELECT n % 1000 + 1, n FROM generate_series(1, 20000) AS n;\n"
+        "ANALYZE orders;\n",
+        queries="SELECT id, total FROM orders WHERE user_id = $1;\n",
         bad="DROP INDEX CONCURRENTLY IF EXISTS orders_user_id_idx;\n",
         good="CREATE INDEX CONCURRENTLY IF NOT EXISTS orders_user_placed_idx ON orders (user_id, placed_at);\n",
     ),

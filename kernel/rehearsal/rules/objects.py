@@ -43,6 +43,7 @@ RULES = (
         severity=Severity.WARNING,
         nature=Nature.DYNAMIC,
         hazards=(43,),
+        queries="SELECT * FROM users WHERE id = $1;\n",
         bad="ALTER TABLE users ALTER COLUMN name TYPE text;\n",
         good="CREATE INDEX CONCURRENTLY IF NOT EXISTS users_name_idx ON users (name);\n",
     ),

@@ -30,7 +30,8 @@ class Rule:
     `condition` and `workaround` are written to stand in a sentence: a message is "relation: condition". `severity` is
     that of a plain case. `bad` shows the hazard and nothing else, `good` reaches the same end without it; both run on a
     database made by GIVEN, and by `given` after it. A line `-- next file` divides examples of several migrations.
-    `practice` is the number of the best practice of the specification that it stands for, 0 for none.
+    `practice` is the number of the best practice of the specification that it stands for, 0 for none. `queries` are
+    those of the application, for a rule that only they show.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Rule:
     hazards: tuple[int, ...] = ()
     practice: int = 0
     given: str = ""
+    queries: str = ""
 
     @property
     def static(self) -> bool:

@@ -15,6 +15,8 @@ from kernel.rehearsal.wish import Wish
 from tests.integration.rehearsal.judge.ground import met, told
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kernel.rehearsal.rules.rule import Rule
     from tests.integration.rehearsal.judge.ground import Ground
 
@@ -25,8 +27,6 @@ pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suit
 REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "egress"}
 # Two files of one number, which no example of one file after the other can be (tests/cli/test_lint.py).
 NOT_AN_EXAMPLE = {"duplicate-version"}
-# What only the application's own queries show, which a rehearsal is given with --queries.
-OF_QUERIES = {"plan-regression", "prepared-statements-break"}
 # A lock of a moment: the text fears it, and it is measured harmless where nobody is in the way.
 OF_A_MOMENT = {
     "detach-partition",
@@ -55,9 +55,18 @@ def shown(*, but: set[str]) -> pytest.MarkDecorator:
     )
 
 
-@shown(but=REFUSED | NOT_AN_EXAMPLE | OF_QUERIES)
-def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Ground) -> None:
-    found = ground.rehearse(GIVEN + rule.given, rule.bad, WISHES.get(rule.id)).findings
+def wished(rule: Rule, folder: Path) -> Wish | None:
+    """What a rule's examples are rehearsed with: limits of its own, or the queries of an application."""
+    if not rule.queries:
+        return WISHES.get(rule.id)
+    queries = folder / "queries.sql"
+    queries.write_text(rule.queries, encoding="utf-8")
+    return Wish(queries=str(queries))
+
+
+@shown(but=REFUSED | NOT_AN_EXAMPLE)
+def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Ground, tmp_path: Path) -> None:
+    found = ground.rehearse(GIVEN + rule.given, rule.bad, wished(rule, tmp_path)).findings
     if rule.id in OF_A_MOMENT or rule.severity is Severity.HARMLESS:
         assert met(found) == set(), told(found)
         assert rule.id in {one.rule for one in found}, told(found)
@@ -67,8 +76,8 @@ def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Grou
 
 
 @shown(but=NOT_AN_EXAMPLE)
-def test_the_good_example_gives_no_finding(rule: Rule, ground: Ground) -> None:
-    found = ground.rehearse(GIVEN + rule.given, rule.good, WISHES.get(rule.id)).findings
+def test_the_good_example_gives_no_finding(rule: Rule, ground: Ground, tmp_path: Path) -> None:
+    found = ground.rehearse(GIVEN + rule.given, rule.good, wished(rule, tmp_path)).findings
     assert met(found) == set(), told(found)
     assert rule.id not in {one.rule for one in found} or rule.severity is Severity.HARMLESS, told(found)
 
