@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal import course, obtain, origin
+from kernel.rehearsal import among, course, obtain, origin
 
 if TYPE_CHECKING:
     from kernel.files.migration import Migration
@@ -23,7 +23,8 @@ def rehearse(found: tuple[Migration, ...], wish: Wish, telling: Telling) -> Rehe
     began = time.monotonic()
     if wish.dump is None and wish.prod_db:
         obtain.refuse(wish)
+    asked = among.queries(wish)  # what is wrong with them should not be found after a restore
     with origin.found(wish, telling) as its_origin, obtain.copied(its_origin, wish, telling) as copy:
-        rehearsal = course.rehearsed(found, copy, its_origin.source, wish, telling)
+        rehearsal = course.rehearsed(found, copy, its_origin.source, wish, telling, asked=asked)
     named = its_origin.contents.database or its_origin.source.name
     return replace(rehearsal, database=named, seconds=time.monotonic() - began)

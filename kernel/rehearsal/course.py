@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel import database, ledger, migrate
-from kernel.apply import progress
+from kernel import database, migrate
 from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.files.revert import FOLDER
 from kernel.rehearsal import among
+from kernel.rehearsal import stage as stages
 from kernel.rehearsal.data import check, declared, sanity, violations
 from kernel.rehearsal.golden.place import MAIN
 from kernel.rehearsal.judge import verdict
 from kernel.rehearsal.judge.evidence import Evidence
 from kernel.rehearsal.practice import compatible, rerun, revert
 from kernel.rehearsal.practice.fault import Checked
-from kernel.rehearsal.refusal import refuse_programs
 from kernel.rehearsal.result import Practice, Rehearsal
 from kernel.rehearsal.schema import snapshot
 from kernel.rehearsal.schema.difference import difference
@@ -34,71 +33,32 @@ if TYPE_CHECKING:
     from kernel.rehearsal.golden import Copy
     from kernel.rehearsal.queries.query import Query
     from kernel.rehearsal.result import Receipt, Run, Source
+    from kernel.rehearsal.stage import Stage
     from kernel.rehearsal.wish import Telling, Wish
 
-_ENVIRONMENT = """
-SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'TimeZone', 'wal_level', 'shared_buffers',
-  'work_mem', 'maintenance_work_mem', 'max_parallel_maintenance_workers', 'lock_timeout']) AS name
-"""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    """What is known before anything runs: the files, those that are pending, what the copy is."""
-
-    found: tuple[Migration, ...]
-    pending: tuple[Migration, ...]
-    database: str
-    ours: frozenset[str]
-    rows: int
-    environment: tuple[tuple[str, str], ...]
-
-
-def rehearsed(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish, telling: Telling) -> Rehearsal:
+def rehearsed(
+    found: tuple[Migration, ...],
+    copy: Copy,
+    source: Source,
+    wish: Wish,
+    telling: Telling,
+    *,
+    asked: tuple[Query, ...] = (),
+) -> Rehearsal:
     """Rehearse what is pending in the copy; a Rehearsal without runs when nothing is. `source` is what it was made of.
 
-    Raises FilesInvalid, also for a declaration that names nothing, Drift, Unrecorded, and DatabaseUnreachable and its
-    kin. Nothing stays behind but a clone that is TEST_DB.
+    `asked` are the application's queries. Raises FilesInvalid, also for a declaration that names nothing, Drift,
+    Unrecorded, and DatabaseUnreachable and its kin. Nothing stays behind but a clone that is TEST_DB.
     """
-    stage = _stage(found, copy, source, wish, telling)
+    stage = stages.read(found, copy, source, wish, telling)
     expectations = _declared(stage.pending)
-    asked = among.queries(wish)
     rehearsal = Rehearsal(
         database=stage.database, source=source, restore=copy.restored, runs=(), environment=stage.environment
     )
     if not stage.pending:
         return rehearsal
     return _Course(stage=stage, copy=copy, wish=wish, telling=telling).performed(rehearsal, expectations, asked)
-
-
-def _stage(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish, telling: Telling) -> _Stage:
-    with database.session(copy.url) as session:
-        # What is wrong with the copy is wrong with what it was made of, and it is there that people can mend it.
-        known = replace(session, name=source.name)
-        now, todo = migrate.planned(known, found, migrate.Wish(patience=wish.patience))
-        if now.plan.ahead:
-            names = ", ".join(record.filename for record in now.plan.ahead)
-            telling.say(f"warning: {source.name} is ahead of these files: {names}")
-        refuse_programs(todo)
-        pending = tuple(one for one, _ in todo)
-        connection = session.connection
-        (row,) = connection.execute(
-            # As the planner does it, a table that nobody has analyzed is known by its size.
-            "SELECT coalesce(sum(CASE WHEN reltuples < 0 THEN ceil(pg_relation_size(c.oid) / 8192.0)"
-            " ELSE reltuples END), 0)::bigint FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'm')"
-            " AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg\\_toast%'"
-            " AND relname NOT LIKE 'schema\\_migrations%'"
-        ).fetchall()
-        environment = tuple((str(name), str(value)) for name, value in connection.execute(_ENVIRONMENT).fetchall())
-        return _Stage(
-            found=found,
-            pending=pending,
-            database=session.name,
-            ours=frozenset({now.ledger.name, now.ledger.name.removesuffix(ledger.TABLE) + progress.TABLE}),
-            rows=row[0],
-            environment=environment,
-        )
 
 
 def _declared(pending: tuple[Migration, ...]) -> tuple[Expectation, ...]:
@@ -112,7 +72,7 @@ def _declared(pending: tuple[Migration, ...]) -> tuple[Expectation, ...]:
 class _Course:
     """A rehearsal under way: the copy, what is known of it, and what is wished."""
 
-    stage: _Stage
+    stage: Stage
     copy: Copy
     wish: Wish
     telling: Telling

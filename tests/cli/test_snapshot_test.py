@@ -175,6 +175,15 @@ def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> N
         ),
         (("--dump", "x", "--report", "no/x.html"), "--report no/x.html: its folder does not exist; make it first"),
         (("--dump", "x", "--report", "x"), "--report x: that is the dump; name another file"),
+        (("--dump", "x", "--queries", "no.sql"), "no.sql: cannot be read: No such file or directory"),
+        (
+            ("--dump", "x", "--queries", "pg_stat_statements"),
+            "--queries pg_stat_statements: they are read from production; set PROD_DB, or give a file",
+        ),
+        (
+            ("--dump", "x", "--suggest"),
+            "--suggest: the files are written beside the report; name one with --report PATH",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(

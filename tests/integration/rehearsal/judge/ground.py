@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from kernel import database as kernel_database
 from kernel import migrate, status
-from kernel.rehearsal import course
+from kernel.rehearsal import among, course
 from kernel.rehearsal.golden import Copy, shared
 from kernel.rehearsal.golden.place import Place
 from kernel.rehearsal.result import Finding, Rehearsal, Restore, Severity, Source
@@ -53,7 +53,9 @@ class Ground:
                 (folder / f"revert/{number:03}_file.sql").write_text(back, encoding="utf-8")
         copy = self.copies.get(given) or self.copies.setdefault(given, self._copy(folder))
         telling = Telling(say=self.said.append)
-        return course.rehearsed(status.files(folder), copy, SOURCE, wish or Wish(), telling)
+        wish = wish or Wish()
+        asked = among.queries(wish)
+        return course.rehearsed(status.files(folder), copy, SOURCE, wish, telling, asked=asked)
 
     def _copy(self, folder: Path) -> Copy:
         name = f"golden_{next(_numbers)}"
