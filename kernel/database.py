@@ -42,11 +42,9 @@ _CAUSES = (
 # minute, where the system's own default is two hours. Both ends ask: ours here, the server by _NOTICE_DEATH.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # The server notices within a second that a runner was killed, and lets go of its locks.
-_NOTICE_DEATH = "; ".join(
-    (
-        "SET client_connection_check_interval = '1s'",
-        *(f"SET tcp_{name} = {value}" for name, value in _KEEPALIVES.items()),
-    )
+_NOTICE_DEATH = (
+    b"SET client_connection_check_interval = '1s'",
+    *(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items()),
 )
 
 
@@ -62,7 +60,7 @@ class Session:
     url: str = field(repr=False)
     name: str
     pooled: bool
-    own_settings: bytes = b""
+    own_settings: tuple[bytes, ...] = ()
 
 
 @contextmanager
@@ -136,13 +134,13 @@ def settled(session: Session, *, statement_timeout_ms: int) -> Session:
     """The session with the settings of a runner. A pooler's sessions are others' too: nothing is set there."""
     if session.pooled:
         return session
-    timeout = f"SET statement_timeout = {statement_timeout_ms}"
-    for own_settings in (f"{_NOTICE_DEATH}; {timeout}", timeout):
+    timeout = b"SET statement_timeout = %d" % statement_timeout_ms
+    for own_settings in ((*_NOTICE_DEATH, timeout), (timeout,)):
         try:
-            session.connection.execute(own_settings.encode())
+            session.connection.execute(b"; ".join(own_settings))
         except psycopg.errors.InvalidParameterValue:
             continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
-        return replace(session, own_settings=own_settings.encode())
+        return replace(session, own_settings=own_settings)
     return session
 
 

@@ -18,7 +18,7 @@ from kernel.files import script
 from kernel.files.script import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernel.apply.events import Applied, Observer
     from kernel.apply.runner import Runner
@@ -152,6 +152,17 @@ def _unfit(session: Session, its_script: Script, wish: Wish) -> Iterator[str]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Works:
+    """The works of one transaction, each made when its turn comes, and gone through again when it starts anew."""
+
+    work_of: Callable[[int], Work | None]
+    count: int
+
+    def __iter__(self) -> Iterator[Work]:
+        return (one for one in map(self.work_of, range(self.count)) if one)
+
+
 def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[Applied, ...]:
     applied: list[Applied] = []
     transactions = Transactions(its_runner)
@@ -164,10 +175,10 @@ def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[
 
     try:
         if wish.single_transaction and todo:
-            return transactions.apply([one for one in map(work_of, range(len(todo))) if one])
+            return transactions.apply_all(_Works(work_of, len(todo)))
         for position, (one, its_script) in enumerate(todo):
             if its_work := work_of(position):
-                applied += transactions.apply([its_work], following=partial(work_of, position + 1))
+                applied += transactions.apply(its_work, following=partial(work_of, position + 1))
             else:
                 applied.append(steps.run(its_runner, one, its_script))
     except MigrationFailed as error:

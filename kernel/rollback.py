@@ -66,7 +66,7 @@ def rollback(session: Session, found: tuple[Migration, ...], wish: Wish, observe
         if wish.revert:
             transactions = Transactions(its_runner)
             for revert, its_script in _reverts(entries):
-                transactions.apply([work.reverting(session, where, revert, its_script)])
+                transactions.apply(work.reverting(session, where, revert, its_script))
         else:
             _remove(session, where, entries)
     return Outcome(database=session.name, removed=entries, reverted=wish.revert)

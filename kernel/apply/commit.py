@@ -9,24 +9,25 @@ import psycopg
 from psycopg import pq
 
 from kernel import database, ledger, lock
-from kernel.apply.runner import ROLLED_BACK
+from kernel.apply.failed import ROLLED_BACK
 from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
     from kernel.files.migration import Migration
 
 # Whatever a file may leave in its session, the next one must not see. DISCARD ALL would do, and drop the lock.
-AS_OURSELVES = b"RESET SESSION AUTHORIZATION; RESET ROLE"
-_TIDY = b"RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES; DEALLOCATE ALL"
-_CLEAN = AS_OURSELVES + b"; " + _TIDY
+AS_OURSELVES = (b"RESET SESSION AUTHORIZATION", b"RESET ROLE")
+_TIDY = (b"RESET ALL", b"CLOSE ALL", b"UNLISTEN *", b"DISCARD TEMP", b"DISCARD SEQUENCES", b"DEALLOCATE ALL")
 _IDLE = pq.TransactionStatus.IDLE
 _LOOK_SECONDS = 30
 _POLL_SECONDS = 0.25
 
 
-def commit(runner: Runner, last: Work | None, *, opening: bytes = b"") -> list[pq.abc.PGresult]:
+def commit(runner: Runner, last: Work | None, *, opening: Sequence[bytes] = ()) -> list[pq.abc.PGresult]:
     """Tidy the session, commit the open transaction, ours again by now, and make sure of the lock.
 
     `last` is the last work in it, None when there was nothing left to do. `opening` opens the next transaction in the
@@ -37,11 +38,11 @@ def commit(runner: Runner, last: Work | None, *, opening: bytes = b"") -> list[p
     session = runner.session
     # Through a pooler the next statement may reach another session, so that all is put back inside the transaction. It
     # is without one, too: what stands between COMMIT and BEGIN in a message is taken back with the next transaction.
-    ahead = _TIDY if session.pooled else _settled(runner, _TIDY)
-    number = ahead.count(b";") + 1  # of the COMMIT, counting from 0
-    check = b"" if session.pooled else f"SELECT pg_try_advisory_lock({lock.key(runner.ledger.schema)})".encode()
+    ahead = _TIDY + session.own_settings
+    number = len(ahead)  # of the COMMIT, counting from 0
+    check = () if session.pooled else (b"SELECT pg_try_advisory_lock(%d)" % lock.key(runner.ledger.schema),)
     try:
-        results = runner.exchange.ask(b"; ".join(part for part in (ahead, b"COMMIT", check, opening) if part))
+        results = runner.exchange.ask(b"; ".join((*ahead, b"COMMIT", *check, *opening)))
     except psycopg.Error as error:
         if session.connection.broken and last:
             raise _in_doubt(runner, last, error) from error
@@ -63,21 +64,16 @@ def roll_back(runner: Runner) -> None:
             runner.witness.ended()
 
 
-def between(runner: Runner) -> bytes:
-    """The statements between two files in one transaction: the next one finds the session as after a commit."""
+def between(runner: Runner) -> tuple[bytes, ...]:
+    """The statements between the end of a file and the next one in its transaction: it finds what COMMIT leaves."""
     # SET CONSTRAINTS knows no way back to the mode of each; deferred, they are all looked at when a file ends.
-    return b"SET CONSTRAINTS ALL DEFERRED; " + _settled(runner, _CLEAN) + b"; "
+    return (b"SET CONSTRAINTS ALL DEFERRED", *_TIDY, *runner.session.own_settings)
 
 
 def clean(runner: Runner) -> None:
     """Give the session back its own state, outside of a transaction."""
     if not runner.session.pooled:
-        runner.exchange.ask(_settled(runner, _CLEAN))
-
-
-def _settled(runner: Runner, statements: bytes) -> bytes:
-    own = runner.session.own_settings
-    return statements + b"; " + own if own else statements
+        runner.exchange.ask(b"; ".join((*AS_OURSELVES, *_TIDY, *runner.session.own_settings)))
 
 
 def _in_doubt(runner: Runner, last: Work, error: psycopg.Error) -> MigrationFailed:

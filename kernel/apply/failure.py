@@ -16,7 +16,7 @@ from kernel.errors import Failure
 from kernel.sql import secret
 
 if TYPE_CHECKING:
-    from kernel.apply.batch import Batch
+    from kernel.apply.segment import Segment
     from kernel.sql.part import Part
 
 _FIELD = pq.DiagnosticField
@@ -28,13 +28,19 @@ _IN_COPY = re.compile(r"^COPY .+?, line ([0-9]+)", re.MULTILINE)
 _BODY = re.compile(rb"\$[^$\s]*\$|[eE]?'")
 
 
-def located(file: str, batch: Batch, done: int, result: pq.abc.PGresult) -> tuple[str, Failure]:
-    """(the server's message, the place) of an error that stopped a batch after `done` of its statements."""
-    position = field(result, _FIELD.STATEMENT_POSITION)
+def position(result: pq.abc.PGresult) -> int | None:
+    """Where in the message the server sees the error, in characters counted from 1; None when it does not tell."""
+    value = field(result, _FIELD.STATEMENT_POSITION)
+    return int(value) if value else None
+
+
+def located(segment: Segment, done: int, result: pq.abc.PGresult) -> tuple[str, Failure]:
+    """(the server's message, the place) of an error in a segment; `done` statements of its message had finished."""
+    batch = segment.batch
     offset: int | None = None
-    index = min(done, len(batch.statements) - 1)
-    if position:
-        index, offset = batch.at(int(position))
+    index = max(0, min(done - segment.statements_ahead, len(batch.statements) - 1))
+    if at := position(result):
+        index, offset = batch.at(at - segment.characters_ahead)
     part = batch.statements[index]
     context = field(result, _FIELD.CONTEXT)
     line, column = part.line, None
@@ -55,7 +61,7 @@ def located(file: str, batch: Batch, done: int, result: pq.abc.PGresult) -> tupl
         return value and secret.masked(value, also=secrets)
 
     failure = Failure(
-        file=file,
+        file=segment.migration.filename,
         line=line,
         column=column,
         statement=_shortened(part.sql),

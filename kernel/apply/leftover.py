@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.apply import index, progress
-from kernel.apply.transaction import refused
+from kernel.apply.failed import refused
 
 if TYPE_CHECKING:
     from kernel.apply.index import Build

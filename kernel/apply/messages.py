@@ -15,7 +15,7 @@ import psycopg
 from psycopg import pq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from kernel.database import Connection
 
@@ -29,13 +29,13 @@ _CANCEL_SECONDS = 5.0
 class Exchange:
     """A connection's messages. `done` counts the statements of the message under way that have finished.
 
-    `rows` are those that `run` was asked to keep, each a result of its own.
+    `rows` are those that `run` was asked to keep, by the number of their statement.
     """
 
     def __init__(self, connection: Connection, *, idle_seconds: float = 1) -> None:
         self.connection = connection
         self.done = 0
-        self.rows: list[pq.abc.PGresult] = []
+        self.rows: dict[int, pq.abc.PGresult] = {}
         self._poll = select.poll()
         self._pgconn = connection.pgconn
         self._idle: Callable[[], None] | None = None
@@ -63,15 +63,15 @@ class Exchange:
         return self.done
 
     def run(
-        self, message: bytes, *, kept_from: int | None = None, meanwhile: Callable[[], object] | None = None
+        self, message: bytes, *, kept: Container[int] = (), meanwhile: Callable[[], object] | None = None
     ) -> pq.abc.PGresult | None:
         """Send statements whose rows nobody needs; returns the error that stopped them, None when all are done.
 
-        Of the statements from number `kept_from` on, counted from 0, `rows` has the rows afterwards. `meanwhile` is
-        called while the server works. Raises psycopg.OperationalError when the connection is lost.
+        Of the statements whose numbers, counted from 0, are in `kept`, `rows` has the row afterwards, where there is
+        one. `meanwhile` is called while the server works. Raises psycopg.OperationalError when the connection is lost.
         """
         error = None
-        self.rows = []
+        self.rows = {}
         with self._cancelled_when_interrupted():
             self._send(message, discard_rows=True)
             if meanwhile:
@@ -83,8 +83,8 @@ class Exchange:
                 if status in _DONE:
                     self.done += 1
                 elif status == _ROW:
-                    if kept_from is not None and self.done >= kept_from:
-                        self.rows.append(result)
+                    if self.done in kept:
+                        self.rows[self.done] = result
                 elif status == _STATUS.FATAL_ERROR:
                     error = result
                 elif status == _STATUS.COPY_OUT:

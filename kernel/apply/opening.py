@@ -33,23 +33,25 @@ def begin(runner: Runner, work: Work) -> Opened:
     if runner.session.pooled:
         _begin_with_lock(runner, work.script)
     else:
-        opening = work.script.begin + b"; " + opening
-    return Opened(work, claimed(runner.exchange.ask(opening)))
+        opening = (work.script.begin, *opening)
+    return Opened(work, claimed(runner.exchange.ask(b"; ".join(opening))))
 
 
 def claim_next(runner: Runner, work: Work) -> Opened:
     """Claim another record in the open transaction."""
-    return Opened(work, claimed(runner.exchange.ask(commit.between(runner) + statements(runner, work))))
+    return Opened(work, claimed(runner.exchange.ask(b"; ".join((*commit.between(runner), *statements(runner, work))))))
 
 
-def statements(runner: Runner, work: Work) -> bytes:
+def statements(runner: Runner, work: Work) -> tuple[bytes, ...]:
     """What a file finds done in its transaction: the settings of its session, and the claim."""
     patience, asked = runner.patience, work.script
     lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
     return (
-        f"SET LOCAL lock_timeout = {lock_timeout}; SET LOCAL statement_timeout = {patience.statement_timeout_ms}; "
-        f"SET LOCAL application_name = '{named(work.migration)}'; "
-    ).encode() + work.claim
+        b"SET LOCAL lock_timeout = %d" % lock_timeout,
+        b"SET LOCAL statement_timeout = %d" % patience.statement_timeout_ms,
+        b"SET LOCAL application_name = '%b'" % named(work.migration).encode(),
+        work.claim,
+    )
 
 
 def claimed(results: Sequence[pq.abc.PGresult]) -> str | None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from kernel.apply import batch, failure, remedies
+from kernel.apply import batch, failure, remedies, segment
 from kernel.apply.batch import Queue
 from kernel.apply.events import Blocked, Building, Noticed, Progressed, Waiting
+from kernel.apply.failed import ROLLED_BACK
 from kernel.apply.messages import Exchange
+from kernel.apply.segment import Segment
 from kernel.apply.watch import Watch
-from kernel.errors import Failure, MigrationFailed
+from kernel.errors import MigrationFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from psycopg import pq
 
-    from kernel.apply.batch import Batch
     from kernel.apply.events import Observer
     from kernel.apply.witness import Witness
     from kernel.database import Session
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from kernel.lock import Holder
     from kernel.sql.part import Part
 
-ROLLED_BACK = "rolled back: the database is as it was before this file"
 _IDLE_SECONDS = 1.0
 _NAME_BYTES = 63  # PostgreSQL cuts an application_name there
 
@@ -70,7 +71,7 @@ class Runner:
         script: Script,
         parts: Iterator[Part],
         *,
-        behind: bytes,
+        behind: Sequence[bytes],
         meanwhile: Callable[[], object] | None = None,
     ) -> list[pq.abc.PGresult]:
         """Send every statement of a file in the open transaction, and `behind` them statements of our own.
@@ -82,56 +83,61 @@ class Runner:
         queue = Queue(batch.batches(parts, singly=self.witness is not None, plain=script.plain))
         while item := queue.next():
             last = queue.ended and item.open_ended and self.witness is None
-            with self.attending(migration, item):
+            only = Segment(migration, item)
+            with self.attending(only):
                 if item.copies:
                     error = self.exchange.copy(item.message, queue.copy_data())
                 elif last:
-                    message = b"%b\n%b" % (item.message, behind)
-                    error = self.exchange.run(message, kept_from=len(item.statements), meanwhile=meanwhile)
+                    message = b"%b\n%b" % (item.message, b"; ".join(behind))
+                    kept = range(only.end, sys.maxsize)
+                    error = self.exchange.run(message, kept=kept, meanwhile=meanwhile)
                 else:
                     error = self.exchange.run(item.message, meanwhile=queue.look_ahead)
-            if error and last and self.exchange.done >= len(item.statements):
-                raise psycopg.errors.error_from_result(error, encoding="utf-8")
             if error:
-                raise self.failed(migration, item, error)
+                raise self.failed([only], error)
             done += len(item.statements)
-            sent_bytes += sum(len(part.text) for part in item.statements)
+            sent_bytes += sum([len(part.text) for part in item.statements])
             self.observer(Progressed(migration=migration, script=script, statements=done, sent_bytes=sent_bytes))
             if last:
-                return self.exchange.rows
-        return [result for result in self.exchange.ask(behind) if result.ntuples]
+                return list(self.exchange.rows.values())
+        return [result for result in self.exchange.ask(b"; ".join(behind)) if result.ntuples]
 
     def failed(
-        self, migration: Migration, item: Batch, error: pq.abc.PGresult, *, aftermath: str = ROLLED_BACK
-    ) -> MigrationFailed:
-        """The error that stopped a batch, with its place and the next step."""
-        message, place = failure.located(migration.filename, item, self.exchange.done, error)
+        self, segments: Sequence[Segment], error: pq.abc.PGresult, *, aftermath: str = ROLLED_BACK
+    ) -> MigrationFailed | psycopg.Error:
+        """The error that stopped a message, with its place and the next step; psycopg's for a statement of ours."""
+        stopped = segment.stopped(segments, self.exchange.done, failure.position(error))
+        if stopped is None:
+            return psycopg.errors.error_from_result(error, encoding="utf-8")
+        message, place = failure.located(stopped, self.exchange.done, error)
         return MigrationFailed(message, failure=place, aftermath=aftermath, hint=remedies.remedy(place.sqlstate))
 
     @contextmanager
-    def attending(self, migration: Migration, item: Batch, *, building: bool = False) -> Iterator[None]:
-        """Attribute notices to the statement of a batch that is under way, and look at who blocks it."""
+    def attending(self, *segments: Segment, building: bool = False) -> Iterator[None]:
+        """Attribute notices to the statement of a message that is under way, and look at who blocks it."""
 
         def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
-            under_way = item.statements[self.exchange.noticing() :]
+            number = self.exchange.noticing()
+            found = segment.under_way(segments, number)
+            part = found.part(number)
             self.observer(
                 Noticed(
-                    migration=migration,
+                    migration=found.migration,
                     severity=diagnostic.severity_nonlocalized or "NOTICE",
                     message=diagnostic.message_primary or "",
-                    line=under_way[0].line if under_way else None,
+                    line=part.line if part else None,
                 )
             )
 
         def waited() -> None:
             if blockers := self.watch.look():
-                self.observer(Blocked(migration=migration, blockers=blockers))
+                self.observer(Blocked(migration=self._under_way(segments), blockers=blockers))
             if building and (phase := self.watch.index_build()):
-                self.observer(Building(migration=migration, phase=phase))
+                self.observer(Building(migration=segments[0].migration, phase=phase))
 
         connection = self.session.connection
         if self.witness:
-            self.witness.before(item)
+            self.witness.before(segments[0].batch)
         connection.add_notice_handler(noticed)
         try:
             with self.exchange.telling(waited):
@@ -140,6 +146,11 @@ class Runner:
             connection.remove_notice_handler(noticed)
             if self.witness:
                 self.witness.after()
+
+    def _under_way(self, segments: Sequence[Segment]) -> Migration:
+        """Whose statement runs now: results may wait at the server, but each file names the session after itself."""
+        name = self.watch.application_name() if len(segments) > 1 else ""
+        return next((one.migration for one in segments if named(one.migration) == name), segments[0].migration)
 
 
 @contextmanager
@@ -164,14 +175,3 @@ def runner(
 def named(migration: Migration) -> str:
     """The application_name of a session that is on a file: what whoever waits for its lock is told."""
     return f"inv db.migrate {migration.filename}"[:_NAME_BYTES]
-
-
-def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> MigrationFailed:
-    """The connection broke while a migration ran."""
-    reason = " ".join(str(error).split())
-    return MigrationFailed(
-        f"the connection was lost: {reason}",
-        failure=Failure(file=migration.filename),
-        aftermath=aftermath,
-        hint="find out why in the server's log, then run inv db.migrate again",
-    )

@@ -18,10 +18,11 @@ from kernel import ledger
 from kernel.apply import commit, index, leftover, progress
 from kernel.apply.batch import Batch
 from kernel.apply.events import Applied, Progressed, Started
+from kernel.apply.failed import lost, refused, server_error
 from kernel.apply.progress import Progress
 from kernel.apply.retry import retried
-from kernel.apply.runner import lost, named
-from kernel.apply.transaction import refused, server_error
+from kernel.apply.runner import named
+from kernel.apply.segment import Segment
 from kernel.errors import Drift, Problem
 from kernel.files.script import reading
 from kernel.sql import effect
@@ -186,12 +187,12 @@ class _Steps:
 
     def _send(self, part: Part, parts: Iterator[Part], *, building: bool = False) -> None:
         copies = effect.of(part.sql) is Effect.COPY_IN
-        item = Batch((part,), copies=copies)
+        item = Segment(self._migration, Batch((part,), copies=copies))
         exchange = self._runner.exchange
-        with self._runner.attending(self._migration, item, building=building):
+        with self._runner.attending(item, building=building):
             error = exchange.copy(part.sql, _data(parts)) if copies else exchange.run(part.sql)
         if error:
-            raise self._runner.failed(self._migration, item, error, aftermath=self.aftermath(part))
+            raise self._runner.failed([item], error, aftermath=self.aftermath(part))
 
     def _ask(self, message: bytes) -> list[bytes]:
         last = self._runner.exchange.ask(message)[-1]

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
-from psycopg import pq
 
-from kernel.apply import commit, opening, remedies
+from kernel.apply import closing, commit, opening, together
 from kernel.apply.events import Applied, Started
+from kernel.apply.failed import ROLLED_BACK, lost, refused, server_error
 from kernel.apply.opening import Opened
 from kernel.apply.retry import retried
-from kernel.apply.runner import ROLLED_BACK, lost
-from kernel.errors import Failure, MigrationFailed
+from kernel.apply.together import Group, Unclaimed
 from kernel.files import script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from psycopg import pq
 
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
-    from kernel.files.migration import Migration
-
-# Deferred constraints are checked here, where their failure still belongs to the file; the ledger is read as ourselves.
-_AT_ITS_END = b"SET CONSTRAINTS ALL IMMEDIATE; " + commit.AS_OURSELVES + b"; SELECT pg_catalog.pg_current_xact_id(), "
-_PERHAPS_COMMITTED = (
-    "what ran up to that point may be committed, the change of its record included; "
-    "compare the database with the file, and put both right by hand"
-)
 
 
 class Transactions:
@@ -47,41 +41,69 @@ class Transactions:
         self._runner = runner
         self._opened: Opened | None = None
 
-    def apply(
-        self, todo: Sequence[Work], *, following: Callable[[], Work | None] = lambda: None
-    ) -> tuple[Applied, ...]:
-        """Carry files out in one transaction: one usually, several for all or none. Files that others did are left out.
+    def apply(self, work: Work, *, following: Callable[[], Work | None] = lambda: None) -> tuple[Applied, ...]:
+        """Carry out one file in a transaction of its own; () when another runner did it first.
 
-        On a lock timeout, a deadlock or a serialization failure everything is rolled back and run again. `following`
-        is the work that `apply` will be called with next, when it can be told.
-        Raises MigrationFailed, LockBusy.
+        On a lock timeout, a deadlock or a serialization failure it is rolled back and run again. `following` is the
+        work that `apply` will be called with next, when it can be told. Raises MigrationFailed, LockBusy.
         """
+        alone = Group(works=(work,), upcoming=None)
+        return self._retried(lambda: self._carry_out(iter([alone]), following))
+
+    def apply_all(self, todo: Iterable[Work]) -> tuple[Applied, ...]:
+        """Carry out several files, at least one, in one transaction: all or none. Those that others did are left out.
+
+        As `apply`; `todo` is gone through once more for every attempt.
+        """
+
+        def attempt() -> tuple[Applied, ...]:
+            try:
+                return self._carry_out(together.groups(self._runner, todo))
+            except Unclaimed:
+                return self._carry_out(together.groups(self._runner, todo, singly=True))
+
+        return self._retried(attempt)
+
+    def _retried(self, attempt: Callable[[], tuple[Applied, ...]]) -> tuple[Applied, ...]:
         try:
-            return retried(self._runner, lambda: self._attempt(todo, following))
+            return retried(self._runner, attempt)
         except BaseException:
             self._opened = None
             raise
 
-    def _attempt(self, todo: Sequence[Work], following: Callable[[], Work | None]) -> tuple[Applied, ...]:
+    def _carry_out(
+        self, groups: Iterator[Group], following: Callable[[], Work | None] = lambda: None
+    ) -> tuple[Applied, ...]:
         runner = self._runner
         applied: list[Applied] = []
         last: Work | None = None
-        current = todo[0].migration
+        opened: Opened | None = None
+        ahead = deque([next(groups)])
+
+        def prepare() -> None:
+            ahead.extend(itertools.islice(groups, 1))
+            following()
+
+        group = ahead[0]
         try:
-            opened: Opened | None = self._begun(todo[0])
-            for work, upcoming in itertools.zip_longest(todo, todo[1:]):
-                current = work.migration
-                opened = opened or opening.claim_next(runner, work)
+            opened = self._begun(group.works[0])
+            while ahead:
+                group = ahead.popleft()
+                opened = opened or opening.claim_next(runner, group.works[0])
                 if opened.xid is None:
+                    together.left_out(group)
                     opened = None
-                    continue
-                last = work
-                one, opened = _carry_out(runner, work, opened.xid, upcoming, following)
-                applied.append(one)
+                else:
+                    last = group.works[-1]
+                    done, opened = _run(runner, group, opened.xid, prepare)
+                    applied += done
+                if not ahead:
+                    prepare()
             began = time.monotonic()
             self._commit(last, following())
             applied[-1:] = [replace(one, seconds=one.seconds + time.monotonic() - began) for one in applied[-1:]]
         except psycopg.Error as error:
+            current = together.under_way(group, runner.exchange.done)
             if runner.session.connection.broken:
                 raise lost(current, error, aftermath=ROLLED_BACK) from error
             raise server_error(current, error) from error
@@ -106,45 +128,50 @@ class Transactions:
         witness = runner.witness
         if witness:
             witness.committing()
-        message = b""
+        statements: tuple[bytes, ...] = ()
         # A BEGIN of the file's own may say what has to be said before anything else in the transaction.
         if following and following.script.begin == b"BEGIN" and not runner.session.pooled and not witness:
-            message = b"BEGIN; " + opening.statements(runner, following)
-        results = commit.commit(runner, last, opening=message)
+            statements = (b"BEGIN", *opening.statements(runner, following))
+        results = commit.commit(runner, last, opening=statements)
         if following and results:
             self._opened = Opened(following, opening.claimed(results))
         if witness:
             witness.ended()
 
 
-def _carry_out(
-    runner: Runner, work: Work, xid: str, upcoming: Work | None, following: Callable[[], Work | None]
-) -> tuple[Applied, Opened | None]:
-    """Run a file whose record is claimed, and in the same message claim the `upcoming` one of its transaction.
+def _run(
+    runner: Runner, group: Group, xid: str, meanwhile: Callable[[], object]
+) -> tuple[list[Applied], Opened | None]:
+    """Run files the first of which is claimed; in the same message, where it can be, claim the one behind them.
 
-    `following`, of another transaction, is asked for while the server works.
+    `meanwhile` is called while the server works.
     """
+    if len(group.works) > 1:
+        return together.run(runner, group, xid, meanwhile)
+    work, upcoming = group.works[0], group.upcoming
     began = time.monotonic()
     runner.observer(Started(migration=work.migration, script=work.script))
-    behind = _AT_ITS_END + work.claimed
+    behind = closing.statements(work)
     if runner.witness:
         runner.witness.begun(runner.session, work.migration, work.script)
         upcoming = None  # whose claim is none of this file's doing
     if upcoming:
-        behind += b"; " + commit.between(runner) + opening.statements(runner, upcoming)
+        behind = (*behind, *commit.between(runner), *opening.statements(runner, upcoming))
     try:
-        rows = _send(runner, work, behind, following)
+        rows = _send(runner, work, behind, meanwhile)
     except psycopg.Error as error:
         if upcoming and runner.exchange.rows and not runner.session.connection.broken:
             raise server_error(upcoming.migration, error) from error  # this file had come to its end
         raise
-    _refuse_lost_claim(runner, work, xid, rows[0])
+    closing.verify(work, runner.ledger, xid, rows[0])
     seconds = time.monotonic() - began
     applied = Applied(migration=work.migration, seconds=seconds, statements=work.script.statements)
-    return applied, Opened(upcoming, opening.claimed(rows[1:])) if upcoming else None
+    return [applied], Opened(upcoming, opening.claimed(rows[1:])) if upcoming else None
 
 
-def _send(runner: Runner, work: Work, behind: bytes, meanwhile: Callable[[], object]) -> list[pq.abc.PGresult]:
+def _send(
+    runner: Runner, work: Work, behind: Sequence[bytes], meanwhile: Callable[[], object]
+) -> list[pq.abc.PGresult]:
     migration = work.migration
     try:
         with script.reading(work.script, migration.path) as reading:
@@ -154,35 +181,3 @@ def _send(runner: Runner, work: Work, behind: bytes, meanwhile: Callable[[], obj
     if reading.checksum() != migration.checksum:
         raise refused(migration, "changed while it ran; run inv db.migrate again")
     return rows
-
-
-def _refuse_lost_claim(runner: Runner, work: Work, xid: str, end: pq.abc.PGresult) -> None:
-    """What ran must have run in our transaction and left its claim alone, or record and effect would not be one."""
-    if end.get_value(0, 0) != xid.encode():
-        message = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
-        raise refused(work.migration, message, aftermath=_PERHAPS_COMMITTED)
-    if end.get_value(0, 1) != b"t":
-        message = f"it changes its own record in {runner.ledger.name}; leave that table to the runner"
-        raise refused(work.migration, message)
-
-
-def refused(migration: Migration, message: str, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
-    """The error for a file that we, not the server, do not let become applied."""
-    return MigrationFailed(message, failure=Failure(file=migration.filename), aftermath=aftermath)
-
-
-def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
-    """A server's error outside of the file's own statements: at the claim, at a deferred constraint."""
-    diagnostic = error.diag
-    return MigrationFailed(
-        diagnostic.message_primary or str(error),
-        failure=Failure(
-            file=migration.filename,
-            sqlstate=diagnostic.sqlstate,
-            detail=diagnostic.message_detail,
-            server_hint=diagnostic.message_hint,
-            context=diagnostic.context,
-        ),
-        aftermath=aftermath,
-        hint=remedies.remedy(diagnostic.sqlstate),
-    )

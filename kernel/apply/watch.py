@@ -31,6 +31,9 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 """
 
 
+_NAME = "SELECT application_name FROM pg_stat_activity WHERE pid = %s"
+
+
 class Watch:
     """Looks at the backend of a session. Blockers seen last are kept, for the message when the wait was in vain."""
 
@@ -61,6 +64,10 @@ class Watch:
     def index_build(self) -> str:
         """How far the session's index build is; "" when it builds none."""
         return next(iter(self._lines(_INDEX_BUILD)), "")
+
+    def application_name(self) -> str:
+        """What the session calls itself now; "" when nobody can tell."""
+        return next(iter(self._lines(_NAME)), "")
 
     def _lines(self, query: str) -> tuple[str, ...]:
         if self._session.pooled:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel import database, ledger, migrate
 from kernel.apply import progress
-from kernel.apply.runner import ROLLED_BACK
+from kernel.apply.failed import ROLLED_BACK
 from kernel.errors import MigrationFailed
 from kernel.files import script
 from kernel.rehearsal.practice import again, counters

@@ -1,0 +1,178 @@
+"""Several small files of one transaction in one message: what stands between two of them costs no round trip.
+
+That they fail or succeed as one is given by their transaction. Each is still begun, checked and timed for itself, and
+an error still knows its file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel.apply import batch, closing, commit, failed, opening, segment
+from kernel.apply.batch import Batch
+from kernel.apply.events import Applied, Started
+from kernel.apply.opening import Opened
+from kernel.apply.segment import Segment
+from kernel.errors import MigrationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from psycopg import pq
+
+    from kernel.apply.runner import Runner
+    from kernel.apply.work import Work
+    from kernel.files.migration import Migration
+
+# Enough that the round trip of a message no longer counts; few enough that what is shown keeps up with what runs.
+_FILES = 16
+_BYTES = 64 * 1024
+
+
+class Unclaimed(Exception):
+    """A signal: another runner recorded one of the files first, and it ran all the same; roll back, then one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Files that follow each other in a transaction, and the one behind them, whose claim their message makes too.
+
+    Of several files, `segments` says where each stands in `message`; of `ends` and `claims` each is the number, counted
+    from 0, of the statement that tells how a file ended, or claims the one behind it. One alone is sent by Runner.send.
+    """
+
+    works: tuple[Work, ...]
+    upcoming: Work | None
+    message: bytes = b""
+    segments: tuple[Segment, ...] = ()
+    ends: tuple[int, ...] = ()
+    claims: tuple[int, ...] = ()
+
+
+def groups(runner: Runner, todo: Iterable[Work], *, singly: bool = False) -> Iterator[Group]:
+    """Divide the files of a transaction, in their order; with `singly` each is alone."""
+    gathered = _alone(todo) if singly or runner.witness else _gathered(todo)
+    for group, behind in itertools.pairwise(itertools.chain(gathered, [[]])):
+        upcoming = behind[0][0] if behind else None
+        whole = [(work, statements) for work, statements in group if statements]
+        if len(whole) > 1:
+            yield _composed(runner, whole, upcoming)
+        else:
+            yield Group(works=(group[0][0],), upcoming=upcoming)
+
+
+def run(runner: Runner, group: Group, xid: str, meanwhile: Callable[[], object]) -> tuple[list[Applied], Opened | None]:
+    """Run the files of a group, the first of which is claimed, in the open transaction `xid`.
+
+    Returns what is applied once it commits, and the claim of the file behind them. `meanwhile` is called while the
+    server works. Raises MigrationFailed, Unclaimed, psycopg.OperationalError when the connection is lost.
+    """
+    began = time.monotonic()
+    runner.observer(Started(migration=group.works[0].migration, script=group.works[0].script))
+    with runner.attending(*group.segments):
+        error = runner.exchange.run(group.message, kept={*group.ends, *group.claims}, meanwhile=meanwhile)
+    if error:
+        raise _error(runner, group, error)
+    seconds = time.monotonic() - began
+    rows = runner.exchange.rows
+    for work, claim, end in zip(group.works, (None, *group.claims), group.ends, strict=False):
+        if claim is not None and claim not in rows:
+            raise Unclaimed
+        closing.verify(work, runner.ledger, xid, rows.get(end))
+    ends = [rows[end] for end in group.ends]
+    applied = [
+        Applied(migration=work.migration, seconds=own, statements=work.script.statements)
+        for work, own in zip(group.works, _spent(ends, seconds), strict=True)
+    ]
+    claimed = [rows[claim] for claim in group.claims[len(group.works) - 1 :] if claim in rows]
+    return applied, Opened(group.upcoming, opening.claimed(claimed)) if group.upcoming else None
+
+
+def under_way(group: Group, done: int) -> Migration:
+    """The file that `done` statements of the group's message lead to."""
+    return segment.under_way(group.segments, done).migration if group.segments else group.works[0].migration
+
+
+def left_out(group: Group) -> None:
+    """Pass over a file that another runner recorded first. Raises Unclaimed where others stand in its message."""
+    if len(group.works) > 1:
+        raise Unclaimed
+
+
+def _spent(ends: Sequence[pq.abc.PGresult], seconds: float) -> list[float]:
+    """Of the seconds that a message took, those of each file: between one end and the next by the server's clock."""
+    at = [closing.clock(end) for end in ends]
+    spent = [seconds - (at[-1] - at[0]), *(after - before for before, after in itertools.pairwise(at))]
+    return [max(0.0, one) for one in spent]  # a clock may be set back
+
+
+def _alone(todo: Iterable[Work]) -> Iterator[list[tuple[Work, Batch | None]]]:
+    for work in todo:
+        yield [(work, None)]
+
+
+def _gathered(todo: Iterable[Work]) -> Iterator[list[tuple[Work, Batch | None]]]:
+    gathered: list[tuple[Work, Batch | None]] = []
+    size = 0
+    for work in todo:
+        statements = _whole(work)
+        size += work.script.size_bytes
+        if gathered and (statements is None or len(gathered) == _FILES or size > _BYTES):
+            yield gathered
+            gathered, size = [], work.script.size_bytes
+        gathered.append((work, statements))
+        if statements is None:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered
+
+
+def _whole(work: Work) -> Batch | None:
+    """The statements of a file that can share a message with others, None for any other."""
+    script = work.script
+    if script.parts is None or script.size_bytes > _BYTES or script.checksum != work.migration.checksum:
+        return None
+    found = list(itertools.islice(batch.batches(script.parts, plain=script.plain), 2))
+    only = found[0] if len(found) == 1 else None
+    return only if isinstance(only, Batch) and only.open_ended else None
+
+
+def _composed(runner: Runner, whole: Sequence[tuple[Work, Batch]], upcoming: Work | None) -> Group:
+    works = tuple(work for work, _ in whole)
+    texts: list[bytes] = []
+    segments, ends, claims = [], [], []
+    number = characters = 0
+    for (work, statements), behind in zip(whole, (*works[1:], upcoming), strict=True):
+        segments.append(Segment(work.migration, statements, number, characters))
+        end = closing.statements(work)
+        claim = (*commit.between(runner), *opening.statements(runner, behind)) if behind else ()
+        text = b"%b\n%b;\n" % (statements.message, b"; ".join((*end, *claim)))
+        texts.append(text)
+        characters += len(text) if text.isascii() else len(text.decode())
+        number = segments[-1].end + len(end)
+        ends.append(number - 1)
+        if behind:
+            number += len(claim)
+            claims.append(number - 1)
+    return Group(
+        works=works,
+        upcoming=upcoming,
+        message=b"".join(texts),
+        segments=tuple(segments),
+        ends=tuple(ends),
+        claims=tuple(claims),
+    )
+
+
+def _error(runner: Runner, group: Group, error: pq.abc.PGresult) -> Exception:
+    """The failure of the file that an error belongs to: its statements', its end's, or its claim's."""
+    found = runner.failed(group.segments, error)
+    if isinstance(found, MigrationFailed):
+        return found
+    done = runner.exchange.done
+    files = [work for work, end in zip(group.works, group.ends, strict=True) if done <= end]
+    return failed.server_error((files[0] if files else group.upcoming or group.works[-1]).migration, found)
