@@ -108,7 +108,7 @@ def load(root: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _concerns(name: str) -> bool:
-    return name in NAMES or re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None
+    return name in NAMES or (name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None)
 
 
 def _url(text: str) -> str:

@@ -99,28 +99,31 @@ def batches(parts: Iterable[Part], *, plain: bool = False, singly: bool = False)
     """
     gathered: list[Part] = []
     size = 0
+    # Looking up the member of an Enum takes as long as all else that is done here for a plain statement.
+    statement, ordinary, copy_in, lexical = Kind.STATEMENT, Effect.PLAIN, Effect.COPY_IN, Effect.LEXICAL
     for part in parts:
-        if part.kind is not Kind.STATEMENT:
-            if part.kind is Kind.COPY_DATA or part.kind is Kind.COPY_END:
+        kind, text, _, start = part
+        if kind is not statement:
+            if kind is Kind.COPY_DATA or kind is Kind.COPY_END:
                 yield part
             continue
-        what = Effect.PLAIN if plain else effect.of(part.sql)
+        what = ordinary if plain else effect.of(text, start)
         if what in _DROPPED:
             continue
         if gathered and (
-            what is Effect.COPY_IN
-            or size + len(part.text) > _BATCH_BYTES
+            what is copy_in
+            or size + len(text) > _BATCH_BYTES
             or len(gathered) == _BATCH_STATEMENTS
             or (singly and not (inserts(part) and inserts(gathered[0])))
         ):
             yield Batch(tuple(gathered))
             gathered, size = [], 0
-        if what is Effect.COPY_IN:
+        if what is copy_in:
             yield Batch((part,), copies=True)
             continue
         gathered.append(part)
-        size += len(part.text)
-        if what is Effect.LEXICAL:  # the server reads a message whole before it runs the first of it
+        size += len(text)
+        if what is lexical:  # the server reads a message whole before it runs the first of it
             yield Batch(tuple(gathered))
             gathered, size = [], 0
     if gathered:

@@ -95,6 +95,9 @@ def opened(
         if json:
             where.result(documents.text(documents.error(error)))
         raise failed(error.exit) from error
+    finally:
+        # What is left ends with the process. Python would look through all of it for cycles before it exits.
+        gc.freeze()
 
 
 def _told(number: int, _frame: FrameType | None) -> None:

@@ -13,8 +13,8 @@ A directive of another runner is never passed over in silence: it would change w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel import duration
 from kernel.errors import Problem
@@ -47,21 +47,16 @@ _OTHERS = (
     (rb"--[ \t]*transactional:[ \t]*false\b", "yoyo", "write -- migrate: no-transaction"),
     (rb"--[ \t]*(?:Up|Down) Migration[ \t]*\r?$", "node-pg-migrate", f"take it out; {_UNDO}"),
 )
-_FOREIGN = re.compile(
-    rb"^[ \t]*(?:" + rb"|".join(rb"(" + pattern + rb")" for pattern, _, _ in _OTHERS) + rb")", re.MULTILINE
-)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directives:
+class Directives(NamedTuple):
     """What the file asks for; None where it is silent."""
 
     no_transaction: bool = False
     lock_timeout_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allow:
+class Allow(NamedTuple):
     """A hazard accepted knowingly: the id of a rule, and why. Either may be missing, "", which the linter refuses."""
 
     rule: str
@@ -118,8 +113,14 @@ def misplaced(comments: bytes, file: str, line: int) -> Iterator[Problem]:
 
 def foreign(comments: bytes, file: str, line: int) -> Iterator[Problem]:
     """Directives of other runners in comments that begin at `line`, each with what to write here."""
-    for found in _FOREIGN.finditer(comments):
+    for found in _foreign().finditer(comments):
         _, runner, remedy = _OTHERS[(found.lastindex or 1) - 1]
         text = found[0].decode(errors="replace").strip()
         at = line + comments.count(b"\n", 0, found.start())
         yield Problem(message=f"{text}: a directive of {runner}; {remedy}", file=file, line=at)
+
+
+@cache  # compiled for the first file with a comment, not for each command
+def _foreign() -> re.Pattern[bytes]:
+    alternatives = rb"|".join(rb"(" + pattern + rb")" for pattern, _, _ in _OTHERS)
+    return re.compile(rb"^[ \t]*(?:" + alternatives + rb")", re.MULTILINE)

@@ -10,8 +10,8 @@ import re
 
 VERSION_DIGITS = 3
 _NAME = re.compile(r"(?P<version>[0-9]{3,})_(?P<description>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
-_PREFIXED = re.compile(r"[A-Za-z]+[0-9]+_")
-_FOREIGN_LETTER = re.compile(r"[^A-Za-z0-9_\- ]")
+_PREFIXED = r"[A-Za-z]+[0-9]+_"
+_FOREIGN_LETTER = r"[^A-Za-z0-9_\- ]"
 
 
 def parse(filename: str) -> tuple[str, str] | None:
@@ -35,15 +35,15 @@ def complaint(filename: str) -> str:
         fault
         for found, fault in (
             (not filename.endswith(".sql"), "the ending is not in lower case"),
-            (not version and _PREFIXED.match(stem), "a letter ahead of the version"),
-            (not version and not _PREFIXED.match(stem), "no version ahead of the description"),
+            (not version and re.match(_PREFIXED, stem), "a letter ahead of the version"),
+            (not version and not re.match(_PREFIXED, stem), "no version ahead of the description"),
             (0 < len(version) < VERSION_DIGITS, f"version not padded to {VERSION_DIGITS} digits"),
             (version and not rest.strip("_-. "), "no description behind the version"),
             ("-" in rest, "hyphens, use underscores"),
             (" " in rest, "blanks, use underscores"),
             (any(letter.isupper() for letter in rest), "capital letters, use snake_case"),
             (paired, "one file a migration, and what undoes it in revert/ under the same name"),
-            (not paired and _FOREIGN_LETTER.search(rest), "letters other than a to z, 0 to 9 and _"),
+            (not paired and re.search(_FOREIGN_LETTER, rest), "letters other than a to z, 0 to 9 and _"),
         )
         if found
     ] or ["underscores stand one at a time between words"]

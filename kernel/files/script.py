@@ -9,7 +9,7 @@ import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.files import checksum, directive
@@ -19,7 +19,7 @@ from kernel.sql.part import Kind
 from kernel.sql.source import Unlexable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from kernel.sql.part import Part
@@ -52,8 +52,7 @@ class Script:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A file as it is run: its parts, and the checksum of what was read when they are at their end."""
 
     parts: Iterator[Part]
@@ -71,12 +70,11 @@ def reading(script: Script, path: Path) -> Iterator[Reading]:
         yield Reading(lexer.parts(reader.read), reader.digest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Special:
-    """A statement that is more than plain: what it does, where it stands (`index` counts statements from 0)."""
+class _Special(NamedTuple):
+    """A statement that is more than plain: what it does, where it stands (`at` counts statements from 0)."""
 
     effect: Effect
-    index: int
+    at: int
     line: int
     sql: bytes
 
@@ -87,12 +85,11 @@ def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
     The parts of a file of at most `keep_bytes` are kept. Raises FilesInvalid with every problem found, each with its
     line.
     """
+    sighted = _Sighted(name, keep_bytes)
     try:
         with path.open("rb", buffering=0) as file:
             reader = checksum.Reader(file.read)
-            sighted = _Sighted(name, keep_bytes)
-            for part in lexer.parts(reader.read):
-                sighted.add(part)
+            sighted.read(lexer.parts(reader.read))
     except Unlexable as error:
         problem = Problem(message=error.message, file=name, line=error.line, column=error.column)
         raise FilesInvalid([*sighted.problems, problem]) from error
@@ -120,7 +117,7 @@ def survey(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
 
 
 class _Sighted:
-    """What is seen of a file, part after part. `head` is all that stands ahead of its first statement."""
+    """What is seen of a file as it is read. `head` is all that stands ahead of its first statement."""
 
     def __init__(self, name: str, keep_bytes: int) -> None:
         self._name = name
@@ -133,32 +130,47 @@ class _Sighted:
         self.size_bytes = 0
         self.kept: list[Part] = []
 
-    def add(self, part: Part) -> None:
-        """Take the next part into account."""
-        kind, text, line, start = part
-        self.size_bytes += len(text)
-        if self.size_bytes <= self._keep_bytes:
-            self.kept.append(part)
-        statement = kind is Kind.STATEMENT
-        if start > 1 and (statement or kind is Kind.BLANK) and b"--" in (comments := text[:start]):
+    def read(self, parts: Iterable[Part]) -> None:
+        """Take the parts of the file into account. Raises what reading them raises."""
+        # Once around for each statement of the file: what is the same each time is looked up here.
+        statement, plain, effect_of = Kind.STATEMENT, Effect.PLAIN, effect.of
+        keep, room_bytes = self.kept.append, self._keep_bytes
+        just_begun = True  # nothing stands ahead, or the BEGIN of a transaction
+        for part in parts:
+            kind, text, line, start = part
+            if (room_bytes := room_bytes - len(text)) >= 0:
+                keep(part)
+            if kind is not statement:
+                self._beside(part)
+                continue
+            if start > 1 or just_begun:  # between two statements, a single byte is no comment
+                self._comments(text[:start], line)
+            if (what := effect_of(text, start)) is plain:
+                if just_begun and _sets_transaction(sql := text[start:]):
+                    self.characteristics.append(sql.removesuffix(b";"))
+                just_begun = False
+            else:
+                self.specials.append(_Special(what, self.statements, line, text[start:]))
+                just_begun = what is Effect.BEGIN
+            self.statements += 1
+        self.size_bytes = self._keep_bytes - room_bytes
+
+    def _beside(self, part: Part) -> None:
+        """Take a part that is no statement into account."""
+        if part.kind is Kind.BLANK:
+            self._comments(part.text[: part.start], part.line)
+            if not self.statements:
+                self.head += part.sql
+
+    def _comments(self, comments: bytes, line: int) -> None:
+        """Look for directives in the comments ahead of `line`."""
+        if not self.statements:
+            self.head += comments
+        if b"--" in comments:
             first = line - comments.count(b"\n")
             self.problems += directive.foreign(comments, self._name, first)
             if self.statements:
                 self.problems += directive.misplaced(comments, self._name, first)
-        if not self.statements:
-            self.head += text[:start] if statement else text
-        if statement:
-            sql = text[start:]
-            if (special := effect.of(sql)) is not Effect.PLAIN:
-                self.specials.append(_Special(special, self.statements, line, sql))
-            elif self._just_begun() and _sets_transaction(sql):
-                self.characteristics.append(sql.removesuffix(b";"))
-            self.statements += 1
-
-    def _just_begun(self) -> bool:
-        last = self.specials[-1] if self.specials else None
-        begun = last is not None and last.effect is Effect.BEGIN and last.index == self.statements - 1
-        return begun or not self.statements
 
 
 def _mode(
@@ -167,6 +179,8 @@ def _mode(
     """The mode, the file's own BEGIN if a pair surrounds it, and (line, message) of what cannot run that way."""
     if no_transaction:
         return Mode.STEPS, None, _open_transactions(specials)
+    if not specials:
+        return Mode.TRANSACTION, None, []
     control = [one for one in specials if one.effect in _CONTROL]
     outside = [one for one in specials if one.effect is Effect.OUTSIDE]
     if outside and statements == 1:
@@ -196,8 +210,8 @@ def _surrounds(control: list[_Special], specials: list[_Special], statements: in
     if [one.effect for one in control] != [Effect.BEGIN, Effect.COMMIT]:
         return False
     begin, commit = control
-    ahead = [one for one in specials if one.index < begin.index and one.effect in (Effect.SETTING, Effect.LEXICAL)]
-    return len(ahead) == begin.index and commit.index == statements - 1 and not _chains(commit)
+    ahead = [one for one in specials if one.at < begin.at and one.effect in (Effect.SETTING, Effect.LEXICAL)]
+    return len(ahead) == begin.at and commit.at == statements - 1 and not _chains(commit)
 
 
 def _open_transactions(specials: list[_Special]) -> list[tuple[int, str]]:
@@ -221,7 +235,7 @@ def _open_transactions(specials: list[_Special]) -> list[tuple[int, str]]:
 
 def _sets_transaction(sql: bytes) -> bool:
     # Without its semicolon, a comment at its end would swallow what is sent behind it.
-    return sql.endswith(b";") and tokens.words(sql, limit=2) == ("SET", "TRANSACTION")
+    return sql[:3].upper() == b"SET" and sql.endswith(b";") and tokens.words(sql, limit=2) == ("SET", "TRANSACTION")
 
 
 def _chains(one: _Special) -> bool:

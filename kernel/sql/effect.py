@@ -33,15 +33,21 @@ class Effect(Enum):
     LEXICAL = "changes how the text behind it is read"
 
 
+_PLAIN = Effect.PLAIN  # to look up the member of an Enum takes longer than to see that an INSERT is plain
 _FIRST_WORD = re.compile(rb"[A-Za-z]++(?![0-9_$\x80-\xff])")
 # Enough for ALTER TABLE IF EXISTS ONLY schema.name DETACH PARTITION schema.name CONCURRENTLY. A list of publications
 # may be longer: what is not seen is taken for the default. COPY is seen whole: FROM stands behind all its columns.
 _LOOKED_AT = 64
-# CREATE UNIQUE INDEX CONCURRENTLY needs four, and most statements that are looked at are CREATE TABLE.
+# CREATE UNIQUE INDEX CONCURRENTLY needs four, and few need more.
 _FIRST_LOOK = 5
 _LONG = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
-# Most statements are one of these three; what makes them special shows in a word that few of them hold.
-_HINTED = frozenset({b"ALTER", b"CREATE", b"DROP"})
+# CREATE and DROP of nearly everything show by their second word that they are plain, of an index by the third.
+_ORDINARY = re.compile(
+    rb"(?:create|drop)\s++(?:(?:unique\s++)?index\s++(?!concurrently\b)"
+    rb"|(?!(?:unique|index|database|tablespace|subscription)\b))[a-z_]",
+    re.IGNORECASE,
+)
+# What makes an ALTER special shows in a word that few of them hold.
 _HINT = re.compile(rb"concurrently|database|subscription|system|tablespace", re.IGNORECASE)
 # The server reads a whole message by the settings in force when it arrives.
 _LEXICAL = frozenset(
@@ -50,18 +56,17 @@ _LEXICAL = frozenset(
 _OFF = frozenset({"FALSE", "OFF", "0"})
 
 
-def of(sql: bytes) -> Effect:
-    """The effect of a statement whose first byte is significant (Part.sql)."""
-    first = _FIRST_WORD.match(sql)
-    if not first:
-        return Effect.PLAIN
+def of(text: bytes, start: int = 0) -> Effect:
+    """The effect of the statement whose first significant byte is `text[start]` (Part.text, Part.start)."""
+    if text[start : start + 1] not in _INITIALS or not (first := _FIRST_WORD.match(text, start)):
+        return _PLAIN
     name = first[0].upper()
     judge = _JUDGES.get(name)
-    if judge is None or (name in _HINTED and not _HINT.search(sql)):
-        return Effect.PLAIN
-    words = tokens.words(sql, limit=_FIRST_LOOK)
+    if judge is None or _ORDINARY.match(text, start) or (name == b"ALTER" and not _HINT.search(text, start)):
+        return _PLAIN
+    words = tokens.words(text, start, limit=_FIRST_LOOK)
     if len(words) == _FIRST_LOOK and (name in _LONG or words[1] == "SUBSCRIPTION"):
-        words = tokens.words(sql, limit=None if name == b"COPY" else _LOOKED_AT)
+        words = tokens.words(text, start, limit=None if name == b"COPY" else _LOOKED_AT)
     return judge(words)
 
 
@@ -208,3 +213,5 @@ _JUDGES: dict[bytes, Callable[[tuple[str, ...]], Effect]] = {
     b"SET": _set,
     b"RESET": _set,
 }
+# The statements of a large file are INSERTs. One byte tells that they are none of those above.
+_INITIALS = frozenset(letter for name in _JUDGES for letter in (name[:1], name[:1].lower()))

@@ -11,6 +11,7 @@ only dollar quotes, nested comments and the few statements that may hold semicol
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from kernel.sql import copy_data, tokens
@@ -29,31 +30,40 @@ _AHEAD = (
     + tokens.RUN
 )
 _LEAD = re.compile(_AHEAD)
-# A whole statement of the usual kind, group 1 at its first byte: one that can hold no semicolon outside quotes, and
-# that the text behind it does not depend on. The atomic groups keep a failure from being tried in every other way.
-_USUAL = {
-    standard: re.compile(
+_CREATE = re.compile(rb"create\b", re.IGNORECASE)
+_COPY_OR_SET = re.compile(rb"copy\b|(?:re)?set\b", re.IGNORECASE)
+_GAP = rb"(?:" + tokens.BLANK + rb")"
+_OFF = frozenset({b"0", b"of", b"off", b"n", b"no", b"f", b"fa", b"fal", b"fals", b"false"})  # as the server reads it
+_CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+_META_COMMAND = re.compile(rb"\\[^\s\\]*")
+
+
+@cache
+def _usual(*, standard: bool) -> re.Pattern[bytes]:
+    """A whole statement of the usual kind, group 1 at its first byte.
+
+    That is one that can hold no semicolon outside quotes, and that the text behind it does not depend on. The atomic
+    groups keep a failure from being tried in every other way.
+    """
+    return re.compile(
         rb"(?>"
         + _AHEAD
         + rb")()(?=[A-Za-z])(?!(?i:copy|set|reset)\b)"
         + rb"(?!(?i:create)\b(?!(?i:\s++(?:table|(?:unique\s++)?index|type|view|sequence|schema|extension)\b)))(?>"
-        + simple.pattern
+        + tokens.simple_run(standard=standard)
         + rb");",
         re.DOTALL,
     )
-    for standard, simple in tokens.SIMPLE_RUN.items()
-}
-_CREATE = re.compile(rb"create\b", re.IGNORECASE)
-_COPY_OR_SET = re.compile(rb"copy\b|(?:re)?set\b", re.IGNORECASE)
-_GAP = rb"(?:" + tokens.BLANK + rb")"
-_SET_STRINGS = re.compile(
-    rb"(?:set%b+(?:(?:session|local)%b+)?\"?standard_conforming_strings\"?%b*(?:=|to\b)%b*'?(?P<value>\w+)"
-    rb"|reset%b+(?:all|\"?standard_conforming_strings)\b)" % (_GAP, _GAP, _GAP, _GAP, _GAP),
-    re.IGNORECASE,
-)
-_OFF = frozenset({b"0", b"of", b"off", b"n", b"no", b"f", b"fa", b"fal", b"fals", b"false"})  # as the server reads it
-_CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
-_META_COMMAND = re.compile(rb"\\[^\s\\]*")
+
+
+@cache
+def _set_strings() -> re.Pattern[bytes]:
+    """What sets standard_conforming_strings: to `value`, or back."""
+    return re.compile(
+        rb"(?:set%b+(?:(?:session|local)%b+)?\"?standard_conforming_strings\"?%b*(?:=|to\b)%b*'?(?P<value>\w+)"
+        rb"|reset%b+(?:all|\"?standard_conforming_strings)\b)" % (_GAP, _GAP, _GAP, _GAP, _GAP),
+        re.IGNORECASE,
+    )
 
 
 def parts(read: Callable[[int], bytes]) -> Iterator[Part]:
@@ -63,16 +73,10 @@ def parts(read: Callable[[int], bytes]) -> Iterator[Part]:
     """
     source = Source(read)
     standard = True  # standard_conforming_strings, as far as the script itself sets it
-    usual = _USUAL[standard].match
     while True:
-        if found := usual(source.buffer, source.position):
-            start, end = found.start(1), found.end()
-            if source.conflicts:
-                _refuse_conflict(source, end)
-            line = source.line + source.buffer.count(b"\n", source.position, start)
-            start -= source.position
-            yield Part(Kind.STATEMENT, source.take(end), line, start)
-            continue
+        yield from _usual_parts(source, standard=standard)
+        if source.exhausted:
+            return
         start, end = _bounds(source, standard=standard)
         buffer, begin = source.buffer, source.position
         if begin == end:
@@ -86,11 +90,27 @@ def parts(read: Callable[[int], bytes]) -> Iterator[Part]:
             continue
         yield Part(Kind.STATEMENT, text, line, start - begin)
         if _COPY_OR_SET.match(buffer, start):
-            if setting := _SET_STRINGS.match(buffer, start):
+            if setting := _set_strings().match(buffer, start):
                 standard = (setting["value"] or b"on").lower() not in _OFF
-                usual = _USUAL[standard].match
             elif copy_data.direction(tokens.words(text, start - begin, standard=standard)) == "FROM":
                 yield from copy_data.parts(source)
+
+
+def _usual_parts(source: Source, *, standard: bool) -> Iterator[Part]:
+    """The statements of the usual kind that stand next in the window. Raises Unlexable."""
+    # Once around for nearly every statement: a newline is counted once, and a Part made as Part() does it.
+    match, new, statement = _usual(standard=standard).match, tuple.__new__, Kind.STATEMENT
+    buffer, line = source.buffer, source.line
+    begin = counted = source.position
+    while found := match(buffer, begin):
+        start, end = found.start(1), found.end()
+        if source.conflicts:
+            source.move(begin, line + buffer.count(b"\n", counted, begin))
+            _refuse_conflict(source, end)
+        line += buffer.count(b"\n", counted, start)
+        yield new(Part, (statement, buffer[begin:end], line, start - begin))
+        begin, counted = end, start
+    source.move(begin, line + buffer.count(b"\n", counted, begin))
 
 
 def _bounds(source: Source, *, standard: bool) -> tuple[int, int]:
@@ -117,9 +137,11 @@ def _statement(buffer: bytes, position: int, *, standard: bool) -> tuple[int, in
     Raises Open when the buffer ends before the statement does, Backslash at a command of psql.
     """
     start = _after_lead(buffer, position)
+    if start == len(buffer):
+        raise Open("", start)
     if _CREATE.match(buffer, start) and (kind := _created(buffer, start)) in ("FUNCTION", "PROCEDURE", "RULE"):
         return start, _end_of_create(buffer, start, routine=kind != "RULE", standard=standard)
-    pattern = tokens.SIMPLE_RUN[standard]
+    pattern = tokens.simple(standard=standard)
     position = start
     while True:
         end = run_end(pattern, buffer, position)

@@ -9,6 +9,7 @@ Sources: PostgreSQL documentation, "CREATE ROLE", "String Constants", libpq's "C
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _MASK = "…"
 # Blanks and comments, and the signs at the beginning of a diff's lines.
 _GAP = r"(?:\s|--[^\n]*\n|/\*.*?\*/|(?<=\n)[+-])*"
-_SECRET = re.compile(
-    rf"""
+_SECRET = rf"""
     # Put together by the statement itself: PASSWORD %L, or a string that ends there. What follows may be anything.
     password(?: \s+% | {_GAP}'+\s*(?:\|\||,|\)) ) (?P<assembled>.*)
     | password(?!\w)"?{_GAP}(?:=>|:=|=)?{_GAP}(?:[benx]|u&)?
@@ -28,9 +28,7 @@ _SECRET = re.compile(
         | '(?P<plain>(?:[^'\\]|\\.|''|'\s*\n\s*')*) (?:'|\Z) )
     | password\s*=\s*(?P<bare>[^\s'"]+)
     | ://[^\s:/@'"]*:(?P<url>[^\s@'"]+)@
-    """,
-    re.VERBOSE | re.IGNORECASE | re.DOTALL,
-)
+    """
 _GROUPS = ("assembled", "dollar", "inner", "escaped", "plain", "bare", "url")
 _QUOTES = re.compile("'+")
 _TELLING_CHARACTERS = 3  # anything shorter stands in every other word
@@ -40,16 +38,21 @@ def masked(text: str, *, also: Iterable[str] = ()) -> str:
     """`text` with a sign in place of each password, and of each of `also`; its lines keep their numbers."""
     for one in also:
         text = text.replace(one, _MASK)
-    return _SECRET.sub(_without, text)
+    return _secret().sub(_without, text)
 
 
 def told(text: str) -> tuple[str, ...]:
     """The passwords in a statement as they are written there, the longest first, for masking what quotes them."""
     found: set[str] = set()
-    for match in _SECRET.finditer(text):
+    for match in _secret().finditer(text):
         # Of what is put together, each piece between two quotes may be the password, on whichever side of them it is.
         found.update(_QUOTES.split(match["assembled"]) if match["assembled"] else (_span(match)[2],))
     return tuple(sorted((one for one in found if len(one) >= _TELLING_CHARACTERS), key=len, reverse=True))
+
+
+@cache  # compiled when the first statement has to be shown; most runs show none
+def _secret() -> re.Pattern[str]:
+    return re.compile(_SECRET, re.VERBOSE | re.IGNORECASE | re.DOTALL)
 
 
 def _without(match: re.Match[str]) -> str:

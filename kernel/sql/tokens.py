@@ -6,6 +6,7 @@ Source of the rules: PostgreSQL documentation, "Lexical Structure", and src/back
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,26 +30,41 @@ _ESCAPED = rb"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)" + RUN + rb"'(?!')"
 _CONTINUES = rb"[ \t\f\v]*+(?:--[^\r\n]*+)?[\r\n][ \t\n\r\f\v]*+(?:--[^\r\n]*+[\r\n][ \t\n\r\f\v]*+)*(?=')"
 _ANY_ESCAPE_STRING = _ESCAPED + rb"(?:" + _CONTINUES + _ESCAPED + rb")" + RUN + rb"(?!" + _CONTINUES + rb")"
 # Whether an E ahead of the quote is a prefix, or the last letter of a name, shows in the byte before it.
-_STANDARD_STRING = rb"(?:(?<![eE])|(?<=" + _NAME_BYTE + rb"[eE]))'[^']*+'"
+_STANDARD_STRING = rb"'(?:(?<![eE]')|(?<=" + _NAME_BYTE + rb"[eE]'))[^']*+'"
+_NO_TURN = rb"[^'\"$;\\/-]*+"
 
-# All that one expression can carry, up to a semicolon or what after_hard must look at. It begins where a token does:
-# there an E is a prefix whatever stands before it, which may be the $ that closes a dollar quote.
-SIMPLE_RUN = {
-    standard: re.compile(
+
+def simple_run(*, standard: bool) -> bytes:
+    """The expression of all that one expression can carry, up to a semicolon or what after_hard must look at.
+
+    It begins where a token does: there an E is a prefix whatever stands before it, which may be the $ that closes a
+    dollar quote.
+    """
+    return (
         (rb"(?:[eE]" + _ANY_ESCAPE_STRING + rb"|(?![eE]'))" if standard else b"")
-        + rb"(?:[^'\"$;\\/-]++|"
+        + _NO_TURN
+        + rb"(?:(?:"
         + (_STANDARD_STRING + rb"|" if standard else b"")
         + _ANY_ESCAPE_STRING  # what is no standard string although a quote follows it
         + rb"|\"[^\"]*+\"|--[^\r\n]*+|-|"
         + FLAT_COMMENT
         + rb"|/(?!\*))"
-        + RUN,
-        re.DOTALL,
+        + _NO_TURN
+        + rb")"
+        + RUN
     )
-    for standard in (True, False)
-}
-_TOKEN = {
-    standard: re.compile(
+
+
+# Compiling one of these costs as much as importing a module, and hardly a run needs all of them.
+@cache
+def simple(*, standard: bool) -> re.Pattern[bytes]:
+    """simple_run, compiled."""
+    return re.compile(simple_run(standard=standard), re.DOTALL)
+
+
+@cache
+def _token(*, standard: bool) -> re.Pattern[bytes]:
+    return re.compile(
         rb"(?P<blank>"
         + BLANK
         + rb")|(?P<string>"
@@ -59,8 +75,7 @@ _TOKEN = {
         + rb"*+)|(?P<number>[0-9][A-Za-z0-9_\x80-\xff]*+|\$[0-9]++)|(?P<other>.)",
         re.DOTALL,
     )
-    for standard in (True, False)
-}
+
 
 _DOLLAR_QUOTE = re.compile(rb"\$(?:" + _NAME_START + rb"[A-Za-z0-9_\x80-\xff]*+)?\$")
 _DOLLAR_REST = re.compile(rb"\$[0-9]*+")
@@ -68,7 +83,7 @@ _NAME_REST = re.compile(_NAME_BYTE + rb"*+")
 _STRING_EDGE = re.compile(rb"\\.|''|'", re.DOTALL)
 _CONTINUATION = re.compile(_CONTINUES)
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
-_NAME_BYTES = frozenset(byte for byte in range(256) if re.match(_NAME_BYTE, bytes([byte])))
+_NAME_BYTES = frozenset(re.findall(_NAME_BYTE, bytes(range(256))))
 
 
 class Open(Exception):
@@ -98,7 +113,7 @@ def run_end(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
 
 
 def after_hard(buffer: bytes, at: int, run: int) -> int:
-    """The position after a token that SIMPLE_RUN, begun at `run`, stopped at.
+    """The position after a token that `simple`, begun at `run`, stopped at.
 
     That is a dollar quote, a nested comment, or a comment or string with very many stars or escapes.
     Raises Open when it is not closed in the buffer, Backslash when it is a backslash.
@@ -116,7 +131,7 @@ def after_hard(buffer: bytes, at: int, run: int) -> int:
 
 
 def _after_escapes(buffer: bytes, at: int) -> int:
-    """The position after the string that begins at `at`: one with escapes, since no other is left by SIMPLE_RUN."""
+    """The position after the string that begins at `at`: one with escapes, since no other is left by `simple`."""
     begin = at
     while True:
         end = next((edge.end() for edge in _STRING_EDGE.finditer(buffer, begin + 1) if edge[0] == b"'"), -1)
@@ -129,7 +144,7 @@ def _after_escapes(buffer: bytes, at: int) -> int:
 
 def _after_dollar(buffer: bytes, at: int, run: int) -> int:
     begin = at
-    while begin > run and buffer[begin - 1] in _NAME_BYTES:
+    while begin > run and buffer[begin - 1 : begin] in _NAME_BYTES:
         begin -= 1
     if begin < at and buffer[begin] not in b"0123456789":
         return _one_end(_NAME_REST, buffer, at)  # a dollar inside a name
@@ -161,7 +176,7 @@ def scan(buffer: bytes, at: int, *, standard: bool = True) -> Iterator[tuple[str
 
     Kinds: word, quoted, string, number (and $1), other (one byte). Raises Open and Backslash as after_hard does.
     """
-    pattern = _TOKEN[standard]
+    pattern = _token(standard=standard)
     while token := pattern.match(buffer, at):
         kind, end = str(token.lastgroup), token.end()
         # Whatever opens something and was matched as a single byte is not as simple as the expression.

@@ -182,6 +182,22 @@ def test_a_statement_that_only_looks_like_it_is_plain(sql: str) -> None:
     assert effect.of(sql.encode()) is Effect.PLAIN
 
 
+@pytest.mark.parametrize("sql", [*one_a_line(OUTSIDE), *one_a_line(INSIDE)])
+def test_a_comment_between_the_first_words_changes_nothing(sql: str) -> None:
+    assert effect.of(sql.replace(" ", "/* table */ ", 1).encode()) is effect.of(sql.encode())
+
+
+@pytest.mark.parametrize("sql", [*one_a_line(OUTSIDE), *one_a_line(INSIDE)])
+def test_a_statement_is_judged_from_its_place_in_the_text(sql: str) -> None:
+    ahead = "-- CREATE DATABASE é\n"
+    assert effect.of((ahead + sql).encode(), len(ahead.encode())) is effect.of(sql.encode())
+
+
+@pytest.mark.parametrize("sql", ["", ";", "'VACUUM'", '"vacuum"', "(SELECT 1)", "1"])
+def test_what_begins_with_no_word_is_plain(sql: str) -> None:
+    assert effect.of(sql.encode()) is Effect.PLAIN
+
+
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
