@@ -7,12 +7,8 @@ In a folder of its own: `migrations/`, which every runner reads; `psql/`, each o
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from kernel import database
-from kernel.server import process, throwaway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,14 +44,6 @@ _INSERT = (
 )
 _COPY = "COPY entry (id, account, note, amount) FROM stdin;\n"
 _ROW = "{number}\taccount {account}\tcarried over from last year's books; see volume {volume}\t{amount}\n"
-# The shape of pgbench's tables: one of many rows, small ones around it, keys and a foreign key.
-_PRODUCTION = """
-CREATE TABLE account (id int PRIMARY KEY, name text NOT NULL);
-INSERT INTO account SELECT n, 'account ' || n FROM generate_series(1, 1000) n;
-CREATE TABLE entry (id int NOT NULL, account int NOT NULL, amount int, filler char(84));
-INSERT INTO entry SELECT n, n % 1000 + 1, 0, '' FROM generate_series(1, {rows}) n;
-ALTER TABLE entry ADD PRIMARY KEY (id), ADD FOREIGN KEY (account) REFERENCES account;
-"""
 _BLOCK = 10_000  # rows written at a time
 
 
@@ -139,14 +127,3 @@ def _rows(template: str, count: int) -> Iterator[str]:
             template.format(number=number, account=number % 977, volume=number % 31, amount=f"{number % 10_007}.25")
             for number in range(first, min(first + _BLOCK, count))
         )
-
-
-def dump(path: Path, rows: int, psql: Path) -> Path:
-    """What pg_dump, beside `psql`, writes of a table like pgbench_accounts and of a small one with its keys."""
-    with throwaway.server(bindir=psql.parent if psql.parent.name == "bin" else None) as server:
-        with database.session(server.url) as session:
-            session.connection.execute(_PRODUCTION.format(rows=rows).encode())
-        programs_bin = server.programs.bin
-        command = (str(programs_bin / "pg_dump"), f"--dbname={server.conninfo}", f"--file={path}")
-        subprocess.run(command, check=True, env=process.environment())
-    return path

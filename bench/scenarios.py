@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import contestants, files
+from bench import contestants, files, production
 from bench.contest import Comparison, Copies, Quantity, Scenario
 
 if TYPE_CHECKING:
@@ -163,11 +163,12 @@ def copy_1gb(folder: Path, psql: Path) -> Scenario:
 
 
 def rehearsal_copy(folder: Path, psql: Path) -> Scenario:
-    """Production's dump restored for the first rehearsal, and cloned for the next."""
-    made, rows = files.small(folder, 1), 5_000_000
-    dump, store = files.dump(folder / "production.sql", rows, psql), folder / "store"
+    """A dump of pgbench's tables beside our own schema, restored for the first rehearsal, and cloned for the next."""
+    scale = 50
+    made, rows = files.small(folder, 1), scale * production.ACCOUNTS_OF_A_BRANCH
+    dump, store = production.dump(folder / "production.sql", scale, psql), folder / "store"
     return Scenario(
-        name="a dump of 5,000,000 rows",
+        name=f"a dump of {rows:,} rows",
         contestants=(
             contestants.psql_restore(PSQL, made, dump, psql),
             contestants.copy(FIRST, made, dump, rows),

@@ -1,6 +1,6 @@
 """Copy a dump as a rehearsal does, up to the clone that it would migrate: `clone.py DUMP ROWS [STORE]`.
 
-With STORE the golden copy is kept there, or taken from there. ROWS is the key of the last row that the clone must hold.
+With STORE the golden copy is kept there, or taken from there. ROWS is how many accounts of pgbench the clone must hold.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def main(dump: str, rows: str, store: str = "") -> int:
         copy.clone("rehearsal") as clone,
         database.session(clone.url) as session,
     ):
-        # By the key: to count them would take longer than to clone them.
-        there = session.connection.execute("SELECT EXISTS (SELECT FROM entry WHERE id = %s)", (int(rows),)).fetchone()
+        # By the key of the last: to count them would take longer than to clone them.
+        query = "SELECT EXISTS (SELECT FROM pgbench_accounts WHERE aid = %s)"
+        there = session.connection.execute(query, (int(rows),)).fetchone()
         # As the report says it: from the empty database to the golden copy; of a kept one, until it is cloned.
         cloning = clone.seconds if copy.restored.reused else 0.0
         print(copy.restored.seconds + cloning)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.rehearsal.dump import ours
 from kernel.rehearsal.golden import tuning
 from kernel.rehearsal.golden.tuning import GB, MB
 
@@ -15,11 +16,21 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("memory", "shared", "maintenance"),
-    [(512 * MB, "128MB", "64MB"), (4 * GB, "512MB", "256MB"), (256 * GB, "2048MB", "512MB")],
+    [(512 * MB, "128MB", "64MB"), (GB + 512 * MB, "192MB", "96MB"), (256 * GB, "256MB", "512MB")],
 )
 def test_a_loading_server_takes_its_share_of_the_memory(memory: int, shared: str, maintenance: str) -> None:
     settings = tuning.loading(memory)
     assert (settings["shared_buffers"], settings["maintenance_work_mem"]) == (shared, maintenance)
+
+
+@pytest.mark.parametrize(("memory", "shared"), [(512 * MB, "128MB"), (4 * GB, "512MB"), (256 * GB, "2048MB")])
+def test_a_rehearsing_server_takes_more_of_it(memory: int, shared: str) -> None:
+    assert tuning.practice(memory)["shared_buffers"] == shared
+
+
+def test_only_a_loading_server_says_that_its_catalog_may_be_written_to() -> None:
+    assert tuning.loading(GB)["cluster_name"] == ours.CLUSTER_NAME
+    assert "cluster_name" not in tuning.practice(GB) | tuning.resting(GB)
 
 
 def test_a_rehearsal_writes_the_log_that_production_would() -> None:

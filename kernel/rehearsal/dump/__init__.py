@@ -14,11 +14,19 @@ settings     which session settings hold for which statement
 survey       what the dump needs and makes
 index        the values that scanning makes and loading reads
 role         as whom a dump is loaded, and why it can do nothing to the machine
+ours         whether the server is one of our own, and what is allowed there only
 order        what comes first, what may run side by side, what comes last
 crew         work side by side on several connections
 hand         one of those connections
 rows         rows on their way into their tables
+split        one table's rows for several connections
+unlogged     such a table filled without a log, on a server of our own
+tables       the rows of many tables, dealt out to the connections
+keys         indexes and foreign keys, side by side
+proof        foreign keys of large tables, proven by a query of our own, on a server of our own
+statistics   ANALYZE, table by table
 losses       what the server refused: what a copy can do without, and what is missing from it
+site         what everybody at work on a load shares
 load         all of it
 
 Archives, which pg_restore reads, as an account without rights:

@@ -39,9 +39,13 @@ _MANNERS = {Kind.BUILD: Manner.BUILDS, Kind.FOREIGN_KEY: Manner.KEYS}
 
 @dataclass(slots=True, kw_only=True)
 class Stretch:
-    """Consecutive items that go together; `after` are those that run in order when the others are done."""
+    """Consecutive items that go together; `after` are those that run in order when the others are done.
+
+    When it is `settled`, neither it nor any stretch behind it fills a table or builds an index.
+    """
 
     manner: Manner
+    settled: bool = False
     items: list[Statement | Rows] = field(default_factory=list)
     after: list[Statement] = field(default_factory=list)
 
@@ -104,6 +108,10 @@ def _stretches(items: Iterable[Statement | Rows]) -> list[Stretch]:
             last.items.append(item)
         else:
             found.append(Stretch(manner=manner, items=[item]))
+    for stretch in reversed(found):
+        if stretch.manner in (Manner.ROWS, Manner.BUILDS):
+            break
+        stretch.settled = True
     return found
 
 

@@ -15,6 +15,10 @@ owns goes to the user of the URL, as if psql had loaded the dump. Event triggers
 would fire them, with a superuser's rights. Afterwards triggers and functions run as whoever fires them, and that is
 another module's care.
 
+On a server of our own that connection also writes into the catalog (see ours, unlogged, proof). There it names what it
+means by PostgreSQL's own operators and functions, and nothing of the dump is evaluated: whether rows keep a foreign key
+is asked by the role that loads.
+
 It does not keep the dump's functions from using processor, memory and disk, nor an extension that is installed (dblink)
 from opening connections where it demands no superuser.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kernel.rehearsal.dump.index import Rows
     from kernel.rehearsal.dump.text import Text
 
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 16  # what fits into the processor's cache beside what libpq makes of it
 _FROM_STDIN = b"FROM stdin;"
 _FREEZE = b"FROM stdin WITH (FREEZE);"
 _TARGETS = """

@@ -144,6 +144,14 @@ _VETTED = (
     _shape(rb"CREATE PUBLICATION %i FOR ALL TABLES(?: WITH \((?:[a-z_]+ = (?:'[a-z, ]*'|[a-z]+)(?:, )?)*\))?;\Z"),
     _shape(rb"ALTER PUBLICATION %i ADD TABLES IN SCHEMA %i;\Z"),
 )
+# Not of periods (PostgreSQL 18), not NOT VALID, not NOT ENFORCED. The order is that of pg_get_constraintdef.
+_COLUMNS = rb"\(%i(?:, %i)*\)"
+_ACTION = rb"(?:NO ACTION|RESTRICT|CASCADE|SET NULL|SET DEFAULT)"
+_KEY = _shape(
+    rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%%n) +ADD CONSTRAINT (?P<name>%%i) FOREIGN KEY %b REFERENCES %%n%b"
+    rb"(?: MATCH FULL)?(?: ON UPDATE %b)?(?: ON DELETE %b(?: %b)?)?(?: DEFERRABLE)?(?: INITIALLY DEFERRED)?;\Z"
+    % (_COLUMNS, _COLUMNS, _ACTION, _ACTION, _COLUMNS)
+)
 _COPY = _shape(rb"COPY (?P<table>%n)(?: \((?:%i(?:, )?)*\))? FROM stdin;\Z")
 _INSERT = _shape(rb"INSERT INTO (?P<table>%n) ")
 
@@ -160,6 +168,11 @@ def of(sql: bytes) -> tuple[Kind, re.Match[bytes] | None]:
 def vetted(sql: bytes) -> bool:
     """Whether a superuser may run it where an ordinary role was not allowed to."""
     return any(pattern.match(sql) for pattern in _VETTED)
+
+
+def key(sql: bytes) -> re.Match[bytes] | None:
+    """The match of an ALTER TABLE that adds a foreign key and checks the rows: `exclusive` is the table, and `name`."""
+    return _KEY.match(sql)
 
 
 def copied(sql: bytes) -> bytes:
