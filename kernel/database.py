@@ -39,13 +39,11 @@ _CAUSES = (
     ("remaining connection slots", "wait, or close other connections"),
 )
 # A machine that vanished says no goodbye. Asked after 30 s of silence and three times more, it is given up within a
-# minute, where the system's own default is two hours. Both ends ask: ours here, the server by _NOTICE_DEATH.
+# minute, where the system's own default is two hours. Both ends ask: ours here, the server by _ASK_CLIENT.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_ASK_CLIENT = tuple(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items())
 # The server notices within a second that a runner was killed, and lets go of its locks.
-_NOTICE_DEATH = (
-    b"SET client_connection_check_interval = '1s'",
-    *(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items()),
-)
+_NOTICE_DEATH = b"SET client_connection_check_interval = '1s'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +133,9 @@ def settled(session: Session, *, statement_timeout_ms: int) -> Session:
     if session.pooled:
         return session
     timeout = b"SET statement_timeout = %d" % statement_timeout_ms
-    for own_settings in ((*_NOTICE_DEATH, timeout), (timeout,)):
+    # A socket of this machine cannot be cut.
+    watch = (_NOTICE_DEATH, *(() if session.connection.info.host.startswith(("/", "@")) else _ASK_CLIENT))
+    for own_settings in ((*watch, timeout), (timeout,)):
         try:
             session.connection.execute(b"; ".join(own_settings))
         except psycopg.errors.InvalidParameterValue:

@@ -189,9 +189,12 @@ def claim(connection: Connection, ledger: Ledger, migration: Migration) -> bytes
 
 
 def recorded(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The SQL expression that tells whether a migration's record stands as `claim` wrote it."""
+    """The SQL expression that tells whether a migration's record stands as `claim` wrote it in this transaction."""
     return (
-        sql.SQL("EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {})")
+        sql.SQL(
+            "EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {} "
+            "AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
+        )
         .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
         .as_bytes(connection)
     )

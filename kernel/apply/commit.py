@@ -9,7 +9,7 @@ import psycopg
 from psycopg import pq
 
 from kernel import database, ledger, lock
-from kernel.apply.failed import ROLLED_BACK
+from kernel.apply.failed import ROLLED_BACK, lost
 from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kernel.files.migration import Migration
 
 # Whatever a file may leave in its session, the next one must not see. DISCARD ALL would do, and drop the lock.
+COMMIT = b"COMMIT"
 AS_OURSELVES = (b"RESET SESSION AUTHORIZATION", b"RESET ROLE")
 _TIDY = (b"RESET ALL", b"CLOSE ALL", b"UNLISTEN *", b"DISCARD TEMP", b"DISCARD SEQUENCES", b"DEALLOCATE ALL")
 _IDLE = pq.TransactionStatus.IDLE
@@ -36,23 +37,39 @@ def commit(runner: Runner, last: Work | None, *, opening: Sequence[bytes] = ()) 
     the record is looked up; raises MigrationFailed, which says whether the migration is applied.
     """
     session = runner.session
-    # Through a pooler the next statement may reach another session, so that all is put back inside the transaction. It
-    # is without one, too: what stands between COMMIT and BEGIN in a message is taken back with the next transaction.
-    ahead = _TIDY + session.own_settings
-    number = len(ahead)  # of the COMMIT, counting from 0
-    check = () if session.pooled else (b"SELECT pg_try_advisory_lock(%d)" % lock.key(runner.ledger.schema),)
+    closing = statements(runner)
+    number = closing.index(COMMIT)  # counting from 0
+    check = not session.pooled
     try:
-        results = runner.exchange.ask(b"; ".join((*ahead, b"COMMIT", *check, *opening)))
+        results = runner.exchange.ask(b"; ".join((*closing, *opening)))
     except psycopg.Error as error:
         if session.connection.broken and last:
-            raise _in_doubt(runner, last, error) from error
+            raise in_doubt(runner, last, error) from error
         if session.connection.broken or runner.exchange.done <= number + 1:
             raise
         runner.exchange.ask(b"ROLLBACK")
         return []
-    if check and results[number + 1].get_value(0, 0) != b"t":
+    if check:
+        verify_lock(results[number + 1])
+    return results[len(closing) :]
+
+
+def statements(runner: Runner) -> tuple[bytes, ...]:
+    """What ends a transaction: the session is tidied, COMMIT, and without a pooler a look at the lock.
+
+    Through a pooler the next statement may reach another session, so that all is put back inside the transaction. It is
+    without one, too: what stands between COMMIT and BEGIN in a message is taken back with the next transaction.
+    """
+    ahead = (*_TIDY, *runner.session.own_settings, COMMIT)
+    if runner.session.pooled:
+        return ahead
+    return (*ahead, b"SELECT pg_try_advisory_lock(%d)" % lock.key(runner.ledger.schema))
+
+
+def verify_lock(look: pq.abc.PGresult) -> None:
+    """Make sure of the lock by the row of the look at it. Raises LockBusy."""
+    if look.get_value(0, 0) != b"t":
         raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
-    return results[number + 2 :]
 
 
 def roll_back(runner: Runner) -> None:
@@ -76,14 +93,19 @@ def clean(runner: Runner) -> None:
         runner.exchange.ask(b"; ".join((*AS_OURSELVES, *_TIDY, *runner.session.own_settings)))
 
 
-def _in_doubt(runner: Runner, last: Work, error: psycopg.Error) -> MigrationFailed:
-    """The connection broke at COMMIT. The server may be working on it still: look once its lock is free."""
+def in_doubt(runner: Runner, last: Work, error: psycopg.Error, *, reached: bool = True) -> MigrationFailed:
+    """The error when the connection broke and COMMIT was sent; not `reached` when statements were sent along with it.
+
+    The server may be working on it still: the record is looked up once its lock is free.
+    """
     try:
         committed = _looked_up(runner, last.migration) == last.records
     except (DatabaseUnreachable, LockBusy, psycopg.Error):
         outcome = "nobody can tell yet whether it committed: the server does not answer"
         aftermath = "applied or rolled back as a whole; inv db.status tells once the server answers"
     else:
+        if not committed and not reached:
+            return lost(last.migration, error, aftermath=ROLLED_BACK)
         outcome = "it had committed" if committed else "it had not committed"
         aftermath = "committed with its record" if committed else ROLLED_BACK
     reason = " ".join(str(error).split())

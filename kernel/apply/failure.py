@@ -66,12 +66,17 @@ def located(segment: Segment, done: int, result: pq.abc.PGresult) -> tuple[str, 
         column=column,
         statement=_shortened(part.sql),
         excerpt=excerpt(part, part.line if batch.copies else line, column),
-        sqlstate=field(result, _FIELD.SQLSTATE),
+        sqlstate=sqlstate(result),
         detail=quoted(_FIELD.MESSAGE_DETAIL),
         server_hint=quoted(_FIELD.MESSAGE_HINT),
         context=quoted(_FIELD.CONTEXT),
     )
     return quoted(_FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
+
+
+def sqlstate(result: pq.abc.PGresult) -> str | None:
+    """The code of the server's error."""
+    return field(result, _FIELD.SQLSTATE)
 
 
 def field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:

@@ -118,7 +118,7 @@ def _gathered(todo: Iterable[Work]) -> Iterator[list[tuple[Work, Batch | None]]]
     gathered: list[tuple[Work, Batch | None]] = []
     size = 0
     for work in todo:
-        statements = _whole(work)
+        statements = whole(work)
         size += work.script.size_bytes
         if gathered and (statements is None or len(gathered) == _FILES or size > _BYTES):
             yield gathered
@@ -131,7 +131,7 @@ def _gathered(todo: Iterable[Work]) -> Iterator[list[tuple[Work, Batch | None]]]
         yield gathered
 
 
-def _whole(work: Work) -> Batch | None:
+def whole(work: Work) -> Batch | None:
     """The statements of a file that can share a message with others, None for any other."""
     script = work.script
     if script.parts is None or script.size_bytes > _BYTES or script.checksum != work.migration.checksum:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from kernel.apply import closing, commit, opening, together
+from kernel.apply import alone, closing, commit, opening, together
 from kernel.apply.events import Applied, Started
 from kernel.apply.failed import ROLLED_BACK, lost, refused, server_error
 from kernel.apply.opening import Opened
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
     from psycopg import pq
 
+    from kernel.apply.alone import Alone
     from kernel.apply.runner import Runner
     from kernel.apply.work import Work
 
 
 class Transactions:
-    """Files applied in transactions, the commit of one opening the next: two messages for a small file.
+    """Files applied in transactions: a small one in one message, of others the commit opens the next.
 
-    While the server runs a file, the messages for the next are prepared.
+    While the server runs a file, the message for the next is prepared.
     """
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._opened: Opened | None = None
+        self._prepared: tuple[Work | None, Alone | None] = None, None
 
     def apply(self, work: Work, *, following: Callable[[], Work | None] = lambda: None) -> tuple[Applied, ...]:
         """Carry out one file in a transaction of its own; () when another runner did it first.
@@ -47,8 +49,22 @@ class Transactions:
         On a lock timeout, a deadlock or a serialization failure it is rolled back and run again. `following` is the
         work that `apply` will be called with next, when it can be told. Raises MigrationFailed, LockBusy.
         """
-        alone = Group(works=(work,), upcoming=None)
-        return self._retried(lambda: self._carry_out(iter([alone]), following))
+        known, small = self._prepared
+        if known is not work:
+            small = alone.prepared(self._runner, work)
+
+        def prepare() -> Work | None:
+            """What follows, unless it will have its own message from BEGIN to COMMIT."""
+            after = following()
+            if after and after is not self._prepared[0]:
+                self._prepared = after, alone.prepared(self._runner, after)
+            return after if after and not self._prepared[1] else None
+
+        if small:
+            message = small
+            return self._retried(lambda: alone.run(self._runner, message, prepare))
+        group = Group(works=(work,), upcoming=None)
+        return self._retried(lambda: self._carry_out(iter([group]), prepare))
 
     def apply_all(self, todo: Iterable[Work]) -> tuple[Applied, ...]:
         """Carry out several files, at least one, in one transaction: all or none. Those that others did are left out.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Onlooker = psycopg.Connection[tuple[Any, ...]]
 
 GATE = 4711  # an advisory lock: whoever holds it keeps the body of 002 waiting in its middle
+LAST_GATE = 4712  # and of 004
 FREE_SECONDS = 2.0
 _KEY = lock.key("public")
 _POLL_SECONDS = 0.01
@@ -44,12 +45,18 @@ IN_STEPS = {
         "INSERT INTO audit.ran VALUES ('003', 'last');\n"
     )
 }
-LAST = {"004_last.sql": f"INSERT INTO audit.ran VALUES ('004', 'whole');\n{_FILLER}"}
+LAST = {
+    "004_last.sql": (
+        f"INSERT INTO audit.ran VALUES ('004', 'whole');\nSELECT pg_advisory_xact_lock({LAST_GATE});\n{_FILLER}"
+    ),
+    "005_end.sql": f"INSERT INTO audit.ran VALUES ('005', 'whole');\n{_FILLER}",
+}
 MARKS = {
     "001": ("whole",),
     "002": ("begin", "end"),
     "003": ("first", "second", "last"),
     "004": ("whole",),
+    "005": ("whole",),
 }
 _STEPPED = ("003",)
 

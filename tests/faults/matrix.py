@@ -71,6 +71,14 @@ STEPS = (
     Step(name="CONCURRENTLY, answer lost", version="003", stop=Stop(at=b"INDEX CONCURRENTLY events_id", answered=True)),
     Step(name="recording, not arrived", version="003", stop=Stop(at=b"DELETE FROM")),
     Step(name="recording, answer lost", version="003", stop=Stop(at=b"DELETE FROM", answered=True)),
+    Step(name="one message, not arrived", version="004", stop=Stop(at=b"'004', 'whole'")),
+    Step(
+        name="in the one message",
+        version="004",
+        obstacle=f"SELECT pg_advisory_xact_lock({audit.LAST_GATE})",
+        reached="SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+    ),
+    Step(name="one message, answer lost", version="004", stop=Stop(at=b"'004', 'whole'", answered=True)),
 )
 
 

@@ -30,7 +30,6 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ENTRANCES = {
     "invoke": {"tasks"},
     "dotenv": {"kernel.environment"},
-    "tabulate": {"kernel.report.table"},
     "subprocess": {
         "kernel.server.cluster",
         "kernel.server.process",
@@ -46,6 +45,7 @@ ENTRANCES = {
         "kernel.database",
         "kernel.ledger",
         "kernel.adopt",
+        "kernel.apply.alone",
         "kernel.apply.commit",
         "kernel.apply.failure",
         "kernel.apply.index",
