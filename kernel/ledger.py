@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -123,7 +124,8 @@ def records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
     """The rows in no order; () when the table is absent. Read-only. Raises DatabaseRefused without the privilege."""
     if not ledger.exists:
         return ()
-    query = sql.SQL("SELECT version, filename, applied_at, checksum FROM {}").format(ledger.identifier)
+    columns = sql.SQL(", ").join(map(sql.Identifier, Record._fields))
+    query = sql.SQL("SELECT {} FROM {}").format(columns, ledger.identifier)
     try:
         rows = session.connection.execute(query).fetchall()
     except psycopg.errors.InsufficientPrivilege as error:
@@ -131,10 +133,7 @@ def records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
     except psycopg.DataError as error:  # infinity, or a year that Python's calendar does not have
         message = f"{ledger.name}: applied_at of a record is no date of our calendar ({error}); correct it with UPDATE"
         raise LedgerShape([Problem(message=message)]) from error
-    return tuple(
-        Record(version=str(version), filename=str(filename), applied_at=applied_at, checksum=str(checksum))
-        for version, filename, applied_at, checksum in rows
-    )
+    return tuple(starmap(Record, rows))  # `find` has seen to it that the types are the columns'
 
 
 def refuse_unprivileged(session: Session, ledger: Ledger, privilege: str) -> None:

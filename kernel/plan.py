@@ -98,30 +98,29 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
     """Compare files with records; `partial` are the versions that a no-transaction file was left in the middle of."""
     by_number = {migration.number: migration for migration in files}
     recorded: dict[int, Record] = {}
-    strays = []
+    entries = []
     for record in records:
         number = record.number
         if number is None or number in recorded:
             reason = "is recorded twice" if number in recorded else "is no number"
             note = f"version {record.version!r} {reason}; delete the record that no file stands for"
-            strays.append(Entry(state=State.MISSING, record=record, drift=note))
+            entries.append(Entry(state=State.MISSING, record=record, drift=note))
         else:
             recorded[number] = record
     newest_file = max(by_number, default=-1)
-    newest_record = max(recorded, default=-1)
+    newest_record = recorded.get(max(recorded, default=-1))
     unrecorded = {migration.checksum: migration for n, migration in by_number.items() if n not in recorded}
-    entries = list(strays)
     for number in sorted(by_number.keys() | recorded.keys()):
         migration, its_record = by_number.get(number), recorded.get(number)
         if migration and its_record:
             entries.append(_both(migration, its_record))
         elif migration:
-            entries.append(_unapplied(migration, recorded.get(newest_record), partial))
+            entries.append(_unapplied(migration, newest_record, partial))
         elif its_record:
             entries.append(_gone(its_record, unrecorded.get(its_record.checksum), ahead=number > newest_file))
     return Plan(
         entries=tuple(entries),
-        ahead=tuple(record for number, record in sorted(recorded.items()) if number > newest_file),
+        ahead=tuple(recorded[number] for number in sorted(recorded) if number > newest_file),
     )
 
 

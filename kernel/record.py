@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """A migration that was applied whole; `applied_at` is UTC without a zone, as the column is."""
+class Record(NamedTuple):
+    """A migration that was applied whole; `applied_at` is UTC without a zone, as the column is.
+
+    A tuple, which is quicker to make: a long history has thousands of them.
+    """
 
     version: str
     filename: str
@@ -21,4 +22,5 @@ class Record:
     @property
     def number(self) -> int | None:
         """The version to compare by; None when it is no number, which no runner of these files wrote."""
-        return int(self.version) if self.version.isascii() and self.version.isdigit() else None
+        version = self.version
+        return int(version) if version.isascii() and version.isdigit() else None

@@ -58,6 +58,7 @@ def sorted_out(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migrati
     """The migrations among the candidates of a directory in version order, and what is wrong with the others."""
     problems: list[Problem] = []
     found: dict[int, Migration] = {}
+    folder = str(directory)  # once: a Path makes its text anew for every name that it is joined with
     for filename in filenames:
         parsed = naming.parse(filename)
         if parsed is None:
@@ -65,12 +66,12 @@ def sorted_out(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migrati
             continue
         version, _description = parsed
         try:
-            digest = checksum.of(f"{directory}/{filename}")
+            digest = checksum.of(f"{folder}/{filename}")
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue
         one = Migration(version=version, filename=filename, directory=directory, checksum=digest)
-        other = found.setdefault(one.number, one)
+        other = found.setdefault(int(version), one)
         if other is not one:
             message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"
             problems.append(Problem(message=message, file=filename))
@@ -82,14 +83,19 @@ def candidates(directory: Path) -> list[str]:
 
     Raises FilesInvalid when it cannot be listed, or when one of them is a pipe or a device, and not to be read.
     """
+    found: list[str] = []
+    special: list[str] = []
     try:
         with os.scandir(directory) as entries:
-            found = [
-                entry
-                for entry in entries
-                if entry.name[-4:].lower() == ".sql" and not entry.name.startswith(".") and not entry.is_dir()
-            ]
-            special = [entry.name for entry in found if not (entry.is_file() or entry.is_symlink())]
+            for entry in entries:
+                name = entry.name
+                if name[-4:].lower() != ".sql" or name[0] == ".":
+                    continue
+                if entry.is_file():  # which the listing itself knows of all but links
+                    found.append(name)
+                elif not entry.is_dir():
+                    # A link that leads nowhere is told of by who reads it; one to a pipe would keep him waiting.
+                    (special if os.path.exists(entry) else found).append(name)  # noqa: PTH110 - it is no Path
     except FileNotFoundError as error:
         message = f"no such directory: {directory}; create it or set KERNEL_MIGRATIONS_DIR"
         raise FilesInvalid([Problem(message=message)]) from error
@@ -97,4 +103,4 @@ def candidates(directory: Path) -> list[str]:
         raise FilesInvalid([Problem(message=f"{directory}: cannot be read: {error.strerror}")]) from error
     if special:
         raise FilesInvalid([Problem(message="not a regular file; take it away", file=name) for name in sorted(special)])
-    return sorted(entry.name for entry in found)
+    return sorted(found)

@@ -9,10 +9,12 @@ from itertools import groupby, islice
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+import tabulate
+
 from kernel import units
 from kernel.rehearsal.result import Content
 from kernel.report import tally
-from kernel.report.visible import clipped, one_line, shortened, width
+from kernel.report.visible import clipped, one_line, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +30,16 @@ _MIGRATIONS = 6
 _TABLES = 3
 _LABEL = 11  # the width of "practices", the longest word at the margin, and a gap
 _NAME = 34  # of a file or a relation; what is cut goes from its middle
+_TABLE = tabulate.TableFormat(
+    lineabove=None,
+    linebelowheader=None,
+    linebetweenrows=None,
+    linebelow=None,
+    headerrow=None,
+    datarow=tabulate.DataRow("", "  ", ""),
+    padding=0,
+    with_header_hide=None,
+)
 
 
 def text(rehearsal: Rehearsal, *, report: Path | None = None) -> str:
@@ -108,14 +120,8 @@ def _migrations(rehearsal: Rehearsal) -> list[str]:
     rows += [_row(rehearsal, run) for run in rehearsal.runs if run in slowest]
     if rest := [run for run in rehearsal.runs if run not in slowest]:
         rows.append(_summed(rehearsal, rest))
-    first = max(width(row[0]) for row in rows)
-    widths = [max(len(row[at]) for row in rows) for at in range(1, len(rows[0]))]
-    return [
-        row[0]
-        + " " * (first - width(row[0]))
-        + "".join(f"  {cell:>{wide}}" for cell, wide in zip(row[1:], widths, strict=True))
-        for row in rows
-    ]
+    aligned = ("left", *("right",) * (len(rows[0]) - 1))
+    return tabulate.tabulate(rows, tablefmt=_TABLE, colalign=aligned, disable_numparse=True).split("\n")
 
 
 def _row(rehearsal: Rehearsal, run: Run) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ENTRANCES = {
     "invoke": {"tasks"},
     "dotenv": {"kernel.environment"},
+    "tabulate": {"kernel.report.rehearsal"},
     "subprocess": {
         "kernel.server.cluster",
         "kernel.server.process",

@@ -108,3 +108,18 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "001_pipe.sql")
     with pytest.raises(FilesInvalid, match=r"001_pipe\.sql: not a regular file"):
         migration.discover(tmp_path)
+
+
+def test_a_link_to_a_pipe_is_refused_like_the_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "001_link.sql").symlink_to(tmp_path / "pipe")
+    with pytest.raises(FilesInvalid, match=r"001_link\.sql: not a regular file"):
+        migration.discover(tmp_path)
+
+
+def test_a_link_stands_for_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    put(tmp_path / "old", "kept.sql")
+    (tmp_path / "001_a.sql").symlink_to(tmp_path / "old" / "kept.sql")
+    (tmp_path / "002_b.sql").symlink_to(tmp_path / "old")
+    assert [one.filename for one in migration.discover(tmp_path)] == ["001_a.sql"]

@@ -100,3 +100,13 @@ def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
     assert text.endswith(
         "the database is ahead of these files: 002_b.sql; deploy the release that holds them, or go on as you are"
     )
+
+
+def test_a_name_that_only_the_ledger_knows_can_neither_break_its_line_nor_move_the_cursor() -> None:
+    files, records = [migration("005_e.sql")], [record("003_c\n.sql"), record("006_f\x1b[2J.sql")]
+    text = table.text(plan.compare(files, records), emoji=False)
+    lines = text.splitlines()
+    assert not set(text) & {"\x1b", "\r"}
+    assert lines[7].split() == ["003", "003_c⟨U+000A⟩.sql", "Missing"]
+    assert lines[9].split() == ["006", "006_f⟨U+001B⟩[2J.sql", "Missing"]
+    assert lines[-1].startswith("the database is ahead of these files: 006_f⟨U+001B⟩[2J.sql; ")
