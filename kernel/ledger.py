@@ -18,6 +18,8 @@ from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
 from kernel.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernel.database import Connection, Session
     from kernel.files.migration import Migration
 
@@ -174,15 +176,18 @@ def refuse_unrecorded(session: Session, ledger: Ledger) -> None:
         raise Unrecorded([Problem(message=message)])
 
 
-def claim(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The INSERT that makes a migration ours: it returns the transaction's id, or no row when another was first."""
+def claim(connection: Connection, ledger: Ledger, *migrations: Migration) -> bytes:
+    """The INSERT that makes migrations ours: for each the transaction's id, or no row when another was first."""
+    rows = sql.SQL(", ").join(
+        sql.SQL("({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {})").format(one.version, one.filename, one.checksum)
+        for one in migrations
+    )
     return (
         sql.SQL(
-            "INSERT INTO {} (version, filename, applied_at, checksum) "
-            "VALUES ({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {}) "
+            "INSERT INTO {} (version, filename, applied_at, checksum) VALUES {} "
             "ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
         )
-        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
+        .format(ledger.identifier, rows)
         .as_bytes(connection)
     )
 
@@ -195,6 +200,20 @@ def recorded(connection: Connection, ledger: Ledger, migration: Migration) -> by
             "AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
         )
         .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
+        .as_bytes(connection)
+    )
+
+
+def all_recorded(connection: Connection, ledger: Ledger, migrations: Sequence[Migration]) -> bytes:
+    """As `recorded`, for several migrations at once."""
+    # What a name or checksum has, the blank between them has not. Their versions find the rows by the index.
+    told = [f"{one.version} {one.filename} {one.checksum}" for one in migrations]
+    return (
+        sql.SQL(
+            "(SELECT count(*) = {} FROM {} WHERE version = ANY ({}) AND concat_ws(' ', version, filename, checksum) = "
+            "ANY ({}) AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
+        )
+        .format(len(told), ledger.identifier, [one.version for one in migrations], told)
         .as_bytes(connection)
     )
 

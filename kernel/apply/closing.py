@@ -36,6 +36,11 @@ def guarded(work: Work) -> tuple[bytes, ...]:
     return _ending(b"1 OPERATOR(pg_catalog./) (%b)::pg_catalog.int4 OPERATOR(pg_catalog.=) 1" % work.claimed)
 
 
+def unguarded() -> tuple[bytes, ...]:
+    """As `statements`, for who looks at the records of several files at once."""
+    return _ending(b"true")
+
+
 def _ending(claimed: bytes) -> tuple[bytes, ...]:
     state = b"SELECT pg_catalog.pg_current_xact_id(), %b, extract(epoch FROM pg_catalog.clock_timestamp())" % claimed
     return (b"SET CONSTRAINTS ALL IMMEDIATE", *commit.AS_OURSELVES, state)

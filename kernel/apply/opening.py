@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel import lock
+from kernel import ledger, lock
 from kernel.apply import commit
 from kernel.apply.runner import named
 
@@ -27,9 +27,10 @@ class Opened:
     xid: str | None
 
 
-def begin(runner: Runner, work: Work) -> Opened:
-    """Open a transaction and claim the record."""
-    opening = statements(runner, work)
+def begin(runner: Runner, *works: Work) -> Opened:
+    """Open a transaction for works whose files go together, and claim their records."""
+    work = works[0]
+    opening = statements(runner, *works)
     if runner.session.pooled:
         _begin_with_lock(runner, work.script)
     else:
@@ -37,20 +38,29 @@ def begin(runner: Runner, work: Work) -> Opened:
     return Opened(work, claimed(runner.exchange.ask(b"; ".join(opening))))
 
 
-def claim_next(runner: Runner, work: Work) -> Opened:
-    """Claim another record in the open transaction."""
-    return Opened(work, claimed(runner.exchange.ask(b"; ".join((*commit.between(runner), *statements(runner, work))))))
+def claim_next(runner: Runner, *works: Work) -> Opened:
+    """Claim the records of further works in the open transaction."""
+    return Opened(
+        works[0], claimed(runner.exchange.ask(b"; ".join((*commit.between(runner), *statements(runner, *works)))))
+    )
 
 
-def statements(runner: Runner, work: Work) -> tuple[bytes, ...]:
-    """What a file finds done in its transaction: the settings of its session, and the claim."""
+def statements(runner: Runner, *works: Work) -> tuple[bytes, ...]:
+    """What works find done in their transaction: the settings for the first file, and the claim of all."""
+    if len(works) == 1:
+        return (*settings(runner, works[0]), works[0].claim)
+    claim = ledger.claim(runner.session.connection, runner.ledger, *(work.migration for work in works))
+    return (*settings(runner, works[0]), claim)
+
+
+def settings(runner: Runner, work: Work) -> tuple[bytes, ...]:
+    """The settings of the session for a file, as long as its transaction lasts."""
     patience, asked = runner.patience, work.script
     lock_timeout = patience.lock_timeout_ms if asked.lock_timeout_ms is None else asked.lock_timeout_ms
     return (
         b"SET LOCAL lock_timeout = %d" % lock_timeout,
         b"SET LOCAL statement_timeout = %d" % patience.statement_timeout_ms,
         b"SET LOCAL application_name = '%b'" % named(work.migration).encode(),
-        work.claim,
     )
 
 

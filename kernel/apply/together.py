@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
+
+from kernel import ledger
 from kernel.apply import batch, closing, commit, failed, opening, segment
 from kernel.apply.batch import Batch
 from kernel.apply.events import Applied, Started
@@ -33,30 +37,32 @@ _BYTES = 64 * 1024
 
 
 class Unclaimed(Exception):
-    """A signal: another runner recorded one of the files first, and it ran all the same; roll back, then one by one."""
+    """A signal: the record of one of several files is another's, or is no longer ours: roll back, then one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Files that follow each other in a transaction, and the one behind them, whose claim their message makes too.
+    """Files that go together in a transaction, and those that follow, whose claim their message makes too.
 
-    Of several files, `segments` says where each stands in `message`; of `ends` and `claims` each is the number, counted
-    from 0, of the statement that tells how a file ended, or claims the one behind it. One alone is sent by Runner.send.
+    Of several files, `segments` says where each stands in `message`. `ends` are the numbers, counted from 0, of the
+    statements that tell how each of them ended, `look` is that of the one that looks at all their records, `claim` that
+    of the claim. One alone is sent by Runner.send.
     """
 
     works: tuple[Work, ...]
-    upcoming: Work | None
+    upcoming: tuple[Work, ...] = ()
     message: bytes = b""
     segments: tuple[Segment, ...] = ()
     ends: tuple[int, ...] = ()
-    claims: tuple[int, ...] = ()
+    look: int = 0
+    claim: int = 0
 
 
 def groups(runner: Runner, todo: Iterable[Work], *, singly: bool = False) -> Iterator[Group]:
     """Divide the files of a transaction, in their order; with `singly` each is alone."""
     gathered = _alone(todo) if singly or runner.witness else _gathered(todo)
     for group, behind in itertools.pairwise(itertools.chain(gathered, [[]])):
-        upcoming = behind[0][0] if behind else None
+        upcoming = tuple(work for work, _ in behind)
         whole = [(work, statements) for work, statements in group if statements]
         if len(whole) > 1:
             yield _composed(runner, whole, upcoming)
@@ -65,30 +71,42 @@ def groups(runner: Runner, todo: Iterable[Work], *, singly: bool = False) -> Ite
 
 
 def run(runner: Runner, group: Group, xid: str, meanwhile: Callable[[], object]) -> tuple[list[Applied], Opened | None]:
-    """Run the files of a group, the first of which is claimed, in the open transaction `xid`.
+    """Run the files of a group, which are claimed, in the open transaction `xid`.
 
-    Returns what is applied once it commits, and the claim of the file behind them. `meanwhile` is called while the
+    Returns what is applied once it commits, and the claim of those that follow. `meanwhile` is called while the
     server works. Raises MigrationFailed, Unclaimed, psycopg.OperationalError when the connection is lost.
     """
     began = time.monotonic()
     runner.observer(Started(migration=group.works[0].migration, script=group.works[0].script))
     with runner.attending(*group.segments):
-        error = runner.exchange.run(group.message, kept={*group.ends, *group.claims}, meanwhile=meanwhile)
+        error = runner.exchange.run(group.message, kept={*group.ends, group.look, group.claim}, meanwhile=meanwhile)
     if error:
         raise _error(runner, group, error)
     seconds = time.monotonic() - began
     rows = runner.exchange.rows
-    for work, claim, end in zip(group.works, (None, *group.claims), group.ends, strict=False):
-        if claim is not None and claim not in rows:
-            raise Unclaimed
+    for work, end in zip(group.works, group.ends, strict=True):
         closing.verify(work, runner.ledger, xid, rows.get(end))
+    if rows[group.look].get_value(0, 0) != b"t":
+        raise Unclaimed
     ends = [rows[end] for end in group.ends]
     applied = [
         Applied(migration=work.migration, seconds=own, statements=work.script.statements)
         for work, own in zip(group.works, _spent(ends, seconds), strict=True)
     ]
-    claimed = [rows[claim] for claim in group.claims[len(group.works) - 1 :] if claim in rows]
-    return applied, Opened(group.upcoming, opening.claimed(claimed)) if group.upcoming else None
+    if not group.upcoming:
+        return applied, None
+    return applied, Opened(group.upcoming[0], opening.claimed([rows[group.claim]] if group.claim in rows else []))
+
+
+@contextmanager
+def claiming(runner: Runner, works: Sequence[Work]) -> Iterator[None]:
+    """Claim files: of several, an error does not tell whose record it is about. Raises Unclaimed then."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if len(works) > 1 and not runner.session.connection.broken:
+            raise Unclaimed from error
+        raise
 
 
 def under_way(group: Group, done: int) -> Migration:
@@ -141,38 +159,41 @@ def whole(work: Work) -> Batch | None:
     return only if isinstance(only, Batch) and only.open_ended else None
 
 
-def _composed(runner: Runner, whole: Sequence[tuple[Work, Batch]], upcoming: Work | None) -> Group:
+def _composed(runner: Runner, whole: Sequence[tuple[Work, Batch]], upcoming: tuple[Work, ...]) -> Group:
     works = tuple(work for work, _ in whole)
+    records = ledger.all_recorded(runner.session.connection, runner.ledger, [work.migration for work in works])
+    between = commit.between(runner)
     texts: list[bytes] = []
-    segments, ends, claims = [], [], []
+    segments, ends = [], []
     number = characters = 0
-    for (work, statements), behind in zip(whole, (*works[1:], upcoming), strict=True):
+    for (work, statements), behind in zip(whole, (*works[1:], None), strict=True):
         segments.append(Segment(work.migration, statements, number, characters))
-        end = closing.statements(work)
-        claim = (*commit.between(runner), *opening.statements(runner, behind)) if behind else ()
-        text = b"%b\n%b;\n" % (statements.message, b"; ".join((*end, *claim)))
+        end = closing.unguarded()
+        ends.append(segments[-1].end + len(end) - 1)
+        following = (*between, *opening.settings(runner, behind)) if behind else (b"SELECT %b" % records,)
+        text = b"%b\n%b;\n" % (statements.message, b"; ".join((*end, *following)))
         texts.append(text)
         characters += len(text) if text.isascii() else len(text.decode())
-        number = segments[-1].end + len(end)
-        ends.append(number - 1)
-        if behind:
-            number += len(claim)
-            claims.append(number - 1)
+        number = segments[-1].end + len(end) + len(following)
+    claim = (*between, *opening.statements(runner, *upcoming)) if upcoming else ()
     return Group(
         works=works,
         upcoming=upcoming,
-        message=b"".join(texts),
+        message=b"".join((*texts, b"; ".join(claim))),
         segments=tuple(segments),
         ends=tuple(ends),
-        claims=tuple(claims),
+        look=number - 1,
+        claim=number + len(claim) - 1,
     )
 
 
 def _error(runner: Runner, group: Group, error: pq.abc.PGresult) -> Exception:
-    """The failure of the file that an error belongs to: its statements', its end's, or its claim's."""
+    """The failure of the file that an error belongs to; Unclaimed where that shows only when they run one by one."""
     found = runner.failed(group.segments, error)
     if isinstance(found, MigrationFailed):
         return found
     done = runner.exchange.done
     files = [work for work, end in zip(group.works, group.ends, strict=True) if done <= end]
-    return failed.server_error((files[0] if files else group.upcoming or group.works[-1]).migration, found)
+    if not files and done > group.look and len(group.upcoming) == 1:
+        files = list(group.upcoming)
+    return failed.server_error(files[0].migration, found) if files else Unclaimed()

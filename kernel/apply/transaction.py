@@ -63,7 +63,7 @@ class Transactions:
         if small:
             message = small
             return self._retried(lambda: alone.run(self._runner, message, prepare))
-        group = Group(works=(work,), upcoming=None)
+        group = Group(works=(work,))
         return self._retried(lambda: self._carry_out(iter([group]), prepare))
 
     def apply_all(self, todo: Iterable[Work]) -> tuple[Applied, ...]:
@@ -102,10 +102,10 @@ class Transactions:
 
         group = ahead[0]
         try:
-            opened = self._begun(group.works[0])
+            opened = self._begun(group)
             while ahead:
                 group = ahead.popleft()
-                opened = opened or opening.claim_next(runner, group.works[0])
+                opened = opened or _claim_next(runner, group)
                 if opened.xid is None:
                     together.left_out(group)
                     opened = None
@@ -130,13 +130,14 @@ class Transactions:
             runner.observer(one)
         return tuple(applied)
 
-    def _begun(self, work: Work) -> Opened:
-        """The transaction for the work, which the commit before it may have opened."""
+    def _begun(self, group: Group) -> Opened:
+        """The transaction for a group, which the commit before it may have opened."""
         opened, self._opened = self._opened, None
-        if opened and opened.work is work:
+        if opened and opened.work is group.works[0]:
             return opened
         commit.roll_back(self._runner)
-        return opening.begin(self._runner, work)
+        with together.claiming(self._runner, group.works):
+            return opening.begin(self._runner, *group.works)
 
     def _commit(self, last: Work | None, following: Work | None) -> None:
         """Commit, and open the transaction of the work that follows, if one can follow in the same message."""
@@ -155,6 +156,11 @@ class Transactions:
             witness.ended()
 
 
+def _claim_next(runner: Runner, group: Group) -> Opened:
+    with together.claiming(runner, group.works):
+        return opening.claim_next(runner, *group.works)
+
+
 def _run(
     runner: Runner, group: Group, xid: str, meanwhile: Callable[[], object]
 ) -> tuple[list[Applied], Opened | None]:
@@ -170,19 +176,20 @@ def _run(
     behind = closing.statements(work)
     if runner.witness:
         runner.witness.begun(runner.session, work.migration, work.script)
-        upcoming = None  # whose claim is none of this file's doing
+        upcoming = ()  # whose claim is none of this file's doing
     if upcoming:
-        behind = (*behind, *commit.between(runner), *opening.statements(runner, upcoming))
+        behind = (*behind, *commit.between(runner), *opening.statements(runner, *upcoming))
     try:
         rows = _send(runner, work, behind, meanwhile)
     except psycopg.Error as error:
         if upcoming and runner.exchange.rows and not runner.session.connection.broken:
-            raise server_error(upcoming.migration, error) from error  # this file had come to its end
+            # This file had come to its end.
+            raise (Unclaimed() if len(upcoming) > 1 else server_error(upcoming[0].migration, error)) from error
         raise
     closing.verify(work, runner.ledger, xid, rows[0])
     seconds = time.monotonic() - began
     applied = Applied(migration=work.migration, seconds=seconds, statements=work.script.statements)
-    return [applied], Opened(upcoming, opening.claimed(rows[1:])) if upcoming else None
+    return [applied], Opened(upcoming[0], opening.claimed(rows[1:])) if upcoming else None
 
 
 def _send(

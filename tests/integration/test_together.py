@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from kernel.apply import retry
@@ -12,8 +13,6 @@ from kernel.apply.events import Applied, Blocked, Noticed, Retrying, Started
 from kernel.apply.runner import Patience
 
 if TYPE_CHECKING:
-    import psycopg
-
     from kernel.apply.events import Event
     from tests.integration.conftest import Project
 
@@ -142,24 +141,46 @@ def test_the_seconds_of_a_message_are_those_of_its_files(project: Project) -> No
 
 def test_a_record_that_appears_meanwhile_leaves_its_file_out(project: Project) -> None:
     """Another runner without our lock: the older one had none."""
-    project.put("001_a.sql", "CREATE TABLE t (a int);")
-    project.put("002_b.sql", "CREATE TABLE u (a int);")
-    project.put("003_c.sql", "CREATE TABLE v (a int);")
+    project.put("000_first.sql", "CREATE TABLE t (a int);")
+    project.migrate()
+    for number in range(1, 41):
+        project.put(f"{number:03}_n.sql", f"INSERT INTO t VALUES ({number});")
     slipped_in: list[str] = []
 
     def slip_in(event: Event) -> None:
         if isinstance(event, Started) and not slipped_in:
             slipped_in.append(event.migration.filename)
-            project.rows("INSERT INTO schema_migrations VALUES ('002', '002_b.sql', now(), 'by another runner')")
+            project.rows("INSERT INTO schema_migrations VALUES ('039', '039_n.sql', now(), 'by another runner')")
 
-    project.put("000_first.sql", "SELECT 1;")
-    project.migrate(to="000")
     project.react = slip_in
     outcome = project.migrate(single_transaction=True)
-    assert slipped_in == ["001_a.sql"]
-    assert [one.migration.version for one in outcome.applied] == ["001", "003"]
-    assert (project.has("t"), project.has("u"), project.has("v")) == (True, False, True)
-    assert project.recorded() == ["000", "001", "002", "003"]
+    assert slipped_in == ["001_n.sql"]
+    assert [int(one.migration.version) for one in outcome.applied] == [*range(1, 39), 40]
+    assert project.rows("SELECT array_agg(a ORDER BY a) FROM t") == [([*range(1, 39), 40],)]
+    assert len(project.recorded()) == 41
+
+
+def test_whoever_would_record_a_file_meanwhile_waits_for_us(
+    project: Project, other: psycopg.Connection[tuple[Any, ...]]
+) -> None:
+    project.put("000_first.sql", "CREATE TABLE t (a int);")
+    project.migrate()
+    project.put("001_a.sql", "INSERT INTO t VALUES (1);")
+    project.put("002_b.sql", "INSERT INTO t VALUES (2);")
+    refused: list[str] = []
+
+    def try_it(event: Event) -> None:
+        if isinstance(event, Started):
+            other.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute("INSERT INTO schema_migrations VALUES ('002', '002_b.sql', now(), 'by another')")
+            other.rollback()
+            refused.append(event.migration.filename)
+
+    project.react = try_it
+    project.migrate(single_transaction=True)
+    assert refused == ["001_a.sql"]
+    assert project.rows("SELECT a FROM t ORDER BY a") == [(1,), (2,)]
 
 
 def test_a_file_that_changes_its_own_record_is_found_in_the_middle(project: Project) -> None:

@@ -54,6 +54,7 @@ ENTRANCES = {
         "kernel.apply.progress",
         "kernel.apply.runner",
         "kernel.apply.steps",
+        "kernel.apply.together",
         "kernel.apply.transaction",
         "kernel.apply.watch",
         "kernel.rehearsal",  # which asks two databases about everything
