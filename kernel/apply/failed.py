@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kernel.files.migration import Migration
 
 ROLLED_BACK = "rolled back: the database is as it was before this file"
+ALL_ROLLED_BACK = "rolled back with all the others: the database is as it was before this run"
 
 
 def refused(migration: Migration, message: str, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:

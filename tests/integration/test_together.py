@@ -79,6 +79,7 @@ def test_an_error_in_the_middle_of_a_message_is_found_in_its_file(
     assert (place.file, place.line, place.column, place.sqlstate) == ("003_c.sql", line, column, sqlstate)
     assert f"{line} | " in str(place.excerpt)
     assert failed.pending == ("001_a.sql", "002_b.sql", "003_c.sql", "004_d.sql")
+    assert failed.aftermath == "rolled back with all the others: the database is as it was before this run"
     assert project.recorded() == []
     assert not project.has("u")
 
