@@ -38,7 +38,8 @@ DETACHED = '"$@" 9>&1 >/dev/null </dev/null &'
 # server has ended and another watchdog is on duty, the end of the pipe that we have left or died. Told to go by a
 # signal, it takes the server along. It is the server's parent, so the number that it kills cannot be anybody else's.
 # SIGQUIT is the immediate shutdown; but sh starts what runs in the background with SIGQUIT ignored, so that a server
-# which is only just starting hears nothing but SIGTERM.
+# which is only just starting hears nothing but SIGTERM. What is still sh itself, in the moment before it becomes the
+# server, may hear neither: both are sent again for as long as it is there.
 WATCHED = """\
 sockets=$1; folder=$2; shift 2
 trap : HUP INT TERM
@@ -49,9 +50,12 @@ if read -r _; then
         wait $!
         exit
     fi
-    kill -QUIT $!; kill -TERM $!
+    server=$!
+    kill -QUIT $server; kill -TERM $server
+    while sleep 1; [ -d "$sockets" ] && kill -QUIT $server; do kill -TERM $server; done 2>/dev/null &
     trap '' HUP INT TERM
-    wait $!
+    wait $server
+    kill $!
 fi
 rm -rf -- "$sockets" "$folder" || { sleep 1; rm -rf -- "$sockets" "$folder"; }
 """

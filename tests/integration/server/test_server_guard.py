@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +16,9 @@ import pytest
 from kernel.errors import ServerFailed
 from kernel.server import locks, throwaway
 from kernel.server.account import serving
+from kernel.server.cluster import SERVE, WATCHED
 
 if TYPE_CHECKING:
-    import subprocess
-
     from kernel.server.programs import Programs
     from tests.integration.server.conftest import Person
 
@@ -175,3 +176,33 @@ def test_killed_at_any_moment_of_a_restart_it_leaves_nothing(person: Person) -> 
         command.kill()
         command.wait()
         assert gone(data, sockets)
+
+
+# As sh is before it becomes the server: what it is told then is lost.
+DEAF = """
+import signal, sys, time
+for number in (signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+print(flush=True, file=sys.stderr)
+time.sleep(0.5)
+for number in (signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_did_not_hear_the_watchdog_is_told_again(tmp_path: Path) -> None:
+    sockets, folder = tmp_path / "sockets", tmp_path / "folder"
+    sockets.mkdir()
+    folder.mkdir()
+    command = ("/bin/sh", "-c", WATCHED, "sh", str(sockets), str(folder), sys.executable, "-c", DEAF)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as watchdog:
+        assert watchdog.stdin
+        assert watchdog.stderr
+        watchdog.stdin.write(SERVE)
+        watchdog.stdin.flush()
+        assert watchdog.stderr.readline() == b"\n"
+        watchdog.stdin.close()
+        assert watchdog.wait(PATIENCE_SECONDS) == 0
+    assert gone(sockets, folder)
