@@ -108,6 +108,20 @@ def test_a_commit_that_was_not_seen_is_told_as_what_it_is(project: Project, monk
     assert (project.has("t"), project.recorded()) == (True, ["001"])
 
 
+def test_a_deferred_trigger_that_divides_by_zero_is_not_taken_for_a_lost_claim(project: Project) -> None:
+    project.put(
+        "001_a.sql",
+        "CREATE TABLE t (a int);\n"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 / NEW.a; RETURN NULL; END $$;\n"
+        "CREATE CONSTRAINT TRIGGER later AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED\n"
+        "  FOR EACH ROW EXECUTE FUNCTION f();\n"
+        "INSERT INTO t VALUES (0);",
+    )
+    failed = project.failure()
+    assert (str(failed), failed.failure.file, failed.failure.sqlstate) == ("division by zero", "001_a.sql", "22012")
+    assert (project.recorded(), project.has("t")) == ([], False)
+
+
 def test_what_others_were_in_the_way_of_is_run_again(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
