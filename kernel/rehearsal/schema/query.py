@@ -14,6 +14,10 @@ from dataclasses import dataclass
 OF_USERS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 FIRST_OF_USERS = 16384  # the first OID that initdb does not give away
 
+# Options that the server writes into pg_attribute.attoptions for its own use: pg_attver, the version of a column's
+# definition, since 15.20 and the minor releases of that day. pg_dump leaves it out, too; reloptions has no such option.
+SERVER_OPTIONS = ("pg_attver",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -71,3 +75,9 @@ def owner(oid: str) -> str:
 def sorted_options(options: str) -> str:
     """The SQL expression of an array of name=value in the order of its names, which is no part of its meaning."""
     return f"""(SELECT array_agg(o COLLATE "C" ORDER BY o COLLATE "C") FROM unnest({options}) AS o)"""
+
+
+def column_options(attoptions: str) -> str:
+    """The SQL expression of a column's options less SERVER_OPTIONS; NULL where none is left."""
+    names = ", ".join(f"'{name}'" for name in SERVER_OPTIONS)
+    return f"(SELECT array_agg(o) FROM unnest({attoptions}) AS o WHERE split_part(o, '=', 1) NOT IN ({names}))"

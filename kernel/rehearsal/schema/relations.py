@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
-from kernel.rehearsal.schema.query import OF_USERS, Query, comment, key, no_member, owner, privileges, sorted_options
+from kernel.rehearsal.schema.query import (
+    OF_USERS,
+    Query,
+    column_options,
+    comment,
+    key,
+    no_member,
+    owner,
+    privileges,
+    sorted_options,
+)
 
 RELATION = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
 FROM = f"""
@@ -99,7 +109,7 @@ SELECT 'pg_attribute:' || c.oid || ':' || a.attnum, 'column', {key("pg_class", "
   CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END,
   nullif(a.attstattarget, -1)::text,
   CASE WHEN a.attoptions || a.attfdwoptions IS NOT NULL THEN
-    {sorted_options("a.attoptions || a.attfdwoptions")} END,
+    {sorted_options(column_options("a.attoptions") + " || a.attfdwoptions")} END,
   CASE WHEN a.attacl IS NOT NULL THEN {privileges("a.attacl", "c", "c.relowner")} END,
   m.description
 {FROM} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

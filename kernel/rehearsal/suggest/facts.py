@@ -4,17 +4,23 @@ Definitions come with every name qualified, whatever the search path is. Source 
 documentation, "System Catalogs".
 """
 
+# The only piece that a query is put together from is a constant of kernel.rehearsal.schema.query.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from kernel.rehearsal.schema.query import column_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from kernel.database import Connection
 
-_TABLE = """
+_TABLE = (
+    """
 SELECT c.oid::bigint, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname), c.relkind::text,
   EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent)),
   coalesce((SELECT json_agg(json_build_object('number', a.attnum, 'name', a.attname, 'quoted', quote_ident(a.attname),
@@ -22,7 +28,9 @@ SELECT c.oid::bigint, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relna
       'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
       'computed', a.attgenerated <> '' OR a.attidentity <> '',
       'comment', quote_literal(col_description(c.oid, a.attnum)),
-      'plain', a.attacl IS NULL AND a.attoptions IS NULL AND a.attstorage = t.typstorage
+      'plain', a.attacl IS NULL AND """
+    + column_options("a.attoptions")
+    + """ IS NULL AND a.attstorage = t.typstorage
         AND coalesce(a.attstattarget, -1) = -1 AND a.attcompression::text = '') ORDER BY a.attnum)
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -63,6 +71,7 @@ SELECT c.oid::bigint, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relna
     UNION SELECT proname FROM pg_proc WHERE pronamespace = c.relnamespace) AS names (name))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s
 """
+)
 # A name that stands in an earlier statement of the file and is not there yet, or is none, is NULL.
 _RESOLVED = "SELECT to_regclass(%s)::oid::bigint"
 
