@@ -47,8 +47,8 @@ def create_empty(session: Session, name: str, locale: Locale) -> None:
         raise RestoreFailed(f"{session.name}: {error.diag.message_primary}", hint=error.diag.message_hint) from error
 
 
-def create(session: Session, template: str, name: str) -> tuple[float, tuple[str, ...]]:
-    """A clone of `template`: the seconds that it took, and what could not be carried over, in sentences.
+def create(session: Session, template: str, name: str) -> float:
+    """Copy `template` to a new database, without its settings and privileges; the seconds that it took.
 
     Raises DatabaseRefused, which names who is connected to the template.
     """
@@ -59,8 +59,7 @@ def create(session: Session, template: str, name: str) -> tuple[float, tuple[str
     )
     began = time.perf_counter()
     session.connection.execute(statement + strategy)
-    seconds = time.perf_counter() - began
-    return seconds, carry.over(session.connection, template, name)
+    return time.perf_counter() - began
 
 
 def drop(session: Session, name: str, *, force: bool) -> None:

@@ -17,11 +17,11 @@ from kernel import database
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, LockBusy, UsageError
 from kernel.rehearsal.golden import clone, content, filling, identity, mark, store
 from kernel.rehearsal.golden.mark import Kind, Mark
-from kernel.rehearsal.golden.place import Place, administration
+from kernel.rehearsal.golden.place import Place, administration, left_behind
 from kernel.rehearsal.result import Restore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernel.database import Connection, Session
     from kernel.rehearsal.golden.wish import Restorer, Wish
@@ -64,7 +64,7 @@ def opened(test_db: str, wish: Wish, restore: Restorer) -> Iterator[Place]:
             size = clone.size_bytes(session, golden) if found else 0
         if found:
             restored = Restore(seconds=0.0, bytes=size, reused=True, warnings=found.warnings)
-        stack.callback(_leave, url, golden, keep=wish.keep)
+        stack.callback(_leave, url, golden, keep=wish.keep, say=wish.say)
         if not found:
             restored = _filled(url, golden, key, wish, restore)
         yield Place(url=url, variable=VARIABLE, golden=golden, key=key, restored=restored, test_db=name)
@@ -183,12 +183,15 @@ def _filled(url: str, golden: str, key: str, wish: Wish, restore: Restorer) -> R
     return restored
 
 
-def _leave(url: str, golden: str, *, keep: bool) -> None:
-    """Drop the golden copy, unless it is complete and to be kept; a server that is gone keeps it until next time."""
+def _leave(url: str, golden: str, *, keep: bool, say: Callable[[str], None]) -> None:
+    """Drop the golden copy, unless it is complete and to be kept; `say` is told when that fails.
+
+    It does not raise: the rehearsal has its result, and an error under way says more.
+    """
     try:
         with administration(url, variable=VARIABLE) as session:
             found = mark.read(session.connection, golden)
             if found and not (keep and found.kind is Kind.GOLDEN):
                 clone.drop(session, golden, force=False)
-    except DatabaseUnreachable:
-        return
+    except (DatabaseUnreachable, DatabaseRefused) as error:
+        say(left_behind(golden, error))

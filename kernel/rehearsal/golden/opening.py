@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.errors import DatabaseRefused, DatabaseUnreachable
-from kernel.rehearsal.golden import clone, given, mark, own, shared
+from kernel.rehearsal.golden import carry, clone, given, mark, own, shared
 from kernel.rehearsal.golden.mark import Kind, Mark
+from kernel.rehearsal.golden.place import left_behind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernel.database import Session
     from kernel.rehearsal.golden.place import Place
@@ -31,9 +32,13 @@ class Clone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A golden copy. Its sessions at `url` are read-only; close them before the next clone is made."""
+    """A golden copy. Its sessions at `url` are read-only; close them before the next clone is made.
+
+    `say` is told of a clone that stays on the user's server because it could not be dropped.
+    """
 
     place: Place
+    say: Callable[[str], None] = field(default=lambda _line: None, repr=False)
 
     @property
     def url(self) -> str:
@@ -54,21 +59,29 @@ class Copy:
         """
         place = self.place
         database = place.named(name)
-        with place.administration() as session:
-            if place.test_db is None:
-                shared.drop_other_roles(session.connection, place.roles)
-            if clone.exists(session, database):
-                _make_room(session, place, database)
-            seconds, warnings = clone.create(session, place.golden, database)
-            if place.test_db is not None:
-                mark.put(session.connection, database, Mark(kind=Kind.CLONE, key=place.key))
-        try:
+        with ExitStack() as stack:
+            with place.administration() as session:
+                if place.test_db is None:
+                    shared.drop_other_roles(session.connection, place.roles)
+                if clone.exists(session, database):
+                    _make_room(session, place, database)
+                seconds = clone.create(session, place.golden, database)
+                if database != place.test_db:
+                    stack.callback(self._drop, database)
+                if place.test_db is not None:
+                    mark.put(session.connection, database, Mark(kind=Kind.CLONE, key=place.key))
+                warnings = carry.over(session.connection, place.golden, database)
             yield Clone(name=database, url=place.reach(database), seconds=seconds, warnings=warnings)
-        finally:
-            if database != place.test_db:
-                # What cannot be dropped now, goes with our server, or at the next rehearsal's start.
-                with suppress(DatabaseUnreachable), place.administration() as session:
-                    clone.drop(session, database, force=place.test_db is None)
+
+    def _drop(self, database: str) -> None:
+        """Drop a clone; on the user's server, `say` is told when that fails. A server of our own ends with its data."""
+        ours = self.place.test_db is None
+        try:
+            with self.place.administration() as session:
+                clone.drop(session, database, force=ours)
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            if not ours:
+                self.say(left_behind(database, error))
 
     def checkpoint(self) -> bool:
         """Write out what is to be written, before something is measured; False where the role may not."""
@@ -89,9 +102,9 @@ def _make_room(session: Session, place: Place, database: str) -> None:
 def opened(wish: Wish, *, restore: Restorer) -> Iterator[Copy]:
     """The golden copy of a dump, kept or made now by `restore`, on our own server or beside TEST_DB.
 
-    `restore(url)` fills an empty database and returns what is to be said of it. Raises DatabaseUnreachable and its
-    kin, UsageError where --yes is missing, LockBusy, and what `restore` raises.
+    `restore(url)` fills an empty database and returns what is to be said of it. Raises EnvironmentFailed, UsageError
+    where --yes is missing, LockBusy, and what `restore` raises.
     """
     where = own.opened(wish, restore) if wish.test_db is None else given.opened(wish.test_db, wish, restore)
     with where as place:
-        yield Copy(place=place)
+        yield Copy(place=place, say=wish.say)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from kernel import database
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.database import Session
+    from kernel.errors import KernelError
     from kernel.rehearsal.result import Restore
 
 # The clone that people may want to look at afterwards: in TEST_DB it is TEST_DB itself.
@@ -60,3 +62,12 @@ def administration(url: str, *, variable: str) -> Iterator[Session]:
     with database.session(url, variable=variable) as session:
         session.connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
         yield session
+
+
+def left_behind(name: str, error: KernelError) -> str:
+    """The warning about a database on the user's server that could not be dropped, with the way to drop it."""
+    drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)).as_string()
+    return (
+        f"warning: {name} is a copy of production and is left on the server of TEST_DB: {error}; "
+        f"the next rehearsal in this TEST_DB drops it, or: {drop}"
+    )

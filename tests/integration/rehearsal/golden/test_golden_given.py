@@ -313,6 +313,67 @@ def test_names_are_taken_as_they_are(server: Server, production: Production, nam
         connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
 
 
+def test_a_copy_of_production_that_cannot_be_dropped_is_named_with_the_reason(
+    server: Server, database: str, production: Production
+) -> None:
+    golden_db = f"{named(database)}_golden"
+    with golden.opened(production.wish(test_db=database), restore=production.restore):
+        reader = psycopg.connect(make_conninfo(server.conninfo, dbname=golden_db), application_name="somebody")
+    with reader:
+        assert there(server, database) == ["_golden"]
+        (line,) = production.said
+        assert line.startswith(f"warning: {golden_db} is a copy of production and is left on the server of TEST_DB")
+        assert f"pid {reader.info.backend_pid} (postgres, somebody)" in line
+        assert f'DROP DATABASE "{golden_db}"' in line
+
+
+def test_a_copy_of_production_on_a_server_that_went_away_is_named(database: str, production: Production) -> None:
+    def go_away(*_: object, **__: object) -> None:
+        raise DatabaseUnreachable("connection refused")
+
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        golden.opened(production.wish(test_db=database), restore=production.restore),
+    ):
+        patched.setattr(kernel_database, "session", go_away)
+    (line,) = production.said
+    assert f"{named(database)}_golden is a copy of production" in line
+    assert "connection refused" in line
+
+
+def test_a_kept_copy_of_production_is_no_reason_to_warn(database: str, production: Production) -> None:
+    rehearse(production, database, keep=True)
+    assert production.said == []
+
+
+def test_a_clone_that_cannot_be_dropped_is_named_with_the_reason(
+    server: Server, database: str, production: Production
+) -> None:
+    with golden.opened(production.wish(test_db=database), restore=production.restore) as copy:
+        with copy.clone("traffic") as clone:
+            reader = psycopg.connect(clone.url, application_name="somebody")
+        with reader:
+            assert there(server, database) == ["_golden", "_traffic"]
+            (line,) = production.said
+            assert line.startswith(
+                f"warning: {clone.name} is a copy of production and is left on the server of TEST_DB"
+            )
+            assert f"pid {reader.info.backend_pid} (postgres, somebody)" in line
+
+
+def test_a_clone_whose_making_fails_half_way_is_dropped(
+    server: Server, database: str, production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise psycopg.OperationalError("lost")
+
+    with golden.opened(production.wish(test_db=database), restore=production.restore) as copy:
+        monkeypatch.setattr("kernel.rehearsal.golden.carry.over", fail)
+        with pytest.raises(DatabaseRefused, match="lost"):
+            copy.clone("traffic").__enter__()
+        assert there(server, database) == ["_golden"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["restoring", "using"])
 def test_what_a_killed_rehearsal_leaves_the_next_one_drops(
