@@ -109,7 +109,7 @@ def _unreachable(error: psycopg.Error, parameters: Mapping[str, object]) -> Data
     return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
 
 
-def _refused(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable:
+def _refused(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable | DatabaseRefused:
     reason = error.diag.message_primary or " ".join(str(error).split())
     if lost:
         return DatabaseUnreachable(f"{name}: the connection was lost: {reason}", hint="see the server's log")

@@ -9,7 +9,8 @@ KernelError
 │   └── Unrecorded        4    unrecorded           a database with tables and no record at all
 ├── LockBusy              5    lock_busy            another runner holds the lock
 ├── MigrationFailed       6    migration_failed     a statement failed, or the transaction was not ours to commit
-├── DatabaseUnreachable   7    database_unreachable no connection
+├── EnvironmentFailed     7    environment_failed   what a run needs around it; raised only as one of its kinds
+│   ├── DatabaseUnreachable 7  database_unreachable no connection, or it was lost
 │   ├── DatabaseRefused   7    database_refused     connected, but a standby, read-only, or without the privilege
 │   ├── ProgramsMissing   7    programs_missing     no PostgreSQL programs for a server of our own
 │   ├── ServerFailed      7    server_failed        a server of our own did not start or stop
@@ -47,22 +48,25 @@ class Problem:
 
 
 class KernelError(Exception):
-    """The root; `str(error)` is one line that says what and where, `hint` the next step where the line has none."""
+    """The root; `str(error)` is one line that says what and where, `hint` the next step where the line has none.
+
+    `problems` are all that an error reports at once, each a line of `str(error)`; () for an error of one thing.
+    """
 
     code: ClassVar[str] = "kernel_error"
     exit: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message)
         self.hint = hint
+        self.problems = tuple(problems)
 
 
 class _Several(KernelError):
     """An error that reports every problem at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems), problems=problems)
 
 
 class UsageError(KernelError):
@@ -144,45 +148,53 @@ class MigrationFailed(KernelError):
         self.pending: tuple[str, ...] = ()
 
 
-class DatabaseUnreachable(KernelError):
-    """No connection to the database."""
+class EnvironmentFailed(KernelError):
+    """What a run needs around it is missing or failed: the database, the programs, a server, a dump.
 
-    code = "database_unreachable"
+    Its kinds are siblings, so that a handler for one of them catches no other.
+    """
+
+    code = "environment_failed"
     exit = 7
 
 
-class DatabaseRefused(DatabaseUnreachable):
+class DatabaseUnreachable(EnvironmentFailed):
+    """No connection to the database, or the connection was lost."""
+
+    code = "database_unreachable"
+
+
+class DatabaseRefused(EnvironmentFailed):
     """Connected, but to a standby, a read-only server, or as a role without the privilege."""
 
     code = "database_refused"
 
 
-class ProgramsMissing(DatabaseUnreachable):
+class ProgramsMissing(EnvironmentFailed):
     """No PostgreSQL programs for a server of our own."""
 
     code = "programs_missing"
 
 
-class ServerFailed(DatabaseUnreachable):
+class ServerFailed(EnvironmentFailed):
     """A server of our own did not start or stop; the message quotes its log."""
 
     code = "server_failed"
 
 
-class DumpUnreadable(DatabaseUnreachable):
+class DumpUnreadable(EnvironmentFailed):
     """A dump that is none, is cut short, or would run programs; the message names the place in it."""
 
     code = "dump_unreadable"
 
 
-class Unprepared(_Several, DatabaseUnreachable):
+class Unprepared(_Several, EnvironmentFailed):
     """What a restore would lack here, all of it, each with its remedy; nothing was restored."""
 
     code = "unprepared"
-    exit = 7
 
 
-class RestoreFailed(DatabaseUnreachable):
+class RestoreFailed(EnvironmentFailed):
     """The copy of production could not be made; the message says which object or row was in the way."""
 
     code = "restore_failed"

@@ -10,7 +10,7 @@ from psycopg import pq
 
 from kernel import database, ledger, lock
 from kernel.apply.failed import ROLLED_BACK, lost
-from kernel.errors import DatabaseUnreachable, Failure, LockBusy, MigrationFailed
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +100,7 @@ def in_doubt(runner: Runner, last: Work, error: psycopg.Error, *, reached: bool 
     """
     try:
         committed = _looked_up(runner, last.migration) == last.records
-    except (DatabaseUnreachable, LockBusy, psycopg.Error):
+    except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
         outcome = "nobody can tell yet whether it committed: the server does not answer"
         aftermath = "applied or rolled back as a whole; inv db.status tells once the server answers"
     else:
@@ -126,7 +126,7 @@ def _looked_up(runner: Runner, migration: Migration) -> bool:
                 lock.exclusive(again, runner.ledger, wait_seconds=_LOOK_SECONDS, waiting=runner.waiting),
             ):
                 return ledger.has(again, runner.ledger, migration.version)
-        except DatabaseUnreachable:
+        except (DatabaseUnreachable, DatabaseRefused):  # it starts again, or a standby has taken its place
             if time.monotonic() > deadline:
                 raise
             time.sleep(_POLL_SECONDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel import status, target
-from kernel.errors import DatabaseUnreachable, LedgerShape
+from kernel.errors import EnvironmentFailed, LedgerShape
 from kernel.rehearsal.static import lint
 from kernel.report import lint as report
 
@@ -47,7 +47,7 @@ def _pending(desk: Desk, found: Directory) -> set[str]:
         try:
             with target.session(desk.settings, say=say) as session:
                 now = status.read(session, found.migrations)
-        except (DatabaseUnreachable, LedgerShape) as error:
+        except (EnvironmentFailed, LedgerShape) as error:
             reason = str(error).partition("\n")[0]
         else:
             pending = {one.filename for one in now.plan.pending}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel import target, verify
-from kernel.errors import DatabaseUnreachable, Drift, FilesInvalid
+from kernel.errors import Drift, EnvironmentFailed, FilesInvalid
 from kernel.report import problems
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run(desk: Desk, *, offline: bool) -> int:
         if not offline:
             with target.session(desk.settings, say=desk.console.say) as session:
                 records = verify.records(session, files, desk.place)
-    except DatabaseUnreachable as error:
+    except EnvironmentFailed as error:
         if not files.problems:
             raise
         desk.console.say(f"warning: not compared with the database: {error}")

@@ -51,7 +51,7 @@ def others(
 ) -> Among:
     """Migrate another clone, while probes read and write what the first run had `shut`; nothing without either.
 
-    Raises DatabaseUnreachable and its kin.
+    Raises EnvironmentFailed.
     """
     relations = list({one.relation.oid: one.relation for one in shut}.values())
     if not relations and not asked:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def rehearse(found: tuple[Migration, ...], wish: Wish, telling: Telling) -> Rehearsal:
     """Rehearse what is pending in the copied database; a Rehearsal without runs when nothing is.
 
-    Raises what reading files raises (FilesInvalid), Drift, Unrecorded, UsageError, and DatabaseUnreachable and its kin
-    for everything that concerns the dump and the servers. However it ends, nothing of the copy stays but what is kept.
+    Raises what reading files raises (FilesInvalid), Drift, Unrecorded, UsageError, and EnvironmentFailed for
+    everything that concerns the dump and the servers. However it ends, nothing of the copy stays but what is kept.
     """
     began = time.monotonic()
     if wish.dump is None and wish.prod_db:

@@ -49,7 +49,7 @@ def rehearsed(
     """Rehearse what is pending in the copy; a Rehearsal without runs when nothing is. `source` is what it was made of.
 
     `asked` are the application's queries. Raises FilesInvalid, also for a declaration that names nothing, Drift,
-    Unrecorded, and DatabaseUnreachable and its kin. Nothing stays behind but a clone that is TEST_DB.
+    Unrecorded, and EnvironmentFailed. Nothing stays behind but a clone that is TEST_DB.
     """
     stage = stages.read(found, copy, source, wish, telling)
     expectations = _declared(stage.pending)

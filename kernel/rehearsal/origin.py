@@ -68,8 +68,6 @@ def _exported(url: str, wish: Wish, telling: Telling) -> Iterator[Origin]:
         with production.opened(url) as (_, its_production):
             pass
     except DatabaseUnreachable as error:
-        if type(error) is not DatabaseUnreachable:
-            raise
         # libpq says where it went, not which of the URLs sent it there.
         raise DatabaseUnreachable(f"PROD_DB: {error}", hint=error.hint) from error
     chosen = programs.find(wish.bindir, preferred=its_production.major)

@@ -37,7 +37,7 @@ def read(found: tuple[Migration, ...], copy: Copy, source: Source, wish: Wish, t
     """Look at the golden copy, which was made of `source`, and at the files that are pending there.
 
     Raises FilesInvalid for files that cannot be run, or that would start a program; Drift, Unrecorded, LedgerShape,
-    and DatabaseUnreachable and its kin.
+    and EnvironmentFailed.
     """
     with database.session(copy.url) as session:
         # What is wrong with the copy is wrong with what it was made of, and it is there that people can mend it.

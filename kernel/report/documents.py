@@ -31,9 +31,9 @@ def error(failed: KernelError) -> Document:
     body: Document = {"code": failed.code, "exit": failed.exit, "message": str(failed)}
     if failed.hint:
         body["hint"] = failed.hint
-    if problems := getattr(failed, "problems", ()):
-        body["problems"] = _problems(problems)
-        first = problems[0]
+    if failed.problems:
+        body["problems"] = _problems(failed.problems)
+        first = failed.problems[0]
         body |= _present({"file": first.file, "line": first.line, "column": first.column})
     if isinstance(failed, MigrationFailed):
         place = asdict(failed.failure)

@@ -21,8 +21,7 @@ def text(error: KernelError) -> str:
 def _lines(error: KernelError) -> list[str]:
     if isinstance(error, MigrationFailed):
         return _of_migration(error)
-    several = getattr(error, "problems", ())
-    told = [line for problem in several for line in problems.lines(problem)] if several else str(error).splitlines()
+    told = [line for problem in error.problems for line in problems.lines(problem)] or str(error).splitlines()
     lines = [f"error: {line}" if number == 0 else f"       {line}".rstrip() for number, line in enumerate(told)]
     if error.hint:
         lines.append(f"next: {error.hint}")

@@ -71,8 +71,6 @@ def refuse_same(
             with database.session(one.url, variable=one.variable) as other:
                 same, name = ours.same(of(other)), other.name
         except DatabaseUnreachable as error:
-            if isinstance(error, DatabaseRefused):
-                raise
             if holds:
                 raise DatabaseRefused(
                     f"TEST_DB holds something, and whether it is {one.variable} nobody can tell: {error}; make "

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from kernel.errors import DatabaseUnreachable
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, ServerFailed
 from kernel.rehearsal.golden import clone, filling, shared, slot, store, tuning
 from kernel.rehearsal.golden.place import Place, administration
 from kernel.rehearsal.result import Restore
@@ -151,7 +151,7 @@ def _resting(kept: Store, guard: Guard, server: Server, known: About, wish: Wish
             guard.serve({**tuning.resting(tuning.memory_bytes()), **wish.server_settings})
             guard.stop()
             why = slot.put_away(folder, guard.programs, kept.account) if same else "roles or tablespaces were changed"
-        except DatabaseUnreachable as error:  # it may have crashed
+        except (DatabaseUnreachable, DatabaseRefused, ServerFailed) as error:  # it may have crashed
             why = str(error)
         if why:
             wish.say(f"the copy of {known.name} is not kept: {why}")
@@ -166,7 +166,7 @@ def _tidy(guard: Guard, known: About, wish: Wish) -> Server | None:
         server = guard.serve({**tuning.practice(tuning.memory_bytes()), **wish.server_settings})
         with administration(server.conninfo, variable=VARIABLE) as session:
             return server if _tidied(session, known) and clone.exists(session, GOLDEN) else None
-    except DatabaseUnreachable:
+    except (DatabaseUnreachable, DatabaseRefused, ServerFailed):
         return None
 
 

@@ -51,7 +51,7 @@ class Ends:
 
 
 def of(ends: Ends, suggested: Sequence[Suggested], wish: Wish) -> Proof:
-    """Compare the ends, but for what is left on purpose. Raises DatabaseUnreachable and its kin."""
+    """Compare the ends, but for what is left on purpose. Raises EnvironmentFailed."""
     leaves = [leftover for one in suggested for leftover in one.leaves]
     expected = {column for one in suggested for column in one.fresh}
     without = {(one.table, one.column) for one in leaves} | expected

@@ -79,7 +79,7 @@ def rows(
     """The tables whose rows differ, `without` these columns of them (table, column); `only` these tables, if told.
 
     `wanted` and `reached` are URLs, `ours` is the schema of the ledger, which is not compared. Raises
-    DatabaseUnreachable and its kin.
+    EnvironmentFailed.
     """
     with sides.opened(wanted, reached, jobs=jobs) as both:
         for connection in (both.golden, both.clone):

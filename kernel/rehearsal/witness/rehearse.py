@@ -10,7 +10,14 @@ from psycopg.conninfo import make_conninfo
 
 from kernel import database, migrate
 from kernel.apply.events import Noticed
-from kernel.errors import DatabaseUnreachable, FilesInvalid, Interrupted, KernelError, MigrationFailed
+from kernel.errors import (
+    DatabaseUnreachable,
+    EnvironmentFailed,
+    FilesInvalid,
+    Interrupted,
+    KernelError,
+    MigrationFailed,
+)
 from kernel.rehearsal.result import Failed, Run
 from kernel.rehearsal.witness import marks, sight
 from kernel.rehearsal.witness.aside import Aside
@@ -44,7 +51,7 @@ def rehearse(
     in the same way, with nothing run. `observer` is told as db.migrate tells; `say` a line for each witness that is
     not there, or fell silent.
 
-    Raises Drift, Unrecorded, LedgerShape, UsageError and LockBusy, with nothing run; DatabaseUnreachable, Interrupted.
+    Raises Drift, Unrecorded, LedgerShape, UsageError and LockBusy, with nothing run; EnvironmentFailed, Interrupted.
     """
     with _marked(url, say), database.session(url) as session, _beside(url) as watching, _beside(url) as asking:
         connection = session.connection
@@ -57,7 +64,7 @@ def rehearse(
             failed: KernelError | None = None
             try:
                 migrate.migrate(session, found, wish, _without_marks(observer), attendant)
-            except (DatabaseUnreachable, Interrupted):
+            except (EnvironmentFailed, Interrupted):
                 raise
             except KernelError as error:
                 if not attendant.records and not isinstance(error, MigrationFailed | FilesInvalid):
