@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kernel.sql.part import Kind, Part
-from kernel.sql.source import Source, Unlexable
+from kernel.sql.source import Fault, Source, Unlexable
 from kernel.sql.tokens import run_end
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def parts(source: Source) -> Iterator[Part]:
             "text behind COPY … FROM stdin; on its line, where the data begin on the next; "
             "move it behind the line that ends the data",
             behind,
+            fault=Fault.TEXT_AFTER_COPY,
         )
     if text := source.take(rest.end()):
         yield Part(Kind.BLANK, text, source.line, len(text))
@@ -55,7 +56,10 @@ def parts(source: Source) -> Iterator[Part]:
         end = _end_of_data(buffer, begin, ended=source.ended)
         if end < 0 and source.ended:
             raise Unlexable(
-                r"unterminated COPY data: the file ends before the line \. that closes it", line=opened, column=1
+                r"unterminated COPY data: the file ends before the line \. that closes it",
+                fault=Fault.UNTERMINATED,
+                line=opened,
+                column=1,
             )
         stop = end if end >= 0 else buffer.rfind(b"\n", begin) + 1
         if stop > begin:

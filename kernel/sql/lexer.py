@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kernel.sql import copy_data, tokens
 from kernel.sql.part import Kind, Part
-from kernel.sql.source import Source, Unlexable
+from kernel.sql.source import Fault, Source, Unlexable
 from kernel.sql.tokens import Backslash, Open, run_end
 
 if TYPE_CHECKING:
@@ -122,7 +122,9 @@ def _bounds(source: Source, *, standard: bool) -> tuple[int, int]:
             if source.ended:
                 if cut.what:
                     raise source.unlexable(
-                        f"unterminated {cut.what}: it begins here and the file ends before it is closed", cut.at
+                        f"unterminated {cut.what}: it begins here and the file ends before it is closed",
+                        cut.at,
+                        fault=Fault.UNTERMINATED,
                     ) from None
                 return _after_lead(source.buffer, source.position), len(source.buffer)
         except Backslash as met:
@@ -195,10 +197,12 @@ def _end_of_create(buffer: bytes, start: int, *, routine: bool, standard: bool) 
 
 def _meta_command(source: Source, at: int) -> Unlexable:
     name = next(_META_COMMAND.finditer(source.buffer, at))[0].decode()
-    return source.unlexable(f"{name}: psql's own commands do not run here; write it in SQL, or take the line out", at)
+    message = f"{name}: psql's own commands do not run here; write it in SQL, or take the line out"
+    return source.unlexable(message, at, fault=Fault.PSQL_COMMAND, command=name)
 
 
 def _refuse_conflict(source: Source, end: int) -> None:
     buffer, begin = source.buffer, source.position
     if conflict := _CONFLICT.search(buffer, begin, end):
-        raise source.unlexable(f"a merge conflict: {conflict[0].decode().strip()}; resolve it", conflict.start())
+        message = f"a merge conflict: {conflict[0].decode().strip()}; resolve it"
+        raise source.unlexable(message, conflict.start(), fault=Fault.MERGE_CONFLICT)

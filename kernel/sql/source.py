@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,14 +12,36 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 16  # what malloc has at hand; for more it asks the system, page by page
 
 
-class Unlexable(ValueError):
-    """The script cannot be split into statements: `message`, and `line` and `column` (characters) counting from 1."""
+class Fault(Enum):
+    """Why a script cannot be split into statements."""
 
-    def __init__(self, message: str, *, line: int, column: int) -> None:
+    PSQL_COMMAND = "a command of psql"
+    UNTERMINATED = "a quote, a comment or COPY data without its end"
+    TEXT_AFTER_COPY = "text on the line of COPY FROM stdin"
+    MERGE_CONFLICT = "the mark of a merge conflict"
+    NOT_UTF8 = "bytes that are not UTF-8"
+    NUL = "a NUL character"
+
+
+class Unlexable(ValueError):
+    """The script cannot be split into statements: `message`, and `line` and `column` (characters) counting from 1.
+
+    `command` is the name of a PSQL_COMMAND, with its backslash.
+    """
+
+    def __init__(self, message: str, *, fault: Fault, line: int, column: int, command: str = "") -> None:
         super().__init__(message)
         self.message = message
+        self.fault = fault
         self.line = line
         self.column = column
+        self.command = command
+
+
+_UNREADABLE = {
+    Fault.NOT_UTF8: "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)",
+    Fault.NUL: "a NUL character: PostgreSQL cannot read past it; remove it",
+}
 
 
 class Source:
@@ -33,7 +56,7 @@ class Source:
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self._undecided = b""  # read, but not in the window: half a character, or a fault and what follows
-        self._fault = ""
+        self._fault: Fault | None = None
         self._columns = 0  # characters let go of the line that the window begins in
         self.buffer = b""
         self.position = 0
@@ -54,7 +77,7 @@ class Source:
             self.buffer = self.buffer[cut:]
             self.position -= cut
         if self._fault:
-            raise self.unlexable(self._fault, len(self.buffer))
+            raise self.unlexable(_UNREADABLE[self._fault], len(self.buffer), fault=self._fault)
         pieces = [self._undecided]
         wanted = max(_CHUNK_BYTES, len(self.buffer))
         while wanted > 0 and not self.ended:
@@ -83,10 +106,10 @@ class Source:
         self.position = position
         self.line = line
 
-    def unlexable(self, message: str, at: int) -> Unlexable:
+    def unlexable(self, message: str, at: int, *, fault: Fault, command: str = "") -> Unlexable:
         """The error that points at byte `at` of the window, `position` or behind it."""
         line = self.line + self.buffer.count(b"\n", self.position, at)
-        return Unlexable(message, line=line, column=self._column(at))
+        return Unlexable(message, fault=fault, line=line, column=self._column(at), command=command)
 
     def _readable(self, fresh: bytes) -> bytes:
         """The part of `fresh` that the window takes; the rest is kept, and named if nothing can make it readable."""
@@ -96,10 +119,10 @@ class Source:
         except UnicodeDecodeError as error:
             readable = error.start
             if error.end < len(fresh) or self.ended:  # else the next bytes may complete the character
-                self._fault = "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+                self._fault = Fault.NOT_UTF8
         if (nul := fresh.find(0, 0, readable)) >= 0:
             readable = nul
-            self._fault = "a NUL character: PostgreSQL cannot read past it; remove it"
+            self._fault = Fault.NUL
         if self._fault:
             self.ended = False
         self._undecided = fresh[readable:]

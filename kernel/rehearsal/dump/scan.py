@@ -20,7 +20,7 @@ from kernel.rehearsal.dump.settings import Settings
 from kernel.rehearsal.dump.skip import Stream
 from kernel.sql import copy_data, lexer, tokens
 from kernel.sql.part import Kind as PartKind
-from kernel.sql.source import Unlexable
+from kernel.sql.source import Fault, Unlexable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,8 +210,8 @@ def _unlexable(dump: Text, stream: Stream, error: Unlexable) -> DumpUnreadable:
     """The error that says where in the dump the lexer stopped, and what that means in one."""
     offset = _offset(dump, stream, error.line, error.column)
     message = error.message
-    if message.startswith("\\"):
-        command = message.partition(":")[0]
+    if error.fault is Fault.PSQL_COMMAND:
+        command = error.command
         last_line = b"\n" not in dump.read(offset, _HEAD_BYTES)
         if last_line and any(known.startswith(command) for known in _RESTRICT):
             return _cut_short(dump, f"it ends in {command}")
@@ -219,9 +219,9 @@ def _unlexable(dump: Text, stream: Stream, error: Unlexable) -> DumpUnreadable:
             message = f"{command}: a dump of one database goes into one; dump it alone: pg_dump without --create"
         else:
             message = f"{command}: a command of psql, which could run programs here; {_NEVER}"
-    elif message.startswith("unterminated"):
+    elif error.fault is Fault.UNTERMINATED:
         message = f"cut short: {message}; dump or copy it again"
-    elif message.startswith("not UTF-8"):
+    elif error.fault is Fault.NOT_UTF8:
         message = "not UTF-8; dump it again with pg_dump --encoding=UTF8"
     return DumpUnreadable(f"{dump.place(offset)}: {message}")
 

@@ -13,7 +13,7 @@ from kernel.rehearsal.static import words
 from kernel.sql import effect, lexer
 from kernel.sql.effect import Effect
 from kernel.sql.part import Kind, Part
-from kernel.sql.source import Unlexable
+from kernel.sql.source import Fault, Unlexable
 
 if TYPE_CHECKING:
     from kernel.files.directive import Allow
@@ -128,7 +128,7 @@ def _parts(migration: Migration) -> tuple[list[Part], int | None]:
             for part in lexer.parts(file.read):
                 found.append(_counted(part) if part.kind is Kind.COPY_DATA else part)  # noqa: PERF401 - kept on a fault
     except Unlexable as error:
-        if error.message.startswith("\\"):
+        if error.fault is Fault.PSQL_COMMAND:
             return found, error.line
         problem = Problem(message=error.message, file=migration.filename, line=error.line, column=error.column)
         raise FilesInvalid([problem]) from error
