@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kernel import plan
 from kernel.errors import Drift
 from kernel.files import naming
-from kernel.plan import Disagreement
+from kernel.plan import Disagreement, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,13 +83,10 @@ def traced(its_plan: Plan, place: Place) -> Plan:
 
 def _traceable(entry: Entry) -> bool:
     """Whether the content that ran is not among the files, under whatever name."""
-    if not entry.drift or entry.record is None:
-        return False
-    # The plain sentences: not that of a name alone, of a stray record, or of content found under another number.
-    if entry.migration:
-        return entry.drift == plan.changed(entry.migration, entry.record)
+    if entry.reason is Reason.CHANGED:
+        return True
     # A name is written into a command only when it is one of ours: the ledger may hold any text.
-    return entry.drift == plan.gone(entry.record) and naming.parse(entry.record.filename) is not None
+    return entry.reason is Reason.GONE and entry.record is not None and naming.parse(entry.record.filename) is not None
 
 
 def _traced(entry: Entry, its_plan: Plan, known: History, place: Place) -> Entry:

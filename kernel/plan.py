@@ -6,7 +6,7 @@ Status prints the very Plan that migrate carries out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
 from kernel.errors import Drift, Problem, UsageError
@@ -29,10 +29,22 @@ class State(StrEnum):
     PARTIAL = "partial"
 
 
+class Reason(Enum):
+    """Why a file and its record disagree."""
+
+    CHANGED = "the file is not what was applied"
+    RENAMED = "the same content under another filename"
+    GONE = "no file has the record's version"
+    RENUMBERED = "the record's content has another version now"
+    STRAY_RECORD = "a record whose version is no number, or recorded twice"
+    OUT_OF_ORDER = "a pending file before an applied one"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does.
 
+    `reason` is the same for code to decide on, None where nothing disagrees.
     `commit` and `diff` are what kernel.evidence adds to it; see Traced.
     """
 
@@ -40,6 +52,7 @@ class Entry:
     migration: Migration | None = None
     record: Record | None = None
     drift: str = ""
+    reason: Reason | None = None
     commit: str | None = None
     diff: str | None = None
 
@@ -102,9 +115,9 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
     for record in records:
         number = record.number
         if number is None or number in recorded:
-            reason = "is recorded twice" if number in recorded else "is no number"
-            note = f"version {record.version!r} {reason}; delete the record that no file stands for"
-            entries.append(Entry(state=State.MISSING, record=record, drift=note))
+            fault = "is recorded twice" if number in recorded else "is no number"
+            note = f"version {record.version!r} {fault}; delete the record that no file stands for"
+            entries.append(Entry(state=State.MISSING, record=record, drift=note, reason=Reason.STRAY_RECORD))
         else:
             recorded[number] = record
     newest_file = max(by_number, default=-1)
@@ -125,13 +138,14 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
 
 
 def _both(migration: Migration, record: Record) -> Entry:
-    drift = ""
+    drift, reason = "", None
     if not migration.accepts(record.checksum):
-        drift = changed(migration, record)
+        drift, reason = changed(migration, record), Reason.CHANGED
     elif migration.filename != record.filename:
+        reason = Reason.RENAMED
         drift = f"applied as {record.filename} with the same content; name it so again, or {_accept(migration.version)}"
-    state = State.MODIFIED if drift else State.APPLIED
-    return Entry(state=state, migration=migration, record=record, drift=drift)
+    state = State.MODIFIED if reason else State.APPLIED
+    return Entry(state=state, migration=migration, record=record, drift=drift, reason=reason)
 
 
 def changed(migration: Migration, record: Record, *, by: str = "") -> str:
@@ -159,20 +173,20 @@ def _unapplied(migration: Migration, newest: Record | None, partial: Collection[
         f"pending, but {newest.version} is applied already; move it behind with: inv db.renumber {migration.filename}, "
         "or apply it where it is with: inv db.migrate --allow-out-of-order"
     )
-    return Entry(state=State.OUT_OF_ORDER, migration=migration, drift=drift)
+    return Entry(state=State.OUT_OF_ORDER, migration=migration, drift=drift, reason=Reason.OUT_OF_ORDER)
 
 
 def _gone(record: Record, twin: Migration | None, *, ahead: bool) -> Entry:
+    drift, reason = "", None
     if twin:
+        reason = Reason.RENUMBERED
         drift = (
             f"its content stands in {twin.filename}, which has no record; "
             f"number it {record.version} again, or {_accept(twin.version)}"
         )
-    elif ahead:
-        drift = ""
-    else:
-        drift = gone(record)
-    return Entry(state=State.MISSING, record=record, drift=drift)
+    elif not ahead:
+        drift, reason = gone(record), Reason.GONE
+    return Entry(state=State.MISSING, record=record, drift=drift, reason=reason)
 
 
 def to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
