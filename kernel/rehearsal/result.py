@@ -167,11 +167,29 @@ class ColumnChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unexpected:
+    """What became of a table's rows and no migration declares: `what` in words, and what code decides on.
+
+    `declaration` is what a file would say behind `-- rehearse:` to mean it, "" where it has said something else.
+    `column` is the column that it is about, as in ColumnChange, "" for whole rows. `rows_removed` is how many rows are
+    gone where that is all, else None.
+    """
+
+    what: str
+    declaration: str = ""
+    column: str = ""
+    rows_removed: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}; declare it: -- rehearse: {self.declaration}" if self.declaration else self.what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What became of the rows of a table between the golden copy and the end of the rehearsal.
 
     Where there is no key to tell rows apart by, a changed row counts as one removed and one added. `proof` says in a
-    few words how it is known. `unexpected` are the sentences about what no migration declares; with none of them,
+    few words how it is known. `unexpected` is what no migration declares; with none of it,
     `content` is not CHANGED. `query` lists rows that differ. A table of one side only has None rows on the other.
     """
 
@@ -183,7 +201,7 @@ class Receipt:
     removed: int = 0
     changed: int = 0
     columns: tuple[ColumnChange, ...] = ()
-    unexpected: tuple[str, ...] = ()
+    unexpected: tuple[Unexpected, ...] = ()
     proof: str = ""
     query: str = ""
     seconds: float = 0.0

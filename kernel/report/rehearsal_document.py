@@ -172,7 +172,7 @@ def _receipt(receipt: Receipt) -> Document:
         "removed": receipt.removed,
         "changed": receipt.changed,
         "columns": [{"column": one.column, "rows": one.rows, "how": one.how} for one in receipt.columns],
-        "unexpected": list(receipt.unexpected),
+        "unexpected": [str(one) for one in receipt.unexpected],
         "proof": receipt.proof,
         "query": receipt.query or None,
         "seconds": seconds(receipt.seconds),

@@ -23,6 +23,7 @@ from kernel.rehearsal.result import (
     Source,
     Standstill,
     Statement,
+    Unexpected,
     Violation,
     Written,
 )
@@ -389,7 +390,7 @@ def failing() -> Rehearsal:
                 rows_after=198,
                 content=Content.CHANGED,
                 removed=14,
-                unexpected=("14 rows are gone, and no migration declares it",),
+                unexpected=(Unexpected(what="14 rows are gone, and no migration declares it"),),
                 proof="every row compared by its key",
                 query="SELECT * FROM golden.business_terms\nEXCEPT\nSELECT * FROM clone.business_terms;",
                 seconds=0.021,
@@ -624,7 +625,7 @@ def hostile() -> Rehearsal:
                 content=Content.CHANGED,
                 added=1,
                 columns=(ColumnChange(column=text, rows=1, how=text),),
-                unexpected=(text,),
+                unexpected=(Unexpected(what=text),),
                 proof=text,
                 query=text,
             )

@@ -25,6 +25,7 @@ from kernel.rehearsal.result import (
     Shut,
     Standstill,
     Statement,
+    Unexpected,
     Violation,
     Written,
 )
@@ -265,16 +266,22 @@ def test_of_what_was_not_reached_the_text_is_all_that_is_known() -> None:
     assert all("measured" not in one.message for one in found)
 
 
-def lost(sentence: str, *, table: str = "public.orders", after: int | None = 0) -> Receipt:
-    return Receipt(
-        table=table, rows_before=10, rows_after=after, content=Content.CHANGED, unexpected=(sentence,)
-    )  # fmt: skip
+def lost(
+    what: str,
+    declaration: str = "",
+    *,
+    table: str = "public.orders",
+    after: int | None = 0,
+    rows_removed: int | None = None,
+) -> Receipt:
+    unexpected = Unexpected(what=what, declaration=declaration, rows_removed=rows_removed)
+    return Receipt(table=table, rows_before=10, rows_after=after, content=Content.CHANGED, unexpected=(unexpected,))
 
 
 def test_rows_lost_are_told_at_the_statement_that_removed_most_of_them() -> None:
     few = statement("DELETE FROM orders WHERE id = 1;", written=(Written(relation=ORDERS, deleted=1),))
     most = statement("SELECT purge();", line=2, written=(Written(relation=ORDERS, deleted=9),))
-    one = only(judged(run(few, most), receipts=(lost("10 rows removed; declare it: -- rehearse: rows orders=-10"),)))
+    one = only(judged(run(few, most), receipts=(lost("10 rows removed", "rows orders=-10", rows_removed=10),)))
     assert (one.rule, one.line, one.severity) == ("data-lost", 2, Severity.ERROR)
     assert one.message == "public.orders: 10 rows removed"
     assert one.remedy.endswith("-- rehearse: rows orders=-10")
@@ -287,7 +294,7 @@ def test_what_the_text_feared_and_the_receipt_proves_is_one_finding_with_the_fig
         locks=(lock(ORDERS, "ACCESS EXCLUSIVE", 0.002),),
         commands=("DROP TABLE public.orders",),
     )
-    receipt = lost("dropped with 10 rows; declare it: -- rehearse: drops orders", after=None)
+    receipt = lost("dropped with 10 rows", "drops orders", after=None)
     one = only(judged(run(dropped), text=(feared,), receipts=(receipt,)))
     assert one.rule == "drop-table"
     assert "dropped with 10 rows" in one.message
@@ -309,7 +316,7 @@ def test_rows_written_elsewhere_explain_the_loss_there() -> None:
         "DELETE FROM users WHERE id = 1;",
         written=(Written(relation=USERS, deleted=1), Written(relation=ORDERS, deleted=3)),
     )
-    one = only(judged(run(cascade), receipts=(lost("3 rows removed; declare it: -- rehearse: rows orders=-3"),)))
+    one = only(judged(run(cascade), receipts=(lost("3 rows removed", "rows orders=-3", rows_removed=3),)))
     assert (one.rule, one.severity, one.relation) == ("cascade-reaches-further", Severity.ERROR, "public.orders")
     assert judged(run(cascade), declared=(("002_it.sql", "orders"),)) == []
 

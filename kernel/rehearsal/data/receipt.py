@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel import units
-from kernel.rehearsal.result import ColumnChange, Content, Receipt
+from kernel.rehearsal.result import ColumnChange, Content, Receipt, Unexpected
 
 if TYPE_CHECKING:
     from kernel.rehearsal.data.catalog import Column
@@ -30,13 +30,13 @@ class Lost:
 
 @dataclass(kw_only=True)
 class _Findings:
-    """Sentences about a table, as they are found: `name` is how a declaration would call it."""
+    """What is unexpected of a table, as it is found: `name` is how a declaration would call it."""
 
     name: str
-    unexpected: list[str] = field(default_factory=list)
+    unexpected: list[Unexpected] = field(default_factory=list)
 
-    def undeclared(self, what: str, declaration: str) -> None:
-        self.unexpected.append(f"{what}; declare it: -- rehearse: {declaration}")
+    def undeclared(self, what: str, declaration: str, *, column: str = "", rows_removed: int | None = None) -> None:
+        self.unexpected.append(Unexpected(what=what, declaration=declaration, column=column, rows_removed=rows_removed))
 
 
 def of(
@@ -58,7 +58,7 @@ def of(
         for one in lost:
             if one.values and not one.column.generated and one.column.name not in declared.drops:
                 what = f"{one.column.quoted}: dropped with {units.several(one.values, 'value')}"
-                findings.undeclared(what, f"drops {name}.{one.column.quoted}")
+                findings.undeclared(what, f"drops {name}.{one.column.quoted}", column=one.column.name)
     columns = (
         *(ColumnChange(column=one.column.name, rows=one.rows, how=_how(one)) for one in difference.columns),
         *(ColumnChange(column=one.column.name, rows=one.values, how="dropped") for one in lost),
@@ -131,7 +131,8 @@ def _judge_rows(findings: _Findings, table: Table, difference: Difference, decla
         what = f"{gone} removed and {come} added, or changed: no key tells rows apart"
         findings.undeclared(what, f"changes {findings.name}.*")
     elif wanted is None and removed:
-        findings.undeclared(f"{units.several(removed, 'row')} removed", f"rows {findings.name}=-{removed}")
+        what = f"{units.several(removed, 'row')} removed"
+        findings.undeclared(what, f"rows {findings.name}=-{removed}", rows_removed=removed)
     wanted = declared.total(added=True)
     if wanted is not None and added != wanted:
         findings.unexpected.append(_miscounted(added, wanted, "added", declared))
@@ -143,7 +144,7 @@ def _judge_column(findings: _Findings, change: Changed, declared: Declared) -> N
         return
     how = f" ({_how(change)})" if _how(change) else ""
     what = f"{column.before.quoted}: {units.several(change.rows, 'value')} changed{how}"
-    findings.undeclared(what, f"changes {findings.name}.{column.before.quoted}")
+    findings.undeclared(what, f"changes {findings.name}.{column.before.quoted}", column=column.name)
 
 
 def _how(change: Changed) -> str:
@@ -165,14 +166,14 @@ def _how(change: Changed) -> str:
     return ", ".join(found)
 
 
-def _miscounted(rows: int, wanted: int, what: str, declared: Declared) -> str:
+def _miscounted(rows: int, wanted: int, what: str, declared: Declared) -> Unexpected:
     places = ", ".join(
         one.place for one in declared.rows if one.rows is not None and (one.rows > 0) is (what == "added")
     )
-    return f"{units.several(rows, 'row')} {what}, but {units.count(wanted)} declared ({places})"
+    return Unexpected(what=f"{units.several(rows, 'row')} {what}, but {units.count(wanted)} declared ({places})")
 
 
-def _content(unexpected: list[str], *, differs: bool) -> Content:
+def _content(unexpected: list[Unexpected], *, differs: bool) -> Content:
     if unexpected:
         return Content.CHANGED
     return Content.EXPECTED if differs else Content.SAME

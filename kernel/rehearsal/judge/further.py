@@ -57,5 +57,5 @@ def _finding(run: Run, statement: Statement, one: Written, its_own: tuple[Loss, 
         return found
     lost = losses.with_losses(found, f"{what}:", its_own)
     # What the receipt says has been said when rows are gone, and nothing else is.
-    said = [one.what for one in its_own] == [f"{units.several(one.deleted, 'row')} removed"]
+    said = [loss.lost.rows_removed for loss in its_own] == [one.deleted]
     return replace(lost, message=f"{what}, which is not declared") if said else lost

@@ -13,23 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.rehearsal.judge.evidence import Limits
-    from kernel.rehearsal.result import Finding, Receipt, Run, Statement
+    from kernel.rehearsal.result import Finding, Receipt, Run, Statement, Unexpected
 
 # What these fear is that rows are lost: the receipts say whether they are.
 RULES = frozenset({"truncate", "drop-table", "drop-column", "drop-schema", "write-without-where"})
-_DECLARE = "; declare it: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A sentence of a receipt about what is lost and not declared, and the statement that did it, if one is known.
-
-    `declaration` is what a file would say to mean it, "" where it has said something else.
-    """
+    """What a receipt says is lost and not declared, and the statement that did it, if one is known."""
 
     table: str
-    what: str
-    declaration: str = ""
+    lost: Unexpected
     run: Run | None = None
     statement: Statement | None = None
 
@@ -37,10 +32,9 @@ class Loss:
 def found(receipts: Iterable[Receipt], runs: Sequence[Run]) -> Iterator[Loss]:
     """Everything lost and not declared."""
     for receipt in receipts:
-        for sentence in receipt.unexpected if receipt.content is Content.CHANGED else ():
-            what, _, declaration = sentence.partition(_DECLARE)
-            run, statement = _culprit(receipt, what, runs)
-            yield Loss(table=receipt.table, what=what, declaration=declaration, run=run, statement=statement)
+        for lost in receipt.unexpected if receipt.content is Content.CHANGED else ():
+            run, statement = _culprit(receipt, lost, runs)
+            yield Loss(table=receipt.table, lost=lost, run=run, statement=statement)
 
 
 def told(loss: Loss) -> Finding:
@@ -48,11 +42,11 @@ def told(loss: Loss) -> Finding:
     by_type = loss.statement is not None and "change type" in deed.verbs(loss.statement)
     return finding.of(
         "type-change-loses-data" if by_type else "data-lost",
-        f"{loss.table}: {loss.what}",
+        f"{loss.table}: {loss.lost.what}",
         run=loss.run,
         statement=loss.statement,
         relation=loss.table,
-        remedy=f"if it is meant, declare it: {loss.declaration}" if loss.declaration else "",
+        remedy=f"if it is meant, declare it: -- rehearse: {loss.lost.declaration}" if loss.lost.declaration else "",
     )
 
 
@@ -98,8 +92,10 @@ def weighed(run: Run, feared: Finding, losses: Sequence[Loss], limits: Limits) -
 def with_losses(known: Finding, message: str, losses: Sequence[Loss]) -> Finding:
     """A finding with the losses that come of the same: an error, with the way to declare them."""
     about = known.relation
-    what = ", ".join(one.what if names.same(about, one.table) else f"{one.table}: {one.what}" for one in losses)
-    declarations = ", ".join(one.declaration.removeprefix("-- rehearse: ") for one in losses if one.declaration)
+    what = ", ".join(
+        one.lost.what if names.same(about, one.table) else f"{one.table}: {one.lost.what}" for one in losses
+    )
+    declarations = ", ".join(one.lost.declaration for one in losses if one.lost.declaration)
     remedy = (
         f"{known.remedy}; if it is meant, declare it: -- rehearse: {declarations}" if declarations else known.remedy
     )
@@ -118,12 +114,12 @@ def _every_row(run: Run, statement: Statement, feared: Finding, limits: Limits) 
     return locks.weighed(feared, what, severity)
 
 
-def _culprit(receipt: Receipt, what: str, runs: Sequence[Run]) -> tuple[Run | None, Statement | None]:
+def _culprit(receipt: Receipt, lost: Unexpected, runs: Sequence[Run]) -> tuple[Run | None, Statement | None]:
     """The statement that did most of it, the last of those that did as much; else the only migration there is."""
     best: tuple[tuple[int, ...], Run, Statement] | None = None
     for run in runs:
         for statement in run.statements:
-            weight = _weight(receipt, what, statement)
+            weight = _weight(receipt, lost, statement)
             if any(weight) and (best is None or weight >= best[0]):
                 best = (weight, run, statement)
     if best:
@@ -131,15 +127,15 @@ def _culprit(receipt: Receipt, what: str, runs: Sequence[Run]) -> tuple[Run | No
     return (runs[0] if len(runs) == 1 else None), None
 
 
-def _weight(receipt: Receipt, what: str, statement: Statement) -> tuple[int, ...]:
-    """How much a statement has to do with what a sentence says, the more telling signs first."""
+def _weight(receipt: Receipt, lost: Unexpected, statement: Statement) -> tuple[int, ...]:
+    """How much a statement has to do with what is lost, the more telling signs first."""
     table = receipt.table
     drops = any(one.startswith("DROP ") for one in statement.commands)
     taken = drops and any(
         lock.mode == "ACCESS EXCLUSIVE" and table in (lock.relation.name, lock.relation.root)
         for lock in statement.locks
     )
-    column = next((one for one in receipt.columns if names.bare(what.partition(": ")[0]) == one.column), None)
+    column = next((one for one in receipt.columns if one.column == lost.column), None)
     if column and column.how == "dropped":
         gone = f"DROP TABLE COLUMN {table}."
         named = sum(one.startswith(gone) and names.bare(one) == column.column for one in statement.commands)

@@ -89,7 +89,7 @@ def _story(at: int, receipt: Receipt) -> Html:
     return tag(
         "div",
         tag("h3", name(receipt.table)),
-        [tag("p", figures.sentence(sentence), class_="said") for sentence in receipt.unexpected],
+        [tag("p", figures.sentence(str(one)), class_="said") for one in receipt.unexpected],
         tag("ul", [tag("li", column) for column in columns], class_="facts") if columns else None,
         fold("The query that lists the rows", preformatted(receipt.query)) if receipt.query else None,
         class_="story",

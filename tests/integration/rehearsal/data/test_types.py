@@ -176,9 +176,9 @@ def test_a_conversion_that_cuts_values_off_is_a_change(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, 'short'), (2, 'much longer')")
     copies.migrated("ALTER TABLE t ALTER v TYPE varchar(5) USING left(v, 5)")
     receipt = copies.receipt()
-    assert receipt.unexpected == (
-        "v: 1 value changed (from text to character varying(5)); declare it: -- rehearse: changes t.v",
-    )
+    assert [str(one) for one in receipt.unexpected] == [
+        "v: 1 value changed (from text to character varying(5)); declare it: -- rehearse: changes t.v"
+    ]
 
 
 def test_values_that_their_own_cast_refuses_are_compared_as_text(copies: Copies) -> None:
