@@ -131,19 +131,26 @@ class Failure:
     context: str | None = None
 
 
+_ROLLED_BACK = "rolled back: the database is as it was before this file"
+
+
 class MigrationFailed(KernelError):
     """A migration did not become applied. `aftermath` says what is rolled back or left behind.
 
+    Without an `aftermath` it is `rolled_back` as a whole: the database is as it was before the file.
     `applied` and `pending` are filenames: what this run had applied before, and what still waits, in version order.
     """
 
     code = "migration_failed"
     exit = 6
 
-    def __init__(self, message: str, *, failure: Failure, aftermath: str, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, failure: Failure, aftermath: str | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.failure = failure
-        self.aftermath = aftermath
+        self.rolled_back = aftermath is None
+        self.aftermath = _ROLLED_BACK if aftermath is None else aftermath
         self.applied: tuple[str, ...] = ()
         self.pending: tuple[str, ...] = ()
 

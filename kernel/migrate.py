@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel import database, ledger, lock, plan, status
 from kernel.apply import steps, work
-from kernel.apply.failed import ALL_ROLLED_BACK, ROLLED_BACK
+from kernel.apply.failed import ALL_ROLLED_BACK
 from kernel.apply.runner import Patience, runner
 from kernel.apply.transaction import Transactions
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
@@ -183,7 +183,7 @@ def _carry_out(its_runner: Runner, todo: tuple[Todo, ...], wish: Wish) -> tuple[
             else:
                 applied.append(steps.run(its_runner, one, its_script))
     except MigrationFailed as error:
-        if wish.single_transaction and error.aftermath == ROLLED_BACK:
+        if wish.single_transaction and error.rolled_back:
             error.aftermath = ALL_ROLLED_BACK
         error.applied = tuple(one.migration.filename for one in applied)
         error.pending = tuple(one.filename for one, _ in todo[len(applied) :])

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import pq
 
 from kernel import database, ledger, lock
-from kernel.apply.failed import ROLLED_BACK, lost
+from kernel.apply.failed import lost
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ def in_doubt(runner: Runner, last: Work, error: psycopg.Error, *, reached: bool 
     try:
         committed = _looked_up(runner, last.migration) == last.records
     except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
+        aftermath: str | None = "applied or rolled back as a whole; inv db.status tells once the server answers"
         outcome = "nobody can tell yet whether it committed: the server does not answer"
-        aftermath = "applied or rolled back as a whole; inv db.status tells once the server answers"
     else:
         if not committed and not reached:
-            return lost(last.migration, error, aftermath=ROLLED_BACK)
+            return lost(last.migration, error)
         outcome = "it had committed" if committed else "it had not committed"
-        aftermath = "committed with its record" if committed else ROLLED_BACK
+        aftermath = "committed with its record" if committed else None
     reason = " ".join(str(error).split())
     return MigrationFailed(
         f"the connection was lost at COMMIT; {outcome} ({reason})",

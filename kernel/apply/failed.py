@@ -12,16 +12,15 @@ if TYPE_CHECKING:
 
     from kernel.files.migration import Migration
 
-ROLLED_BACK = "rolled back: the database is as it was before this file"
 ALL_ROLLED_BACK = "rolled back with all the others: the database is as it was before this run"
 
 
-def refused(migration: Migration, message: str, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
+def refused(migration: Migration, message: str, *, aftermath: str | None = None) -> MigrationFailed:
     """The error for a file that we, not the server, do not let become applied."""
     return MigrationFailed(message, failure=Failure(file=migration.filename), aftermath=aftermath)
 
 
-def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> MigrationFailed:
+def lost(migration: Migration, error: psycopg.Error, *, aftermath: str | None = None) -> MigrationFailed:
     """The connection broke while a migration ran."""
     reason = " ".join(str(error).split())
     return MigrationFailed(
@@ -32,7 +31,7 @@ def lost(migration: Migration, error: psycopg.Error, *, aftermath: str) -> Migra
     )
 
 
-def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str = ROLLED_BACK) -> MigrationFailed:
+def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str | None = None) -> MigrationFailed:
     """A server's error outside of the file's own statements: at the claim, at a deferred constraint."""
     diagnostic = error.diag
     return MigrationFailed(

@@ -12,7 +12,6 @@ import psycopg
 from kernel.apply import batch, failure, remedies, segment
 from kernel.apply.batch import Queue
 from kernel.apply.events import Blocked, Building, Noticed, Progressed, Waiting
-from kernel.apply.failed import ROLLED_BACK
 from kernel.apply.messages import Exchange
 from kernel.apply.segment import Segment
 from kernel.apply.watch import Watch
@@ -103,7 +102,7 @@ class Runner:
         return [result for result in self.exchange.ask(b"; ".join(behind)) if result.ntuples]
 
     def failed(
-        self, segments: Sequence[Segment], error: pq.abc.PGresult, *, aftermath: str = ROLLED_BACK
+        self, segments: Sequence[Segment], error: pq.abc.PGresult, *, aftermath: str | None = None
     ) -> MigrationFailed | psycopg.Error:
         """The error that stopped a message, with its place and the next step; psycopg's for a statement of ours."""
         stopped = segment.stopped(segments, self.exchange.done, failure.position(error))

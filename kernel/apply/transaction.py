@@ -16,7 +16,7 @@ import psycopg
 
 from kernel.apply import alone, closing, commit, opening, together
 from kernel.apply.events import Applied, Started
-from kernel.apply.failed import ROLLED_BACK, lost, refused, server_error
+from kernel.apply.failed import lost, refused, server_error
 from kernel.apply.opening import Opened
 from kernel.apply.retry import retried
 from kernel.apply.together import Group, Unclaimed
@@ -121,7 +121,7 @@ class Transactions:
         except psycopg.Error as error:
             current = together.under_way(group, runner.exchange.done)
             if runner.session.connection.broken:
-                raise lost(current, error, aftermath=ROLLED_BACK) from error
+                raise lost(current, error) from error
             raise server_error(current, error) from error
         finally:
             if not self._opened:

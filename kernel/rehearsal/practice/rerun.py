@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from kernel import database, ledger, migrate
 from kernel.apply import progress
-from kernel.apply.failed import ROLLED_BACK
 from kernel.errors import MigrationFailed
 from kernel.files import script
 from kernel.rehearsal.practice import again, counters
@@ -95,7 +94,7 @@ def _second(session: Session, files: tuple[Migration, ...], one: Migration, pati
         if session.connection.broken:
             raise
         _record(session, where, one)
-        if error.aftermath == ROLLED_BACK:
+        if error.rolled_back:
             return _Second(one=one, error=failed, changes=(), written=())
     after, counts_now = snapshot.read(session), counters.read(session, where)
     written = counters.between(counts, counts_now) if counts is not None and counts_now is not None else None
