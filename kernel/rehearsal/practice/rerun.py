@@ -15,8 +15,7 @@ from kernel.errors import MigrationFailed
 from kernel.files import script
 from kernel.rehearsal.practice import again, counters
 from kernel.rehearsal.practice.fault import Checked, Fault, checked, told, unheard
-from kernel.rehearsal.schema import snapshot
-from kernel.rehearsal.schema.difference import difference
+from kernel.rehearsal.schema import difference, snapshot
 from kernel.sql import tokens
 from kernel.sql.part import Kind
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from kernel.files.migration import Migration
     from kernel.rehearsal.practice.counters import Count
     from kernel.rehearsal.practice.fault import DataChanged
+    from kernel.rehearsal.schema.difference import Line
 
 NAME = "safe to re-run"
 _LINES = 5  # of a schema's difference; the rest is counted
@@ -41,7 +41,7 @@ class _Second:
 
     one: Migration
     error: MigrationFailed | None
-    changes: tuple[str, ...]
+    changes: tuple[Line, ...]
     written: tuple[Count, ...] | None
 
 
@@ -99,7 +99,7 @@ def _second(session: Session, files: tuple[Migration, ...], one: Migration, pati
     after, counts_now = snapshot.read(session), counters.read(session, where)
     written = counters.between(counts, counts_now) if counts is not None and counts_now is not None else None
     # A table dropped and made again is as it was, but for its rows, which no counter tells of.
-    return _Second(one=one, error=failed, changes=difference(before, after), written=written)
+    return _Second(one=one, error=failed, changes=difference.lines(before, after), written=written)
 
 
 def _record(session: Session, where: ledger.Ledger, one: Migration) -> None:
@@ -120,7 +120,7 @@ def _faults(second: _Second) -> list[Fault]:
         stopped = _fault(second.one, f"the second run fails: {told(error)}", line=place.line, remedy=remedy)
         faults.append(replace(stopped, unchanged=second.changes == () and second.written == ()))
     faults += [
-        _fault(second.one, f"run again, it changes the schema: {change}", line=_maker(second.one, change))
+        _fault(second.one, f"run again, it changes the schema: {change.text}", line=_maker(second.one, change.kind))
         for change in second.changes[:_LINES]
     ]
     if (more := len(second.changes) - _LINES) > 0:
@@ -151,10 +151,10 @@ def _grew(second: _Second) -> bool:
     return any(count.inserted != count.deleted and not count.file for count in second.written or ())
 
 
-def _maker(one: Migration, change: str) -> int | None:
-    """The line of the statement that made a change, if only one of the file's speaks of such things."""
-    kind = change.partition(" ")[0].upper()
-    speaks = {"CONSTRAINT": "ADD", "COLUMN": "ALTER"}.get(kind, kind)
+def _maker(one: Migration, kind: str) -> int | None:
+    """The line of the statement that changed an object of this kind, if only one of the file's speaks of such."""
+    word = kind.split(maxsplit=1)[0].upper()
+    speaks = {"CONSTRAINT": "ADD", "COLUMN": "ALTER"}.get(word, word)
     lines = [line for line, words in _statements(one) if speaks in words]
     return lines[0] if len(lines) == 1 else None
 

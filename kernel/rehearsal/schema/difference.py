@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal.schema import pairs, words
@@ -27,16 +27,25 @@ _WITH_CONTENTS = ("table", "partitioned table", "sequence", "column")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """A line, `about` a thing that is a part of the `group` of that key; `weight` is how much it matters."""
+class Line:
+    """A line, `about` a thing that is a part of the `group` of that key; `weight` is how much it matters.
+
+    `kind` is the kind of the object that the text is about: of a column that came or went, the table's.
+    """
 
     weight: int
     group: str
     about: Thing
+    kind: str
     text: str
 
 
 def difference(before: Schema, after: Schema, *, oids: bool = True, remade: bool = True) -> tuple[str, ...]:
+    """The texts of `lines`."""
+    return tuple(line.text for line in lines(before, after, oids=oids, remade=remade))
+
+
+def lines(before: Schema, after: Schema, *, oids: bool = True, remade: bool = True) -> tuple[Line, ...]:
     """The lines, the most important first, those about one table together; () when a migration would see none.
 
     `oids` tells that equal OIDs mean the same object: both schemas are of one database, or of copies made by TEMPLATE.
@@ -45,17 +54,17 @@ def difference(before: Schema, after: Schema, *, oids: bool = True, remade: bool
     """
     matched = pairs.match(before, after, oids=oids)
     by_key = {thing.key: thing for schema in (before, after) for thing in schema.things}
-    lines = (*_one_sided(matched, by_key), *_changed(matched, remade=remade and oids), *_reordered(matched))
+    found = (*_one_sided(matched, by_key), *_changed(matched, remade=remade and oids), *_reordered(matched))
     weights: dict[str, int] = {}
-    for line in lines:
+    for line in found:
         weights[line.group] = min(line.weight, weights.get(line.group, _ADDED))
 
-    def rank(line: _Line) -> tuple[object, ...]:
+    def rank(line: Line) -> tuple[object, ...]:
         root, about = by_key.get(line.group, line.about), line.about
         of_group = (weights[line.group], _place(root), root.name)
         return (*of_group, line.weight, _place(about), about.kind, about.place, about.name)
 
-    return tuple(words.line(line.text) for line in sorted(lines, key=rank))
+    return tuple(replace(line, text=words.line(line.text)) for line in sorted(found, key=rank))
 
 
 def equal(before: Schema, after: Schema) -> bool:
@@ -77,7 +86,7 @@ def _group(thing: Thing) -> str:
     return thing.of or thing.key
 
 
-def _one_sided(matched: Pairs, by_key: dict[str, Thing]) -> Iterator[_Line]:
+def _one_sided(matched: Pairs, by_key: dict[str, Thing]) -> Iterator[Line]:
     """What only one side has, but for what came or went with the table, the constraint, the column it belongs to."""
     for things, weight, done in ((matched.dropped, _LOST, "dropped"), (matched.added, _ADDED, "added")):
         keys = {thing.key for thing in things}
@@ -87,14 +96,15 @@ def _one_sided(matched: Pairs, by_key: dict[str, Thing]) -> Iterator[_Line]:
             whole = by_key.get(thing.of)
             description = words.introduced(thing) if weight == _ADDED else ""
             if thing.place and whole:
-                name = thing.name.removeprefix(f"{whole.name}.")
+                kind, name = whole.kind, thing.name.removeprefix(f"{whole.name}.")
                 text = f"{whole.kind} {whole.name}: column {name} {description} {done}".replace("  ", " ")
             else:
+                kind = thing.kind
                 text = f"{thing.kind} {thing.name}: {done}" + (f", {description}" if description else "")
-            yield _Line(weight=weight, group=_group(thing), about=thing, text=text)
+            yield Line(weight=weight, group=_group(thing), about=thing, kind=kind, text=text)
 
 
-def _changed(matched: Pairs, *, remade: bool) -> Iterator[_Line]:
+def _changed(matched: Pairs, *, remade: bool) -> Iterator[Line]:
     renamings = Renamings(matched.common)
     facts = {pair.after.key: pairs.changes(pair, renamings) for pair in matched.common}
     names = {pair.after.key: (pair.before.bare, pair.after.bare) for pair in matched.common if pair.renamed}
@@ -105,17 +115,18 @@ def _changed(matched: Pairs, *, remade: bool) -> Iterator[_Line]:
         what = f"{thing.kind} {thing.name}".rstrip()
         if pair.renamed and names.get(thing.via) != names[thing.key]:
             text = f"{thing.kind} {pair.before.name} renamed to {_own_name(pair)}"
-            yield _Line(weight=_LOST, group=group, about=thing, text=text)
+            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
         if not thing.of and not renamings.moved_along(pair) and thing.kind != "schema":
             text = f"{thing.kind} {pair.before.name} moved to schema {thing.schema}"
-            yield _Line(weight=_LOST, group=group, about=thing, text=text)
+            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
         if thing.key in anew and thing.kind in _WITH_CONTENTS and not {thing.of, thing.via} & anew:
             text = f"{what}: dropped, and made again"
-            yield _Line(weight=_LOST, group=group, about=thing, text=text)
+            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
         for change in facts[thing.key]:
             if change not in facts.get(thing.via, ()):
                 for phrase in words.change(thing, change):
-                    yield _Line(weight=_CHANGED, group=group, about=thing, text=f"{what}: {phrase}")
+                    text = f"{what}: {phrase}"
+                    yield Line(weight=_CHANGED, group=group, about=thing, kind=thing.kind, text=text)
 
 
 def _own_name(pair: Pair) -> str:
@@ -124,7 +135,7 @@ def _own_name(pair: Pair) -> str:
     return quoted if quoted in pair.after.name else pair.after.bare
 
 
-def _reordered(matched: Pairs) -> Iterator[_Line]:
+def _reordered(matched: Pairs) -> Iterator[Line]:
     """Tables whose columns, as far as both have them, stand in another order."""
     orders: dict[str, list[Pair]] = {}
     for pair in matched.common:
@@ -137,4 +148,4 @@ def _reordered(matched: Pairs) -> Iterator[_Line]:
         if old != new and key in wholes:
             whole = wholes[key]
             text = f"{whole.kind} {whole.name}: columns in another order"
-            yield _Line(weight=_CHANGED, group=key, about=whole, text=text)
+            yield Line(weight=_CHANGED, group=key, about=whole, kind=whole.kind, text=text)
