@@ -15,12 +15,12 @@ from invoke.tasks import task
 # Invoke writes no bytecode, so that a renamed tasks.py leaves none behind. The kernel's is worth keeping.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
-from kernel.command import desk  # noqa: E402 - see above
+from kernel.cli.context import open_task  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from kernel.command.desk import Desk
+    from kernel.cli.context import TaskContext
 
 _ROOT = Path(__file__).resolve().parent
 _JSON = "print one JSON document instead of text (default: no)"
@@ -30,8 +30,8 @@ _YES = "confirm it; needed when KERNEL_STORAGE_MODE is SUPABASE (default: no)"
 _REHEARSED = "nothing of the rehearsal is left, and production was only read"
 
 
-def _desk(*, json: bool = False, **after: str) -> AbstractContextManager[Desk]:
-    return desk.opened(_ROOT, json=json, failed=lambda code: Exit(code=code), **after)
+def _desk(*, json: bool = False, **after: str) -> AbstractContextManager[TaskContext]:
+    return open_task(_ROOT, json=json, failed=lambda code: Exit(code=code), **after)
 
 
 @task(
@@ -61,11 +61,11 @@ def migrate(
     Exit codes: 0 applied, or nothing to do; 2 flags, settings or files; 4 drift; 5 another runner holds the lock;
     6 a migration failed; 7 no database; 130 and 143 interrupted.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import migrate as command
+    with _desk(json=json) as desk:
+        from kernel.cli.migrate import run_migrate
 
-        command.run(
-            its_desk,
+        run_migrate(
+            desk,
             to=to,
             dry_run=dry_run or bool(c.config.run.dry),
             single_transaction=single_transaction,
@@ -85,10 +85,10 @@ def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
 
     Exit codes: 0; with --check 3 pending, 4 drift; 2 settings or files; 4 another table; 7 no database.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import status as command
+    with _desk(json=json) as desk:
+        from kernel.cli.status import run_status
 
-        code = command.run(its_desk, check=check)
+        code = run_status(desk, check=check)
     if code:
         raise Exit(code=code)
 
@@ -104,10 +104,10 @@ def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
     Names, numbers, encoding, syntax as far as it decides how a file runs, directives, revert files, drift.
     Exit codes: 0 nothing is wrong; 2 settings or files; 4 drift; 7 no database.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import verify as command
+    with _desk(json=json) as desk:
+        from kernel.cli.verify import run_verify
 
-        code = command.run(its_desk, offline=offline)
+        code = run_verify(desk, offline=offline)
     if code:
         raise Exit(code=code)
 
@@ -123,10 +123,10 @@ def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa
     They are told from the text alone; without a database every file is looked at. Exit codes: 0 nothing, or warnings
     and remarks only; 8 errors that no file accepts; 2 flags, settings or files.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import lint as command
+    with _desk(json=json) as desk:
+        from kernel.cli.lint import run_lint
 
-        code = command.run(its_desk, every=all)
+        code = run_lint(desk, every=all)
     if code:
         raise Exit(code=code)
 
@@ -172,14 +172,14 @@ def snapshot_test(
     Exit codes: 0 passed; 8 findings at or above the threshold; 2 flags, settings, files or declarations; 4 drift;
     7 the dump, the copy or a server; 130 and 143 interrupted, with nothing left behind.
     """
-    with _desk(json=json, after_a_signal=_REHEARSED) as its_desk:
-        from kernel.command import snapshot_test as command
+    with _desk(json=json, after_a_signal=_REHEARSED) as desk:
+        from kernel.cli.snapshot_test import run_forget, run_snapshot_test
 
         if forget:
-            command.forget(its_desk)
+            run_forget(desk)
             return
-        code = command.run(
-            its_desk,
+        code = run_snapshot_test(
+            desk,
             dump=dump,
             schema_only=schema_only,
             jobs=jobs,
@@ -215,10 +215,10 @@ def rollback(
     Exit codes: 0 done, or nothing to do; 2 flags, settings or revert files; 5 lock busy; 6 a revert failed;
     7 no database.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import rollback as command
+    with _desk(json=json) as desk:
+        from kernel.cli.rollback import run_rollback
 
-        command.run(its_desk, steps=steps, to=to, revert=revert, yes=yes)
+        run_rollback(desk, steps=steps, to=to, revert=revert, yes=yes)
 
 
 @task(
@@ -236,10 +236,10 @@ def new(_c: Context, name: str, *, description: str = "", revert: bool = False, 
 
     Exit codes: 0; 2 a name that cannot be one.
     """
-    with _desk() as its_desk:
-        from kernel.command import new as command
+    with _desk() as desk:
+        from kernel.cli.new import run_new
 
-        command.run(its_desk, name, description=description, revert=revert, no_transaction=no_transaction)
+        run_new(desk, name, description=description, revert=revert, no_transaction=no_transaction)
 
 
 @task(
@@ -253,10 +253,10 @@ def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False
     For a database that was there before the ledger. Exit codes: 0; 2 flags, settings, files, or there are records
     already; 5 lock busy; 7 no database.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import adopt
+    with _desk(json=json) as desk:
+        from kernel.cli.baseline import run_baseline
 
-        adopt.baseline(its_desk, to=to, yes=yes)
+        run_baseline(desk, to=to, yes=yes)
 
 
 @task(
@@ -270,10 +270,10 @@ def repair(_c: Context, *, accept: str = "", yes: bool = False, json: bool = Fal
     Its record takes the file's checksum, name and number. Exit codes: 0; 2 flags, settings, files, or nothing to
     accept; 5 lock busy; 7 no database.
     """
-    with _desk(json=json) as its_desk:
-        from kernel.command import adopt
+    with _desk(json=json) as desk:
+        from kernel.cli.baseline import run_repair
 
-        adopt.repair(its_desk, accept=accept, yes=yes)
+        run_repair(desk, accept=accept, yes=yes)
 
 
 @task(
@@ -287,10 +287,10 @@ def renumber(_c: Context, file: str, *, to: str = "") -> None:
     Its revert file goes with it. Exit codes: 0; 2 no such file, a number that is taken, or the file is applied; 7 no
     database.
     """
-    with _desk() as its_desk:
-        from kernel.command import new as command
+    with _desk() as desk:
+        from kernel.cli.new import run_renumber
 
-        command.renumber(its_desk, file, to=to)
+        run_renumber(desk, file, to=to)
 
 
 @task(positional=[], auto_shortflags=False)
@@ -299,10 +299,10 @@ def start(_c: Context) -> None:
 
     Exit codes: 0; 2 in production; 7 it does not start.
     """
-    with _desk() as its_desk:
-        from kernel.command import serve
+    with _desk() as desk:
+        from kernel.cli.server import run_start
 
-        serve.start(its_desk)
+        run_start(desk)
 
 
 @task(positional=[], auto_shortflags=False)
@@ -311,10 +311,10 @@ def stop(_c: Context) -> None:
 
     Exit codes: 0, also when it was not running; 7 another command uses it.
     """
-    with _desk() as its_desk:
-        from kernel.command import serve
+    with _desk() as desk:
+        from kernel.cli.server import run_stop
 
-        serve.stop(its_desk)
+        run_stop(desk)
 
 
 @task(positional=[], auto_shortflags=False)
@@ -323,10 +323,10 @@ def shell(_c: Context) -> None:
 
     Exit codes: psql's own; 2 settings; 7 no psql, no database.
     """
-    with _desk() as its_desk:
-        from kernel.command import serve
+    with _desk() as desk:
+        from kernel.cli.server import run_psql
 
-        code = serve.shell(its_desk)
+        code = run_psql(desk)
     if code:
         raise Exit(code=code)
 

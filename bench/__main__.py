@@ -14,7 +14,7 @@ import psycopg
 
 from bench import judge, measure, report, scenarios, stage
 from kernel.errors import KernelError
-from kernel.server import programs
+from kernel.postgres.programs import find_client_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def _conditions(opened: Stage, rounds: int) -> dict[str, object]:
 
 
 def _measured(opened: Stage, names: Sequence[str], rounds: int) -> tuple[list[Finding], dict[str, Samples]]:
-    psql = programs.client("psql", opened.server.programs.bin)
+    psql = find_client_program("psql", opened.server.programs.bin)
     findings: list[Finding] = []
     samples: dict[str, Samples] = {}
     for name in names:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import memory
 from bench.contest import ContestFailed, Sample
-from kernel.server import process
+from kernel.postgres.process import program_environment
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -65,7 +65,7 @@ def _timed(contestant: Contestant, reaching: dict[str, str]) -> tuple[float, int
     A process starts with the memory of the one that started it, which is what the peak is at least.
     """
     # Nothing of the developer's own environment, and the same for all.
-    environment = process.environment() | reaching | {"KERNEL_MIGRATIONS_DIR": str(contestant.migrations)}
+    environment = program_environment() | reaching | {"KERNEL_MIGRATIONS_DIR": str(contestant.migrations)}
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as told:
         began = time.perf_counter()
         with subprocess.Popen(

@@ -15,10 +15,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from bench.contest import ContestFailed
-from kernel.server import process, throwaway
+from kernel.postgres.process import program_environment
+from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 ACCOUNTS_OF_A_BRANCH = 100_000
 _CHECKOUT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def dump(path: Path, scale: int, psql: Path) -> Path:
 
     Raises ContestFailed when the migrations cannot be applied.
     """
-    with throwaway.server(bindir=psql.parent if psql.parent.name == "bin" else None) as server:
+    with throwaway_server(bindir=psql.parent if psql.parent.name == "bin" else None) as server:
         with psycopg.connect(server.conninfo, autocommit=True) as administrator:
             administrator.execute(f"CREATE DATABASE {_DATABASE}".encode())
         _migrate(server)
@@ -55,7 +56,7 @@ def dump(path: Path, scale: int, psql: Path) -> Path:
             connection.execute(_PGBENCH.format(branches=scale, each=ACCOUNTS_OF_A_BRANCH).encode())
         conninfo = make_conninfo(server.conninfo, dbname=_DATABASE)
         command = (str(server.programs.bin / "pg_dump"), f"--dbname={conninfo}", f"--file={path}")
-        subprocess.run(command, check=True, env=process.environment())
+        subprocess.run(command, check=True, env=program_environment())
     return path
 
 
@@ -68,7 +69,7 @@ def _migrate(server: Server) -> None:
     done = subprocess.run(
         (sys.executable, "-m", "invoke", "db.migrate"),
         cwd=_CHECKOUT,
-        env=process.environment(settings),
+        env=program_environment(settings),
         capture_output=True,
         text=True,
         check=False,

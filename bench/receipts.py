@@ -11,15 +11,15 @@ import sys
 
 from psycopg.conninfo import make_conninfo
 
-from kernel.rehearsal.data import check
-from kernel.rehearsal.result import Content
+from kernel.rehearsal.data.check import check_data
+from kernel.rehearsal.result import TableContent
 
 
 def main() -> int:
     """Compare all tables of both databases."""
     clone = os.environ["MIGRATION_DATABASE_URL"]
     golden = make_conninfo(clone, dbname=os.environ["BENCH_GOLDEN"])
-    return int(any(one.content is not Content.SAME for one in check.check(golden, clone, (), ())))
+    return int(any(one.content is not TableContent.SAME for one in check_data(golden, clone, (), ())))
 
 
 if __name__ == "__main__":

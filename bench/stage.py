@@ -14,13 +14,13 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from bench import files
-from kernel.server import throwaway
+from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.contest import Copies
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 # PostgreSQL's own defaults, which a throwaway server turns off.
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
@@ -103,7 +103,7 @@ class Stage:
 def opened(bindir: Path | None) -> Iterator[Stage]:
     """A stage on the PostgreSQL of `bindir`, or the one found. Raises ProgramsMissing, ServerFailed."""
     with (
-        throwaway.server(bindir=bindir, settings=_DURABLE, room_bytes=_NEVER_IN_MEMORY) as server,
+        throwaway_server(bindir=bindir, settings=_DURABLE, room_bytes=_NEVER_IN_MEMORY) as server,
         psycopg.connect(server.conninfo, autocommit=True) as administrator,
     ):
         yield Stage(server=server, administrator=administrator)

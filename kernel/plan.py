@@ -14,11 +14,11 @@ from kernel.errors import Drift, Problem, UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from kernel.files.migration import Migration
-    from kernel.record import Record
+    from kernel.db.ledger import Record
+    from kernel.migrations.migration import Migration
 
 
-class State(StrEnum):
+class VersionState(StrEnum):
     """The state of one version (INTERFACE, "JSON")."""
 
     APPLIED = "applied"
@@ -41,14 +41,14 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class PlanEntry:
     """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does.
 
     `reason` is the same for code to decide on, None where nothing disagrees.
     `commit` and `diff` are what kernel.evidence adds to it; see Traced.
     """
 
-    state: State
+    state: VersionState
     migration: Migration | None = None
     record: Record | None = None
     drift: str = ""
@@ -66,14 +66,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traced(Problem):
+class DriftProblem(Problem):
     """A problem of drift: the `commit` that holds the file as it was applied, and the `diff` since."""
 
     commit: str | None = None
     diff: str | None = None
 
 
-class Disagreement(Drift):
+class PlanDrift(Drift):
     """Drift that stopped a run; `plan` is where it stands, for those who look for evidence."""
 
     def __init__(self, plan: Plan, *, allow_out_of_order: bool) -> None:
@@ -86,11 +86,11 @@ class Disagreement(Drift):
 class Plan:
     """Every version, in order. `ahead` are records newer than every file: an older release was deployed again."""
 
-    entries: tuple[Entry, ...]
-    ahead: tuple[Record, ...] = ()
+    entries: tuple[PlanEntry, ...]
+    records_ahead: tuple[Record, ...] = ()
 
     @property
-    def applied(self) -> int:
+    def applied_count(self) -> int:
         return sum(1 for entry in self.entries if entry.record)
 
     @property
@@ -98,16 +98,16 @@ class Plan:
         """The files without a record, in the order they are applied in."""
         return tuple(entry.migration for entry in self.entries if entry.migration and not entry.record)
 
-    def drift(self, *, allow_out_of_order: bool = False) -> tuple[Traced, ...]:
+    def drift(self, *, allow_out_of_order: bool = False) -> tuple[DriftProblem, ...]:
         """Everything on which files and records disagree, each with its remedy."""
         return tuple(
-            Traced(message=entry.drift, file=entry.filename, commit=entry.commit, diff=entry.diff)
+            DriftProblem(message=entry.drift, file=entry.filename, commit=entry.commit, diff=entry.diff)
             for entry in self.entries
-            if entry.drift and not (allow_out_of_order and entry.state is State.OUT_OF_ORDER)
+            if entry.drift and not (allow_out_of_order and entry.state is VersionState.OUT_OF_ORDER)
         )
 
 
-def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:
+def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:
     """Compare files with records; `partial` are the versions that a no-transaction file was left in the middle of."""
     by_number = {migration.number: migration for migration in files}
     recorded: dict[int, Record] = {}
@@ -117,7 +117,7 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
         if number is None or number in recorded:
             fault = "is recorded twice" if number in recorded else "is no number"
             note = f"version {record.version!r} {fault}; delete the record that no file stands for"
-            entries.append(Entry(state=State.MISSING, record=record, drift=note, reason=Reason.STRAY_RECORD))
+            entries.append(PlanEntry(state=VersionState.MISSING, record=record, drift=note, reason=Reason.STRAY_RECORD))
         else:
             recorded[number] = record
     newest_file = max(by_number, default=-1)
@@ -126,83 +126,85 @@ def compare(files: Iterable[Migration], records: Iterable[Record], *, partial: C
     for number in sorted(by_number.keys() | recorded.keys()):
         migration, its_record = by_number.get(number), recorded.get(number)
         if migration and its_record:
-            entries.append(_both(migration, its_record))
+            entries.append(_entry_with_file_and_record(migration, its_record))
         elif migration:
-            entries.append(_unapplied(migration, newest_record, partial))
+            entries.append(_entry_without_record(migration, newest_record, partial))
         elif its_record:
-            entries.append(_gone(its_record, unrecorded.get(its_record.checksum), ahead=number > newest_file))
+            entries.append(
+                _entry_without_file(its_record, unrecorded.get(its_record.checksum), ahead=number > newest_file)
+            )
     return Plan(
         entries=tuple(entries),
-        ahead=tuple(recorded[number] for number in sorted(recorded) if number > newest_file),
+        records_ahead=tuple(recorded[number] for number in sorted(recorded) if number > newest_file),
     )
 
 
-def _both(migration: Migration, record: Record) -> Entry:
+def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEntry:
     drift, reason = "", None
     if not migration.accepts(record.checksum):
-        drift, reason = changed(migration, record), Reason.CHANGED
+        drift, reason = describe_changed_file(migration, record), Reason.CHANGED
     elif migration.filename != record.filename:
         reason = Reason.RENAMED
-        drift = f"applied as {record.filename} with the same content; name it so again, or {_accept(migration.version)}"
-    state = State.MODIFIED if reason else State.APPLIED
-    return Entry(state=state, migration=migration, record=record, drift=drift, reason=reason)
+        drift = f"applied as {record.filename} with the same content; name it so again, or {_accept_remedy(migration.version)}"
+    state = VersionState.MODIFIED if reason else VersionState.APPLIED
+    return PlanEntry(state=state, migration=migration, record=record, drift=drift, reason=reason)
 
 
-def changed(migration: Migration, record: Record, *, by: str = "") -> str:
+def describe_changed_file(migration: Migration, record: Record, *, by: str = "") -> str:
     """The sentence for a file that is not what was applied; `by` is the command that restores it."""
     restore = f"restore it ({by})" if by else "restore it"
-    return f"changed after it was applied on {record.applied_at:%Y-%m-%d}; {restore}, or {_accept(migration.version)}"
+    return f"changed after it was applied on {record.applied_at:%Y-%m-%d}; {restore}, or {_accept_remedy(migration.version)}"
 
 
-def gone(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:
+def describe_missing_file(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:
     """The sentence for a record without its file."""
     absent = f"there is no such file: {reason}" if reason else "there is no such file"
     return f"applied on {record.applied_at:%Y-%m-%d}, but {absent}; {remedy}"
 
 
-def _accept(version: str) -> str:
+def _accept_remedy(version: str) -> str:
     return f"accept it with: inv db.repair --accept {version}"
 
 
-def _unapplied(migration: Migration, newest: Record | None, partial: Collection[str]) -> Entry:
+def _entry_without_record(migration: Migration, newest: Record | None, partial: Collection[str]) -> PlanEntry:
     if migration.version in partial:
-        return Entry(state=State.PARTIAL, migration=migration)
+        return PlanEntry(state=VersionState.PARTIAL, migration=migration)
     if newest is None or newest.number is None or migration.number > newest.number:
-        return Entry(state=State.PENDING, migration=migration)
+        return PlanEntry(state=VersionState.PENDING, migration=migration)
     drift = (
         f"pending, but {newest.version} is applied already; move it behind with: inv db.renumber {migration.filename}, "
         "or apply it where it is with: inv db.migrate --allow-out-of-order"
     )
-    return Entry(state=State.OUT_OF_ORDER, migration=migration, drift=drift, reason=Reason.OUT_OF_ORDER)
+    return PlanEntry(state=VersionState.OUT_OF_ORDER, migration=migration, drift=drift, reason=Reason.OUT_OF_ORDER)
 
 
-def _gone(record: Record, twin: Migration | None, *, ahead: bool) -> Entry:
+def _entry_without_file(record: Record, twin: Migration | None, *, ahead: bool) -> PlanEntry:
     drift, reason = "", None
     if twin:
         reason = Reason.RENUMBERED
         drift = (
             f"its content stands in {twin.filename}, which has no record; "
-            f"number it {record.version} again, or {_accept(twin.version)}"
+            f"number it {record.version} again, or {_accept_remedy(twin.version)}"
         )
     elif not ahead:
-        drift, reason = gone(record), Reason.GONE
-    return Entry(state=State.MISSING, record=record, drift=drift, reason=reason)
+        drift, reason = describe_missing_file(record), Reason.GONE
+    return PlanEntry(state=VersionState.MISSING, record=record, drift=drift, reason=reason)
 
 
-def to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
+def migrations_to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
     """The files that a run applies, in order; those behind version `to` are left out.
 
     Raises UsageError when `to` names no file, Disagreement when files and records disagree.
     """
-    last = version_number(to) if to else None
+    last = parse_version(to) if to else None
     if last is not None and not any(entry.migration and entry.migration.number == last for entry in plan.entries):
         raise UsageError(f"--to {to}: no migration file has this version")
     if plan.drift(allow_out_of_order=allow_out_of_order):
-        raise Disagreement(plan, allow_out_of_order=allow_out_of_order)
+        raise PlanDrift(plan, allow_out_of_order=allow_out_of_order)
     return tuple(migration for migration in plan.pending if last is None or migration.number <= last)
 
 
-def to_remove(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[Entry, ...]:
+def entries_to_roll_back(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[PlanEntry, ...]:
     """The entries whose records a rollback removes, newest version first; version `to` stays applied.
 
     Raises UsageError when `to` has no record, or when there are fewer records than `steps`.
@@ -210,7 +212,7 @@ def to_remove(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[Entry, ...]:
     applied = [entry for entry in plan.entries if entry.record and entry.record.number is not None]
     applied.sort(key=lambda entry: int(entry.version), reverse=True)
     if to:
-        number = version_number(to)
+        number = parse_version(to)
         if not any(int(entry.version) == number for entry in applied):
             raise UsageError(f"--to {to}: this version is not applied, so it cannot stay applied; see inv db.status")
         return tuple(entry for entry in applied if int(entry.version) > number)
@@ -219,11 +221,11 @@ def to_remove(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[Entry, ...]:
     return tuple(applied[:steps])
 
 
-_DIGITS = 255  # of schema_migrations.version
+_VERSION_DIGITS = 255  # of schema_migrations.version
 
 
-def version_number(text: str) -> int:
+def parse_version(text: str) -> int:
     """A version as a person writes it, 16 or 016. Raises UsageError."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS):
         raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
     return int(text)

@@ -18,12 +18,13 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 # A failure found by chance once must be found again by everybody.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -46,7 +47,7 @@ _names = (f"test_{number}" for number in itertools.count(1))
 
 
 def pytest_report_header() -> str:
-    found = programs.find(_bindir())
+    found = find_programs(_bindir())
     return f"PostgreSQL {found.version} ({found.origin}), psycopg {psycopg.__version__}, libpq {psycopg.pq.version()}"
 
 
@@ -85,7 +86,7 @@ def _neutral_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server that ends with the tests, SIGKILL included."""
-    with throwaway.server(bindir=_bindir()) as started:
+    with throwaway_server(bindir=_bindir()) as started:
         yield started
 
 

@@ -10,20 +10,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from kernel import database
-from kernel.rehearsal import obtain, origin
-from kernel.rehearsal.wish import Telling, Wish
+from kernel.db.connection import open_session
+from kernel.rehearsal.dump.acquire import acquire_dump
+from kernel.rehearsal.prod_copy.restore import open_restored_copy
+from kernel.rehearsal.request import RehearsalRequest, Reporter
 
 
 def main(dump: str, rows: str, store: str = "") -> int:
     """Exit code 0 when the clone holds the rows."""
-    wish = Wish(dump=Path(dump), keep=bool(store), store=Path(store) if store else None)
-    telling = Telling()
+    wish = RehearsalRequest(dump=Path(dump), keep=bool(store), store_folder=Path(store) if store else None)
+    telling = Reporter()
     with (
-        origin.found(wish, telling) as found,
-        obtain.copied(found, wish, telling) as copy,
+        acquire_dump(wish, telling) as found,
+        open_restored_copy(found, wish, telling) as copy,
         copy.clone("rehearsal") as clone,
-        database.session(clone.url) as session,
+        open_session(clone.url) as session,
     ):
         # By the key of the last: to count them would take longer than to clone them.
         query = "SELECT EXISTS (SELECT FROM pgbench_accounts WHERE aid = %s)"

@@ -1,9 +1,4 @@
-"""What a rehearsal found, as values: the witnesses make them, the judge reads them, the reports show them.
-
-Times are seconds, sizes bytes. `at_seconds` counts from the start of the first rehearsed migration. Names of relations
-are qualified, and quoted where SQL needs it. Text that came with a dump or a migration is as it came: whoever shows it
-escapes it.
-"""
+"""What is suggested, and what came of trying it, as values."""
 
 from __future__ import annotations
 
@@ -15,18 +10,95 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kernel.errors import Failure
-    from kernel.rehearsal.suggest.suggested import Advice
+    from kernel.lint.finding import Finding
 
 
-class Severity(StrEnum):
-    """How much a finding matters; `HARMLESS` is what text can only fear, and what was measured not to hurt."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestedFile:
+    """A file to have: its name by the naming rule, and its text."""
 
-    ERROR = "error"
-    WARNING = "warning"
-    HARMLESS = "harmless"
+    filename: str
+    text: str
 
 
-class Content(StrEnum):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """What the suggestion leaves otherwise than the original does, on purpose; `says` is a sentence about it.
+
+    It is a column of `table` ("schema.table", quoted as SQL needs it) that only the suggestion leaves; or, without a
+    column, that the columns of the table stand in another order.
+    """
+
+    table: str
+    description: str
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedSuggestion:
+    """A finding that nothing is suggested for, and why, in a sentence. `line` is the statement's."""
+
+    rule: str
+    line: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """The files to have instead of one migration, () where nothing is suggested.
+
+    `fresh` are (table, column) whose values are others in every run.
+    """
+
+    version: str
+    filename: str
+    files: tuple[SuggestedFile, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    nondeterministic_columns: tuple[tuple[str, str], ...] = ()
+    refused: tuple[RefusedSuggestion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestionTrial:
+    """A suggestion and both timelines: the original's Run, and those of the suggested files, in their order."""
+
+    suggestion: Suggestion
+    original_run: Run
+    suggested_runs: tuple[Run, ...]
+    blocked_before: tuple[BlockedTime, ...] = ()
+    blocked_after: tuple[BlockedTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestionResult:
+    """All that is suggested. `trials` are in the order of the originals' versions; `refused` go with a file name.
+
+    `differences` are lines about schema and rows where the end is not the one that the originals reach, beyond what is
+    left on purpose; `fresh` are lines about values that are others in every run, in those of the originals too, and
+    which prove nothing; `failed` says which file behind a suggestion failed and why, and then nothing was compared.
+    """
+
+    trials: tuple[SuggestionTrial, ...] = ()
+    refused: tuple[tuple[str, RefusedSuggestion], ...] = ()
+    differences: tuple[str, ...] = ()
+    nondeterministic_values: tuple[str, ...] = ()
+    failure: str = ""
+    seconds: float = 0.0
+
+    @property
+    def proven(self) -> bool:
+        """Whether every suggestion ran and all of them reach the same end."""
+        return bool(self.trials) and not self.failure and not self.differences
+
+
+# What a rehearsal found, as values: the witnesses make them, the judge reads them, the reports show them.
+#
+# Times are seconds, sizes bytes. `at_seconds` counts from the start of the first rehearsed migration. Names of relations
+# are qualified, and quoted where SQL needs it. Text that came with a dump or a migration is as it came: whoever shows it
+# escapes it.
+
+
+class TableContent(StrEnum):
     """What became of a table's rows; `EXPECTED` is a change that the migration declares."""
 
     SAME = "same"
@@ -71,11 +143,11 @@ class Scan:
 
     relation: Relation
     rows: int
-    under: str = ""
+    held_lock_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class RowsWritten:
     """Rows of a table written by a statement, through triggers and cascades too."""
 
     relation: Relation
@@ -85,7 +157,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class TracedStatement:
     """A statement of a migration, and what the witnesses saw of it.
 
     `locks` are those that it took, or took more strongly than before. `commands` are the DDL
@@ -101,7 +173,7 @@ class Statement:
     rewrites: tuple[Relation, ...] = ()
     index_rebuilds: tuple[Relation, ...] = ()
     scans: tuple[Scan, ...] = ()
-    written: tuple[Written, ...] = ()
+    written: tuple[RowsWritten, ...] = ()
     wal_bytes: int = 0
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -118,7 +190,7 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class RunFailure:
     """Why a migration failed in the rehearsal. `code` is the error's code string, as in JSON."""
 
     code: str
@@ -141,14 +213,14 @@ class Run:
     transactional: bool
     at_seconds: float
     seconds: float
-    statements: tuple[Statement, ...]
+    statements: tuple[TracedStatement, ...]
     wal_bytes: int = 0
     growth_bytes: int = 0
-    failed: Failed | None = None
+    failed: RunFailure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shut:
+class BlockedTime:
     """For how long at a stretch a migration shut reads and writes out of a relation that was there before."""
 
     relation: Relation
@@ -163,7 +235,7 @@ class ColumnChange:
 
     column: str
     rows: int
-    how: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +268,7 @@ class Receipt:
     table: str
     rows_before: int | None
     rows_after: int | None
-    content: Content
+    content: TableContent
     added: int = 0
     removed: int = 0
     changed: int = 0
@@ -232,21 +304,7 @@ class Standstill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something to know before the migration meets production. `rule` is the id of a rule, `line` counts from 1."""
-
-    rule: str
-    severity: Severity
-    message: str
-    remedy: str
-    version: str = ""
-    filename: str = ""
-    line: int | None = None
-    relation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class DumpSource:
     """Where the copy came from: `name` is the dump's file name or host:port/dbname, never a secret."""
 
     name: str
@@ -261,7 +319,7 @@ class Restore:
     """How the golden copy came to be. `bytes` is its size on disk; `reused` tells that it was kept from before."""
 
     seconds: float
-    bytes: int
+    size_bytes: int
     reused: bool = False
     clone_seconds: float = 0.0
     warnings: tuple[str, ...] = ()
@@ -277,10 +335,10 @@ class Rehearsal:
     """
 
     database: str
-    source: Source
+    source: DumpSource
     restore: Restore
     runs: tuple[Run, ...]
-    shut: tuple[Shut, ...] = ()
+    blocked: tuple[BlockedTime, ...] = ()
     receipts: tuple[Receipt, ...] = ()
     schema: tuple[str, ...] = ()
     practices: tuple[Practice, ...] = ()
@@ -290,7 +348,7 @@ class Rehearsal:
     reasons: tuple[Finding, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
-    advice: Advice | None = None
+    advice: SuggestionResult | None = None
 
     @property
     def verdict(self) -> str:

@@ -1,1 +1,3 @@
 """Values into text: the terminal, JSON."""
+
+from __future__ import annotations

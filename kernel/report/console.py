@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CLEAR = "\r\x1b[2K"
-_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+_CLEAR_LINE = "\r\x1b[2K"
+_RED, _RESET_COLOUR = "\x1b[31m", "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,31 +26,31 @@ class Console:
     out: TextIO
     err: TextIO
     emoji: bool
-    live: bool
+    live_lines: bool
     colour: bool
 
-    def result(self, text: str) -> None:
+    def print_result(self, text: str) -> None:
         """Print a line of the result."""
-        self.passing("")
-        _write(self.out, f"{text}\n")
+        self.show_progress("")
+        _write_stream(self.out, f"{text}\n")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line that is not the result."""
-        self.passing("")
-        _write(self.err, f"{text}\n")
+        self.show_progress("")
+        _write_stream(self.err, f"{text}\n")
 
-    def alarm(self, text: str) -> None:
+    def print_error(self, text: str) -> None:
         """Print an error; its first line in red where there is colour."""
         first, _, rest = text.partition("\n")
-        self.say((f"{_RED}{first}{_PLAIN}" if self.colour else first) + (f"\n{rest}" if rest else ""))
+        self.print_line((f"{_RED}{first}{_RESET_COLOUR}" if self.colour else first) + (f"\n{rest}" if rest else ""))
 
-    def passing(self, text: str) -> None:
+    def show_progress(self, text: str) -> None:
         """Show a line that the next one takes the place of; only on a terminal."""
-        if self.live:
-            _write(self.err, _CLEAR + text[: _width() - 1])
+        if self.live_lines:
+            _write_stream(self.err, _CLEAR_LINE + text[: _terminal_columns() - 1])
 
 
-def console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO | None = None) -> Console:
+def open_console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO | None = None) -> Console:
     """The console of this process; NO_COLOR and TERM are heeded (https://no-color.org)."""
     # Python has None for a stream that was closed before it began.
     out, err = out or sys.stdout or StringIO(), err or sys.stderr or StringIO()
@@ -58,13 +59,13 @@ def console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO |
     return Console(
         out=out,
         err=err,
-        emoji=_encodes(out, "📊✅⏳") and not (out.isatty() and poor),
-        live=terminal,
+        emoji=_can_encode(out, "📊✅⏳") and not (out.isatty() and poor),
+        live_lines=terminal,
         colour=terminal and not environ.get("NO_COLOR"),
     )
 
 
-def _encodes(stream: TextIO, text: str) -> bool:
+def _can_encode(stream: TextIO, text: str) -> bool:
     try:
         text.encode(stream.encoding or "ascii")
     except UnicodeEncodeError:
@@ -72,7 +73,7 @@ def _encodes(stream: TextIO, text: str) -> bool:
     return True
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write_stream(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
         stream.flush()
@@ -80,12 +81,12 @@ def _write(stream: TextIO, text: str) -> None:
         # Python would complain once more at exit, when it flushes what could not be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-            _write(sys.stderr, f"warning: the output cannot be written: {error.strerror}\n")
+            _write_stream(sys.stderr, f"warning: the output cannot be written: {error.strerror}\n")
     except UnicodeEncodeError:
         stream.write(text.encode(stream.encoding, errors="replace").decode(stream.encoding))
 
 
-def _width() -> int:
+def _terminal_columns() -> int:
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns
     except OSError:

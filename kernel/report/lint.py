@@ -5,82 +5,88 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from kernel.apply import failure
-from kernel.rehearsal import rules
-from kernel.rehearsal.result import Severity
-from kernel.report.visible import one_line
-from kernel.sql import secret
+from kernel.apply.failures import statement_excerpt
+from kernel.lint.finding import Severity
+from kernel.lint.rules import RULES_BY_ID
+from kernel.report.safe_text import to_one_line
+from kernel.sql.passwords import mask_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.rehearsal.static.lint import Lint
-    from kernel.rehearsal.static.sighting import Sighting
+    from kernel.lint.lint import LintResult, LocatedFinding
+
 
 # In the words of people: what is harmless is worth a remark.
-_CALLED = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "remark"}
-_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "notice"}
+_SEVERITY_WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "remark"}
+_GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "notice"}
 
 
-def text(found: Lint) -> str:
+def lint_text(found: LintResult) -> str:
     """Findings with excerpt, effect and workaround, remarks in a line each, what is accepted and why, the count."""
     lines: list[str] = []
-    hazards = [one for one in found.sightings if one.finding.severity is not Severity.HARMLESS]
+    hazards = [one for one in found.findings if one.finding.severity is not Severity.HARMLESS]
     for one in hazards:
-        lines += [*_hazard(one), ""]
-    remarks = [one for one in found.sightings if one.finding.severity is Severity.HARMLESS]
-    lines += [f"{_place(one)}: remark: {_message(one)}; {one.finding.remedy} ({one.finding.rule})" for one in remarks]
-    lines += [f"{_place(one)}: accepted: {one.finding.rule}: {one_line(one.reason)}" for one in found.allowed]
-    if remarks or found.allowed:
+        lines += [*_hazard_lines(one), ""]
+    remarks = [one for one in found.findings if one.finding.severity is Severity.HARMLESS]
+    lines += [
+        f"{_location(one)}: remark: {_finding_message(one)}; {one.finding.remedy} ({one.finding.rule})"
+        for one in remarks
+    ]
+    lines += [
+        f"{_location(one)}: accepted: {one.finding.rule}: {to_one_line(one.accepted_reason)}"
+        for one in found.accepted_findings
+    ]
+    if remarks or found.accepted_findings:
         lines.append("")
-    return "\n".join([*lines, _count(found)])
+    return "\n".join([*lines, _summary_line(found)])
 
 
-def _hazard(one: Sighting) -> Iterator[str]:
+def _hazard_lines(one: LocatedFinding) -> Iterator[str]:
     finding = one.finding
-    rule = rules.BY_ID[finding.rule]
-    yield f"{_place(one)}: {_CALLED[finding.severity]}: {_message(one)}"
+    rule = RULES_BY_ID[finding.rule]
+    yield f"{_location(one)}: {_SEVERITY_WORDS[finding.severity]}: {_finding_message(one)}"
     if one.part and finding.line:
         yield ""
-        yield failure.excerpt(one.part, finding.line, one.column)
+        yield statement_excerpt(one.part, finding.line, one.column)
         yield ""
     yield f"effect: {rule.effect}"
     yield f"instead: {finding.remedy}"
     yield f"rule: {finding.rule}; accept it with: -- migrate: allow={finding.rule} REASON"
 
 
-def _place(one: Sighting) -> str:
+def _location(one: LocatedFinding) -> str:
     column = one.column if one.part else None
     return ":".join(str(part) for part in (one.finding.filename, one.finding.line, column) if part is not None)
 
 
-def _message(one: Sighting) -> str:
-    return one_line(secret.masked(one.finding.message))
+def _finding_message(one: LocatedFinding) -> str:
+    return to_one_line(mask_passwords(one.finding.message))
 
 
-def _count(found: Lint) -> str:
-    counted = Counter(one.finding.severity for one in found.sightings)
-    told = [_things(counted[severity], _CALLED[severity]) for severity in Severity if counted[severity]]
-    if found.allowed:
-        told.append(f"{len(found.allowed)} accepted")
-    return f"{_things(found.files, 'file')}: {', '.join(told) or 'no hazard found'}"
+def _summary_line(found: LintResult) -> str:
+    counted = Counter(one.finding.severity for one in found.findings)
+    told = [_counted(counted[severity], _SEVERITY_WORDS[severity]) for severity in Severity if counted[severity]]
+    if found.accepted_findings:
+        told.append(f"{len(found.accepted_findings)} accepted")
+    return f"{_counted(found.file_count, 'file')}: {', '.join(told) or 'no hazard found'}"
 
 
-def _things(number: int, thing: str) -> str:
+def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def document(found: Lint) -> dict[str, object]:
+def lint_document(found: LintResult) -> dict[str, object]:
     """The document of db.lint. `severity` is error, warning or harmless; `column` and `line` count from 1."""
     return {
-        "files": found.files,
-        "findings": [_found(one) for one in found.sightings],
-        "allowed": [_found(one) | {"reason": one.reason} for one in found.allowed],
+        "files": found.file_count,
+        "findings": [_finding_document(one) for one in found.findings],
+        "allowed": [_finding_document(one) | {"reason": one.accepted_reason} for one in found.accepted_findings],
     }
 
 
-def _found(one: Sighting) -> dict[str, object]:
+def _finding_document(one: LocatedFinding) -> dict[str, object]:
     finding = one.finding
     return {
         "rule": finding.rule,
@@ -90,18 +96,18 @@ def _found(one: Sighting) -> dict[str, object]:
         "line": finding.line,
         "column": one.column if one.part else None,
         "relation": finding.relation,
-        "message": secret.masked(finding.message),
+        "message": mask_passwords(finding.message),
         "remedy": finding.remedy,
     }
 
 
-def github(found: Lint, directory: Path, root: Path) -> Iterator[str]:
+def github_annotations(found: LintResult, directory: Path, root: Path) -> Iterator[str]:
     """A workflow command of GitHub for each finding; it names files from `root`, the top of the repository.
 
     Source: GitHub documentation, "Workflow commands for GitHub Actions".
     """
     folder = directory.relative_to(root) if directory.is_relative_to(root) else directory
-    for one in found.sightings:
+    for one in found.findings:
         finding = one.finding
         properties = {
             "file": str(folder / finding.filename),
@@ -109,13 +115,13 @@ def github(found: Lint, directory: Path, root: Path) -> Iterator[str]:
             "col": str(one.column),
             "title": finding.rule,
         }
-        told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        yield f"::{_LEVELS[finding.severity]} {told}::{_data(f'{_message(one)}; {finding.remedy}')}"
+        told = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
+        yield f"::{_GITHUB_LEVELS[finding.severity]} {told}::{_escape_data(f'{_finding_message(one)}; {finding.remedy}')}"
 
 
-def _data(value: str) -> str:
+def _escape_data(value: str) -> str:
     return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(value: str) -> str:
-    return _data(value).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(value: str) -> str:
+    return _escape_data(value).replace(":", "%3A").replace(",", "%2C")

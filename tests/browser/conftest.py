@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.report import destination
-from kernel.report.page import document
+from kernel.report.html_page.page import render_page
+from kernel.report.output_file import write_report
 from tests.browser.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -51,5 +51,5 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     written = {name: folder / f"{name}.html" for name in SAMPLES}
     for name, path in written.items():
-        destination.write(path, document.html(SAMPLES[name]()))
+        write_report(path, render_page(SAMPLES[name]()))
     return written

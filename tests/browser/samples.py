@@ -5,29 +5,33 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from kernel.errors import Failure
+from kernel.lint.finding import Finding, Severity
 from kernel.rehearsal.result import (
+    BlockedTime,
     ColumnChange,
-    Content,
-    Failed,
-    Finding,
+    DumpSource,
+    Leftover,
     Lock,
     Practice,
     Receipt,
+    RefusedSuggestion,
     Rehearsal,
     Relation,
     Restore,
+    RowsWritten,
     Run,
+    RunFailure,
     Scan,
-    Severity,
-    Shut,
-    Source,
     Standstill,
-    Statement,
+    SuggestedFile,
+    Suggestion,
+    SuggestionResult,
+    SuggestionTrial,
+    TableContent,
+    TracedStatement,
     Unexpected,
     Violation,
-    Written,
 )
-from kernel.rehearsal.suggest.suggested import Advice, File, Leftover, Refused, Suggested, Trial
 
 ORDERS = Relation(oid=16_400, name="public.orders", rows=4_012_331, size_bytes=1_204_338_688)
 ORDERS_KEY = Relation(
@@ -38,7 +42,7 @@ INVOICES = Relation(oid=16_440, name="billing.invoices", rows=912_440, size_byte
 TERMS = Relation(oid=16_460, name="public.business_terms", rows=212, size_bytes=98_304)
 NOTES = Relation(oid=16_480, name="public.order_notes", created=True)
 
-SOURCE = Source(
+SOURCE = DumpSource(
     name="shop-2026-11-01.dump",
     kind="custom archive",
     size_bytes=318_442_112,
@@ -70,7 +74,7 @@ NOTES_RUN = Run(
     wal_bytes=48_320,
     growth_bytes=40_960,
     statements=(
-        Statement(
+        TracedStatement(
             line=3,
             sql="CREATE TABLE order_notes (\n"
             "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
@@ -85,7 +89,7 @@ NOTES_RUN = Run(
             ),
             wal_bytes=41_208,
         ),
-        Statement(
+        TracedStatement(
             line=9,
             sql="CREATE INDEX order_notes_order_id_idx ON order_notes (order_id);",
             at_seconds=0.0126,
@@ -104,17 +108,17 @@ WIDEN_RUN = Run(
     wal_bytes=1_402_118_144,
     growth_bytes=16_777_216,
     statements=(
-        Statement(
+        TracedStatement(
             line=4,
             sql="UPDATE users SET last_order_id = NULL WHERE last_order_id = 0;",
             at_seconds=0.312,
             seconds=1.204,
             locks=(held(USERS, "ROW EXCLUSIVE", 0.3124, 43.17),),
-            scans=(Scan(relation=USERS, rows=181_204, under="ROW EXCLUSIVE"),),
-            written=(Written(relation=USERS, updated=12_004),),
+            scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ROW EXCLUSIVE"),),
+            written=(RowsWritten(relation=USERS, updated=12_004),),
             wal_bytes=2_118_144,
         ),
-        Statement(
+        TracedStatement(
             line=5,
             sql="ALTER TABLE orders\n    ALTER COLUMN id TYPE bigint,\n    ALTER COLUMN customer_id TYPE bigint;",
             at_seconds=1.518,
@@ -125,27 +129,27 @@ WIDEN_RUN = Run(
             ),
             rewrites=(ORDERS,),
             index_rebuilds=(ORDERS_KEY,),
-            scans=(Scan(relation=ORDERS, rows=4_012_331, under="ACCESS EXCLUSIVE"),),
+            scans=(Scan(relation=ORDERS, rows=4_012_331, held_lock_mode="ACCESS EXCLUSIVE"),),
             wal_bytes=1_310_000_000,
         ),
-        Statement(
+        TracedStatement(
             line=9,
             sql="CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
             at_seconds=39.44,
             seconds=3.88,
             locks=(held(INVOICES, "SHARE", 39.441, 4.051),),
-            scans=(Scan(relation=INVOICES, rows=912_440, under="SHARE"),),
+            scans=(Scan(relation=INVOICES, rows=912_440, held_lock_mode="SHARE"),),
             wal_bytes=90_000_000,
             notes=('WARNING: index "invoices_order_id_idx" will be large',),
         ),
-        Statement(
+        TracedStatement(
             line=10,
             sql="DO $$\nBEGIN\n    ALTER TABLE users ALTER COLUMN email SET NOT NULL;\n"
             "    COMMENT ON COLUMN users.email IS 'where bills go';\nEND\n$$;",
             at_seconds=43.322,
             seconds=0.146,
             locks=(held(USERS, "ACCESS EXCLUSIVE", 43.324, 0.168),),
-            scans=(Scan(relation=USERS, rows=181_204, under="ACCESS EXCLUSIVE"),),
+            scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ACCESS EXCLUSIVE"),),
             commands=("ALTER TABLE public.users", "COMMENT public.users.email"),
         ),
     ),
@@ -159,17 +163,17 @@ TERMS_RUN = Run(
     wal_bytes=212_992,
     growth_bytes=-98_304,
     statements=(
-        Statement(
+        TracedStatement(
             line=2,
             sql="DELETE FROM business_terms WHERE effective_from < '2020-01-01';",
             at_seconds=43.901,
             seconds=0.018,
             locks=(held(TERMS, "ROW EXCLUSIVE", 43.901, 0.41),),
-            written=(Written(relation=TERMS, deleted=14),),
+            written=(RowsWritten(relation=TERMS, deleted=14),),
             wal_bytes=18_000,
         ),
     ),
-    failed=Failed(
+    failed=RunFailure(
         code="migration_failed",
         message='column "effective_from" of relation "business_terms" contains null values',
         aftermath="rolled back: the database is as it was before this file",
@@ -267,15 +271,15 @@ _UNTOUCHED = "no tuple written, the same file on disk"
 
 
 def untouched(table: str, rows: int) -> Receipt:
-    return Receipt(table=table, rows_before=rows, rows_after=rows, content=Content.SAME, proof=_UNTOUCHED)
+    return Receipt(table=table, rows_before=rows, rows_after=rows, content=TableContent.SAME, proof=_UNTOUCHED)
 
 
-def suggested() -> Advice:
+def suggested() -> SuggestionResult:
     """An index that is built beside the writers, a type change that is not; what the clock says differs."""
     version, filename = WIDEN_RUN.version, WIDEN_RUN.filename
     files = (
-        File(filename="017_widen_order_ids.sql", text="ALTER TABLE orders ALTER COLUMN id TYPE bigint;\n"),
-        File(
+        SuggestedFile(filename="017_widen_order_ids.sql", text="ALTER TABLE orders ALTER COLUMN id TYPE bigint;\n"),
+        SuggestedFile(
             filename="018_widen_order_ids_index.sql",
             text="-- migrate: no-transaction\n\nCREATE INDEX CONCURRENTLY ON billing.invoices (order_id);\n",
         ),
@@ -288,7 +292,7 @@ def suggested() -> Advice:
             at_seconds=100.0 + 41.4 * at,
             seconds=41.4 if not at else 6.0,
             statements=(
-                Statement(
+                TracedStatement(
                     line=3 if at else 1,
                     sql=file.text.splitlines()[-1],
                     at_seconds=100.001 + 41.4 * at,
@@ -301,33 +305,33 @@ def suggested() -> Advice:
             zip(files, (ORDERS, INVOICES), ("ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"), strict=True)
         )
     )
-    return Advice(
+    return SuggestionResult(
         trials=(
-            Trial(
-                suggested=Suggested(
+            SuggestionTrial(
+                suggestion=Suggestion(
                     version=version,
                     filename=filename,
                     files=files,
-                    leaves=(Leftover(table="public.orders", column="id_old", says="the old column stays"),),
-                    refused=(Refused(rule="type-change-rewrites", line=5, reason="a view depends on id"),),
+                    leftovers=(Leftover(table="public.orders", column="id_old", description="the old column stays"),),
+                    refused=(RefusedSuggestion(rule="type-change-rewrites", line=5, reason="a view depends on id"),),
                 ),
-                before=WIDEN_RUN,
-                after=after,
-                shut_before=(
-                    Shut(relation=ORDERS, version=version, reads_seconds=41.38, writes_seconds=41.38),
-                    Shut(relation=INVOICES, version=version, reads_seconds=0.0, writes_seconds=4.051),
+                original_run=WIDEN_RUN,
+                suggested_runs=after,
+                blocked_before=(
+                    BlockedTime(relation=ORDERS, version=version, reads_seconds=41.38, writes_seconds=41.38),
+                    BlockedTime(relation=INVOICES, version=version, reads_seconds=0.0, writes_seconds=4.051),
                 ),
-                shut_after=(
-                    Shut(relation=USERS, version=version, reads_seconds=0.002, writes_seconds=0.002),
-                    Shut(relation=ORDERS, version=version, reads_seconds=41.3, writes_seconds=41.3),
+                blocked_after=(
+                    BlockedTime(relation=USERS, version=version, reads_seconds=0.002, writes_seconds=0.002),
+                    BlockedTime(relation=ORDERS, version=version, reads_seconds=41.3, writes_seconds=41.3),
                 ),
             ),
         ),
         refused=(
-            (filename, Refused(rule="type-change-rewrites", line=5, reason="a view depends on id")),
-            ("018_require_effective_from.sql", Refused(rule="set-not-null-scans", line=4, reason="it fails")),
+            (filename, RefusedSuggestion(rule="type-change-rewrites", line=5, reason="a view depends on id")),
+            ("018_require_effective_from.sql", RefusedSuggestion(rule="set-not-null-scans", line=4, reason="it fails")),
         ),
-        fresh=("public.users: 12 004 values of touched_at",),
+        nondeterministic_values=("public.users: 12 004 values of touched_at",),
         seconds=61.2,
     )
 
@@ -337,15 +341,15 @@ def passing() -> Rehearsal:
     return Rehearsal(
         database="db.shop.internal:5432/shop",
         source=SOURCE,
-        restore=Restore(seconds=12.41, bytes=1_982_464_000, reused=True, clone_seconds=0.482),
+        restore=Restore(seconds=12.41, size_bytes=1_982_464_000, reused=True, clone_seconds=0.482),
         runs=(NOTES_RUN,),
-        shut=(Shut(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),),
+        blocked=(BlockedTime(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),),
         receipts=(
             Receipt(
                 table="public.order_notes",
                 rows_before=None,
                 rows_after=0,
-                content=Content.EXPECTED,
+                content=TableContent.EXPECTED,
                 proof="made by 016_create_order_notes.sql",
             ),
             untouched("public.orders", 4_012_331),
@@ -368,7 +372,7 @@ def failing() -> Rehearsal:
         source=SOURCE,
         restore=Restore(
             seconds=12.41,
-            bytes=1_982_464_000,
+            size_bytes=1_982_464_000,
             clone_seconds=0.482,
             warnings=(
                 "extension pg_cron: not here, its 2 jobs were left out",
@@ -376,11 +380,11 @@ def failing() -> Rehearsal:
             ),
         ),
         runs=(NOTES_RUN, WIDEN_RUN, TERMS_RUN),
-        shut=(
-            Shut(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),
-            Shut(relation=ORDERS, version="017", reads_seconds=41.38, writes_seconds=41.38),
-            Shut(relation=INVOICES, version="017", reads_seconds=0.0, writes_seconds=4.051),
-            Shut(relation=USERS, version="017", reads_seconds=0.168, writes_seconds=0.168),
+        blocked=(
+            BlockedTime(relation=ORDERS, version="016", reads_seconds=0.0, writes_seconds=0.0145),
+            BlockedTime(relation=ORDERS, version="017", reads_seconds=41.38, writes_seconds=41.38),
+            BlockedTime(relation=INVOICES, version="017", reads_seconds=0.0, writes_seconds=4.051),
+            BlockedTime(relation=USERS, version="017", reads_seconds=0.168, writes_seconds=0.168),
         ),
         receipts=(
             untouched("billing.invoices", 912_440),
@@ -388,7 +392,7 @@ def failing() -> Rehearsal:
                 table="public.business_terms",
                 rows_before=212,
                 rows_after=198,
-                content=Content.CHANGED,
+                content=TableContent.CHANGED,
                 removed=14,
                 unexpected=(Unexpected(what="14 rows are gone, and no migration declares it"),),
                 proof="every row compared by its key",
@@ -399,7 +403,7 @@ def failing() -> Rehearsal:
                 table="public.orders",
                 rows_before=4_012_331,
                 rows_after=4_012_331,
-                content=Content.SAME,
+                content=TableContent.SAME,
                 proof="every row compared by its key (id), 11 columns; int to bigint is the same value",
                 seconds=1.912,
             ),
@@ -407,9 +411,9 @@ def failing() -> Rehearsal:
                 table="public.users",
                 rows_before=181_204,
                 rows_after=181_204,
-                content=Content.EXPECTED,
+                content=TableContent.EXPECTED,
                 changed=12_004,
-                columns=(ColumnChange(column="last_order_id", rows=12_004, how="0 became null"),),
+                columns=(ColumnChange(column="last_order_id", rows=12_004, detail="0 became null"),),
                 proof="every row compared by its key (id), 9 columns",
                 seconds=0.088,
             ),
@@ -466,7 +470,7 @@ def huge() -> Rehearsal:
         for at, one in enumerate(tables)
     )
     statements = tuple(
-        Statement(
+        TracedStatement(
             line=at + 1,
             sql=f"ALTER TABLE {lock.relation.name} ADD COLUMN note text;",
             at_seconds=0.01 * at,
@@ -491,8 +495,8 @@ def huge() -> Rehearsal:
     )
     return Rehearsal(
         database="localhost:5432/warehouse",
-        source=Source(name="warehouse.sql.zst", kind="plain dump", size_bytes=48_112, server_version="17.10"),
-        restore=Restore(seconds=205.2, bytes=92_000_112_640, clone_seconds=31.2),
+        source=DumpSource(name="warehouse.sql.zst", kind="plain dump", size_bytes=48_112, server_version="17.10"),
+        restore=Restore(seconds=205.2, size_bytes=92_000_112_640, clone_seconds=31.2),
         runs=(
             Run(
                 version="020",
@@ -504,8 +508,8 @@ def huge() -> Rehearsal:
                 wal_bytes=243_600,
             ),
         ),
-        shut=tuple(
-            Shut(
+        blocked=tuple(
+            BlockedTime(
                 relation=lock.relation,
                 version="020",
                 reads_seconds=lock.held_seconds if lock.mode == "ACCESS EXCLUSIVE" else 0.0,
@@ -537,29 +541,29 @@ HOSTILE = (
 )
 
 
-def _hostile_advice(relations: list[Relation]) -> Advice:
+def _hostile_advice(relations: list[Relation]) -> SuggestionResult:
     run = Run(version="021", filename=HOSTILE[0], transactional=True, at_seconds=0.0, seconds=1.0, statements=())
-    refused = tuple(Refused(rule=text, line=1, reason=text) for text in HOSTILE)
-    shut = tuple(Shut(relation=one, version="021", reads_seconds=0.5, writes_seconds=1.0) for one in relations)
-    return Advice(
+    refused = tuple(RefusedSuggestion(rule=text, line=1, reason=text) for text in HOSTILE)
+    shut = tuple(BlockedTime(relation=one, version="021", reads_seconds=0.5, writes_seconds=1.0) for one in relations)
+    return SuggestionResult(
         trials=(
-            Trial(
-                suggested=Suggested(
+            SuggestionTrial(
+                suggestion=Suggestion(
                     version="021",
                     filename=HOSTILE[0],
-                    files=tuple(File(filename=text, text=text) for text in HOSTILE),
-                    leaves=tuple(Leftover(table=text, column=text, says=text) for text in HOSTILE),
+                    files=tuple(SuggestedFile(filename=text, text=text) for text in HOSTILE),
+                    leftovers=tuple(Leftover(table=text, column=text, description=text) for text in HOSTILE),
                     refused=refused,
                 ),
-                before=run,
-                after=(run,),
-                shut_before=shut,
-                shut_after=shut,
+                original_run=run,
+                suggested_runs=(run,),
+                blocked_before=shut,
+                blocked_after=shut,
             ),
         ),
         refused=tuple((text, one) for text, one in zip(HOSTILE, refused, strict=True)),
         differences=HOSTILE,
-        fresh=HOSTILE,
+        nondeterministic_values=HOSTILE,
     )
 
 
@@ -568,7 +572,7 @@ def hostile() -> Rehearsal:
     relations = [Relation(oid=30_000 + at, name=text, rows=5, size_bytes=8_192) for at, text in enumerate(HOSTILE)]
     everything = "\n".join(HOSTILE)
     statements = tuple(
-        Statement(
+        TracedStatement(
             line=1 + at,
             sql=f"SELECT '{one.name}' AS \"]]>&lt;\";\r\n-- {everything}",
             at_seconds=0.1 * at,
@@ -596,8 +600,8 @@ def hostile() -> Rehearsal:
     failure = Failure(file=everything, line=1, excerpt=everything, sqlstate="42601", detail=everything)
     return Rehearsal(
         database=HOSTILE[3],
-        source=Source(name=HOSTILE[3], kind=HOSTILE[0], size_bytes=1, server_version=HOSTILE[2]),
-        restore=Restore(seconds=0.1, bytes=8_192, warnings=HOSTILE),
+        source=DumpSource(name=HOSTILE[3], kind=HOSTILE[0], size_bytes=1, server_version=HOSTILE[2]),
+        restore=Restore(seconds=0.1, size_bytes=8_192, warnings=HOSTILE),
         runs=(
             Run(
                 version="021",
@@ -606,7 +610,7 @@ def hostile() -> Rehearsal:
                 at_seconds=0.0,
                 seconds=1.5,
                 statements=statements,
-                failed=Failed(
+                failed=RunFailure(
                     code="migration_failed",
                     message=everything,
                     aftermath=everything,
@@ -616,15 +620,17 @@ def hostile() -> Rehearsal:
                 ),
             ),
         ),
-        shut=tuple(Shut(relation=one, version="021", reads_seconds=1.0, writes_seconds=1.0) for one in relations),
+        blocked=tuple(
+            BlockedTime(relation=one, version="021", reads_seconds=1.0, writes_seconds=1.0) for one in relations
+        ),
         receipts=tuple(
             Receipt(
                 table=text,
                 rows_before=5,
                 rows_after=6,
-                content=Content.CHANGED,
+                content=TableContent.CHANGED,
                 added=1,
-                columns=(ColumnChange(column=text, rows=1, how=text),),
+                columns=(ColumnChange(column=text, rows=1, detail=text),),
                 unexpected=(Unexpected(what=text),),
                 proof=text,
                 query=text,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel import units
-from kernel.report.page import figures
-from kernel.report.rehearsal_document import document
+from kernel.report.html_page.markup import unbroken_figure
+from kernel.report.json_rehearsal import rehearsal_document
+from kernel.units import format_bytes, format_count, format_seconds
 from tests.browser.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_it_runs_nothing_and_asks_for_nothing(browser: Browser, reports: dict[st
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_its_figures_are_those_of_the_document(browser: Browser, reports: dict[str, Path], sample: str) -> None:
-    told = document(SAMPLES[sample]())
+    told = rehearsal_document(SAMPLES[sample]())
     with opened(browser, reports[sample]) as (tab, _):
         shown = tab.eval_on_selector_all(
             "data[data-figure]", "all => all.map(one => [one.dataset.figure, one.value, one.textContent])"
@@ -87,8 +87,10 @@ def test_its_figures_are_those_of_the_document(browser: Browser, reports: dict[s
     for pointer, value, text in shown:
         exact = at(pointer, told)
         assert float(value) == pytest.approx(exact, rel=1e-5), pointer
-        written = units.seconds if pointer.endswith("seconds") else units.size if "bytes" in pointer else units.count
-        assert text.removeprefix("+") == figures.spaced(written(exact)), pointer
+        written = (
+            format_seconds if pointer.endswith("seconds") else format_bytes if "bytes" in pointer else format_count
+        )
+        assert text.removeprefix("+") == unbroken_figure(written(exact)), pointer
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)

@@ -24,7 +24,7 @@ from tests.cli.test_secrets import sampled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
     from tests.cli.conftest import Completed, Project
 
 FIRST = "CREATE TABLE orders (id int PRIMARY KEY, total int);\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 # Roles are the whole server's: scripts that grant something find these, whose names say what they are for.
 _ROLES = ("app_owner", "app_reader")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.sql import lexer
-from kernel.sql.part import Kind
+from kernel.sql.lexer import PartKind, split_script
 from tests.differential import cases
 
 if TYPE_CHECKING:
@@ -43,11 +42,11 @@ def need(case: Case, twins: Twins) -> None:
 def spans(script: bytes) -> list[tuple[int, set[int]]]:
     """(first line, last lines) of each statement; of one with COPY data, both its own last line and theirs."""
     found: list[tuple[int, set[int]]] = []
-    for part in lexer.parts(io.BytesIO(script).read):
+    for part in split_script(io.BytesIO(script).read):
         end = part.line + part.sql.rstrip().count(b"\n")
-        if part.kind is Kind.STATEMENT:
+        if part.kind is PartKind.STATEMENT:
             found.append((part.line, {end}))
-        elif part.kind is Kind.COPY_END:
+        elif part.kind is PartKind.COPY_END:
             found[-1][1].add(part.line)
     return found
 

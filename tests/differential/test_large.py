@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.server import throwaway
+from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 PROJECT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ def copied() -> Iterator[str]:
 def roomy() -> Iterator[Server]:
     """A server of its own: what these files leave in it would fill the memory of the one that the other tests share."""
     told = os.environ.get("KERNEL_PG_BINDIR")
-    with throwaway.server(bindir=Path(told) if told else None, room_bytes=_SERVER_BYTES) as started:
+    with throwaway_server(bindir=Path(told) if told else None, room_bytes=_SERVER_BYTES) as started:
         yield started
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from kernel import database, migrate, status
-from kernel.apply.events import Noticed
-from kernel.apply.runner import Patience
+from kernel.apply.events import NoticeReceived
+from kernel.apply.executor import WaitLimits
+from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
+from kernel.operations.migrate import MigrateOptions, migrate
+from kernel.operations.status import require_migrations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,16 +99,16 @@ class Twins:
         """Run it as db.migrate does. Raises what db.migrate raises, MigrationFailed apart."""
         events: list[Event] = []
         error: MigrationFailed | None = None
-        wish = migrate.Wish(patience=Patience(lock_wait_seconds=10, lock_retries=0))
-        with database.session(self.ours) as session:
+        wish = MigrateOptions(waits=WaitLimits(lock_wait_seconds=10, lock_retries=0))
+        with open_session(self.ours) as session:
             try:
-                migrate.migrate(session, status.files(self.folder), wish, events.append)
+                migrate(session, require_migrations(self.folder), wish, events.append)
             except MigrationFailed as failed:
                 error = failed
         notices = tuple(
             Said(severity=event.severity, message=event.message.partition("\n")[0], line=event.line or 0)
             for event in events
-            if isinstance(event, Noticed)
+            if isinstance(event, NoticeReceived)
         )
         return Ours(error=error, notices=notices)
 

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from kernel import lock
+from kernel.db.advisory_lock import advisory_lock_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GATE = 4711  # an advisory lock: whoever holds it keeps the body of 002 waiting in its middle
 LAST_GATE = 4712  # and of 004
 FREE_SECONDS = 2.0
-_KEY = lock.key("public")
+_KEY = advisory_lock_key("public")
 _POLL_SECONDS = 0.01
 _FILLER = "INSERT INTO app.filler SELECT repeat('x', 1000) FROM generate_series(1, 300);\n"
 

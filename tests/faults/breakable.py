@@ -14,14 +14,17 @@ from typing import IO, TYPE_CHECKING
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from kernel.server import account, postmaster, process, throwaway
+from kernel.postgres.account import server_account
+from kernel.postgres.cluster import POSTMASTER_FILE, read_postmaster
+from kernel.postgres.process import program_environment
+from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.account import Account
-    from kernel.server.cluster import Server
-    from kernel.server.programs import Programs
+    from kernel.postgres.account import Account
+    from kernel.postgres.cluster import Server
+    from kernel.postgres.programs import Programs
 
 _SECONDS = 30.0
 _POLL_SECONDS = 0.01
@@ -48,13 +51,13 @@ class Breakable:
     def shut_down(self) -> None:
         """An immediate shutdown: every process is told to quit, nothing is written any more."""
         data = self.server.data / "data"
-        running = postmaster.read(data)
+        running = read_postmaster(data)
         assert running, "it runs"
         os.kill(running.pid, signal.SIGQUIT)
         if self.again:
             self.again.wait(_SECONDS)
         deadline = time.monotonic() + _SECONDS
-        while (data / postmaster.FILE).exists():
+        while (data / POSTMASTER_FILE).exists():
             assert time.monotonic() < deadline, "it does not shut down"
             time.sleep(_POLL_SECONDS)
 
@@ -75,9 +78,7 @@ class Breakable:
         return True
 
 
-def serve(
-    programs: Programs, its_account: Account, data: Path, sockets: Path, log: IO[bytes]
-) -> subprocess.Popen[bytes]:
+def serve(programs: Programs, account: Account, data: Path, sockets: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start `postgres` on a folder of data; it may not answer yet, and it is the caller's to end."""
     return subprocess.Popen(
         [
@@ -86,24 +87,24 @@ def serve(
             *("-c", f"unix_socket_directories={sockets}"),
             *("-c", "listen_addresses="),
         ],
-        env=process.environment(),
+        env=program_environment(),
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=log,
         umask=0o077,
-        user=its_account.uid if its_account.switched else None,
-        group=its_account.gid if its_account.switched else None,
-        extra_groups=[] if its_account.switched else None,
+        user=account.uid if account.switched else None,
+        group=account.gid if account.switched else None,
+        extra_groups=[] if account.switched else None,
     )
 
 
 @contextmanager
 def breakable(bindir: Path | None = None, **settings: str) -> Iterator[Breakable]:
     """A server that ends with the block, however often it was started again."""
-    with throwaway.server(bindir=bindir, settings={**SETTINGS, **settings}) as server:
-        running = postmaster.read(server.data / "data")
+    with throwaway_server(bindir=bindir, settings={**SETTINGS, **settings}) as server:
+        running = read_postmaster(server.data / "data")
         assert running, "it has just been started"
-        it = Breakable(server=server, account=account.serving(Path("/")), sockets=running.sockets)
+        it = Breakable(server=server, account=server_account(Path("/")), sockets=running.socket_folder)
         try:
             yield it
         finally:

@@ -85,7 +85,7 @@ def small_disk(server: Breakable, folder: Path) -> Iterator[str]:
     try:
         place = folder / "space"
         place.mkdir()
-        server.account.own(place, 0o700)
+        server.account.take_ownership(place, 0o700)
         name = sql.Identifier(folder.name)
         with psycopg.connect(server.conninfo(), autocommit=True) as administrator:
             administrator.execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(name, str(place)))

@@ -60,7 +60,7 @@ def pgbouncer(server: Breakable, folder: Path, *, mode: str) -> Iterator[str]:
     program = _program()
     port = _free_port()
     folder.mkdir()
-    server.account.own(folder, 0o700)
+    server.account.take_ownership(folder, 0o700)
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(
         _CONFIGURATION.format(sockets=server.sockets, port=port, mode=mode, servers=_SERVERS, folder=folder)

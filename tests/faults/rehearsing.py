@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 if TYPE_CHECKING:
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

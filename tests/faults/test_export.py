@@ -10,8 +10,10 @@ import psycopg
 import pytest
 
 from kernel.errors import DatabaseRefused
-from kernel.rehearsal.dump import archive, export, source
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import THROWAWAY_SETTINGS, open_watched_cluster, throwaway_server
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.production import export_production, open_production
 from tests.faults.pgbouncer import pgbouncer
 
 if TYPE_CHECKING:
@@ -29,16 +31,16 @@ def test_a_pooler_is_refused_as_production_with_the_reason(
     with pgbouncer(ground.server, free_folder / mode, mode=mode) as conninfo:
         url = psycopg.conninfo.make_conninfo(conninfo, dbname=ground.name)
         with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs sessions of its own"):
-            export.export(url, tmp_path / "dump", ground.server.server.programs)
+            export_production(url, tmp_path / "dump", ground.server.server.programs)
 
 
 def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Path) -> None:
-    chosen = programs.find(None)
-    with throwaway.server(chosen, settings={"wal_level": "replica", "max_wal_senders": "4"}) as primary:
+    chosen = find_programs(None)
+    with throwaway_server(chosen, settings={"wal_level": "replica", "max_wal_senders": "4"}) as primary:
         with psycopg.connect(primary.conninfo, autocommit=True) as connection:
             connection.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS a")
             connection.execute("CREATE UNLOGGED TABLE u AS SELECT 1 AS a")
-        with throwaway.guarded(chosen) as guard:
+        with open_watched_cluster(chosen) as guard:
             backup = tmp_path / "backup"
             command = ("pg_basebackup", "--checkpoint=fast", "--no-sync", f"--pgdata={backup}", "-d", primary.conninfo)
             subprocess.run([chosen.bin / command[0], *command[1:]], check=True)
@@ -47,10 +49,10 @@ def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Pa
             account = guard.cluster.account
             for path in (guard.cluster.data, *guard.cluster.data.rglob("*")):
                 os.chown(path, account.uid, account.gid)
-            standby = guard.serve(throwaway.SETTINGS)
-            with source.opened(standby.conninfo) as (_, production):
-                assert production.standby
-            dump = export.export(standby.conninfo, tmp_path / "dump", chosen)
-        contents = archive.contents(dump, chosen)
+            standby = guard.serve(THROWAWAY_SETTINGS)
+            with open_production(standby.conninfo) as (_, production):
+                assert production.is_standby
+            dump = export_production(standby.conninfo, tmp_path / "dump", chosen)
+        contents = read_archive_contents(dump, chosen)
     assert contents.tables == 2
     assert contents.data_bytes > 0

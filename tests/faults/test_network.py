@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel import database
+from kernel.db.connection import open_connection
 from tests.faults import audit, runner
 from tests.faults.proxy import Stop, proxy
 
@@ -25,7 +25,7 @@ else:
 def test_a_connection_asks_for_signs_of_life_after_half_a_minute(ground: Ground) -> None:
     with (
         proxy(ground.server.socket) as its_proxy,
-        database.connect(ground.through(its_proxy)) as connection,
+        open_connection(ground.through(its_proxy)) as connection,
         socket.socket(fileno=connection.pgconn.socket) as ours,
     ):
         asks = ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -37,7 +37,7 @@ def test_a_connection_asks_for_signs_of_life_after_half_a_minute(ground: Ground)
 def test_a_url_has_the_last_word_about_signs_of_life(ground: Ground) -> None:
     with proxy(ground.server.socket) as its_proxy:
         url = psycopg.conninfo.make_conninfo(ground.through(its_proxy), keepalives_idle=7)
-        with database.connect(url) as connection, socket.socket(fileno=connection.pgconn.socket) as ours:
+        with open_connection(url) as connection, socket.socket(fileno=connection.pgconn.socket) as ours:
             idle_seconds = ours.getsockopt(socket.IPPROTO_TCP, IDLE)
             ours.detach()
     assert idle_seconds == 7

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel import database as kernel_database
+from kernel.db.connection import open_session
 from tests.faults import audit, runner
 from tests.faults.pgbouncer import pgbouncer
 
@@ -51,9 +51,9 @@ def _finished(ground: Ground) -> None:
 
 @pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])
 def test_a_pooler_is_recognised(ground: Ground, mode: str, request: pytest.FixtureRequest) -> None:
-    with kernel_database.session(request.getfixturevalue(mode)) as session:
+    with open_session(request.getfixturevalue(mode)) as session:
         assert session.pooled
-    with kernel_database.session(ground.url) as session:
+    with open_session(ground.url) as session:
         assert not session.pooled
 
 

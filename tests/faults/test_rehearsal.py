@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 pytestmark = pytest.mark.slow
 

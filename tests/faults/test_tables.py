@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 import pytest
 
-from kernel.apply import retry
-from kernel.apply.runner import Patience
+from kernel.apply.executor import WaitLimits, run_with_retries
 from kernel.errors import Failure, MigrationFailed
 from tests.faults import audit, runner
 
@@ -125,7 +124,7 @@ def test_a_file_may_set_its_own_lock_timeout(table: Ground) -> None:
 
 
 def test_the_default_patience_outlasts_a_reader_of_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = Patience()
+    patience = WaitLimits()
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setattr(random, "uniform", min)  # the shortest pauses that chance can give
@@ -147,5 +146,5 @@ def test_the_default_patience_outlasts_a_reader_of_thirty_seconds(monkeypatch: p
         raise MigrationFailed("lock timeout", failure=Failure(file="001_a.sql", sqlstate="55P03"), aftermath="")
 
     with pytest.raises(MigrationFailed):
-        retry.retried(_Hurried(), attempt)  # type: ignore[arg-type]  # see above
+        run_with_retries(_Hurried(), attempt)  # type: ignore[arg-type]  # see above
     assert sum(waited) > 30

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from kernel.server import account, process
+from kernel.postgres.account import server_account
+from kernel.postgres.process import run_as_account
 from tests.faults import audit, runner
 from tests.faults.breakable import serve
 
@@ -33,15 +34,15 @@ def standby(ground: Ground, free_folder: Path) -> Iterator[str]:
     copy = server.programs.bin / "pg_basebackup"
     if not copy.exists():
         pytest.skip(f"no pg_basebackup in {server.programs.bin}")
-    its_account = account.serving(Path("/"))
-    its_account.own(free_folder, 0o700)
+    account = server_account(Path("/"))
+    account.take_ownership(free_folder, 0o700)
     data, sockets = free_folder / "data", free_folder
     flags = ("-R", "-X", "stream", "-c", "fast", "--no-sync")
-    copied = process.run(its_account, copy, "-d", server.conninfo, "-D", data, *flags)
+    copied = run_as_account(account, copy, "-d", server.conninfo, "-D", data, *flags)
     assert copied.returncode == 0, copied.stdout
     with (
         (free_folder / "log").open("wb") as log,
-        serve(server.programs, its_account, data, sockets, log) as running,
+        serve(server.programs, account, data, sockets, log) as running,
     ):
         try:
             conninfo = make_conninfo(ground.url, host=str(sockets))

@@ -10,19 +10,20 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel import database as kernel_database
-from kernel import migrate, status
-from kernel.apply.runner import Patience
+from kernel.apply.executor import WaitLimits
+from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
+from kernel.operations.migrate import MigrateOptions, migrate
+from kernel.operations.status import read_status, require_migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kernel.apply.events import Event
-    from kernel.files.migration import Migration
-    from kernel.migrate import Outcome
-    from kernel.plan import State
+    from kernel.migrations.migration import Migration
+    from kernel.operations.migrate import MigrateResult
+    from kernel.plan import VersionState
 
 _UNTIL_SECONDS = 10
 
@@ -37,7 +38,7 @@ class Project:
     folder: Path
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
-    patience: Patience = field(default_factory=lambda: Patience(lock_wait_seconds=10, lock_retries=0))
+    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_wait_seconds=10, lock_retries=0))
     events: list[Event] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
 
@@ -49,18 +50,18 @@ class Project:
         return path
 
     def files(self) -> tuple[Migration, ...]:
-        return status.files(self.folder)
+        return require_migrations(self.folder)
 
     def told(self, event: Event) -> None:
         """The observer of the runs."""
         self.events.append(event)
         self.react(event)
 
-    def migrate(self, files: tuple[Migration, ...] | None = None, **wish: Any) -> Outcome:
+    def migrate(self, files: tuple[Migration, ...] | None = None, **wish: Any) -> MigrateResult:
         """Run what is pending, in a session of its own."""
-        asked = migrate.Wish(**{"patience": self.patience, **wish})
-        with kernel_database.session(self.url) as session:
-            return migrate.migrate(session, files or self.files(), asked, self.told)
+        asked = MigrateOptions(**{"patience": self.patience, **wish})
+        with open_session(self.url) as session:
+            return migrate(session, files or self.files(), asked, self.told)
 
     def failure(self, **wish: Any) -> MigrationFailed:
         """The error of a run that has to fail."""
@@ -68,10 +69,10 @@ class Project:
             self.migrate(**wish)
         return failed.value
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, VersionState]:
         """The state of every version, as db.status shows it."""
-        with kernel_database.session(self.url) as session:
-            return {entry.version: entry.state for entry in status.read(session, self.files()).plan.entries}
+        with open_session(self.url) as session:
+            return {entry.version: entry.state for entry in read_status(session, self.files()).plan.entries}
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the onlooker sees."""

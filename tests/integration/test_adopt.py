@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import adopt, lock
-from kernel import database as kernel_database
+from kernel.db.advisory_lock import advisory_lock_key, try_advisory_lock
+from kernel.db.connection import open_session
 from kernel.errors import Drift, LockBusy, UsageError
-from kernel.plan import State
+from kernel.operations.baseline import record_baseline, repair_record
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
-    from kernel.adopt import Baseline, Repair
+    from kernel.operations.baseline import BaselineResult, RepairResult
     from tests.integration.conftest import Project
 
 
@@ -22,14 +23,14 @@ def _three_files(project: Project) -> None:
         project.put(f"00{number}_t.sql", f"CREATE TABLE t{number} (a int);")
 
 
-def baseline(project: Project, to: str) -> Baseline:
-    with kernel_database.session(project.url) as session:
-        return adopt.baseline(session, project.files(), to=to, lock_wait_seconds=0, waiting=lambda _holder: None)
+def baseline(project: Project, to: str) -> BaselineResult:
+    with open_session(project.url) as session:
+        return record_baseline(session, project.files(), to=to, lock_wait_seconds=0, waiting=lambda _holder: None)
 
 
-def repair(project: Project, accept: str) -> Repair:
-    with kernel_database.session(project.url) as session:
-        return adopt.repair(session, project.files(), accept=accept, lock_wait_seconds=0, waiting=lambda _holder: None)
+def repair(project: Project, accept: str) -> RepairResult:
+    with open_session(project.url) as session:
+        return repair_record(session, project.files(), accept=accept, lock_wait_seconds=0, waiting=lambda _holder: None)
 
 
 def test_a_baseline_records_files_without_running_them_and_the_rest_goes_on(project: Project) -> None:
@@ -71,8 +72,8 @@ def test_an_edited_file_is_accepted_and_keeps_its_time(project: Project) -> None
     with pytest.raises(Drift):
         project.migrate()
     done = repair(project, "2")
-    assert done.before.checksum != done.migration.checksum
-    assert set(project.states().values()) == {State.APPLIED}
+    assert done.previous_record.checksum != done.migration.checksum
+    assert set(project.states().values()) == {VersionState.APPLIED}
     assert project.rows("SELECT applied_at FROM schema_migrations WHERE version = '002'") == before
 
 
@@ -81,16 +82,16 @@ def test_a_renamed_file_is_accepted(project: Project) -> None:
     (project.folder / "002_t.sql").rename(project.folder / "002_better_name.sql")
     repair(project, "002")
     assert project.rows("SELECT filename FROM schema_migrations WHERE version = '002'") == [("002_better_name.sql",)]
-    assert set(project.states().values()) == {State.APPLIED}
+    assert set(project.states().values()) == {VersionState.APPLIED}
 
 
 def test_a_renumbered_file_is_accepted_under_its_new_number(project: Project) -> None:
     project.migrate()
     (project.folder / "002_t.sql").rename(project.folder / "004_t.sql")
     done = repair(project, "4")
-    assert (done.before.version, done.migration.version) == ("002", "004")
+    assert (done.previous_record.version, done.migration.version) == ("002", "004")
     assert project.recorded() == ["001", "003", "004"]
-    assert set(project.states().values()) == {State.APPLIED}
+    assert set(project.states().values()) == {VersionState.APPLIED}
 
 
 def test_a_record_written_with_other_zeros_is_accepted_by_its_own_name(project: Project) -> None:
@@ -123,8 +124,8 @@ def test_a_pending_file_cannot_be_accepted_as_applied(project: Project) -> None:
 
 
 def test_the_lock_is_needed(project: Project) -> None:
-    with kernel_database.session(project.url) as session:
-        assert lock.held(session, lock.key("public"))
+    with open_session(project.url) as session:
+        assert try_advisory_lock(session, advisory_lock_key("public"))
         with pytest.raises(LockBusy):
             baseline(project, "1")
         with pytest.raises(LockBusy):

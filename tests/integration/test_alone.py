@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.apply import alone
-from kernel.apply.batch import Batch
-from kernel.apply.events import Applied, Retrying, Started
-from kernel.apply.runner import Patience
-from kernel.sql.part import Kind, Part
+from kernel.apply import transaction
+from kernel.apply.batches import Batch
+from kernel.apply.events import MigrationApplied, MigrationRetrying, MigrationStarted
+from kernel.apply.executor import WaitLimits
+from kernel.sql.lexer import Part, PartKind
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,7 +27,7 @@ def slipped_in(project: Project, filename: str) -> list[str]:
     begun: list[str] = []
 
     def slip_in(event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, MigrationStarted):
             begun.append(event.migration.filename)
             if event.migration.filename == filename and begun.count(filename) == 1:
                 record = f"INSERT INTO schema_migrations VALUES ('{filename[:3]}', '{filename}', now(), 'by another')"
@@ -77,7 +77,7 @@ def test_a_file_that_another_runner_records_first_leaves_nothing_of_ours(project
     outcome = project.migrate()
     assert begun == ["001_a.sql", "002_b.sql"]
     assert [one.migration.version for one in outcome.applied] == ["002"]
-    assert outcome.elsewhere == 1
+    assert outcome.applied_by_others == 1
     assert project.rows("SELECT a FROM t") == [(2,)]
     assert project.has("u") is there
 
@@ -92,15 +92,15 @@ def test_small_and_large_files_follow_each_other(project: Project) -> None:
     project.put("007_g.sql", "INSERT INTO t VALUES (7);")
     outcome = project.migrate()
     assert [one.migration.version for one in outcome.applied] == [f"{number:03}" for number in range(1, 8)]
-    told = [event.migration.version for event in project.events if isinstance(event, Applied)]
+    told = [event.migration.version for event in project.events if isinstance(event, MigrationApplied)]
     assert told == project.recorded()
     assert project.rows("SELECT count(*) FROM t") == [(1803,)]
 
 
 def test_a_commit_that_was_not_seen_is_told_as_what_it_is(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the lexer ever take two statements for one."""
-    unseen = Part(Kind.STATEMENT, b"CREATE TABLE t (a int); COMMIT;", 1, 0)
-    monkeypatch.setattr(alone, "whole", lambda _work: Batch((unseen,)))
+    unseen = Part(PartKind.STATEMENT, b"CREATE TABLE t (a int); COMMIT;", 1, 0)
+    monkeypatch.setattr(transaction, "shareable_batch", lambda _work: Batch((unseen,)))
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     failed = project.failure()
     assert str(failed).endswith("something in it commits or rolls back")
@@ -131,10 +131,10 @@ def test_what_others_were_in_the_way_of_is_run_again(
     other.execute("LOCK TABLE t IN ACCESS SHARE MODE")
 
     def let_go(event: Event) -> None:
-        if isinstance(event, Retrying):
+        if isinstance(event, MigrationRetrying):
             other.rollback()
 
     project.react = let_go
-    project.migrate(patience=Patience(lock_timeout_ms=50, lock_retries=2))
+    project.migrate(patience=WaitLimits(lock_timeout_ms=50, lock_retries=2))
     assert project.recorded() == ["001", "002"]
-    assert sum(isinstance(event, Retrying) for event in project.events) == 1
+    assert sum(isinstance(event, MigrationRetrying) for event in project.events) == 1

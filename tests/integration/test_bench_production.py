@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import production
-from kernel.server import process
+from kernel.postgres.process import program_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -30,7 +30,7 @@ def test_what_is_copied_is_what_pgbench_makes_beside_the_projects_own_schema(
     pgbench = server.programs.bin / "pgbench"
     if not pgbench.exists():
         pytest.skip("this PostgreSQL has no pgbench")
-    environ = process.environment()
+    environ = program_environment()
     made = [str(pgbench), "--initialize", "--quiet", "--foreign-keys", "--scale=1", database]
     subprocess.run(made, check=True, env=environ, capture_output=True)
     dumping = [str(server.programs.bin / "pg_dump"), "--table=pgbench_*", f"--dbname={database}"]

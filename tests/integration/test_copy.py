@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
     from tests.integration.conftest import Project
 
 ROWS = "SELECT a, b FROM t ORDER BY a"

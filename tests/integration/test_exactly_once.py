@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from kernel.apply.runner import Patience
+from kernel.apply.executor import WaitLimits
 from kernel.errors import DatabaseUnreachable, MigrationFailed
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def until_applied(project: Project, wire: Wire, schema: str, *, at: int, heard: 
         host="127.0.0.1", port=wire.port, sslmode="disable", gssencmode="disable", options=f"-csearch_path={schema}"
     )
     wire.cut(at=at, heard=heard)
-    patience = Patience(lock_wait_seconds=10, lock_retries=0)
+    patience = WaitLimits(lock_wait_seconds=10, lock_retries=0)
     try:
         cut.migrate(patience=patience)
     except (MigrationFailed, DatabaseUnreachable):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.report import failures
+from kernel.report.errors import error_text
 
 if TYPE_CHECKING:
     from kernel.errors import Failure
@@ -135,7 +135,7 @@ def test_the_lines_printed_lead_to_the_place(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1;")
     project.put("002_b.sql", "-- why\nSELECT\n  nmae;")
     project.put("003_c.sql", "SELECT 3;")
-    assert failures.text(project.failure()).split("\n") == [
+    assert error_text(project.failure()).split("\n") == [
         'error: 002_b.sql:3:3: column "nmae" does not exist (42703)',
         "",
         "2 | SELECT",

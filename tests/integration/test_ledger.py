@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import database as kernel_database
+from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, LedgerShape, Unrecorded
-from kernel.plan import State
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -44,7 +44,7 @@ def test_the_table_is_the_one_of_the_specification(project: Project) -> None:
 
 
 def test_looking_never_creates_the_table(project: Project) -> None:
-    assert project.states() == {"001": State.PENDING}
+    assert project.states() == {"001": VersionState.PENDING}
     assert not project.has("schema_migrations")
 
 
@@ -54,7 +54,7 @@ def test_a_record_of_the_typescript_runner_is_accepted(project: Project) -> None
     project.rows(
         f"INSERT INTO schema_migrations (version, filename, checksum) VALUES ('001', '001_make.sql', '{digest}')"
     )
-    assert project.states() == {"001": State.APPLIED}
+    assert project.states() == {"001": VersionState.APPLIED}
     assert project.migrate().applied == ()
 
 
@@ -223,7 +223,7 @@ def test_without_the_privilege_to_read_it_the_grant_in_the_message_is_what_lacks
     with pytest.raises(DatabaseRefused, match=r"no privilege for SELECT on public\.schema_migrations") as refused:
         stranger.states()
     project.rows(grant_in(refused.value))
-    assert stranger.states() == {"001": State.APPLIED}
+    assert stranger.states() == {"001": VersionState.APPLIED}
 
 
 def test_a_database_that_takes_no_writes_is_refused_before_anything(project: Project) -> None:
@@ -238,6 +238,6 @@ def test_with_nothing_pending_a_database_that_takes_no_writes_is_no_matter(proje
 
 def test_the_name_of_a_session_holds_no_secret(project: Project) -> None:
     secret = "geheim"  # noqa: S105 - of this test only
-    with kernel_database.session(project.reached(password=secret).url) as session:
+    with open_session(project.reached(password=secret).url) as session:
         assert secret not in repr(session)
         assert session.name.endswith(f"/{project.look.info.dbname}")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.sql import lexer
-from kernel.sql.part import Kind, Part
+from kernel.sql.lexer import Part, PartKind, split_script
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 # psql reads line by line, and forgets at a line's end that a string to be continued has escapes; it counts every END in
@@ -78,8 +77,10 @@ def shown_by_psql(psql: Path, database: str, script: Path, *, answer: str) -> li
 
 def found_by_lexer(script: bytes) -> list[Part]:
     """The statements, and the lone semicolons that psql sends too."""
-    parts = lexer.parts(io.BytesIO(script).read)
-    return [part for part in parts if part.kind is Kind.STATEMENT or (part.kind is Kind.BLANK and part.sql == b";")]
+    parts = split_script(io.BytesIO(script).read)
+    return [
+        part for part in parts if part.kind is PartKind.STATEMENT or (part.kind is PartKind.BLANK and part.sql == b";")
+    ]
 
 
 def assert_same(shown: list[bytes], found: list[Part]) -> None:

@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel import database as kernel_database
-from kernel import ledger, lock
-from kernel.apply.events import Applied, Waiting
-from kernel.apply.runner import Patience
+from kernel.apply.events import MigrationApplied, WaitingForLock
+from kernel.apply.executor import WaitLimits
+from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock, try_advisory_lock
+from kernel.db.connection import open_session
+from kernel.db.ledger import find_ledger
 from kernel.errors import LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.apply.events import Event
-    from kernel.database import Session
+    from kernel.db.connection import Session
     from tests.integration.conftest import Project
 
-AT_ONCE = Patience(lock_wait_seconds=0)
-KEY = lock.key("public")
+AT_ONCE = WaitLimits(lock_wait_seconds=0)
+KEY = advisory_lock_key("public")
 
 
 @pytest.fixture
 def holder(project: Project) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """Another runner, which holds the lock."""
-    with kernel_database.session(project.reached(application_name="the first runner").url) as session:
-        assert lock.held(session, KEY)
+    with open_session(project.reached(application_name="the first runner").url) as session:
+        assert try_advisory_lock(session, KEY)
         yield session.connection
 
 
@@ -54,8 +55,8 @@ def test_a_runner_that_does_not_wait_names_the_holder_and_touches_nothing(
 
 def test_a_runner_gives_up_when_its_time_is_over(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
     with pytest.raises(LockBusy, match=f"pid {holder.info.backend_pid} "):
-        project.migrate(patience=Patience(lock_wait_seconds=0.1))
-    assert [type(event) for event in project.events] == [Waiting]
+        project.migrate(patience=WaitLimits(lock_wait_seconds=0.1))
+    assert [type(event) for event in project.events] == [WaitingForLock]
 
 
 @pytest.mark.parametrize("wait_seconds", [10, -1])
@@ -63,12 +64,12 @@ def test_a_runner_waits_for_the_holder_and_then_goes_on(
     project: Project, holder: psycopg.Connection[tuple[Any, ...]], wait_seconds: int
 ) -> None:
     def release(event: Event) -> None:
-        if isinstance(event, Waiting):
+        if isinstance(event, WaitingForLock):
             assert event.holder.pid == holder.info.backend_pid
             holder.execute("SELECT pg_advisory_unlock_all()")
 
     project.react = release
-    project.migrate(patience=Patience(lock_wait_seconds=wait_seconds))
+    project.migrate(patience=WaitLimits(lock_wait_seconds=wait_seconds))
     assert project.recorded() == ["001", "002"]
 
 
@@ -80,8 +81,8 @@ def test_the_lock_of_a_runner_that_died_is_free(project: Project, holder: psycop
 
 def test_with_nothing_pending_the_lock_is_not_asked_for(project: Project) -> None:
     project.migrate()
-    with kernel_database.session(project.url) as session:
-        assert lock.held(session, KEY)
+    with open_session(project.url) as session:
+        assert try_advisory_lock(session, KEY)
         assert project.migrate(patience=AT_ONCE).applied == ()
 
 
@@ -96,12 +97,12 @@ def test_ledgers_in_different_schemas_do_not_wait_for_each_other(
 
 def test_the_lock_is_held_inside_and_let_go_whatever_happens_there(project: Project) -> None:
     def fail(session: Session) -> None:
-        with lock.exclusive(session, ledger.find(session), wait_seconds=0, waiting=lambda _holder: None):
+        with hold_advisory_lock(session, find_ledger(session), wait_seconds=0, waiting=lambda _holder: None):
             assert len(locks(project)) == 1
             session.connection.execute("BEGIN")
             session.connection.execute("SELECT 1 / 0")
 
-    with kernel_database.session(project.url) as session:
+    with open_session(project.url) as session:
         with pytest.raises(psycopg.errors.DivisionByZero):
             fail(session)
         assert locks(project) == [], "the session is still there, its lock is not"
@@ -128,10 +129,10 @@ def test_a_runner_that_waited_says_what_another_has_done(project: Project) -> No
         first = runners.submit(project.migrate)
         project.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         second = runners.submit(project.migrate)
-        project.until_told(Waiting)
+        project.until_told(WaitingForLock)
         project.rows("SELECT pg_advisory_unlock(42)")
-        assert (len(first.result().applied), first.result().elsewhere) == (3, 0)
-        assert (second.result().applied, second.result().elsewhere, second.result().pending) == ((), 1, ())
+        assert (len(first.result().applied), first.result().applied_by_others) == (3, 0)
+        assert (second.result().applied, second.result().applied_by_others, second.result().pending) == ((), 1, ())
 
 
 def test_an_index_can_be_built_concurrently_while_another_runner_waits(
@@ -144,7 +145,7 @@ def test_an_index_can_be_built_concurrently_while_another_runner_waits(
         building = runners.submit(project.migrate)
         project.until("SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'")
         waiting = runners.submit(project.migrate)
-        project.until_told(Waiting)
+        project.until_told(WaitingForLock)
         other.commit()
         assert [one.migration.version for one in building.result().applied] == ["003"]
         assert waiting.result().applied == ()
@@ -181,4 +182,7 @@ def test_a_failed_run_leaves_the_lock_to_the_next(project: Project) -> None:
         project.migrate()
     project.put("002_fill.sql", "INSERT INTO made VALUES (2);")
     project.migrate(patience=AT_ONCE)
-    assert [event.migration.version for event in project.events if isinstance(event, Applied)] == ["001", "002"]
+    assert [event.migration.version for event in project.events if isinstance(event, MigrationApplied)] == [
+        "001",
+        "002",
+    ]

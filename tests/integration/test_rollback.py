@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel import database as kernel_database
-from kernel import lock, rollback
-from kernel.apply.runner import Patience
+from kernel.apply.executor import WaitLimits
+from kernel.db.advisory_lock import advisory_lock_key, try_advisory_lock
+from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, LockBusy, MigrationFailed, UsageError
-from kernel.plan import State
-from kernel.rollback import Wish
+from kernel.operations.rollback import RollbackOptions, rollback
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -27,10 +27,10 @@ def _three_applied(project: Project) -> None:
 
 def roll_back(project: Project, **wish: Any) -> list[str]:
     """The versions whose records are gone, in the order they went."""
-    patience = Patience(lock_wait_seconds=0, lock_retries=0)
-    with kernel_database.session(project.url) as session:
-        asked = Wish(**{"patience": patience, **wish})
-        outcome = rollback.rollback(session, project.files(), asked, project.told)
+    patience = WaitLimits(lock_wait_seconds=0, lock_retries=0)
+    with open_session(project.url) as session:
+        asked = RollbackOptions(**{"patience": patience, **wish})
+        outcome = rollback(session, project.files(), asked, project.told)
     return [entry.version for entry in outcome.removed]
 
 
@@ -42,7 +42,7 @@ def test_the_newest_record_goes_and_its_table_stays(project: Project) -> None:
     assert roll_back(project) == ["003"]
     assert project.recorded() == ["001", "002"]
     assert tables(project) == ["t1", "t2", "t3"]
-    assert project.states()["003"] is State.PENDING
+    assert project.states()["003"] is VersionState.PENDING
 
 
 def test_several_records_go_newest_first(project: Project) -> None:
@@ -118,8 +118,8 @@ def test_more_steps_than_records_are_refused(project: Project) -> None:
 
 @pytest.mark.parametrize("revert", [False, True])
 def test_the_lock_is_needed(project: Project, revert: bool) -> None:
-    with kernel_database.session(project.url) as session:
-        assert lock.held(session, lock.key("public"))
+    with open_session(project.url) as session:
+        assert try_advisory_lock(session, advisory_lock_key("public"))
         with pytest.raises(LockBusy, match="another runner holds the lock of "):
             roll_back(project, revert=revert)
     assert project.recorded() == ["001", "002", "003"]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.apply import retry
-from kernel.apply.events import Building, Progressed, Retrying, Started
-from kernel.apply.runner import Patience
+from kernel.apply import executor
+from kernel.apply.events import IndexBuildProgressed, MigrationProgressed, MigrationRetrying, MigrationStarted
+from kernel.apply.executor import WaitLimits
 from kernel.errors import Drift
-from kernel.plan import State
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
     from kernel.apply.events import Event
@@ -26,7 +26,7 @@ INDEXES = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE ind
 @pytest.fixture(autouse=True)
 def _table(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migrated database with a table `t` of one column that is not unique."""
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
     project.put("001_t.sql", "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1);")
     project.migrate()
 
@@ -54,7 +54,7 @@ def test_what_was_done_before_a_failure_stays_and_the_next_run_goes_on_behind_it
     assert failed.aftermath == (
         "statements 1 to 2, down to line 3, committed and kept; the next run goes on with statement 3"
     )
-    assert project.states()["002"] is State.PARTIAL
+    assert project.states()["002"] is VersionState.PARTIAL
     assert project.recorded() == ["001"]
     path.write_text(path.read_text().replace("1 / 0", "1"))
     outcome = project.migrate()
@@ -196,7 +196,7 @@ def test_an_index_left_invalid_by_our_own_build_is_dropped_and_built_again(proje
     assert failed.failure.sqlstate == "23505"
     assert failed.aftermath.endswith("public.t_a is left INVALID; the next run drops it and builds it again")
     assert project.rows(INDEXES) == [("t_a", False)]
-    assert project.states()["002"] is State.PARTIAL
+    assert project.states()["002"] is VersionState.PARTIAL
     project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
     project.migrate()
     assert project.rows(INDEXES) == [("t_a", True)]
@@ -248,10 +248,10 @@ def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
         HEAD + "SET lock_timeout = '7s';\nCREATE INDEX CONCURRENTLY t_a ON t (a);\n"
         "CREATE TABLE u AS SELECT current_setting('statement_timeout') AS s;",
     )
-    project.react = lambda event: other.commit() if isinstance(event, Building) else None
-    project.migrate(patience=Patience(lock_timeout_ms=40, statement_timeout_ms=40_000))
+    project.react = lambda event: other.commit() if isinstance(event, IndexBuildProgressed) else None
+    project.migrate(patience=WaitLimits(lock_timeout_ms=40, statement_timeout_ms=40_000))
     assert project.rows(INDEXES) == [("t_a", True)]
-    phases = [event.phase for event in project.events if isinstance(event, Building)]
+    phases = [event.phase for event in project.events if isinstance(event, IndexBuildProgressed)]
     assert phases[0].startswith("t_a: waiting for writers before build")
     assert project.rows("SELECT s FROM u") == [("40s",)]
 
@@ -259,9 +259,9 @@ def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
 def test_a_table_that_others_hold_is_tried_again(project: Project, other: psycopg.Connection[tuple[Any, ...]]) -> None:
     other.execute("SELECT * FROM t")
     project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\nALTER TABLE t ADD b int;\n")
-    project.react = lambda event: other.commit() if isinstance(event, Retrying) else None
-    project.migrate(patience=Patience(lock_timeout_ms=50, lock_retries=3))
-    assert sum(isinstance(event, Retrying) for event in project.events) == 1
+    project.react = lambda event: other.commit() if isinstance(event, MigrationRetrying) else None
+    project.migrate(patience=WaitLimits(lock_timeout_ms=50, lock_retries=3))
+    assert sum(isinstance(event, MigrationRetrying) for event in project.events) == 1
     assert project.rows("SELECT a FROM t WHERE a = 2") == [(2,)], "what was done is not done again"
 
 
@@ -284,11 +284,11 @@ def test_progress_of_several_files_is_kept_apart(project: Project) -> None:
 def test_a_file_that_changed_since_it_was_planned_is_not_recorded(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.migrate._KEPT_BYTES", 0)
+    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
     path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);")
 
     def change(event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, MigrationStarted):
             path.write_text(path.read_text() + "\n-- changed")
 
     project.react = change
@@ -316,7 +316,7 @@ def test_two_runners_at_once_do_each_statement_once(project: Project) -> None:
 def test_progress_tells_how_much_of_the_whole_file_is_done(project: Project) -> None:
     path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nCREATE TABLE v (a int);\nVACUUM u;\n")
     project.migrate()
-    told = [event for event in project.events if isinstance(event, Progressed)]
+    told = [event for event in project.events if isinstance(event, MigrationProgressed)]
     assert [event.statements for event in told[-3:]] == [1, 2, 3]
     sent = [event.sent_bytes for event in told[-3:]]
     assert sent == sorted(sent)

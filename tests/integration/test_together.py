@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.apply import retry
-from kernel.apply.events import Applied, Blocked, Noticed, Retrying, Started
-from kernel.apply.runner import Patience
+from kernel.apply import executor
+from kernel.apply.events import MigrationApplied, MigrationRetrying, MigrationStarted, NoticeReceived, StatementBlocked
+from kernel.apply.executor import WaitLimits
 
 if TYPE_CHECKING:
     from kernel.apply.events import Event
@@ -24,7 +24,7 @@ NOTED = (
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
 
 
 def test_small_files_of_one_transaction_share_a_message(project: Project) -> None:
@@ -124,7 +124,7 @@ def test_a_notice_is_told_with_its_file_and_line(project: Project) -> None:
     project.put("002_b.sql", "SELECT 1;\nDO $$ BEGIN RAISE NOTICE 'two'; END $$;")
     project.put("003_c.sql", "\nDO $$ BEGIN RAISE WARNING 'three'; END $$;\nSELECT 1;")
     project.migrate(single_transaction=True)
-    noticed = [event for event in project.events if isinstance(event, Noticed)]
+    noticed = [event for event in project.events if isinstance(event, NoticeReceived)]
     assert [(one.migration.filename, one.line, one.severity, one.message) for one in noticed] == [
         ("002_b.sql", 2, "NOTICE", "two"),
         ("003_c.sql", 2, "WARNING", "three"),
@@ -149,7 +149,7 @@ def test_a_record_that_appears_meanwhile_leaves_its_file_out(project: Project) -
     slipped_in: list[str] = []
 
     def slip_in(event: Event) -> None:
-        if isinstance(event, Started) and not slipped_in:
+        if isinstance(event, MigrationStarted) and not slipped_in:
             slipped_in.append(event.migration.filename)
             project.rows("INSERT INTO schema_migrations VALUES ('039', '039_n.sql', now(), 'by another runner')")
 
@@ -171,7 +171,7 @@ def test_whoever_would_record_a_file_meanwhile_waits_for_us(
     refused: list[str] = []
 
     def try_it(event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, MigrationStarted):
             other.execute("SET LOCAL lock_timeout = '50ms'")
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute("INSERT INTO schema_migrations VALUES ('002', '002_b.sql', now(), 'by another')")
@@ -206,16 +206,16 @@ def test_a_file_that_waits_is_told_by_its_name_and_all_run_again(
     released = threading.Event()
 
     def release(event: Event) -> None:
-        if isinstance(event, Retrying) and not released.is_set():
+        if isinstance(event, MigrationRetrying) and not released.is_set():
             released.set()
             other.rollback()
 
     project.react = release
-    outcome = project.migrate(patience=Patience(lock_timeout_ms=400, lock_retries=3), single_transaction=True)
+    outcome = project.migrate(patience=WaitLimits(lock_timeout_ms=400, lock_retries=3), single_transaction=True)
     assert [one.migration.version for one in outcome.applied] == ["002", "003", "004"]
-    blocked = [event for event in project.events if isinstance(event, Blocked)]
+    blocked = [event for event in project.events if isinstance(event, StatementBlocked)]
     assert {one.migration.filename for one in blocked} == {"003_c.sql"}
-    (retrying,) = (event for event in project.events if isinstance(event, Retrying))
+    (retrying,) = (event for event in project.events if isinstance(event, MigrationRetrying))
     assert retrying.file == "003_c.sql"
 
 
@@ -227,4 +227,4 @@ def test_a_connection_that_breaks_in_the_middle_leaves_nothing_and_is_told(proje
     assert failed.failure.file in ("001_a.sql", "002_b.sql")
     assert "connection was lost" in str(failed) or failed.failure.sqlstate == "57P01"
     assert (project.recorded(), project.has("t")) == ([], False)
-    assert not any(isinstance(event, Applied) for event in project.events)
+    assert not any(isinstance(event, MigrationApplied) for event in project.events)

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.apply import retry
-from kernel.apply.events import Applied, Blocked, Noticed, Progressed, Retrying, Started
-from kernel.apply.runner import Patience
+from kernel.apply import executor
+from kernel.apply.events import (
+    MigrationApplied,
+    MigrationProgressed,
+    MigrationRetrying,
+    MigrationStarted,
+    NoticeReceived,
+    StatementBlocked,
+)
+from kernel.apply.executor import WaitLimits
 from kernel.errors import Drift, FilesInvalid, Unrecorded
-from kernel.plan import State
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,13 +28,13 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.conftest import Project
 
-RETRYING = Patience(lock_timeout_ms=200, lock_retries=3)
+RETRYING = WaitLimits(lock_timeout_ms=200, lock_retries=3)
 TABLE = "CREATE TABLE t (a int);"
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
 
 
 def test_the_record_is_claimed_before_the_first_statement(project: Project) -> None:
@@ -93,7 +100,7 @@ def test_to_stops_behind_a_version_and_tells_what_waits(project: Project) -> Non
     outcome = project.migrate(to="2")
     assert [one.migration.version for one in outcome.applied] == ["001", "002"]
     assert [one.version for one in outcome.pending] == ["003"]
-    assert project.states() == {"001": State.APPLIED, "002": State.APPLIED, "003": State.PENDING}
+    assert project.states() == {"001": VersionState.APPLIED, "002": VersionState.APPLIED, "003": VersionState.PENDING}
 
 
 @pytest.mark.parametrize("text", ["", "-- nothing\n", ";"])
@@ -114,7 +121,7 @@ def test_a_file_from_windows_runs_and_has_the_checksum_of_its_twin(project: Proj
     path = project.put("001_a.sql", b"\xef\xbb\xbfCREATE TABLE t (a int);\r\n-- done\r\n")
     project.migrate()
     path.write_bytes(b"CREATE TABLE t (a int);\n-- done\n")
-    assert project.states() == {"001": State.APPLIED}
+    assert project.states() == {"001": VersionState.APPLIED}
 
 
 def test_a_comment_at_the_end_without_a_newline_swallows_nothing(project: Project) -> None:
@@ -227,11 +234,11 @@ def test_a_file_that_changed_since_it_was_planned_is_rolled_back(project: Projec
 def test_a_large_file_that_changes_while_it_runs_is_rolled_back(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.migrate._KEPT_BYTES", 0)
+    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
     path = project.put("001_a.sql", TABLE)
 
     def change(event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, MigrationStarted):
             path.write_text("CREATE TABLE u (a int);")
 
     project.react = change
@@ -242,16 +249,16 @@ def test_a_large_file_that_changes_while_it_runs_is_rolled_back(
 def test_a_large_file_that_goes_away_while_it_runs_is_rolled_back(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.migrate._KEPT_BYTES", 0)
+    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
     path = project.put("001_a.sql", TABLE)
-    project.react = lambda event: path.unlink() if isinstance(event, Started) else None
+    project.react = lambda event: path.unlink() if isinstance(event, MigrationStarted) else None
     assert str(project.failure()) == "cannot be read any more: No such file or directory"
     assert project.recorded() == []
 
 
 def test_a_small_file_runs_as_it_was_planned_whatever_becomes_of_it_meanwhile(project: Project) -> None:
     path = project.put("001_a.sql", TABLE)
-    project.react = lambda event: path.unlink() if isinstance(event, Started) else None
+    project.react = lambda event: path.unlink() if isinstance(event, MigrationStarted) else None
     project.migrate()
     assert project.has("t")
 
@@ -265,20 +272,20 @@ def test_a_table_that_others_hold_is_tried_again_and_they_are_named_and_left_alo
     other.execute("SELECT * FROM t")
 
     def give_way(event: Event) -> None:
-        if isinstance(event, Retrying):
+        if isinstance(event, MigrationRetrying):
             assert not project.has("u")
             other.commit()
 
     project.react = give_way
     project.migrate(patience=RETRYING)
     assert project.recorded() == ["001", "002"]
-    (retrying,) = (event for event in project.events if isinstance(event, Retrying))
+    (retrying,) = (event for event in project.events if isinstance(event, MigrationRetrying))
     (line,) = retrying.blockers
     assert line.startswith(f"pid {other.info.backend_pid} (the application, idle in transaction for ")
     assert line.endswith(": SELECT * FROM t")
     assert (retrying.file, retrying.attempt, retrying.attempts) == ("002_b.sql", 1, 3)
     assert retrying.reason == "canceling statement due to lock timeout"
-    assert any(isinstance(event, Blocked) for event in project.events), "told while it waits already"
+    assert any(isinstance(event, StatementBlocked) for event in project.events), "told while it waits already"
     assert other.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -289,9 +296,9 @@ def test_after_the_last_attempt_the_lock_timeout_is_the_failure(
     project.migrate()
     project.put("002_b.sql", "-- migrate: lock_timeout=20ms\nALTER TABLE t ADD b int;")
     other.execute("SELECT * FROM t")
-    failed = project.failure(patience=Patience(lock_retries=2))
+    failed = project.failure(patience=WaitLimits(lock_retries=2))
     assert failed.failure.sqlstate == "55P03"
-    assert [event.attempt for event in project.events if isinstance(event, Retrying)] == [1, 2]
+    assert [event.attempt for event in project.events if isinstance(event, MigrationRetrying)] == [1, 2]
     assert other.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -321,12 +328,12 @@ def test_a_deadlock_rolls_the_file_back_and_it_runs_again(
         other.commit()
 
     with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(project.migrate, patience=Patience(lock_retries=3))
+        running = pool.submit(project.migrate, patience=WaitLimits(lock_retries=3))
         project.until("SELECT FROM pg_locks WHERE relation = 'u'::regclass AND granted")
         waiting = pool.submit(wait_for_u)
         running.result()
         waiting.result()
-    assert [event.reason for event in project.events if isinstance(event, Retrying)] == ["deadlock detected"]
+    assert [event.reason for event in project.events if isinstance(event, MigrationRetrying)] == ["deadlock detected"]
     assert project.recorded() == ["001", "002"]
 
 
@@ -343,14 +350,14 @@ def test_the_isolation_level_of_the_files_own_begin_is_honoured_and_its_failure_
     started: list[Event] = []
 
     def change_the_row(event: Event) -> None:
-        if isinstance(event, Started) and not started:
+        if isinstance(event, MigrationStarted) and not started:
             started.append(event)
             other.execute("UPDATE t SET a = a + 10")  # behind the file's snapshot
             other.commit()
 
     project.react = change_the_row
     project.migrate(patience=RETRYING)
-    reasons = [event.reason for event in project.events if isinstance(event, Retrying)]
+    reasons = [event.reason for event in project.events if isinstance(event, MigrationRetrying)]
     assert reasons == ["could not serialize access due to concurrent update"]
     assert project.rows("SELECT * FROM t, level") == [(12, "repeatable read")]
 
@@ -364,7 +371,7 @@ def test_who_waits_for_the_claim_of_the_next_file_fails_as_that_file(
     project.put("002_b.sql", "INSERT INTO t VALUES (2);")
     project.put("003_c.sql", "INSERT INTO t VALUES (3);")
     other.execute("INSERT INTO schema_migrations VALUES ('003', '003_c.sql', now(), 'by nobody that has the lock')")
-    patience = Patience(lock_timeout_ms=20, lock_retries=0)
+    patience = WaitLimits(lock_timeout_ms=20, lock_retries=0)
     failed = project.failure(patience=patience, single_transaction=single)
     assert (failed.failure.file, failed.failure.sqlstate) == ("003_c.sql", "55P03")
     assert failed.applied == (() if single else ("002_b.sql",))
@@ -384,12 +391,12 @@ def test_a_last_statement_left_open_is_the_server_s_own_error(project: Project) 
 def test_a_file_that_fails_by_itself_is_not_tried_again(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1 / 0;")
     project.failure(patience=RETRYING)
-    assert not any(isinstance(event, Retrying) for event in project.events)
+    assert not any(isinstance(event, MigrationRetrying) for event in project.events)
 
 
 def test_a_statement_slower_than_its_timeout_is_ended(project: Project) -> None:
     project.put("001_a.sql", "SELECT pg_sleep(30);")
-    failed = project.failure(patience=Patience(statement_timeout_ms=50))
+    failed = project.failure(patience=WaitLimits(statement_timeout_ms=50))
     assert failed.failure.sqlstate == "57014"
     assert "KERNEL_STATEMENT_TIMEOUT" in str(failed.hint)
 
@@ -400,7 +407,9 @@ def test_in_a_single_transaction_all_are_applied(project: Project) -> None:
     outcome = project.migrate(single_transaction=True)
     assert [one.migration.version for one in outcome.applied] == ["001", "002"]
     assert project.rows("SELECT count(*), count(DISTINCT id) FROM x") == [(2, 1)]
-    assert [type(event) for event in project.events][-2:] == [Applied, Applied], "told when it is committed"
+    assert [type(event) for event in project.events][-2:] == [MigrationApplied, MigrationApplied], (
+        "told when it is committed"
+    )
 
 
 def test_in_a_single_transaction_one_failure_undoes_all(project: Project) -> None:
@@ -411,7 +420,7 @@ def test_in_a_single_transaction_one_failure_undoes_all(project: Project) -> Non
     assert (failed.failure.file, failed.applied) == ("002_b.sql", ())
     assert failed.pending == ("001_a.sql", "002_b.sql", "003_c.sql")
     assert (project.recorded(), project.has("t")) == ([], False)
-    assert not any(isinstance(event, Applied) for event in project.events)
+    assert not any(isinstance(event, MigrationApplied) for event in project.events)
 
 
 @pytest.mark.parametrize("text", ["VACUUM;", "-- migrate: no-transaction\nSELECT 1;"])
@@ -444,7 +453,9 @@ def test_notices_are_told_with_the_line_of_their_statement(project: Project) -> 
         "CREATE TABLE t (a int);\n\nCREATE TABLE IF NOT EXISTS t (a int);\nDO $$ BEGIN RAISE WARNING 'ä'; END $$;",
     )
     project.migrate()
-    assert [(event.line, event.severity, event.message) for event in project.events if isinstance(event, Noticed)] == [
+    assert [
+        (event.line, event.severity, event.message) for event in project.events if isinstance(event, NoticeReceived)
+    ] == [
         (3, "NOTICE", 'relation "t" already exists, skipping'),
         (4, "WARNING", "ä"),
     ]
@@ -453,7 +464,7 @@ def test_notices_are_told_with_the_line_of_their_statement(project: Project) -> 
 def test_the_statements_of_a_long_file_are_counted_as_they_are_done(project: Project) -> None:
     project.put("001_a.sql", TABLE + "\n" + "INSERT INTO t VALUES (1);\n" * 1100)
     project.migrate()
-    assert [event.statements for event in project.events if isinstance(event, Progressed)] == [500, 1000, 1101]
+    assert [event.statements for event in project.events if isinstance(event, MigrationProgressed)] == [500, 1000, 1101]
     assert project.rows("SELECT count(*) FROM t") == [(1100,)]
 
 
@@ -491,7 +502,7 @@ def test_a_migration_is_not_run_when_another_recorded_it_without_the_lock(projec
     ready = threading.Event()
 
     def record(event: Event) -> None:
-        if isinstance(event, Started) and not ready.is_set():
+        if isinstance(event, MigrationStarted) and not ready.is_set():
             ready.set()
             project.rows(f"INSERT INTO schema_migrations VALUES ('003', '003_c.sql', now(), '{second.checksum}')")
 
@@ -499,7 +510,7 @@ def test_a_migration_is_not_run_when_another_recorded_it_without_the_lock(projec
     project.react = record
     outcome = project.migrate()
     assert [one.migration.version for one in outcome.applied] == ["002"]
-    assert outcome.elsewhere == 1
+    assert outcome.applied_by_others == 1
     assert not project.has("v")
 
 

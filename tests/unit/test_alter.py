@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.rehearsal.data import alter
+from kernel.rehearsal.data.alter_statement import added_column_without_value, parse_alter_table
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ from kernel.rehearsal.data import alter
 def test_the_table_and_its_actions_are_told_apart(
     statement: str, table: str, bare: str, only: bool, actions: int
 ) -> None:
-    found = alter.read(statement.encode())
+    found = parse_alter_table(statement.encode())
     assert found is not None
-    assert (found.table, found.bare, found.only, len(found.actions)) == (table, bare, only, actions)
+    assert (found.table, found.bare_name, found.only, len(found.actions)) == (table, bare, only, actions)
 
 
 @pytest.mark.parametrize("statement", ["", "ALTER INDEX i RENAME TO j", "ALTER TABLE", "ALTER TABLE 'x'", "SELECT '"])
 def test_other_statements_are_none(statement: str) -> None:
-    assert alter.read(statement.encode()) is None
+    assert parse_alter_table(statement.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,6 @@ def test_other_statements_are_none(statement: str) -> None:
 )
 def test_a_column_that_nothing_fills_is_known(action: str, column: str | None) -> None:
     statement = f"ALTER TABLE t {action}".encode()
-    found = alter.read(statement)
+    found = parse_alter_table(statement)
     assert found is not None
-    assert alter.empty_column(statement, found.actions[0]) == column
+    assert added_column_without_value(statement, found.actions[0]) == column

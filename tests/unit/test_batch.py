@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.apply import batch
-from kernel.apply.batch import Batch, Queue
-from kernel.sql import lexer
-from kernel.sql.part import Kind, Part
+from kernel.apply.batches import Batch, BatchQueue, split_into_batches
+from kernel.sql.lexer import Part, PartKind, split_script
 
 
 def batches(script: str) -> list[Batch | Part]:
-    return list(batch.batches(lexer.parts(io.BytesIO(script.encode()).read)))
+    return list(split_into_batches(split_script(io.BytesIO(script.encode()).read)))
 
 
 def messages(script: str) -> list[str]:
@@ -59,12 +57,12 @@ def test_copy_stands_alone_and_its_data_follow() -> None:
     assert isinstance(first, Batch)
     assert isinstance(copy, Batch)
     assert isinstance(last, Batch)
-    assert (copy.message, copy.copies) == (b"COPY t FROM stdin;", True)
-    assert (first.copies, last.message) == (False, b"SELECT 2;")
+    assert (copy.message, copy.is_copy) == (b"COPY t FROM stdin;", True)
+    assert (first.is_copy, last.message) == (False, b"SELECT 2;")
     assert isinstance(data, Part)
     assert isinstance(end, Part)
-    assert (data.kind, data.text) == (Kind.COPY_DATA, "1\tä\n2\tb\n".encode())
-    assert (end.kind, end.text) == (Kind.COPY_END, b"\\.\n")
+    assert (data.kind, data.text) == (PartKind.COPY_DATA, "1\tä\n2\tb\n".encode())
+    assert (end.kind, end.text) == (PartKind.COPY_END, b"\\.\n")
 
 
 def test_what_changes_how_text_is_read_ends_its_message() -> None:
@@ -91,7 +89,7 @@ def test_a_position_counts_characters_and_leads_to_a_byte_of_a_statement(positio
     (item,) = batches("SELECT ä;\nSELECT 𝄞;\nSELECT abc;")
     assert isinstance(item, Batch)
     assert item.message.decode() == "SELECT ä;\nSELECT 𝄞;\nSELECT abc;"
-    assert item.at(position) == place
+    assert item.locate(position) == place
 
 
 STATEMENTS = st.lists(st.text(alphabet="abä𝄞 \n", max_size=8).map(lambda text: f"SELECT '{text}';"), min_size=1)
@@ -103,32 +101,32 @@ def test_every_position_leads_to_the_character_that_stands_there(statements: lis
     assert isinstance(item, Batch)
     message = item.message.decode()
     position = data.draw(st.integers(min_value=1, max_value=len(message)))
-    index, offset = item.at(position)
+    index, offset = item.locate(position)
     rest = item.statements[index].sql[offset:].decode()
     assert (rest + "\n")[0] == message[position - 1]
     assert sum(len(part.sql.decode()) + 1 for part in item.statements[:index]) <= position - 1
 
 
-def queue(script: str) -> Queue:
-    return Queue(batch.batches(lexer.parts(io.BytesIO(script.encode()).read)))
+def queue(script: str) -> BatchQueue:
+    return BatchQueue(split_into_batches(split_script(io.BytesIO(script.encode()).read)))
 
 
 def test_a_queue_tells_the_last_batch_and_prepares_ahead() -> None:
     its_queue = queue("SELECT 1;\n" * 1201)
     seen = []
-    while item := its_queue.next():
+    while item := its_queue.next_batch():
         seen.append((len(item.statements), its_queue.ended))
-        its_queue.look_ahead()
+        its_queue.prepare_following()
     assert seen == [(500, False), (500, False), (201, True)]
 
 
 def test_a_queue_never_looks_past_the_data_of_copy() -> None:
     its_queue = queue("SELECT 1;\nCOPY t FROM stdin;\n1\n2\n\\.\nSELECT 2;\n")
     seen: list[bytes | tuple[bytes, bool, bool]] = []
-    while item := its_queue.next():
-        its_queue.look_ahead()
+    while item := its_queue.next_batch():
+        its_queue.prepare_following()
         seen.append((item.message, its_queue.ended, item.open_ended))
-        if item.copies:
+        if item.is_copy:
             seen += its_queue.copy_data()
     assert seen == [
         (b"SELECT 1;", False, True),
@@ -139,11 +137,11 @@ def test_a_queue_never_looks_past_the_data_of_copy() -> None:
 
 
 def test_nothing_follows_a_statement_without_a_semicolon_in_its_message() -> None:
-    item = queue("SELECT 1 -- and a comment").next()
+    item = queue("SELECT 1 -- and a comment").next_batch()
     assert item
     assert not item.open_ended
 
 
 def test_a_plain_file_has_the_same_batches_unlooked_at() -> None:
-    parts = list(lexer.parts(io.BytesIO(b"CREATE TABLE t ();\nINSERT INTO t DEFAULT VALUES;\n").read))
-    assert list(batch.batches(parts, plain=True)) == list(batch.batches(parts))
+    parts = list(split_script(io.BytesIO(b"CREATE TABLE t ();\nINSERT INTO t DEFAULT VALUES;\n").read))
+    assert list(split_into_batches(parts, plain=True)) == list(split_into_batches(parts))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.files import checksum
+from kernel.migrations.migration import HashingReader, accepted_checksums, file_checksum
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,12 +26,12 @@ def sha256(data: bytes) -> str:
 
 def digest(data: bytes, sizes: list[int]) -> str:
     """The Reader's digest of `data` read in pieces of these sizes, and then in one."""
-    reader = checksum.Reader(io.BytesIO(data).read)
+    reader = HashingReader(io.BytesIO(data).read)
     for size in sizes:
         reader.read(size)
     while reader.read(1 << 20):
         pass
-    return reader.digest()
+    return reader.checksum()
 
 
 @given(SCRIPTS, CHUNKS)
@@ -50,21 +50,21 @@ def test_an_ordinary_file_has_the_checksum_of_its_bytes(data: bytes, sizes: list
 @given(SCRIPTS, CHUNKS)
 def test_reading_returns_the_bytes_as_they_are(pieces: list[bytes], sizes: list[int]) -> None:
     script = b"".join(pieces)
-    reader = checksum.Reader(io.BytesIO(script).read)
+    reader = HashingReader(io.BytesIO(script).read)
     assert b"".join([reader.read(size) for size in sizes] + [reader.read(1 << 20)]) == script
 
 
 def test_a_file_has_the_checksum_of_its_text(tmp_path: Path) -> None:
     path = tmp_path / "001_a.sql"
     path.write_bytes(b"SELECT 1;\n")
-    assert checksum.of(path) == "b4e0497804e46e0a0b0b8c31975b062152d551bac49c3c2e80932567b4085dcd"
+    assert file_checksum(path) == "b4e0497804e46e0a0b0b8c31975b062152d551bac49c3c2e80932567b4085dcd"
 
 
 def test_a_file_longer_than_one_read_is_hashed_whole(tmp_path: Path) -> None:
     path = tmp_path / "001_a.sql"
     line = b"-- forty bytes to the end of the line.\r\n"
     path.write_bytes(codecs.BOM_UTF8 + line * 60_000)
-    assert checksum.of(path) == sha256(line.replace(b"\r\n", b"\n") * 60_000)
+    assert file_checksum(path) == sha256(line.replace(b"\r\n", b"\n") * 60_000)
 
 
 @pytest.mark.parametrize("text", [b"SELECT 1;\nSELECT 2;\n", b"SELECT 1;\nSELECT 2;", b"", b"\n", b"SELECT '\r';\r"])
@@ -73,10 +73,10 @@ def test_every_twin_of_a_file_accepts_the_bytes_of_every_other(tmp_path: Path, t
     path = tmp_path / "001_a.sql"
     for twin in twins:
         path.write_bytes(twin)
-        assert checksum.accepted(path) >= {sha256(other) for other in twins}
+        assert accepted_checksums(path) >= {sha256(other) for other in twins}
 
 
 def test_another_text_is_not_accepted(tmp_path: Path) -> None:
     path = tmp_path / "001_a.sql"
     path.write_bytes(b"SELECT 1;\n")
-    assert checksum.accepted(path).isdisjoint({sha256(b"SELECT 1; \n"), sha256(b"SELECT 1;"), sha256(b"SELECT 1;\r")})
+    assert accepted_checksums(path).isdisjoint({sha256(b"SELECT 1; \n"), sha256(b"SELECT 1;"), sha256(b"SELECT 1;\r")})

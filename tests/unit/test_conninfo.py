@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from kernel.conninfo import checked
+from kernel.config.conninfo import check_conninfo
 
 repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on a busy machine
 
@@ -75,13 +75,13 @@ REFUSED = {
 @pytest.mark.parametrize("text", READABLE)
 def test_what_libpq_reads_is_accepted_unchanged(text: str) -> None:
     conninfo_to_dict(text)  # the oracle: raises when libpq cannot read it
-    assert checked(text, shared=False) == text
+    assert check_conninfo(text, shared=False) == text
 
 
 @pytest.mark.parametrize(("text", "remedy"), REFUSED.items())
 def test_a_frequent_fault_is_refused_with_its_remedy(text: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=remedy):
-        checked(text, shared=False)
+        check_conninfo(text, shared=False)
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ def test_a_frequent_fault_is_refused_with_its_remedy(text: str, remedy: str) -> 
 )
 def test_parameters_of_other_programs_are_all_named(text: str) -> None:
     with pytest.raises(ValueError, match=r"pgbouncer \(for Prisma\), connection_limit .*, schema .*; remove them$"):
-        checked(text, shared=False)
+        check_conninfo(text, shared=False)
 
 
 def test_a_shared_url_may_keep_its_parameters_when_migrations_have_a_url_of_their_own() -> None:
     with pytest.raises(ValueError, match="or set MIGRATION_DATABASE_URL"):
-        checked("postgresql://host/db?pgbouncer=true", shared=True)
+        check_conninfo("postgresql://host/db?pgbouncer=true", shared=True)
 
 
 def test_a_parameter_that_only_a_newer_libpq_may_know_is_left_to_libpq() -> None:
     text = "postgresql://host/db?sslsomething=1"
-    assert checked(text, shared=False) == text
+    assert check_conninfo(text, shared=False) == text
 
 
 @repeatable
@@ -111,7 +111,7 @@ def test_a_parameter_that_only_a_newer_libpq_may_know_is_left_to_libpq() -> None
 def test_an_escaped_password_reaches_libpq_as_it_is(password: str, database: str) -> None:
     password, database = (part.encode(errors="ignore").decode().replace("\0", "") for part in (password, database))
     url = f"postgresql://u:{quote(password, safe='')}@host:5432/{quote(database, safe='')}"
-    parts = conninfo_to_dict(checked(url, shared=False))
+    parts = conninfo_to_dict(check_conninfo(url, shared=False))
     assert (parts.get("password", ""), parts["host"], parts.get("dbname", "")) == (password, "host", database)
 
 
@@ -120,7 +120,7 @@ def test_an_escaped_password_reaches_libpq_as_it_is(password: str, database: str
 def test_an_unescaped_password_is_read_right_or_refused_but_never_taken_for_a_host(password: str) -> None:
     url = f"postgresql://u:{password}@host/db"
     try:
-        checked(url, shared=False)
+        check_conninfo(url, shared=False)
     except ValueError:
         return
     parts = conninfo_to_dict(url)
@@ -135,4 +135,4 @@ def test_a_keyword_string_that_libpq_can_divide_is_not_refused(text: str) -> Non
         conninfo_to_dict(text)
     except psycopg.Error:
         return
-    assert checked(text.strip(), shared=False)
+    assert check_conninfo(text.strip(), shared=False)

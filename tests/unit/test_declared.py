@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.files import migration, script
-from kernel.rehearsal.data import declared
-from kernel.rehearsal.data.declared import Expectation, Verb
+from kernel.migrations.migration import discover_migrations
+from kernel.migrations.script import parse_script
+from kernel.rehearsal.data.expectations import Expectation, ExpectationKind, read_expectations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,37 +16,42 @@ if TYPE_CHECKING:
 
 def read(folder: Path, text: str) -> tuple[tuple[Expectation, ...], list[str]]:
     (folder / "007_data.sql").write_text(text)
-    found, problems = declared.expectations(migration.discover(folder))
+    found, problems = read_expectations(discover_migrations(folder))
     return found, [str(problem) for problem in problems]
 
 
 @pytest.mark.parametrize(
     ("line", "verb", "name", "rows"),
     [
-        ("rows orders=-10", Verb.ROWS, ("orders",), -10),
-        ("rows Public.Orders=+5", Verb.ROWS, ("public", "orders"), 5),
-        ('rows "Odd.Name"=*', Verb.ROWS, ("Odd.Name",), None),
-        ("changes users.status", Verb.CHANGES, ("users", "status"), None),
-        ("changes app.users.*", Verb.CHANGES, ("app", "users", "*"), None),
-        ('changes users."say ""so"""', Verb.CHANGES, ("users", 'say "so"'), None),
-        ("drops orders", Verb.DROPS, ("orders",), None),
-        ("drops orders.legacy_note", Verb.DROPS, ("orders", "legacy_note"), None),
+        ("rows orders=-10", ExpectationKind.ROWS, ("orders",), -10),
+        ("rows Public.Orders=+5", ExpectationKind.ROWS, ("public", "orders"), 5),
+        ('rows "Odd.Name"=*', ExpectationKind.ROWS, ("Odd.Name",), None),
+        ("changes users.status", ExpectationKind.CHANGES, ("users", "status"), None),
+        ("changes app.users.*", ExpectationKind.CHANGES, ("app", "users", "*"), None),
+        ('changes users."say ""so"""', ExpectationKind.CHANGES, ("users", 'say "so"'), None),
+        ("drops orders", ExpectationKind.DROPS, ("orders",), None),
+        ("drops orders.legacy_note", ExpectationKind.DROPS, ("orders", "legacy_note"), None),
     ],
 )
-def test_each_form_is_read(tmp_path: Path, line: str, verb: Verb, name: tuple[str, ...], rows: int | None) -> None:
+def test_each_form_is_read(
+    tmp_path: Path, line: str, verb: ExpectationKind, name: tuple[str, ...], rows: int | None
+) -> None:
     (one,), problems = read(tmp_path, f"-- rehearse: {line}\nSELECT 1;\n")
-    assert (one.verb, one.name, one.rows, one.place, problems) == (verb, name, rows, "007_data.sql:1", [])
+    assert (one.kind, one.name, one.row_difference, one.location, problems) == (verb, name, rows, "007_data.sql:1", [])
 
 
 def test_several_names_stand_on_one_line(tmp_path: Path) -> None:
     found, problems = read(tmp_path, "--rehearse:rows a=-1, b=+2 c=*\r\n")
-    assert ([(one.name, one.rows) for one in found], problems) == ([(("a",), -1), (("b",), 2), (("c",), None)], [])
+    assert ([(one.name, one.row_difference) for one in found], problems) == (
+        [(("a",), -1), (("b",), 2), (("c",), None)],
+        [],
+    )
 
 
 def test_declarations_stand_on_any_line_of_the_file(tmp_path: Path) -> None:
     text = "SELECT 1; -- rehearse: rows a=-1\n\nUPDATE t\n-- rehearse: changes t.v\nSET v = 1;\n-- rehearse: drops x"
     found, _ = read(tmp_path, text)
-    assert [(one.verb.value, one.line) for one in found] == [("rows", 1), ("changes", 4), ("drops", 6)]
+    assert [(one.kind.value, one.line) for one in found] == [("rows", 1), ("changes", 4), ("drops", 6)]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_what_cannot_be_read_is_a_problem_with_its_line(tmp_path: Path, line: st
 def test_a_declaration_is_no_directive_of_the_runner(tmp_path: Path) -> None:
     path = tmp_path / "007_data.sql"
     path.write_text("-- rehearse: rows a=-1\n-- migrate: lock_timeout=2s\nDELETE FROM a; -- rehearse: changes a.b\n")
-    assert script.survey(path, path.name).lock_timeout_ms == 2000
+    assert parse_script(path, path.name).lock_timeout_ms == 2000
 
 
 def test_a_file_that_cannot_be_lexed_declares_what_stands_ahead(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import UsageError
-from kernel.report import destination
+from kernel.report.output_file import check_report_writable, write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "old.html").write_text("old")
-    destination.check_writable(tmp_path / "old.html")
-    destination.check_writable(tmp_path / "new.html")
+    check_report_writable(tmp_path / "old.html")
+    check_report_writable(tmp_path / "new.html")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.html": "old"}
 
 
 def test_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "absent" / "report.html"
     with pytest.raises(UsageError, match=r"--report .*absent/report.html: its folder does not exist; make it first"):
-        destination.check_writable(path)
+        check_report_writable(path)
 
 
 def test_a_file_for_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
-        destination.check_writable(tmp_path / "file" / "report.html")
+        check_report_writable(tmp_path / "file" / "report.html")
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
@@ -39,21 +39,21 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "report.html"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(UsageError, match="is no ordinary file"):
-        destination.check_writable(path)
+        check_report_writable(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root never lacks a permission")
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="cannot be written: Permission denied; name another place"):
-        destination.check_writable(tmp_path / "report.html")
+        check_report_writable(tmp_path / "report.html")
 
 
 def test_a_report_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old and longer")
     with path.open() as reader:
-        destination.write(path, "new ü")
+        write_report(path, "new ü")
         assert reader.read() == "old and longer"
     assert path.read_bytes() == "new ü".encode()
     assert list(tmp_path.iterdir()) == [path]
@@ -63,7 +63,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "report.html"
     link.symlink_to(tmp_path / "real" / "report.html")
-    destination.write(link, "text")
+    write_report(link, "text")
     assert link.is_symlink()
     assert (tmp_path / "real" / "report.html").read_text() == "text"
 
@@ -71,7 +71,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        destination.write(tmp_path / "report.html", "")
+        write_report(tmp_path / "report.html", "")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "report.html").stat().st_mode) == 0o640
@@ -79,5 +79,5 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
-        destination.write(tmp_path / "report.html", "half \ud800")
+        write_report(tmp_path / "report.html", "half \ud800")
     assert not list(tmp_path.iterdir())

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.files import directive
-from kernel.files.directive import Allow, Directives
+from kernel.migrations.script import (
+    Allow,
+    Directives,
+    foreign_directive_problems,
+    misplaced_directive_problems,
+    parse_allows,
+    parse_directives,
+)
 
 NO_TRANSACTION = "write -- migrate: no-transaction"
 REVERT = "what undoes the migration goes to revert/ under the same name"
@@ -32,7 +38,7 @@ REVERT = "what undoes the migration goes to revert/ under the same name"
     ],
 )
 def test_our_directives_are_read(comments: str, directives: Directives) -> None:
-    assert directive.read(comments.encode(), "001_a.sql") == (directives, ())
+    assert parse_directives(comments.encode(), "001_a.sql") == (directives, ())
 
 
 @pytest.mark.parametrize(
@@ -50,13 +56,13 @@ def test_our_directives_are_read(comments: str, directives: Directives) -> None:
     ],
 )
 def test_an_unknown_directive_is_refused_with_its_line(comments: str, problem: str) -> None:
-    _, problems = directive.read(comments.encode(), "001_a.sql")
+    _, problems = parse_directives(comments.encode(), "001_a.sql")
     (found,) = problems
     assert str(found).startswith(problem)
 
 
 def test_every_wrong_directive_is_reported() -> None:
-    _, problems = directive.read(b"-- migrate: a, b\n-- migrate: lock_timeout=x\n", "001_a.sql")
+    _, problems = parse_directives(b"-- migrate: a, b\n-- migrate: lock_timeout=x\n", "001_a.sql")
     assert [problem.line for problem in problems] == [1, 1, 2]
 
 
@@ -91,11 +97,11 @@ def test_every_wrong_directive_is_reported() -> None:
 def test_a_directive_of_another_runner_is_answered_with_what_to_write_here(
     comment: str, runner: str, remedy: str
 ) -> None:
-    (problem,) = directive.foreign(f"-- a comment\n  {comment}\n".encode(), "001_a.sql", 7)
+    (problem,) = foreign_directive_problems(f"-- a comment\n  {comment}\n".encode(), "001_a.sql", 7)
     assert (problem.file, problem.line) == ("001_a.sql", 8)
     assert f": a directive of {runner}; " in problem.message
     assert remedy in problem.message
-    assert directive.read(comment.encode(), "001_a.sql") == (Directives(), ()), "it is not one of ours as well"
+    assert parse_directives(comment.encode(), "001_a.sql") == (Directives(), ()), "it is not one of ours as well"
 
 
 @pytest.mark.parametrize(
@@ -109,18 +115,18 @@ def test_a_directive_of_another_runner_is_answered_with_what_to_write_here(
     ],
 )
 def test_an_ordinary_comment_is_nobodys_directive(comment: str) -> None:
-    assert list(directive.foreign(comment.encode(), "001_a.sql", 1)) == []
+    assert list(foreign_directive_problems(comment.encode(), "001_a.sql", 1)) == []
 
 
 def test_our_directive_below_the_first_statement_is_refused_with_its_line() -> None:
-    (problem,) = directive.misplaced(b"\n\n-- migrate: no-transaction\n", "001_a.sql", 10)
+    (problem,) = misplaced_directive_problems(b"\n\n-- migrate: no-transaction\n", "001_a.sql", 10)
     assert str(problem) == "001_a.sql:12: a directive below the first statement; move it to the top"
 
 
 def test_an_allow_may_stand_anywhere_and_is_no_matter_of_the_runner() -> None:
     comment = b"-- migrate: allow=drop-column nobody reads it, no-transaction or not\n"
-    assert directive.read(comment, "001_a.sql") == (Directives(), ())
-    assert list(directive.misplaced(comment, "001_a.sql", 10)) == []
+    assert parse_directives(comment, "001_a.sql") == (Directives(), ())
+    assert list(misplaced_directive_problems(comment, "001_a.sql", 10)) == []
 
 
 @pytest.mark.parametrize(
@@ -139,9 +145,9 @@ def test_an_allow_may_stand_anywhere_and_is_no_matter_of_the_runner() -> None:
     ],
 )
 def test_what_is_allowed_is_read_with_its_reason_and_line(comments: str, allows: list[Allow]) -> None:
-    assert list(directive.allows(comments.encode(), 3)) == allows
+    assert list(parse_allows(comments.encode(), 3)) == allows
 
 
 def test_a_directive_that_only_begins_like_allow_is_unknown() -> None:
-    _, problems = directive.read(b"-- migrate: allow-out-of-order\n-- migrate: allow\n", "001_a.sql")
+    _, problems = parse_directives(b"-- migrate: allow-out-of-order\n-- migrate: allow\n", "001_a.sql")
     assert [problem.line for problem in problems] == [1, 2]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tasks
-from kernel import errors, settings
+from kernel import errors
+from kernel.config.settings import SETTING_NAMES
+from kernel.errors import KernelError
 
 if TYPE_CHECKING:
     from invoke.parser.argument import Argument
@@ -69,19 +71,19 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 def test_every_setting_is_told_and_no_other(document: str) -> None:
     text = (PROJECT / document).read_text(encoding="utf-8")
     told = set(re.findall(r"\b(?:KERNEL_[A-Z_]+|[A-Z_]*DATABASE_URL|SUPABASE_DB_URL|PROD_DB|TEST_DB)\b", text))
-    assert told == set(settings.NAMES)
+    assert told == set(SETTING_NAMES)
 
 
 def test_every_exit_code_of_an_error_is_in_the_table() -> None:
     section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
     told = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", section, re.MULTILINE) for code in row.split(",")}
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.KernelError)]
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, KernelError)]
     assert {one.exit for one in classes} <= told
 
 
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     drawn = re.findall(r"(\w+) +([0-9]+) +([a-z_]+) ", errors.__doc__ or "")
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.KernelError)]
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, KernelError)]
     public = {(one.__name__, str(one.exit), one.code) for one in classes if not one.__name__.startswith("_")}
     assert set(drawn) == public - {("KernelError", "1", "kernel_error")}
 

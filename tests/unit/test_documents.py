@@ -6,14 +6,14 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from kernel import plan
-from kernel.apply.events import Applied
+from kernel.apply.events import MigrationApplied
+from kernel.db.ledger import Ledger, Record
 from kernel.errors import Drift, Failure, LockBusy, MigrationFailed, Problem, UsageError
-from kernel.ledger import Ledger
-from kernel.migrate import Outcome
-from kernel.record import Record
-from kernel.report import documents, failures
-from kernel.status import Status
+from kernel.operations.migrate import MigrateResult
+from kernel.operations.status import Status
+from kernel.plan import build_plan
+from kernel.report.errors import error_text
+from kernel.report.json_documents import error_document, json_text, migrate_document, status_document
 from tests.unit.worded import Worded
 
 A = Worded(version="001", filename="001_a.sql", directory=Path(), checksum="a" * 64)
@@ -43,9 +43,9 @@ def test_status_gives_every_version_its_state_and_times_in_utc() -> None:
     now = Status(
         database="localhost:5432/aibos",
         ledger=Ledger(schema="public", exists=True),
-        plan=plan.compare([A, B], [record]),
+        plan=build_plan([A, B], [record]),
     )
-    assert documents.status(now) == {
+    assert status_document(now) == {
         "database": "localhost:5432/aibos",
         "total": 2,
         "applied": 1,
@@ -71,16 +71,16 @@ def test_status_gives_every_version_its_state_and_times_in_utc() -> None:
 
 def test_drift_stands_with_its_version_and_the_recorded_checksum_is_shown() -> None:
     record = Record(version="001", filename="001_a.sql", applied_at=APPLIED_AT, checksum="0" * 64)
-    now = Status(database="here:1/d", ledger=Ledger(schema="public", exists=True), plan=plan.compare([A], [record]))
-    text = documents.text(documents.status(now))
+    now = Status(database="here:1/d", ledger=Ledger(schema="public", exists=True), plan=build_plan([A], [record]))
+    text = json_text(status_document(now))
     (entry,) = json.loads(text)["migrations"]
     assert (entry["state"], entry["checksum"]) == ("modified", "0" * 64)
     assert entry["drift"].startswith("changed after it was applied on 2026-01-31; restore it")
 
 
 def test_a_run_gives_what_it_applied_and_what_still_waits() -> None:
-    done = Applied(migration=A, seconds=0.12345678, statements=3)
-    assert documents.migrated(Outcome(database="here:1/d", applied=(done,), pending=(B,), total=2)) == {
+    done = MigrationApplied(migration=A, seconds=0.12345678, statements=3)
+    assert migrate_document(MigrateResult(database="here:1/d", applied=(done,), pending=(B,), total_files=2)) == {
         "applied": [{"version": "001", "filename": "001_a.sql", "seconds": 0.123457, "statements": 3}],
         "failed": None,
         "pending": [{"version": "002", "filename": "002_b.sql"}],
@@ -88,14 +88,14 @@ def test_a_run_gives_what_it_applied_and_what_still_waits() -> None:
 
 
 def test_an_error_has_its_code_its_exit_and_no_empty_key() -> None:
-    assert documents.error(LockBusy("another runner holds the lock", hint="wait")) == {
+    assert error_document(LockBusy("another runner holds the lock", hint="wait")) == {
         "error": {"code": "lock_busy", "exit": 5, "message": "another runner holds the lock", "hint": "wait"}
     }
 
 
 def test_several_problems_are_listed_and_the_first_has_the_place() -> None:
     problems = [Problem(message="one", file="001_a.sql", line=3), Problem(message="two")]
-    assert documents.error(Drift(problems)) == {
+    assert error_document(Drift(problems)) == {
         "error": {
             "code": "drift",
             "exit": 4,
@@ -108,7 +108,7 @@ def test_several_problems_are_listed_and_the_first_has_the_place() -> None:
 
 
 def test_a_failed_migration_has_its_place_and_what_became_of_the_others() -> None:
-    document = documents.error(FAILED)
+    document = error_document(FAILED)
     assert document == {
         "error": {
             "code": "migration_failed",
@@ -130,13 +130,13 @@ def test_a_failed_migration_has_its_place_and_what_became_of_the_others() -> Non
 
 
 def test_a_document_says_every_letter_in_ascii() -> None:
-    text = documents.text({"message": "größe ✅"})
+    text = json_text({"message": "größe ✅"})
     assert text.isascii()
     assert json.loads(text) == {"message": "größe ✅"}
 
 
 def test_the_text_of_a_failure_leads_from_the_place_to_the_next_step() -> None:
-    assert failures.text(FAILED) == (
+    assert error_text(FAILED) == (
         'error: 002_b.sql:2:8: column "nmae" does not exist (42703)\n'
         "\n"
         "1 | SELECT\n2 |        nmae FROM users;\n  |        ^\n"
@@ -152,9 +152,9 @@ def test_the_text_of_a_failure_leads_from_the_place_to_the_next_step() -> None:
 
 def test_the_text_of_several_problems_gives_each_its_line() -> None:
     problems = [Problem(message="one", file="001_a.sql"), Problem(message="two")]
-    assert failures.text(Drift(problems)) == "error: 001_a.sql: one\n       two"
+    assert error_text(Drift(problems)) == "error: 001_a.sql: one\n       two"
 
 
 def test_the_text_of_a_plain_error_is_one_line_and_its_hint() -> None:
-    assert failures.text(UsageError("no")) == "error: no"
-    assert failures.text(UsageError("no", hint="yes")) == "error: no\nnext: yes"
+    assert error_text(UsageError("no")) == "error: no"
+    assert error_text(UsageError("no", hint="yes")) == "error: no\nnext: yes"

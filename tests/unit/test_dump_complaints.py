@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.rehearsal.dump import complaints, locale, package
-from kernel.rehearsal.dump.complaints import Complaint
-from kernel.rehearsal.dump.dump import Contents
-from kernel.rehearsal.dump.program import Finished
-from kernel.rehearsal.dump.toc import Listing
+from kernel.postgres.process import FinishedProgram
+from kernel.rehearsal.dump.archive.contents import ArchiveListing, with_database_locale
+from kernel.rehearsal.dump.archive.pg_restore import ReportedError, parse_reported_errors, ran_to_completion
+from kernel.rehearsal.dump.identify import DumpContents
+from kernel.rehearsal.dump.preflight import debian_package
 
 SAID = """\
 pg_restore: error: could not execute query: ERROR:  unrecognized configuration parameter "transaction_timeout"
@@ -43,7 +43,7 @@ LIST = """\
 
 
 def test_each_complaint_has_its_command_or_its_row_and_no_value_of_a_row() -> None:
-    found = list(complaints.read(SAID))
+    found = list(parse_reported_errors(SAID))
     assert [str(one) for one in found] == [
         'SET transaction_timeout = 0: unrecognized configuration parameter "transaction_timeout"',
         'CREATE TABLE public.u ( i text ): relation "u" already exists',
@@ -68,18 +68,18 @@ def test_each_complaint_has_its_command_or_its_row_and_no_value_of_a_row() -> No
     ],
 )
 def test_what_a_copy_can_do_without_is_harmless_and_nothing_else(command: str, harmless: bool) -> None:
-    assert Complaint(message="permission denied", command=command).harmless is harmless
+    assert ReportedError(message="permission denied", command=command).harmless is harmless
 
 
 def test_what_every_database_has_is_there_and_a_table_that_is_there_is_not_harmless() -> None:
-    schema = Complaint(message='schema "public" already exists', command="CREATE SCHEMA public;")
-    table = Complaint(message='relation "t" already exists', command="CREATE TABLE public.t ();")
-    assert (schema.there, schema.harmless, table.there, table.harmless) == (True, True, False, False)
+    schema = ReportedError(message='schema "public" already exists', command="CREATE SCHEMA public;")
+    table = ReportedError(message='relation "t" already exists', command="CREATE TABLE public.t ();")
+    assert (schema.already_exists, schema.harmless, table.already_exists, table.harmless) == (True, True, False, False)
 
 
 def test_errors_that_were_only_counted_are_told_from_an_end() -> None:
-    assert complaints.survived(SAID)
-    assert not complaints.survived("pg_restore: error: could not read from input file: end of file\n")
+    assert ran_to_completion(SAID)
+    assert not ran_to_completion("pg_restore: error: could not read from input file: end of file\n")
 
 
 def test_last_words_are_the_reason_and_not_its_consequences() -> None:
@@ -87,23 +87,23 @@ def test_last_words_are_the_reason_and_not_its_consequences() -> None:
         "pg_restore: error: could not find block ID 7 in archive -- possibly corrupt archive\n"
         "pg_restore: error: a worker process died unexpectedly\npg_restore: terminated by user\n"
     )
-    words = Finished(status=1, said=said).last_words
+    words = FinishedProgram(exit_status=1, stderr=said).last_error
     assert words == "could not find block ID 7 in archive -- possibly corrupt archive"
-    assert Finished(status=9, said="").last_words == "it ended with status 9"
+    assert FinishedProgram(exit_status=9, stderr="").last_error == "it ended with status 9"
 
 
 def test_entries_are_left_out_by_what_they_are_and_not_by_their_names() -> None:
-    kept = Listing(LIST).without("EXTENSION ", "COMMENT - EXTENSION ")
+    kept = ArchiveListing(LIST).filter_entries("EXTENSION ", "COMMENT - EXTENSION ")
     assert "dblink" not in kept
     assert "TABLE DATA shop EXTENSION alice" in kept
     assert kept.count("\n") == LIST.count("\n") - 2
 
 
 def test_a_table_gets_its_schema_and_one_of_several_all_of_them() -> None:
-    listing = Listing(LIST)
-    assert listing.table("u") == "shop.u or other.u"
-    assert listing.table("EXTENSION") == "shop.EXTENSION"
-    assert listing.table("unknown") == "unknown"
+    listing = ArchiveListing(LIST)
+    assert listing.qualified_names("u") == "shop.u or other.u"
+    assert listing.qualified_names("EXTENSION") == "shop.EXTENSION"
+    assert listing.qualified_names("unknown") == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_table_gets_its_schema_and_one_of_several_all_of_them() -> None:
     ],
 )
 def test_an_extension_is_found_in_its_package(extension: str, name: str) -> None:
-    assert package.debian(extension, 15) == name
+    assert debian_package(extension, 15) == name
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_the_locale_of_the_database_is_read_as_every_version_writes_it(
     clauses: str, provider: str, name: str, collate: str, ctype: str
 ) -> None:
     statement = f"CREATE DATABASE d WITH TEMPLATE = template0 ENCODING = 'UTF8' {clauses};"
-    told = locale.of_database(Contents(), statement.encode())
+    told = with_database_locale(DumpContents(), statement.encode())
     assert (told.locale_provider, told.locale, told.lc_collate, told.lc_ctype) == (provider, name, collate, ctype)

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.rehearsal.dump import order, shape
-from kernel.rehearsal.dump.index import Rows, Statement
-from kernel.rehearsal.dump.order import Manner
-from kernel.rehearsal.dump.shape import Kind
+from kernel.rehearsal.dump.plain.classify import StatementKind, match_foreign_key
+from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.load_order import StepMode, plan_load
 
 KEY = b"ALTER TABLE ONLY public.c\n    ADD CONSTRAINT fk FOREIGN KEY (a) REFERENCES public.p(b)"
 
 
-def items(*kinds: Kind | None) -> list[Statement | Rows]:
+def items(*kinds: StatementKind | None) -> list[DumpStatement | RowBlock]:
     """Statements of these kinds; rows for None."""
     return [
-        Rows(b"t", place, 1, place, 1, 0) if kind is None else Statement(kind, place, 1, 0)
+        RowBlock(b"t", place, 1, place, 1, 0) if kind is None else DumpStatement(kind, place, 1, 0)
         for place, kind in enumerate(kinds)
     ]
 
@@ -21,18 +20,28 @@ def items(*kinds: Kind | None) -> list[Statement | Rows]:
 @pytest.mark.parametrize(
     ("kinds", "settled"),
     [
-        ((Kind.PLAIN, None, Kind.BUILD, Kind.PLAIN, Kind.FOREIGN_KEY, Kind.PLAIN), [0, 0, 0, 1, 1, 1]),
-        ((None, Kind.FOREIGN_KEY, Kind.BUILD, Kind.FOREIGN_KEY), [0, 0, 0, 1]),
-        ((Kind.FOREIGN_KEY, None), [0, 0]),
-        ((Kind.PLAIN, Kind.FOREIGN_KEY), [1, 1]),
+        (
+            (
+                StatementKind.PLAIN,
+                None,
+                StatementKind.INDEX,
+                StatementKind.PLAIN,
+                StatementKind.FOREIGN_KEY,
+                StatementKind.PLAIN,
+            ),
+            [0, 0, 0, 1, 1, 1],
+        ),
+        ((None, StatementKind.FOREIGN_KEY, StatementKind.INDEX, StatementKind.FOREIGN_KEY), [0, 0, 0, 1]),
+        ((StatementKind.FOREIGN_KEY, None), [0, 0]),
+        ((StatementKind.PLAIN, StatementKind.FOREIGN_KEY), [1, 1]),
     ],
 )
 def test_keys_are_settled_when_nothing_behind_them_fills_or_indexes_a_table(
-    kinds: tuple[Kind | None, ...], settled: list[int]
+    kinds: tuple[StatementKind | None, ...], settled: list[int]
 ) -> None:
-    stretches = order.of(items(*kinds), schema_only=False).stretches
-    assert [stretch.settled for stretch in stretches] == [bool(one) for one in settled]
-    assert stretches[-1].settled is (stretches[-1].manner is not Manner.ROWS)
+    stretches = plan_load(items(*kinds), schema_only=False).steps
+    assert [stretch.data_complete for stretch in stretches] == [bool(one) for one in settled]
+    assert stretches[-1].data_complete is (stretches[-1].mode is not StepMode.ROWS)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_keys_are_settled_when_nothing_behind_them_fills_or_indexes_a_table(
     ],
 )
 def test_a_key_that_checks_its_rows_is_known_with_its_names(end: bytes) -> None:
-    match = shape.key(KEY + end)
+    match = match_foreign_key(KEY + end)
     assert match is not None
     assert (match["exclusive"], match["name"]) == (b"public.c", b"fk")
 
@@ -63,4 +72,4 @@ def test_a_key_that_checks_its_rows_is_known_with_its_names(end: bytes) -> None:
     ],
 )
 def test_a_key_of_another_shape_is_not_taken_for_one(statement: bytes) -> None:
-    assert shape.key(statement) is None
+    assert match_foreign_key(statement) is None

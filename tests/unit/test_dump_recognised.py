@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump import dump
-from kernel.rehearsal.dump.dump import Format
+from kernel.rehearsal.dump.identify import Dump, DumpFormat, digest_dump, identify_dump
 
 zstandard = pytest.importorskip("zstandard", reason="optional: zstandard unpacks zstd before Python 3.14")
 
@@ -28,27 +27,27 @@ def tar(*names: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "kind", "compression"),
     [
-        (PLAIN, Format.PLAIN, ""),
-        (b"PGDMP\1\x0e\0\4\0", Format.CUSTOM, ""),
-        (tar("toc.dat", "1.dat"), Format.TAR, ""),
-        (gzip.compress(PLAIN), Format.PLAIN, "gzip"),
-        (zstandard.compress(PLAIN), Format.PLAIN, "zstd"),
+        (PLAIN, DumpFormat.PLAIN, ""),
+        (b"PGDMP\1\x0e\0\4\0", DumpFormat.CUSTOM, ""),
+        (tar("toc.dat", "1.dat"), DumpFormat.TAR, ""),
+        (gzip.compress(PLAIN), DumpFormat.PLAIN, "gzip"),
+        (zstandard.compress(PLAIN), DumpFormat.PLAIN, "zstd"),
     ],
     ids=["plain", "custom", "tar", "gzip", "zstd"],
 )
 def test_dumps_are_known_by_their_first_bytes_whatever_they_are_called(
-    tmp_path: Path, content: bytes, kind: Format, compression: str
+    tmp_path: Path, content: bytes, kind: DumpFormat, compression: str
 ) -> None:
     path = tmp_path / "misleading.txt"
     path.write_bytes(content)
-    found = dump.recognise(path)
+    found = identify_dump(path)
     assert (found.format, found.compression, found.size_bytes) == (kind, compression, len(content))
 
 
 def test_a_folder_with_a_table_of_contents_is_an_archive(tmp_path: Path) -> None:
     (tmp_path / "toc.dat").write_bytes(b"PGDMP")
     (tmp_path / "1.dat.gz").write_bytes(b"rows")
-    assert dump.recognise(tmp_path) == dump.Dump(path=tmp_path, format=Format.DIRECTORY, size_bytes=9)
+    assert identify_dump(tmp_path) == Dump(path=tmp_path, format=DumpFormat.DIRECTORY, size_bytes=9)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_anything_else_is_called_by_its_name_and_answered_with_a_remedy(
     path = tmp_path / "dump.sql"
     path.write_bytes(content)
     with pytest.raises(DumpUnreadable) as caught:
-        dump.recognise(path)
+        identify_dump(path)
     assert sentence in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -88,12 +87,12 @@ def test_anything_else_is_called_by_its_name_and_answered_with_a_remedy(
 def test_the_folder_of_a_server_is_no_dump(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("15\n")
     with pytest.raises(DumpUnreadable, match="the data of a server"):
-        dump.recognise(tmp_path)
+        identify_dump(tmp_path)
 
 
 def test_a_path_to_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DumpUnreadable, match="no such file"):
-        dump.recognise(tmp_path / "absent.sql")
+        identify_dump(tmp_path / "absent.sql")
 
 
 def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert dump.digest(dump.Dump(path=path, format=Format.PLAIN)) == expected
+    assert digest_dump(Dump(path=path, format=DumpFormat.PLAIN)) == expected
 
 
 def test_the_digest_of_a_folder_tells_names_and_bytes_apart(tmp_path: Path) -> None:
@@ -111,11 +110,11 @@ def test_the_digest_of_a_folder_tells_names_and_bytes_apart(tmp_path: Path) -> N
         folder.mkdir()
         for name, content in files.items():
             (folder / name).write_text(content)
-        digests.add(dump.digest(dump.Dump(path=folder, format=Format.DIRECTORY)))
+        digests.add(digest_dump(Dump(path=folder, format=DumpFormat.DIRECTORY)))
     assert len(digests) == 4
 
 
 def test_a_relative_path_is_known_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prod.dump").write_bytes(b"PGDMP\x01\x0f\x00")
     monkeypatch.chdir(tmp_path)
-    assert dump.recognise(Path("prod.dump")).path == tmp_path / "prod.dump"
+    assert identify_dump(Path("prod.dump")).path == tmp_path / "prod.dump"

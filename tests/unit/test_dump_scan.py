@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import units
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump import dump, scan
-from kernel.rehearsal.dump.dump import Collation, Contents
-from kernel.rehearsal.dump.index import Rows, Statement
-from kernel.rehearsal.dump.shape import Kind
+from kernel.rehearsal.dump.identify import Collation, Dump, DumpContents, identify_dump
+from kernel.rehearsal.dump.plain.classify import StatementKind
+from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
+from kernel.units import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,15 +20,15 @@ TRAILER = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
 ROWS = b"COPY public.t (a) FROM stdin;\n1\n\\N\n\\\\.\n\\.\n\n"
 
 
-def write(folder: Path, body: bytes, *, whole: bool = True) -> dump.Dump:
+def write(folder: Path, body: bytes, *, whole: bool = True) -> Dump:
     path = folder / "prod.sql"
     path.write_bytes(HEADER + body + TRAILER if whole else body)
-    return dump.recognise(path)
+    return identify_dump(path)
 
 
 def refusal(folder: Path, body: bytes, *, whole: bool = True) -> str:
     made = write(folder, body, whole=whole)
-    with pytest.raises(DumpUnreadable) as caught, scan.opened(made):
+    with pytest.raises(DumpUnreadable) as caught, open_plain_dump(made):
         pass
     return str(caught.value)
 
@@ -53,7 +53,7 @@ def test_a_command_of_psql_is_refused_with_line_and_byte(tmp_path: Path, command
     backslash = len(HEADER) + body.index(command) + command.index(b"\\")
     line = (HEADER + body)[:backslash].count(b"\n") + 1
     message = refusal(tmp_path, body)
-    assert message.startswith(f"prod.sql:{line} (byte {units.count(backslash)}): \\")
+    assert message.startswith(f"prod.sql:{line} (byte {format_count(backslash)}): \\")
     assert "a command of psql" in message
 
 
@@ -79,24 +79,24 @@ def test_a_statement_that_reaches_beyond_the_database_is_refused_with_its_line(
 
 
 def test_rows_are_found_without_being_read(tmp_path: Path) -> None:
-    with scan.opened(write(tmp_path, b"SET a = 1;\n" + ROWS + b"SELECT 1;\n")) as index:
+    with open_plain_dump(write(tmp_path, b"SET a = 1;\n" + ROWS + b"SELECT 1;\n")) as index:
         setting, rows, statement = index.items
-        assert isinstance(rows, Rows)
-        assert isinstance(statement, Statement)
-        assert isinstance(setting, Statement)
+        assert isinstance(rows, RowBlock)
+        assert isinstance(statement, DumpStatement)
+        assert isinstance(setting, DumpStatement)
         assert (rows.table, index.text.read(rows.offset, rows.length)) == (b"public.t", b"1\n\\N\n\\\\.\n")
         assert index.sql(statement) == b"SELECT 1;"
-        assert setting.kind is Kind.SETTING
-        assert index.settings[statement.settings] == (b"SET a = 1;",)
+        assert setting.kind is StatementKind.SETTING
+        assert index.settings[statement.settings_state] == (b"SET a = 1;",)
 
 
 def test_what_looks_like_rows_inside_of_a_string_belongs_to_the_string(tmp_path: Path) -> None:
     text = b"SELECT 'a\nCOPY public.t (a) FROM stdin;\n1\n\\.\n';"
-    with scan.opened(write(tmp_path, text + b"\n" + ROWS)) as index:
+    with open_plain_dump(write(tmp_path, text + b"\n" + ROWS)) as index:
         statement, rows = index.items
-        assert isinstance(statement, Statement)
+        assert isinstance(statement, DumpStatement)
         assert index.sql(statement) == text
-        assert isinstance(rows, Rows)
+        assert isinstance(rows, RowBlock)
         assert index.text.read(rows.offset, rows.length) == b"1\n\\N\n\\\\.\n"
 
 
@@ -106,11 +106,11 @@ def test_a_string_that_opens_in_front_of_rows_hides_no_statement(tmp_path: Path)
 
 
 def test_rows_of_windows_lines_end_where_they_end(tmp_path: Path) -> None:
-    with scan.opened(write(tmp_path, ROWS.replace(b"\n", b"\r\n") + b"SELECT 1;\r\n")) as index:
+    with open_plain_dump(write(tmp_path, ROWS.replace(b"\n", b"\r\n") + b"SELECT 1;\r\n")) as index:
         rows, statement = index.items
-        assert isinstance(rows, Rows)
+        assert isinstance(rows, RowBlock)
         assert index.text.read(rows.offset, rows.length) == b"1\r\n\\N\r\n\\\\.\r\n"
-        assert isinstance(statement, Statement)
+        assert isinstance(statement, DumpStatement)
 
 
 @pytest.mark.parametrize("size", [1 << 16, 3 << 16, (1 << 22) + (1 << 16)])
@@ -118,23 +118,23 @@ def test_rows_of_windows_lines_end_where_they_end(tmp_path: Path) -> None:
 def test_the_end_of_rows_is_found_on_every_side_of_a_window(tmp_path: Path, size: int, row: bytes) -> None:
     for shift in range(-3, 4):
         data = (row * size)[: size + shift] + b"\n"
-        with scan.opened(write(tmp_path, b"COPY t FROM stdin;\n" + data + b"\\.\nSELECT 1;\n")) as index:
+        with open_plain_dump(write(tmp_path, b"COPY t FROM stdin;\n" + data + b"\\.\nSELECT 1;\n")) as index:
             rows, _statement = index.items
-            assert isinstance(rows, Rows)
+            assert isinstance(rows, RowBlock)
             assert rows.length == len(data)
 
 
 @pytest.mark.parametrize("at", range(1, 9))
 def test_a_statement_of_copy_is_seen_on_every_side_of_a_piece(tmp_path: Path, at: int) -> None:
     fill = b"--" + b"x" * ((1 << 16) - len(HEADER) - 20 * at) + b"\n"
-    with scan.opened(write(tmp_path, fill + ROWS * 4)) as index:
+    with open_plain_dump(write(tmp_path, fill + ROWS * 4)) as index:
         assert [item.length for item in index.items] == [9] * 4
 
 
 def test_inserts_are_gathered_into_messages_of_one_table(tmp_path: Path) -> None:
     one, two = b"INSERT INTO public.a VALUES (1, 'x;');\n", b"INSERT INTO public.b VALUES (E'\\'');\n"
-    with scan.opened(write(tmp_path, one * 9000 + two * 2)) as index:
-        assert {item.table for item in index.items if isinstance(item, Rows)} == {b"public.a", b"public.b"}
+    with open_plain_dump(write(tmp_path, one * 9000 + two * 2)) as index:
+        assert {item.table for item in index.items if isinstance(item, RowBlock)} == {b"public.a", b"public.b"}
         texts = [index.text.read(item.offset, item.length) for item in index.items]
         assert max(map(len, texts)) <= 1 << 18
         assert b"\n".join(texts) + b"\n" == one * 9000 + two * 2
@@ -157,10 +157,10 @@ def test_the_connect_of_a_dump_with_its_database_is_passed_over(tmp_path: Path) 
     created = b"CREATE DATABASE prod WITH ENCODING = 'UTF8' LOCALE_PROVIDER = icu ICU_LOCALE = 'de';\n\n\n"
     connect = b"\\connect -reuse-previous=on \"dbname='prod'\"\n\n"
     settings = b"ALTER DATABASE prod SET \"TimeZone\" TO 'Europe/Zurich';\n\n"
-    with scan.opened(write(tmp_path, created + connect + settings + connect + ROWS)) as index:
+    with open_plain_dump(write(tmp_path, created + connect + settings + connect + ROWS)) as index:
         assert index.contents.database == "prod"
         assert index.contents.settings == (("TimeZone", "Europe/Zurich"),)
-        assert [type(item) for item in index.items] == [Statement, Statement, Rows]
+        assert [type(item) for item in index.items] == [DumpStatement, DumpStatement, RowBlock]
 
 
 @pytest.mark.parametrize("body", [b"SELECT 1;\n\\connect other\n", b"CREATE DATABASE a;\n\\connect a\n\\connect b\n"])
@@ -187,12 +187,12 @@ def test_no_beginning_of_a_dump_passes_for_the_whole(tmp_path: Path) -> None:
     for length in range(len(HEADER), len(whole) - 2):
         message = refusal(tmp_path, whole[:length], whole=False)
         assert "cut short" in message, length
-    with scan.opened(write(tmp_path, whole, whole=False)):
+    with open_plain_dump(write(tmp_path, whole, whole=False)):
         pass
 
 
 def test_a_script_of_another_program_needs_no_last_line(tmp_path: Path) -> None:
-    with scan.opened(write(tmp_path, b"CREATE TABLE t (a int);\nSELECT 1", whole=False)) as index:
+    with open_plain_dump(write(tmp_path, b"CREATE TABLE t (a int);\nSELECT 1", whole=False)) as index:
         assert len(index.items) == 2
 
 
@@ -206,8 +206,8 @@ def test_a_compressed_dump_that_is_cut_short_is_refused_at_its_byte(tmp_path: Pa
     path = tmp_path / "prod.sql"
     path.write_bytes(packed)
     with (
-        pytest.raises(DumpUnreadable, match=f"cut short at byte {units.count(len(packed))}"),
-        scan.opened(dump.recognise(path)),
+        pytest.raises(DumpUnreadable, match=f"cut short at byte {format_count(len(packed))}"),
+        open_plain_dump(identify_dump(path)),
     ):
         pass
 
@@ -217,14 +217,14 @@ def test_a_damaged_compressed_dump_is_refused(tmp_path: Path) -> None:
     packed[-6] ^= 1  # of the checksum
     path = tmp_path / "prod.sql"
     path.write_bytes(packed)
-    with pytest.raises(DumpUnreadable, match="gzip is damaged near byte"), scan.opened(dump.recognise(path)):
+    with pytest.raises(DumpUnreadable, match="gzip is damaged near byte"), open_plain_dump(identify_dump(path)):
         pass
 
 
 def test_compressed_files_behind_one_another_are_one_dump(tmp_path: Path) -> None:
     path = tmp_path / "prod.sql"
     path.write_bytes(gzip.compress(HEADER + ROWS) + gzip.compress(TRAILER) + b"\0" * 512)
-    with scan.opened(dump.recognise(path)) as index:
+    with open_plain_dump(identify_dump(path)) as index:
         assert [item.length for item in index.items] == [9]
 
 
@@ -232,9 +232,9 @@ def test_compressed_files_behind_one_another_are_one_dump(tmp_path: Path) -> Non
 def test_a_dump_in_another_encoding_is_read_as_it_is(tmp_path: Path, encoding: str, name: bytes) -> None:
     word = "é" if encoding == "latin-1" else "語"
     body = b"SET client_encoding = '%b';\n" % name + f"SELECT '{word}';\n".encode(encoding)
-    with scan.opened(write(tmp_path, body)) as index:
+    with open_plain_dump(write(tmp_path, body)) as index:
         statement = index.items[1]
-        assert isinstance(statement, Statement)
+        assert isinstance(statement, DumpStatement)
         assert index.sql(statement).decode(encoding) == f"SELECT '{word}';"
 
 
@@ -266,8 +266,8 @@ GRANT SELECT ON TABLE public.t TO fred, PUBLIC WITH GRANT OPTION;
 """
         + ROWS
     )
-    with scan.opened(write(tmp_path, body)) as index:
-        assert index.contents == Contents(
+    with open_plain_dump(write(tmp_path, body)) as index:
+        assert index.contents == DumpContents(
             server_version="16.4",
             dump_version="17.2",
             encoding="UTF8",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.rehearsal.dump import split
-from kernel.rehearsal.dump.index import Rows
-from kernel.rehearsal.dump.text import Text
+from kernel.rehearsal.dump.plain.contents import RowBlock
+from kernel.rehearsal.dump.plain.rows import SPLIT_MIN_BYTES, is_dominant_table, split_block
+from kernel.rehearsal.dump.plain.text import DumpText
 
 ROW = st.binary(min_size=0, max_size=12).map(lambda row: row.replace(b"\n", b"\\\n").replace(b"\\\\", b""))
 
@@ -20,9 +20,9 @@ def parts(data: bytes, hands: int) -> list[bytes]:
     ahead = b"COPY t FROM stdin;\n"
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(ahead + data + b"\\.\n")
-        text = Text(descriptor=file.fileno(), name="dump", size_bytes=os.fstat(file.fileno()).st_size)
-        block = Rows(b"t", 0, len(ahead), len(ahead), len(data), 0)
-        return [text.read(piece.offset, piece.length) for piece in split.pieces(text, block, hands)]
+        text = DumpText(descriptor=file.fileno(), name="dump", size_bytes=os.fstat(file.fileno()).st_size)
+        block = RowBlock(b"t", 0, len(ahead), len(ahead), len(data), 0)
+        return [text.read(piece.offset, piece.length) for piece in split_block(text, block, hands)]
 
 
 @given(st.lists(ROW, min_size=1, max_size=60), st.integers(2, 8))
@@ -46,14 +46,14 @@ def test_many_rows_are_shared_about_evenly() -> None:
 @pytest.mark.parametrize(
     ("length", "total", "hands", "shared"),
     [
-        (split.LEAST_BYTES, split.LEAST_BYTES, 2, True),
-        (split.LEAST_BYTES, split.LEAST_BYTES, 1, False),
-        (split.LEAST_BYTES - 1, split.LEAST_BYTES, 2, False),
-        (split.LEAST_BYTES, 2 * split.LEAST_BYTES, 2, False),
-        (split.LEAST_BYTES, 2 * split.LEAST_BYTES, 4, True),
+        (SPLIT_MIN_BYTES, SPLIT_MIN_BYTES, 2, True),
+        (SPLIT_MIN_BYTES, SPLIT_MIN_BYTES, 1, False),
+        (SPLIT_MIN_BYTES - 1, SPLIT_MIN_BYTES, 2, False),
+        (SPLIT_MIN_BYTES, 2 * SPLIT_MIN_BYTES, 2, False),
+        (SPLIT_MIN_BYTES, 2 * SPLIT_MIN_BYTES, 4, True),
     ],
 )
 def test_only_a_table_that_everybody_would_wait_for_is_shared(
     length: int, total: int, hands: int, shared: bool
 ) -> None:
-    assert split.dominant([Rows(b"t", 0, 10, 10, length, 0)], total, hands) is shared
+    assert is_dominant_table([RowBlock(b"t", 0, 10, 10, length, 0)], total, hands) is shared

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.duration import LONGEST, milliseconds
+from kernel.units import LONGEST_MS, parse_milliseconds
 
 repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on a busy machine
 
@@ -49,31 +49,31 @@ REFUSED_BY_THE_SERVER = [
 
 @pytest.mark.parametrize(("text", "expected"), AS_THE_SERVER.items())
 def test_a_duration_means_what_the_server_takes_it_for(text: str, expected: int) -> None:
-    assert milliseconds(text) == expected
+    assert parse_milliseconds(text) == expected
 
 
 @pytest.mark.parametrize("text", REFUSED_BY_THE_SERVER)
 def test_what_the_server_refuses_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration such as 5s, 200ms"):
-        milliseconds(text)
+        parse_milliseconds(text)
 
 
 @pytest.mark.parametrize("text", ["010", "010s", "0x10"])
 def test_octal_and_hexadecimal_are_refused_since_nobody_means_them(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
-        milliseconds(text)
+        parse_milliseconds(text)
 
 
 @repeatable
-@given(st.integers(0, LONGEST))
+@given(st.integers(0, LONGEST_MS))
 def test_every_whole_number_of_milliseconds_is_itself(number: int) -> None:
-    assert milliseconds(str(number)) == milliseconds(f"{number}ms") == number
+    assert parse_milliseconds(str(number)) == parse_milliseconds(f"{number}ms") == number
 
 
 @repeatable
 @given(st.text(max_size=12))
 def test_any_text_is_a_duration_within_range_or_a_value_error(text: str) -> None:
     try:
-        assert 0 <= milliseconds(text) <= LONGEST
+        assert 0 <= parse_milliseconds(text) <= LONGEST_MS
     except ValueError as error:
         assert str(error).startswith("expected a duration")  # noqa: PT017 - either outcome is right

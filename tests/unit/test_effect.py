@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.sql import effect
-from kernel.sql.effect import Effect
+from kernel.sql.classify import StatementEffect, statement_effect
 
 OUTSIDE = """\
 VACUUM
@@ -173,65 +172,65 @@ def one_a_line(listed: str) -> list[str]:
 
 @pytest.mark.parametrize("sql", one_a_line(OUTSIDE))
 def test_a_statement_that_cannot_run_in_a_transaction_is_known(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.OUTSIDE
-    assert effect.of(sql.swapcase().encode()) is Effect.OUTSIDE
+    assert statement_effect(sql.encode()) is StatementEffect.OUTSIDE
+    assert statement_effect(sql.swapcase().encode()) is StatementEffect.OUTSIDE
 
 
 @pytest.mark.parametrize("sql", one_a_line(INSIDE))
 def test_a_statement_that_only_looks_like_it_is_plain(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.PLAIN
+    assert statement_effect(sql.encode()) is StatementEffect.PLAIN
 
 
 @pytest.mark.parametrize("sql", [*one_a_line(OUTSIDE), *one_a_line(INSIDE)])
 def test_a_comment_between_the_first_words_changes_nothing(sql: str) -> None:
-    assert effect.of(sql.replace(" ", "/* table */ ", 1).encode()) is effect.of(sql.encode())
+    assert statement_effect(sql.replace(" ", "/* table */ ", 1).encode()) is statement_effect(sql.encode())
 
 
 @pytest.mark.parametrize("sql", [*one_a_line(OUTSIDE), *one_a_line(INSIDE)])
 def test_a_statement_is_judged_from_its_place_in_the_text(sql: str) -> None:
     ahead = "-- CREATE DATABASE é\n"
-    assert effect.of((ahead + sql).encode(), len(ahead.encode())) is effect.of(sql.encode())
+    assert statement_effect((ahead + sql).encode(), len(ahead.encode())) is statement_effect(sql.encode())
 
 
 @pytest.mark.parametrize("sql", ["", ";", "'VACUUM'", '"vacuum"', "(SELECT 1)", "1"])
 def test_what_begins_with_no_word_is_plain(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.PLAIN
+    assert statement_effect(sql.encode()) is StatementEffect.PLAIN
 
 
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("BEGIN", Effect.BEGIN),
-        ("begin work;", Effect.BEGIN),
-        ("BEGIN ISOLATION LEVEL SERIALIZABLE", Effect.BEGIN),
-        ("START /* c */ TRANSACTION READ ONLY", Effect.BEGIN),
-        ("COMMIT", Effect.COMMIT),
-        ("commit work and chain;", Effect.COMMIT),
-        ("END", Effect.COMMIT),
-        ("END TRANSACTION", Effect.COMMIT),
-        ("ROLLBACK", Effect.ROLLBACK),
-        ("ROLLBACK AND CHAIN", Effect.ROLLBACK),
-        ("abort;", Effect.ROLLBACK),
-        ("PREPARE TRANSACTION 'x'", Effect.TWO_PHASE),
+        ("BEGIN", StatementEffect.BEGIN),
+        ("begin work;", StatementEffect.BEGIN),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", StatementEffect.BEGIN),
+        ("START /* c */ TRANSACTION READ ONLY", StatementEffect.BEGIN),
+        ("COMMIT", StatementEffect.COMMIT),
+        ("commit work and chain;", StatementEffect.COMMIT),
+        ("END", StatementEffect.COMMIT),
+        ("END TRANSACTION", StatementEffect.COMMIT),
+        ("ROLLBACK", StatementEffect.ROLLBACK),
+        ("ROLLBACK AND CHAIN", StatementEffect.ROLLBACK),
+        ("abort;", StatementEffect.ROLLBACK),
+        ("PREPARE TRANSACTION 'x'", StatementEffect.TWO_PHASE),
     ],
 )
-def test_a_statement_that_begins_or_ends_a_transaction_is_known(sql: str, expected: Effect) -> None:
-    assert effect.of(sql.encode()) is expected
+def test_a_statement_that_begins_or_ends_a_transaction_is_known(sql: str, expected: StatementEffect) -> None:
+    assert statement_effect(sql.encode()) is expected
 
 
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("COPY t FROM stdin", Effect.COPY_IN),
-        ("copy t from stdout;", Effect.COPY_IN),
-        ("COPY t (" + "a, " * 500 + "b) FROM stdin", Effect.COPY_IN),
-        ("COPY t TO stdout", Effect.COPY_OUT),
-        ("COPY t TO stdin", Effect.COPY_OUT),
-        ("COPY (SELECT 1 FROM stdin) TO STDOUT (FORMAT csv)", Effect.COPY_OUT),
+        ("COPY t FROM stdin", StatementEffect.COPY_IN),
+        ("copy t from stdout;", StatementEffect.COPY_IN),
+        ("COPY t (" + "a, " * 500 + "b) FROM stdin", StatementEffect.COPY_IN),
+        ("COPY t TO stdout", StatementEffect.COPY_OUT),
+        ("COPY t TO stdin", StatementEffect.COPY_OUT),
+        ("COPY (SELECT 1 FROM stdin) TO STDOUT (FORMAT csv)", StatementEffect.COPY_OUT),
     ],
 )
-def test_a_copy_through_the_client_is_known(sql: str, expected: Effect) -> None:
-    assert effect.of(sql.encode()) is expected
+def test_a_copy_through_the_client_is_known(sql: str, expected: StatementEffect) -> None:
+    assert statement_effect(sql.encode()) is expected
 
 
 @pytest.mark.parametrize(
@@ -246,7 +245,7 @@ def test_a_copy_through_the_client_is_known(sql: str, expected: Effect) -> None:
     ],
 )
 def test_a_setting_that_changes_how_sql_is_read_is_known(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.LEXICAL
+    assert statement_effect(sql.encode()) is StatementEffect.LEXICAL
 
 
 @pytest.mark.parametrize(
@@ -266,21 +265,21 @@ def test_a_setting_that_changes_how_sql_is_read_is_known(sql: str) -> None:
     ],
 )
 def test_a_setting_is_known(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.SETTING
+    assert statement_effect(sql.encode()) is StatementEffect.SETTING
 
 
 @pytest.mark.parametrize("sql", ["CALL p()", "DO $$ BEGIN COMMIT; END $$", "do language plpgsql 'BEGIN COMMIT; END'"])
 def test_what_may_commit_by_itself_is_known(sql: str) -> None:
-    assert effect.of(sql.encode()) is Effect.PROCEDURE
+    assert statement_effect(sql.encode()) is StatementEffect.PROCEDURE
 
 
 def test_a_word_that_is_a_keyword_only_beyond_ascii_is_plain() -> None:
     """Upper case of the long s is S in Unicode, but not for PostgreSQL."""
-    assert effect.of("\u017fet x = 1".encode()) is Effect.PLAIN
-    assert effect.of("ALTER \u017fystem SET x = 1".encode()) is Effect.PLAIN
+    assert statement_effect("\u017fet x = 1".encode()) is StatementEffect.PLAIN
+    assert statement_effect("ALTER \u017fystem SET x = 1".encode()) is StatementEffect.PLAIN
 
 
 def test_something_left_open_is_judged_by_the_words_before_it() -> None:
     """With standard_conforming_strings off, a string may look open to one who does not know."""
-    assert effect.of(rb"ALTER SYSTEM SET x = '\'';") is Effect.OUTSIDE
-    assert effect.of(rb"ALTER TABLE t ALTER a SET DEFAULT '\'';") is Effect.PLAIN
+    assert statement_effect(rb"ALTER SYSTEM SET x = '\'';") is StatementEffect.OUTSIDE
+    assert statement_effect(rb"ALTER TABLE t ALTER a SET DEFAULT '\'';") is StatementEffect.PLAIN

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import environment
+from kernel.config.settings import read_setting_entries
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def values(root: Path, environ: dict[str, str] | None = None) -> dict[str, str]:
-    entries, problems = environment.read(root, environ or {}, concerns=str.isupper)
+    entries, problems = read_setting_entries(root, environ or {}, concerns=str.isupper)
     assert problems == []
     return {name: entry.value for name, entry in entries.items()}
 
 
 def problems(root: Path) -> list[str]:
-    return [str(problem) for problem in environment.read(root, {}, concerns=str.isupper)[1]]
+    return [str(problem) for problem in read_setting_entries(root, {}, concerns=str.isupper)[1]]
 
 
 def test_the_environment_precedes_env_local_which_precedes_env(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_bom_and_crlf_are_no_part_of_names_and_values(tmp_path: Path) -> None:
 
 def test_an_entry_knows_its_file_and_line_past_blank_lines_and_comments(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text("# one\n\n\nA='x\ny'\n\nB=1\n")
-    entries, _ = environment.read(tmp_path, {"C": "1"}, concerns=str.isupper)
+    entries, _ = read_setting_entries(tmp_path, {"C": "1"}, concerns=str.isupper)
     places = [str(entries[name].problem("wrong")) for name in "ABC"]
     assert places == [".env.local:4: A: wrong", ".env.local:7: B: wrong", "environment: C: wrong"]
 

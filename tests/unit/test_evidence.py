@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import evidence, plan
+from kernel.db.ledger import Record
 from kernel.errors import Drift
-from kernel.evidence import Place
-from kernel.files import history, migration
-from kernel.plan import Disagreement, Traced
-from kernel.record import Record
+from kernel.migrations import git_history
+from kernel.migrations.migration import discover_migrations
+from kernel.operations.drift import MigrationsLocation, add_git_evidence, trace_drift
+from kernel.plan import DriftProblem, PlanDrift, build_plan, migrations_to_apply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,14 +62,14 @@ class Checkout:
         self.git("commit", "--quiet", "--message", "x")
         return self.git("rev-parse", "--short=10", "HEAD")
 
-    def place(self, **environ: str) -> Place:
+    def place(self, **environ: str) -> MigrationsLocation:
         # The tests' own repositories, whoever owns the folder; none above it.
         names = {"PATH": GIT["PATH"], "HOME": str(self.root), **environ}
-        return Place(root=self.root, directory=self.directory, environ=names)
+        return MigrationsLocation(root=self.root, directory=self.directory, environ=names)
 
-    def drift(self, *records: Record, **environ: str) -> list[Traced]:
-        found = plan.compare(migration.discover(self.directory), records)
-        return list(evidence.traced(found, self.place(**environ)).drift())
+    def drift(self, *records: Record, **environ: str) -> list[DriftProblem]:
+        found = build_plan(discover_migrations(self.directory), records)
+        return list(trace_drift(found, self.place(**environ)).drift())
 
     def shell(self, command: str) -> None:
         subprocess.run(command, shell=True, cwd=self.root, env=GIT, check=True)  # noqa: S602 - as a person pastes it
@@ -242,9 +242,11 @@ def test_files_outside_of_the_project_are_restored_from_their_own_repository(
     checkout.put("007_a.sql", ONE)
     checkout.commit()
     checkout.put("007_a.sql", TWO)
-    found = plan.compare(migration.discover(checkout.directory), [record()])
-    elsewhere = Place(root=tmp_path / "elsewhere", directory=checkout.directory, environ=checkout.place().environ)
-    (problem,) = evidence.traced(found, elsewhere).drift()
+    found = build_plan(discover_migrations(checkout.directory), [record()])
+    elsewhere = MigrationsLocation(
+        root=tmp_path / "elsewhere", directory=checkout.directory, environ=checkout.place().environ
+    )
+    (problem,) = trace_drift(found, elsewhere).drift()
     subprocess.run(problem.message.partition("(")[2].partition(")")[0], shell=True, cwd="/", env=GIT, check=True)  # noqa: S602 - as a person pastes it
     assert (checkout.directory / "007_a.sql").read_text() == ONE
 
@@ -374,7 +376,7 @@ def test_without_an_answer_from_git_the_messages_stay_as_they_are(
 def test_a_slow_git_is_left_behind_with_all_that_it_started(
     checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "_SECONDS", 0.2)
+    monkeypatch.setattr(git_history, "_GIT_SECONDS", 0.2)
     wrapper = tmp_path / "bin" / "git"
     wrapper.parent.mkdir()
     wrapper.write_text("#!/bin/sh\nsleep 60\necho\n")
@@ -407,9 +409,9 @@ def test_a_disagreement_that_leaves_the_block_has_its_evidence_as_drift(checkout
     checkout.commit()
     checkout.put("007_a.sql", TWO)
     checkout.put("003_late.sql", "")
-    found = plan.compare(migration.discover(checkout.directory), [record()])
-    with pytest.raises(Drift) as refused, evidence.added(checkout.place()):
-        plan.to_apply(found, allow_out_of_order=True)
-    assert not isinstance(refused.value, Disagreement)
+    found = build_plan(discover_migrations(checkout.directory), [record()])
+    with pytest.raises(Drift) as refused, add_git_evidence(checkout.place()):
+        migrations_to_apply(found, allow_out_of_order=True)
+    assert not isinstance(refused.value, PlanDrift)
     (problem,) = refused.value.problems
     assert "restore it (git show " in str(problem)

@@ -12,53 +12,49 @@ PROJECT = Path(__file__).parents[2]
 
 # From the ground up: a module imports from its own layer and those below. A package stands for its modules.
 LAYERS = (
-    ("errors",),
-    ("settings", "environment", "conninfo", "duration", "units", "record", "sql", "files"),
+    ("errors", "units"),
+    ("sql", "config"),
+    ("migrations", "postgres"),
+    ("db", "lint"),
     ("plan",),
-    ("database", "ledger", "lock", "server"),
     ("apply",),
-    ("status", "migrate", "rollback", "adopt", "target", "evidence", "verify"),
+    ("operations",),
     ("rehearsal",),
     ("report",),
-    ("command",),
+    ("cli",),
     ("tasks",),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+# The same within kernel/rehearsal, which is as large as everything else.
+REHEARSAL_LAYERS = (
+    ("result", "request"),
+    ("dump", "data", "schema", "queries", "prod_copy"),
+    ("tracing", "practices", "traffic"),
+    ("findings", "suggest"),
+    ("preconditions", "second_run"),
+    ("rehearse",),
+)
+REHEARSAL_RANKS = {name: rank for rank, names in enumerate(REHEARSAL_LAYERS) for name in names}
 
 # Where each dependency enters: modules, or a package for all of its own. psycopg: connecting, and what asks or writes
 # the database itself.
 ENTRANCES = {
     "invoke": {"tasks"},
-    "dotenv": {"kernel.environment"},
+    "dotenv": {"kernel.config.settings"},
     "tabulate": {"kernel.report.rehearsal"},
     "subprocess": {
-        "kernel.server.cluster",
-        "kernel.server.process",
-        "kernel.server.programs",
-        "kernel.server.guard",
-        "kernel.server.scratch",
-        "kernel.files.git",  # which knows the numbers of other branches, and what a file was
-        "kernel.command.serve",  # psql, for db.shell
-        "kernel.rehearsal.static.squawk",
-        "kernel.rehearsal.dump.program",  # pg_dump and pg_restore
+        "kernel.postgres",  # the programs of PostgreSQL
+        "kernel.migrations.git_history",  # which knows the numbers of other branches, and what a file was
+        "kernel.cli.server",  # psql, for db.shell
+        "kernel.lint.squawk",
     },
     "psycopg": {
-        "kernel.database",
-        "kernel.ledger",
-        "kernel.adopt",
-        "kernel.apply.alone",
-        "kernel.apply.commit",
-        "kernel.apply.failure",
-        "kernel.apply.index",
-        "kernel.apply.messages",
-        "kernel.apply.progress",
-        "kernel.apply.runner",
-        "kernel.apply.steps",
-        "kernel.apply.together",
-        "kernel.apply.transaction",
-        "kernel.apply.watch",
+        "kernel.db",
+        "kernel.apply",
+        "kernel.operations.baseline",
         "kernel.rehearsal",  # which asks two databases about everything
-        "kernel.command.serve",  # the parts of a URL for psql; nothing is connected
+        "kernel.cli.server",  # the parts of a URL for psql; nothing is connected
     },
 }
 
@@ -110,6 +106,16 @@ def test_every_module_has_its_layer_and_imports_from_none_above(module: str) -> 
             assert RANKS[layer(imported)] <= RANKS[layer(module)], f"{module} imports {imported}"
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("kernel.rehearsal.")])
+def test_a_rehearsal_has_layers_too(module: str) -> None:
+    def rank(name: str) -> int:
+        return REHEARSAL_RANKS[name.removeprefix("kernel.rehearsal.").partition(".")[0]]
+
+    for imported in imports(module, typing=False) | imports(module, typing=True):
+        if imported.startswith("kernel.rehearsal."):
+            assert rank(imported) <= rank(module), f"{module} imports {imported}"
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     finished: set[str] = set()
 
@@ -140,11 +146,9 @@ def test_a_dependency_enters_at_its_own_place(dependency: str) -> None:
     assert entered == ENTRANCES[dependency]
 
 
-def test_the_values_and_the_plan_know_nothing_of_the_outside() -> None:
+def test_values_know_nothing_of_the_outside() -> None:
     for module in MODULES:
-        if RANKS.get(layer(module), 0) <= RANKS["plan"] and module not in (
-            "kernel.environment",
-            "kernel.files.git",
-        ):
+        values = layer(module) in ("errors", "units", "config", "sql", "migrations", "plan")
+        if values and module not in ("kernel.config.settings", "kernel.migrations.git_history"):
             outside = {imported.partition(".")[0] for imported in imports(module, typing=False)}
             assert outside.isdisjoint({"psycopg", "invoke", "dotenv", "tabulate", "subprocess", "socket"}), module

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.apply import index
-from kernel.apply.index import Build
+from kernel.apply.no_transaction import ConcurrentIndexBuild, parse_index_build, parse_index_drop
 
 
 @pytest.mark.parametrize(
     ("statement", "build"),
     [
-        ("CREATE INDEX CONCURRENTLY i ON t (a);", Build(name="i", table="t")),
-        ("create unique index concurrently i on t (a)", Build(name="i", table="t")),
-        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON s.t (a)", Build(name="i", table="s.t")),
-        ("CREATE INDEX CONCURRENTLY ON t (a)", Build(name=None, table="t")),
-        ("CREATE INDEX CONCURRENTLY i ON ONLY t (a)", Build(name="i", table="t")),
-        ('CREATE INDEX CONCURRENTLY "I x" ON "S"."T.t" USING gin (a)', Build(name='"I x"', table='"S"."T.t"')),
-        ("CREATE INDEX CONCURRENTLY größe ON straße (a)", Build(name="größe", table="straße")),
-        ("CREATE /* a */ INDEX -- b\nCONCURRENTLY i/**/ON t(a)", Build(name="i", table="t")),
-        ("CREATE INDEX CONCURRENTLY i ON s . t (a)", Build(name="i", table="s.t")),
+        ("CREATE INDEX CONCURRENTLY i ON t (a);", ConcurrentIndexBuild(name="i", table="t")),
+        ("create unique index concurrently i on t (a)", ConcurrentIndexBuild(name="i", table="t")),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON s.t (a)", ConcurrentIndexBuild(name="i", table="s.t")),
+        ("CREATE INDEX CONCURRENTLY ON t (a)", ConcurrentIndexBuild(name=None, table="t")),
+        ("CREATE INDEX CONCURRENTLY i ON ONLY t (a)", ConcurrentIndexBuild(name="i", table="t")),
+        (
+            'CREATE INDEX CONCURRENTLY "I x" ON "S"."T.t" USING gin (a)',
+            ConcurrentIndexBuild(name='"I x"', table='"S"."T.t"'),
+        ),
+        ("CREATE INDEX CONCURRENTLY größe ON straße (a)", ConcurrentIndexBuild(name="größe", table="straße")),
+        ("CREATE /* a */ INDEX -- b\nCONCURRENTLY i/**/ON t(a)", ConcurrentIndexBuild(name="i", table="t")),
+        ("CREATE INDEX CONCURRENTLY i ON s . t (a)", ConcurrentIndexBuild(name="i", table="s.t")),
     ],
 )
-def test_a_build_has_a_name_and_a_table(statement: str, build: Build) -> None:
-    assert index.build(statement.encode()) == build
+def test_a_build_has_a_name_and_a_table(statement: str, build: ConcurrentIndexBuild) -> None:
+    assert parse_index_build(statement.encode()) == build
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_a_build_has_a_name_and_a_table(statement: str, build: Build) -> None:
     ],
 )
 def test_any_other_statement_builds_nothing(statement: str) -> None:
-    assert index.build(statement.encode()) is None
+    assert parse_index_build(statement.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -55,4 +57,4 @@ def test_any_other_statement_builds_nothing(statement: str) -> None:
     ],
 )
 def test_a_drop_names_its_index(statement: str, name: str | None) -> None:
-    assert index.dropped(statement.encode()) == name
+    assert parse_index_drop(statement.encode()) == name

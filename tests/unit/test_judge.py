@@ -7,29 +7,28 @@ from dataclasses import replace
 import pytest
 
 from kernel.errors import Failure
-from kernel.rehearsal.data.counters import Behind, NearEnd
-from kernel.rehearsal.data.sanity import Sanity, Unvalidated
-from kernel.rehearsal.judge import names, verdict
-from kernel.rehearsal.judge.evidence import Evidence, Limits
-from kernel.rehearsal.practice.fault import Fault
+from kernel.lint.finding import Finding, Severity
+from kernel.lint.lint import AcceptedRule
+from kernel.rehearsal.data.integrity import IntegrityReport, KeyNearLimit, SequenceBehind, UnvalidatedConstraint
+from kernel.rehearsal.findings.evidence import Evidence, Limits
+from kernel.rehearsal.findings.statements import is_same_relation
+from kernel.rehearsal.findings.verdict import collect_findings, decisive_findings
+from kernel.rehearsal.practices.result import PracticeFault
 from kernel.rehearsal.result import (
-    Content,
-    Failed,
-    Finding,
+    BlockedTime,
     Lock,
     Receipt,
     Relation,
+    RowsWritten,
     Run,
+    RunFailure,
     Scan,
-    Severity,
-    Shut,
     Standstill,
-    Statement,
+    TableContent,
+    TracedStatement,
     Unexpected,
     Violation,
-    Written,
 )
-from kernel.rehearsal.static.accept import Accepted
 
 ORDERS = Relation(oid=1, name="public.orders", rows=4_000_000, size_bytes=918_000_000)
 USERS = Relation(oid=2, name="public.users", rows=1000, size_bytes=131_000)
@@ -61,10 +60,10 @@ def statement(
     locks: tuple[Lock, ...] = (),
     scans: tuple[Scan, ...] = (),
     rewrites: tuple[Relation, ...] = (),
-    written: tuple[Written, ...] = (),
+    written: tuple[RowsWritten, ...] = (),
     commands: tuple[str, ...] = (),
-) -> Statement:
-    return Statement(
+) -> TracedStatement:
+    return TracedStatement(
         line=line,
         sql=sql,
         at_seconds=at,
@@ -77,7 +76,9 @@ def statement(
     )
 
 
-def run(*statements: Statement, failed: Failed | None = None, version: str = "002", seconds: float = 0.01) -> Run:
+def run(
+    *statements: TracedStatement, failed: RunFailure | None = None, version: str = "002", seconds: float = 0.01
+) -> Run:
     return Run(
         version=version,
         filename=f"{version}_it.sql",
@@ -95,14 +96,14 @@ def index_built(seconds: float, *, rows: int = 4_000_000) -> Run:
             INDEX,
             seconds=seconds,
             locks=(lock(ORDERS, "SHARE", seconds),),
-            scans=(Scan(relation=ORDERS, rows=rows, under="SHARE"),),
+            scans=(Scan(relation=ORDERS, rows=rows, held_lock_mode="SHARE"),),
         )
     )
 
 
 def judged(*runs: Run, text: tuple[Finding, ...] = (), limits: Limits | None = None, **more: object) -> list[Finding]:
-    evidence = Evidence(runs=runs, text=text, rows=1, limits=limits or Limits())
-    return list(verdict.findings(replace(evidence, **more)))  # type: ignore[arg-type]  # the fields of Evidence
+    evidence = Evidence(runs=runs, lint_findings=text, copy_rows=1, limits=limits or Limits())
+    return list(collect_findings(replace(evidence, **more)))  # type: ignore[arg-type]  # the fields of Evidence
 
 
 def only(found: list[Finding]) -> Finding:
@@ -149,7 +150,9 @@ def test_the_limit_is_what_may_be_and_not_be_passed(limit: float, severity: Seve
 def test_nobody_waits_for_what_the_migration_has_made() -> None:
     made = replace(ORDERS, created=True)
     built = run(
-        statement(INDEX, locks=(lock(made, "SHARE", 9.0),), scans=(Scan(relation=made, rows=9, under="SHARE"),))
+        statement(
+            INDEX, locks=(lock(made, "SHARE", 9.0),), scans=(Scan(relation=made, rows=9, held_lock_mode="SHARE"),)
+        )
     )
     assert judged(built) == []
 
@@ -160,22 +163,22 @@ def test_what_the_text_does_not_fear_is_told_by_what_the_statement_does() -> Non
 
 
 def test_a_file_accepts_what_was_measured_as_well() -> None:
-    allow = Accepted(rule="create-index-not-concurrently", version="002", line=1)
+    allow = AcceptedRule(rule="create-index-not-concurrently", version="002", line=1)
     assert judged(index_built(41.2), allows=(allow,)) == []
     assert judged(index_built(41.2), allows=(replace(allow, version="003"),)) != []
     assert judged(index_built(41.2), allows=(replace(allow, rule="data-lost"),)) != []
 
 
 def test_an_accepted_lock_is_no_standstill_either() -> None:
-    shut = Shut(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
+    shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
     felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
-    allow = Accepted(rule=FEARED.rule, version="002")
+    allow = AcceptedRule(rule=FEARED.rule, version="002")
     found = judged(index_built(41.2), accepted=(FEARED,), allows=(allow,), shut=(shut,), traffic=(felt,))
     assert found == []
 
 
 def test_a_standstill_is_told_once() -> None:
-    shut = Shut(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
+    shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
     felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
     assert only(judged(index_built(41.2), text=(FEARED,), shut=(shut,), traffic=(felt,))).rule == FEARED.rule
 
@@ -185,7 +188,7 @@ def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> Non
         statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),)),
         statement("SELECT pg_sleep(3);", line=2, seconds=3.0, at=0.001),
     )
-    shut = Shut(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
+    shut = BlockedTime(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
     one = only(judged(waiting, shut=(shut,)))
     assert (one.rule, one.line, one.relation) == ("standstill", 1, "public.users")
     assert "reads and writes shut out for 3.00 s" in one.message
@@ -194,7 +197,7 @@ def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> Non
 def test_a_relation_is_not_taken_for_one_whose_name_ends_alike() -> None:
     power = Relation(oid=9, name="public.power_users", rows=5)
     waiting = run(statement("SELECT wait();", locks=(lock(power, "ACCESS EXCLUSIVE", 3.0),)))
-    shut = Shut(relation=power, version="002", reads_seconds=3.0, writes_seconds=3.0)
+    shut = BlockedTime(relation=power, version="002", reads_seconds=3.0, writes_seconds=3.0)
     known = replace(FEARED, rule="rename-column", relation="users", line=7, version="003")
     assert {one.rule for one in judged(waiting, text=(known,), shut=(shut,))} == {"rename-column", "standstill"}
 
@@ -226,8 +229,8 @@ def test_of_statements_on_one_line_the_one_that_hurts_counts() -> None:
         assert (one.rule, one.severity) == (FEARED.rule, Severity.WARNING)
 
 
-def failing(sqlstate: str, *, line: int = 1, code: str = "migration_failed") -> Failed:
-    return Failed(
+def failing(sqlstate: str, *, line: int = 1, code: str = "migration_failed") -> RunFailure:
+    return RunFailure(
         code=code, message="it does not", aftermath="", failure=Failure(file="002_it.sql", line=line, sqlstate=sqlstate)
     )
 
@@ -275,12 +278,14 @@ def lost(
     rows_removed: int | None = None,
 ) -> Receipt:
     unexpected = Unexpected(what=what, declaration=declaration, rows_removed=rows_removed)
-    return Receipt(table=table, rows_before=10, rows_after=after, content=Content.CHANGED, unexpected=(unexpected,))
+    return Receipt(
+        table=table, rows_before=10, rows_after=after, content=TableContent.CHANGED, unexpected=(unexpected,)
+    )
 
 
 def test_rows_lost_are_told_at_the_statement_that_removed_most_of_them() -> None:
-    few = statement("DELETE FROM orders WHERE id = 1;", written=(Written(relation=ORDERS, deleted=1),))
-    most = statement("SELECT purge();", line=2, written=(Written(relation=ORDERS, deleted=9),))
+    few = statement("DELETE FROM orders WHERE id = 1;", written=(RowsWritten(relation=ORDERS, deleted=1),))
+    most = statement("SELECT purge();", line=2, written=(RowsWritten(relation=ORDERS, deleted=9),))
     one = only(judged(run(few, most), receipts=(lost("10 rows removed", "rows orders=-10", rows_removed=10),)))
     assert (one.rule, one.line, one.severity) == ("data-lost", 2, Severity.ERROR)
     assert one.message == "public.orders: 10 rows removed"
@@ -314,7 +319,7 @@ def test_accepting_a_dropped_table_accepts_the_loss_of_its_rows() -> None:
 def test_rows_written_elsewhere_explain_the_loss_there() -> None:
     cascade = statement(
         "DELETE FROM users WHERE id = 1;",
-        written=(Written(relation=USERS, deleted=1), Written(relation=ORDERS, deleted=3)),
+        written=(RowsWritten(relation=USERS, deleted=1), RowsWritten(relation=ORDERS, deleted=3)),
     )
     one = only(judged(run(cascade), receipts=(lost("3 rows removed", "rows orders=-3", rows_removed=3),)))
     assert (one.rule, one.severity, one.relation) == ("cascade-reaches-further", Severity.ERROR, "public.orders")
@@ -332,32 +337,38 @@ def test_rows_written_elsewhere_explain_the_loss_there() -> None:
     ],
 )
 def test_what_a_statement_names_or_cannot_name_is_not_elsewhere(sql: str, relation: Relation) -> None:
-    assert judged(run(statement(sql, written=(Written(relation=relation, updated=1),)))) == []
+    assert judged(run(statement(sql, written=(RowsWritten(relation=relation, updated=1),)))) == []
 
 
 def test_the_word_do_in_on_conflict_hides_no_trigger() -> None:
     sql = "INSERT INTO users VALUES (1) ON CONFLICT DO NOTHING;"
-    one = only(judged(run(statement(sql, written=(Written(relation=ORDERS, inserted=1),)))))
+    one = only(judged(run(statement(sql, written=(RowsWritten(relation=ORDERS, inserted=1),)))))
     assert one.rule == "trigger-writes-elsewhere"
 
 
 def test_a_second_run_that_fails_and_changes_nothing_is_harmless() -> None:
-    fault = Fault(message="the second run fails", version="002", unchanged=True)
+    fault = PracticeFault(message="the second run fails", version="002", left_unchanged=True)
     assert only(judged(run(), rerun=(fault,))).severity is Severity.HARMLESS
-    assert only(judged(run(), rerun=(replace(fault, unchanged=False),))).severity is Severity.WARNING
+    assert only(judged(run(), rerun=(replace(fault, left_unchanged=False),))).severity is Severity.WARNING
 
 
 def test_a_stricter_rule_that_every_row_keeps_is_harmless() -> None:
-    fault = Fault(message="constraint c is new", version="002", about="public.users", stricter=True)
+    fault = PracticeFault(
+        message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
+    )
     assert only(judged(run(), compatible=(fault,))).severity is Severity.HARMLESS
-    assert only(judged(run(), compatible=(replace(fault, stricter=False),))).severity is Severity.WARNING
+    assert only(judged(run(), compatible=(replace(fault, only_rejects_rows=False),))).severity is Severity.WARNING
 
 
 def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
-    fault = Fault(message="constraint c is new", version="002", about="public.users", stricter=True)
+    fault = PracticeFault(
+        message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
+    )
     violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
     found = judged(
-        run(), compatible=(fault,), sanity=sanity(unvalidated=(Unvalidated(violation=violation, before=False),))
+        run(),
+        compatible=(fault,),
+        sanity=sanity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
     )
     assert (only(found).rule, only(found).severity) == ("constraint-not-validated", Severity.WARNING)
 
@@ -365,8 +376,8 @@ def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
 def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again() -> None:
     renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
     feared = replace(FEARED, rule="rename-column", relation="users")
-    here = Fault(message="column users.a is gone", version="002", about="public.users")
-    elsewhere = replace(here, message="view v is gone", about="public.v")
+    here = PracticeFault(message="column users.a is gone", version="002", object_name="public.users")
+    elsewhere = replace(here, message="view v is gone", object_name="public.v")
     found = judged(run(renamed), text=(feared,), compatible=(here, elsewhere), compared=True)
     assert [(one.rule, one.relation) for one in found] == [
         ("rename-column", "users"),
@@ -383,17 +394,25 @@ def test_a_name_that_nobody_misses_is_listed_as_harmless() -> None:
 
 def sanity(
     *,
-    behind: tuple[Behind, ...] = (),
-    near_end: tuple[NearEnd, ...] = (),
-    unvalidated: tuple[Unvalidated, ...] = (),
-) -> Sanity:
-    return Sanity(behind=behind, near_end=near_end, invalid=(), unvalidated=unvalidated, gone=())
+    behind: tuple[SequenceBehind, ...] = (),
+    near_end: tuple[KeyNearLimit, ...] = (),
+    unvalidated: tuple[UnvalidatedConstraint, ...] = (),
+) -> IntegrityReport:
+    return IntegrityReport(
+        sequences_behind=behind,
+        keys_near_limit=near_end,
+        invalid_indexes=(),
+        unvalidated_constraints=unvalidated,
+        lost_safeguards=(),
+    )
 
 
 @pytest.mark.parametrize(("before", "severity"), [(False, Severity.ERROR), (True, Severity.HARMLESS)])
 def test_what_production_has_already_is_nobodys_fault(before: bool, severity: Severity) -> None:
-    behind = Behind(sequence="public.s", column="public.t.id", next_value=5, greatest=9, before=before)
-    near = NearEnd(column="public.u.id", type="integer", greatest=2_000_000_000, limit=2_147_483_647, before=before)
+    behind = SequenceBehind(sequence="public.s", column="public.t.id", next_value=5, max_value=9, in_production=before)
+    near = KeyNearLimit(
+        column="public.u.id", type="integer", max_value=2_000_000_000, type_limit=2_147_483_647, in_production=before
+    )
     found = judged(run(), sanity=sanity(behind=(behind,), near_end=(near,)))
     assert {one.severity for one in found} == {severity}
     assert ("production has it already" in found[0].message) is before
@@ -417,7 +436,7 @@ def test_wal_and_growth_beyond_the_limit_are_told() -> None:
 @pytest.mark.parametrize(("threshold", "count"), [(Severity.ERROR, 1), (Severity.WARNING, 2), (None, 0)])
 def test_the_threshold_decides_what_fails_the_rehearsal(threshold: Severity | None, count: int) -> None:
     found = [replace(FEARED, severity=one) for one in Severity]
-    assert len(verdict.reasons(found, Limits(fail_on=threshold))) == count
+    assert len(decisive_findings(found, Limits(fail_on=threshold))) == count
 
 
 @pytest.mark.parametrize(
@@ -433,5 +452,5 @@ def test_the_threshold_decides_what_fails_the_rehearsal(threshold: Severity | No
     ],
 )
 def test_names_are_compared_as_far_as_they_are_told(one: str, other: str, same: bool) -> None:
-    assert names.same(one, other) is same
-    assert names.same(other, one) is same
+    assert is_same_relation(one, other) is same
+    assert is_same_relation(other, one) is same

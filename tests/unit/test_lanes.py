@@ -6,16 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from kernel.rehearsal.result import Lock, Relation, Run, Statement
-from kernel.report.page import lanes
-from kernel.report.page.plot import Scale
+from kernel.rehearsal.result import Lock, Relation, Run, TracedStatement
+from kernel.report.html_page.timeline import TimeScale, TimeSpan, lanes_by_relation, last_end_seconds
 from tests.browser.samples import INVOICES, NOTES, ORDERS, ORDERS_KEY, USERS, WIDEN_RUN, held
 
 TOAST = Relation(oid=1, name="pg_toast.pg_toast_16400", kind="toast table")
 
 
 def run(*locks: Lock) -> Run:
-    statement = Statement(line=1, sql="SELECT", at_seconds=0.0, seconds=10.0, locks=locks)
+    statement = TracedStatement(line=1, sql="SELECT", at_seconds=0.0, seconds=10.0, locks=locks)
     return Run(
         version="001",
         filename="001_a.sql",
@@ -27,10 +26,10 @@ def run(*locks: Lock) -> Run:
 
 
 def names(of: Run) -> list[str]:
-    return [lane.relation.name for lane in lanes.of(of)]
+    return [lane.relation.name for lane in lanes_by_relation(of)]
 
 
-def stretches(of: tuple[lanes.Stretch, ...]) -> list[tuple[float, float]]:
+def stretches(of: tuple[TimeSpan, ...]) -> list[tuple[float, float]]:
     return [(one.begin, one.end) for one in of]
 
 
@@ -51,7 +50,7 @@ def test_an_index_has_a_lane_only_where_its_table_has_none() -> None:
 
 
 def test_locks_that_overlap_or_touch_are_one_standstill() -> None:
-    (lane,) = lanes.of(
+    (lane,) = lanes_by_relation(
         run(
             held(ORDERS, "ACCESS EXCLUSIVE", 6, 1),
             held(ORDERS, "ACCESS EXCLUSIVE", 0, 2),
@@ -75,13 +74,13 @@ def test_locks_that_overlap_or_touch_are_one_standstill() -> None:
 def test_a_mode_stops_what_postgresql_says_it_stops(
     mode: str, reads: list[tuple[float, float]], writes: list[tuple[float, float]]
 ) -> None:
-    (lane,) = lanes.of(run(held(INVOICES, mode, 1, 2)))
+    (lane,) = lanes_by_relation(run(held(INVOICES, mode, 1, 2)))
     assert (stretches(lane.reads), stretches(lane.writes)) == (reads, writes)
 
 
 def test_the_time_goes_on_to_the_end_of_the_last_lock() -> None:
-    assert lanes.end_of(run(held(ORDERS, "SHARE", 9, 4))) == 13
-    assert lanes.end_of(replace(run(), statements=())) == 10
+    assert last_end_seconds(run(held(ORDERS, "SHARE", 9, 4))) == 13
+    assert last_end_seconds(replace(run(), statements=())) == 10
 
 
 def test_two_relations_of_one_name_have_a_lane_each() -> None:
@@ -100,11 +99,11 @@ def test_two_relations_of_one_name_have_a_lane_each() -> None:
     ],
 )
 def test_the_axis_has_round_steps(seconds: float, ticks: list[float]) -> None:
-    assert Scale(begin=0.0, seconds=seconds).ticks == pytest.approx(ticks)
+    assert TimeScale(begin=0.0, seconds=seconds).ticks == pytest.approx(ticks)
 
 
 def test_nothing_is_drawn_outside_the_plot() -> None:
-    scale = Scale(begin=5.0, seconds=10.0)
+    scale = TimeScale(begin=5.0, seconds=10.0)
     assert [scale.at(moment) for moment in (4.9, 5.0, 10.0, 15.1)] == [0, 0, 50, 100]
-    assert scale.share(lanes.Stretch(begin=0.0, end=30.0)) == 100
-    assert Scale(begin=5.0, seconds=0.0).at(5.0) == 0
+    assert scale.share(TimeSpan(begin=0.0, end=30.0)) == 100
+    assert TimeScale(begin=5.0, seconds=0.0).at(5.0) == 0

@@ -6,18 +6,17 @@ import io
 
 import pytest
 
-from kernel.sql import lexer, tokens
-from kernel.sql.part import Kind, Part
-from kernel.sql.source import Unlexable
+from kernel.sql.lexer import LexerError, Part, PartKind, split_script
+from kernel.sql.tokens import first_tokens
 
 
 def parts(script: str | bytes) -> list[Part]:
-    return list(lexer.parts(io.BytesIO(script.encode() if isinstance(script, str) else script).read))
+    return list(split_script(io.BytesIO(script.encode() if isinstance(script, str) else script).read))
 
 
 def statements(script: str | bytes) -> list[str]:
     """What is sent to the server."""
-    return [part.sql.decode() for part in parts(script) if part.kind is Kind.STATEMENT]
+    return [part.sql.decode() for part in parts(script) if part.kind is PartKind.STATEMENT]
 
 
 def kinds(script: str | bytes) -> list[tuple[str, bytes]]:
@@ -27,7 +26,7 @@ def kinds(script: str | bytes) -> list[tuple[str, bytes]]:
 
 def refusal(script: str | bytes) -> tuple[str, int, int]:
     """Message, line and column."""
-    with pytest.raises(Unlexable) as refused:
+    with pytest.raises(LexerError) as refused:
         parts(script)
     return refused.value.message, refused.value.line, refused.value.column
 
@@ -153,7 +152,7 @@ def test_semicolons_alone_are_blank() -> None:
 
 def test_comments_ahead_belong_to_a_statement_but_are_not_sent() -> None:
     (part,) = parts("-- why\n/* and /* how */ */ SELECT 1;")
-    assert part == Part(Kind.STATEMENT, b"-- why\n/* and /* how */ */ SELECT 1;", 2, 27)
+    assert part == Part(PartKind.STATEMENT, b"-- why\n/* and /* how */ */ SELECT 1;", 2, 27)
     assert part.sql == b"SELECT 1;"
 
 
@@ -426,20 +425,20 @@ class TestStandardConformingStrings:
 class TestWords:
     def test_words_are_in_upper_case_and_what_is_quoted_is_hidden(self) -> None:
         sql = rb"""Alter /* c */ table "Drop" U&'x' E'\'' $$;$$ $1 a$b 1.5 -- end"""
-        assert tokens.words(sql) == (
+        assert first_tokens(sql) == (
             *("ALTER", "TABLE", '"', "U", "&", "'", "'", "'"),
             *("$1", "A$B", "1", ".", "5"),
         )
 
     def test_only_ascii_letters_change_case(self) -> None:
         """The long s is no S: PostgreSQL knows keywords by their ASCII letters."""
-        assert tokens.words("\u017fet größe".encode()) == ("\u017fET", "GRößE")
+        assert first_tokens("\u017fet größe".encode()) == ("\u017fET", "GRößE")
 
     def test_no_more_than_the_limit_are_looked_at(self) -> None:
-        assert tokens.words(b"a b c 'open", limit=2) == ("A", "B")
+        assert first_tokens(b"a b c 'open", limit=2) == ("A", "B")
 
     def test_what_is_left_open_ends_them(self) -> None:
-        assert tokens.words(rb"a b 'c") == tokens.words(rb"a b \c") == ("A", "B")
+        assert first_tokens(rb"a b 'c") == first_tokens(rb"a b \c") == ("A", "B")
 
 
 @pytest.mark.parametrize("sql", [r"E'\';'", r"type';\'", "$$;$$", "a$b$", "/* ; */ 1", '";"', "-- ;\n"])

@@ -12,9 +12,10 @@ from unittest import mock
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from kernel.sql import effect, lexer, source, tokens
-from kernel.sql.part import Kind, Part
-from kernel.sql.source import Unlexable
+from kernel.sql import lexer
+from kernel.sql.classify import StatementEffect, statement_effect
+from kernel.sql.lexer import LexerError, Part, PartKind, split_script
+from kernel.sql.tokens import first_tokens, scan_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,14 +58,14 @@ def outcome(read: Callable[[int], bytes]) -> tuple[list[Part], tuple[str, int, i
     """The parts, COPY data in one piece, and the refusal that ends them."""
     found: list[Part] = []
     try:
-        for part in lexer.parts(read):
-            if found and part.kind is found[-1].kind is Kind.COPY_DATA:
+        for part in split_script(read):
+            if found and part.kind is found[-1].kind is PartKind.COPY_DATA:
                 found[-1] = found[-1]._replace(text=found[-1].text + part.text)
             else:
                 found.append(part)
-    except Unlexable as refused:
+    except LexerError as refused:
         # Data that the refusal cuts short may have been given out in part.
-        if found and found[-1].kind is Kind.COPY_DATA:
+        if found and found[-1].kind is PartKind.COPY_DATA:
             found.pop()
         return found, (refused.message, refused.line, refused.column)
     return found, None
@@ -89,14 +90,14 @@ def test_each_part_carries_the_line_of_its_first_significant_byte(script: bytes)
     for part in found:
         assert part.line == 1 + (before + part.text[: part.start]).count(b"\n")
         before += part.text
-    assert not refused or refused[1] >= max((part.line for part in found if part.kind is Kind.STATEMENT), default=1)
+    assert not refused or refused[1] >= max((part.line for part in found if part.kind is PartKind.STATEMENT), default=1)
 
 
 @given(nasty)
 def test_only_the_last_statement_may_lack_its_semicolon(script: bytes) -> None:
     found, _ = outcome(io.BytesIO(script).read)
     for part in found[:-1]:
-        assert part.kind is not Kind.STATEMENT or part.sql.endswith(b";")
+        assert part.kind is not PartKind.STATEMENT or part.sql.endswith(b";")
 
 
 @given(nasty)
@@ -104,12 +105,12 @@ def test_a_statement_begins_with_a_token_and_blanks_hold_none(script: bytes) -> 
     found, refused = outcome(io.BytesIO(script).read)
     assume(not refused and b"restrict" not in script)
     for part in found:
-        words = tokens.words(part.text)
-        if part.kind is Kind.STATEMENT:
+        words = first_tokens(part.text)
+        if part.kind is PartKind.STATEMENT:
             assert part.sql[:1].strip()
             assert not part.sql.startswith((b"--", b"/*", b";"))
             assert words
-        elif part.kind is Kind.BLANK:
+        elif part.kind is PartKind.BLANK:
             assert words in ((), (";",))
 
 
@@ -122,7 +123,7 @@ def test_a_statement_begins_with_a_token_and_blanks_hold_none(script: bytes) -> 
 @example(b"a;\xc3\xa9\xff;\\x\0", 2, 1)
 def test_how_the_stream_is_cut_changes_nothing(script: bytes, piece: int, chunk: int) -> None:
     whole = outcome(io.BytesIO(script).read)
-    with mock.patch.object(source, "_CHUNK_BYTES", chunk):
+    with mock.patch.object(lexer, "_CHUNK_BYTES", chunk):
         assert outcome(in_pieces(script, piece)) == whole
 
 
@@ -133,16 +134,16 @@ def test_the_window_may_end_at_any_byte() -> None:
     whole = outcome(io.BytesIO(script).read)
     assert whole[1] is not None
     for chunk in range(1, len(script)):
-        with mock.patch.object(source, "_CHUNK_BYTES", chunk):
+        with mock.patch.object(lexer, "_CHUNK_BYTES", chunk):
             assert outcome(io.BytesIO(script).read) == whole
 
 
 @given(st.binary(max_size=60) | broken)
 def test_any_bytes_are_read_or_refused(script: bytes) -> None:
-    with contextlib.suppress(Unlexable):
-        for part in lexer.parts(io.BytesIO(script).read):
-            if part.kind is Kind.STATEMENT:
-                assert isinstance(effect.of(part.sql), effect.Effect)
+    with contextlib.suppress(LexerError):
+        for part in split_script(io.BytesIO(script).read):
+            if part.kind is PartKind.STATEMENT:
+                assert isinstance(statement_effect(part.sql), StatementEffect)
 
 
 @given(plain)
@@ -158,6 +159,6 @@ def test_the_fast_way_and_the_tokens_agree_where_statements_end(text: str) -> No
     for part in found:
         joined += len(part.text)
         ends.append(joined)
-    seen = [end for _, begin, end in tokens.scan(script, 0) if script[begin:end] == b";"]
+    seen = [end for _, begin, end in scan_tokens(script, 0) if script[begin:end] == b";"]
     assert seen == [end for end, part in zip(ends, found, strict=True) if part.text.endswith(b";") and end in seen]
     assert set(ends[:-1]) <= set(seen)

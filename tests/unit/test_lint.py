@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.rehearsal import rules
-from kernel.rehearsal.result import Severity
-from kernel.rehearsal.static import squawk
-from kernel.report import lint as report
+from kernel.lint import squawk
+from kernel.lint.finding import Severity
+from kernel.lint.rules import ALL_RULES, RULES_BY_ID
+from kernel.lint.squawk import DUPLICATE_RULES, IGNORED_RULES, REPORTED_RULES, find_squawk, run_squawk
+from kernel.report.lint import github_annotations, lint_document, lint_text
 from tests.unit.linting import findings, linted
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ DROP = "ALTER TABLE orders DROP COLUMN IF EXISTS note;\n"
 
 def test_a_finding_points_at_its_line_and_column(tmp_path: Path) -> None:
     script = "-- ä\n\n  /* é */ ALTER TABLE größe\n    ADD COLUMN IF NOT EXISTS a int,\n\t DROP COLUMN IF EXISTS b;\n"
-    (one,) = linted(tmp_path, script).sightings
+    (one,) = linted(tmp_path, script).findings
     assert (one.finding.line, one.column, one.finding.relation) == (5, 3, "größe")
 
 
 def test_a_finding_in_a_block_points_into_the_block(tmp_path: Path) -> None:
-    (one,) = linted(tmp_path, "DO $$\nBEGIN\n    DELETE FROM orders;\nEND $$;\n").sightings
+    (one,) = linted(tmp_path, "DO $$\nBEGIN\n    DELETE FROM orders;\nEND $$;\n").findings
     assert (one.finding.line, one.column) == (3, 5)
 
 
@@ -58,14 +59,16 @@ def test_steps_share_no_locks(tmp_path: Path) -> None:
 )
 def test_a_hazard_that_is_accepted_is_no_finding_and_its_reason_is_kept(tmp_path: Path, script: str) -> None:
     result = linted(tmp_path, script)
-    assert (result.sightings, result.failed, result.notes) == ((), False, ())
-    assert [(one.finding.rule, one.reason) for one in result.allowed] == [("drop-column", "no longer read")]
+    assert (result.findings, result.failed, result.notes) == ((), False, ())
+    assert [(one.finding.rule, one.accepted_reason) for one in result.accepted_findings] == [
+        ("drop-column", "no longer read")
+    ]
 
 
 def test_a_hazard_is_accepted_for_its_statement_only(tmp_path: Path) -> None:
     result = linted(tmp_path, f"SELECT 1;\n-- migrate: allow=drop-column no longer read\n{DROP}{DROP}")
-    assert [one.finding.line for one in result.sightings] == [4]
-    assert [one.finding.line for one in result.allowed] == [3]
+    assert [one.finding.line for one in result.findings] == [4]
+    assert [one.finding.line for one in result.accepted_findings] == [3]
 
 
 def test_an_allow_that_meets_nothing_is_noted(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_an_allow_that_meets_nothing_is_noted(tmp_path: Path) -> None:
 def test_what_only_a_rehearsal_can_meet_is_accepted_without_a_note(tmp_path: Path) -> None:
     result = linted(tmp_path, "SELECT 1;\n-- migrate: allow=data-lost it is old\nSELECT 2;\n")
     assert result.notes == ()
-    assert [(one.rule, one.version, one.line) for one in result.accepted] == [("data-lost", "001", 3)]
+    assert [(one.rule, one.version, one.line) for one in result.accepted_rules] == [("data-lost", "001", 3)]
 
 
 @pytest.mark.parametrize(
@@ -118,37 +121,37 @@ def test_an_index_that_a_later_file_builds_serves_the_foreign_key(tmp_path: Path
 def test_passwords_in_a_finding_are_masked(tmp_path: Path) -> None:
     result = linted(tmp_path, "CREATE SUBSCRIPTION s CONNECTION 'host=h password=opensesame' PUBLICATION p;\n")
     assert result.failed
-    shown = report.text(result) + str(report.document(result)) + "".join(report.github(result, tmp_path, tmp_path))
+    shown = lint_text(result) + str(lint_document(result)) + "".join(github_annotations(result, tmp_path, tmp_path))
     assert "opensesame" not in shown
 
 
 def test_an_annotation_is_one_line_whatever_names_hold(tmp_path: Path) -> None:
     folder = tmp_path / "a,b:c%d"
     folder.mkdir()
-    (line,) = report.github(linted(folder, 'DROP TABLE IF EXISTS "x\n::error::y";\n'), folder, tmp_path)
+    (line,) = github_annotations(linted(folder, 'DROP TABLE IF EXISTS "x\n::error::y";\n'), folder, tmp_path)
     assert line.startswith("::error file=a%2Cb%3Ac%25d/001_file.sql,line=1,col=1,title=drop-table::x ::error::y: ")
     assert "\n" not in line
 
 
 def test_every_rule_of_squawk_that_is_met_is_known_here(tmp_path: Path) -> None:
-    command = squawk.program()
+    command = find_squawk()
     assert command, "squawk-cli is one of the dev dependencies"
-    known = squawk.TAKEN.keys() | squawk.OURS.keys() | squawk.NOT_OURS.keys()
+    known = REPORTED_RULES.keys() | DUPLICATE_RULES.keys() | IGNORED_RULES.keys()
     paths = []
-    for rule in rules.ALL:
+    for rule in ALL_RULES:
         paths.append(tmp_path / f"{rule.id}.sql")
-        paths[-1].write_text(rule.given + rule.bad)
-    assert {remark.rule for remark in squawk.remarks(command, paths)} <= known
+        paths[-1].write_text(rule.setup + rule.bad)
+    assert {remark.rule for remark in run_squawk(command, paths)} <= known
 
 
 def test_what_squawk_is_taken_at_its_word_for_are_rules_of_ours() -> None:
-    assert {*squawk.TAKEN.values(), *squawk.OURS.values()} <= rules.BY_ID.keys()
+    assert {*REPORTED_RULES.values(), *DUPLICATE_RULES.values()} <= RULES_BY_ID.keys()
 
 
 def test_without_squawk_our_own_rules_still_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(squawk, "program", lambda: None)
+    monkeypatch.setattr(squawk, "find_squawk", lambda: None)
     result = linted(tmp_path, f"{DROP}ALTER TABLE users ADD COLUMN IF NOT EXISTS phone varchar(20);\n")
-    assert "drop-column" in {one.finding.rule for one in result.sightings}
+    assert "drop-column" in {one.finding.rule for one in result.findings}
     assert result.notes == (
         "squawk: not installed (pip install squawk-cli); the types that columns are given were not looked at",
     )
@@ -160,9 +163,9 @@ def test_a_squawk_that_fails_is_noted_and_our_own_rules_still_judge(
     broken = tmp_path / "squawk"
     broken.write_text("#!/bin/sh\necho no\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(squawk, "program", lambda: str(broken))
+    monkeypatch.setattr(squawk, "find_squawk", lambda: str(broken))
     result = linted(tmp_path, DROP)
-    assert [one.finding.rule for one in result.sightings] == ["drop-column"]
+    assert [one.finding.rule for one in result.findings] == ["drop-column"]
     assert len(result.notes) == 1
     assert result.notes[0].startswith("squawk: ")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.rehearsal.result import Severity
+from kernel.lint.finding import Severity
 from tests.unit.linting import findings
 
 if TYPE_CHECKING:

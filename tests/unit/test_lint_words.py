@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.rehearsal.static import body, columns, statement, words
-from kernel.rehearsal.static.words import Reader
+from kernel.lint.action import find_volatile_function, read_column_definition
+from kernel.lint.actions import read_actions, read_inner_statements
+from kernel.sql.reader import STRING_KEY, WordReader, read_words
 
 
 def test_names_are_folded_and_quoted_ones_kept() -> None:
-    found = words.of('CREATE TABLE Größe."Do it" (É "a""b")'.encode())
-    assert [word.text for word in found if word.named] == ["create", "table", "größe", "Do it", "É", 'a"b']
+    found = read_words('CREATE TABLE Größe."Do it" (É "a""b")'.encode())
+    assert [word.text for word in found if word.is_name] == ["create", "table", "größe", "Do it", "É", 'a"b']
 
 
 def test_comments_are_no_words_and_a_string_is_one() -> None:
-    found = words.of(b"SELECT /* DROP */ 'DROP TABLE t' -- DROP\n, $x$DROP$x$")
+    found = read_words(b"SELECT /* DROP */ 'DROP TABLE t' -- DROP\n, $x$DROP$x$")
     assert [(word.key, word.text) for word in found] == [
         ("SELECT", "select"),
         ("'", "DROP TABLE t"),
@@ -24,7 +25,7 @@ def test_comments_are_no_words_and_a_string_is_one() -> None:
 
 
 def test_a_name_is_read_without_the_schema_of_the_search_path() -> None:
-    assert [Reader(words.of(sql)).name() for sql in (b"public.t", b"app.t", b't."public"', b"1")] == [
+    assert [WordReader(read_words(sql)).take_name() for sql in (b"public.t", b"app.t", b't."public"', b"1")] == [
         "t",
         "app.t",
         "t.public",
@@ -48,7 +49,7 @@ def test_a_name_is_read_without_the_schema_of_the_search_path() -> None:
     ],
 )
 def test_a_default_is_volatile_when_it_calls_what_is_not_known_to_be_steady(expression: str, function: str) -> None:
-    assert columns.volatile(words.of(expression.encode())) == function
+    assert find_volatile_function(read_words(expression.encode())) == function
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,12 @@ def test_a_default_is_volatile_when_it_calls_what_is_not_known_to_be_steady(expr
     ],
 )
 def test_the_clauses_of_a_column_are_told_apart(definition: str, clauses: set[str]) -> None:
-    assert columns.column(words.of(definition.encode())).clauses == clauses
+    assert read_column_definition(read_words(definition.encode())).clauses == clauses
 
 
 def test_an_alter_table_is_as_many_acts_as_it_has_actions() -> None:
     sql = b"ALTER TABLE IF EXISTS ONLY app.t ADD c numeric(1, 2), ALTER COLUMN d SET NOT NULL, DROP COLUMN IF EXISTS e"
-    acts = tuple(statement.acts(words.of(sql)))
+    acts = tuple(read_actions(read_words(sql)))
     assert [(act.verb, act.relation, act.name) for act in acts] == [
         ("add column", "app.t", "c"),
         ("set not null", "app.t", "d"),
@@ -81,8 +82,8 @@ def test_an_alter_table_is_as_many_acts_as_it_has_actions() -> None:
 
 
 def inner(sql: str) -> list[str]:
-    (literal,) = (word for word in words.of(sql.encode()) if word.key == "'")
-    return [" ".join(word.text for word in one.words) for one in body.inner(literal)]
+    (literal,) = (word for word in read_words(sql.encode()) if word.key == "'")
+    return [" ".join(word.text for word in one.words) for one in read_inner_statements(literal)]
 
 
 def test_the_statements_of_a_block_are_found_wherever_they_may_stand() -> None:
@@ -115,6 +116,6 @@ def test_what_execute_puts_together_is_read_as_far_as_it_is_written(executed: st
 
 
 def test_what_stands_in_dollars_stands_there_as_it_is() -> None:
-    (block,) = [word for word in words.of(b"DO $$ UPDATE t SET a = '' WHERE b $$") if word.key == words.STRING]
+    (block,) = [word for word in read_words(b"DO $$ UPDATE t SET a = '' WHERE b $$") if word.key == STRING_KEY]
     assert block.text.strip() == "UPDATE t SET a = '' WHERE b"
-    assert [word.key for word in words.of(block.text.encode())][-2:] == ["WHERE", "B"]
+    assert [word.key for word in read_words(block.text.encode())][-2:] == ["WHERE", "B"]

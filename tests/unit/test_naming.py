@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.files import naming
+from kernel.migrations.migration import explain_bad_filename, format_version, parse_filename
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from kernel.files import naming
     ],
 )
 def test_a_good_name_is_its_version_and_its_description(filename: str, parsed: tuple[str, str]) -> None:
-    assert naming.parse(filename) == parsed
+    assert parse_filename(filename) == parsed
 
 
 @pytest.mark.parametrize(
@@ -60,26 +60,26 @@ def test_a_good_name_is_its_version_and_its_description(filename: str, parsed: t
     ],
 )
 def test_a_bad_name_is_told_every_fault_and_the_name_that_is_right(filename: str, complaint: str) -> None:
-    assert naming.parse(filename) is None
-    assert naming.complaint(filename) == complaint
+    assert parse_filename(filename) is None
+    assert explain_bad_filename(filename) == complaint
 
 
 @pytest.mark.parametrize("filename", ["٠١٦_arabic_digits.sql", "016_add.sql\n", "016_\uff41dd.sql", "dir/016_add.sql"])
 def test_only_ascii_letters_and_digits_make_a_name(filename: str) -> None:
-    assert naming.parse(filename) is None
+    assert parse_filename(filename) is None
 
 
 @given(st.text(alphabet="0179abcXYZ_-. é", max_size=12).map(lambda stem: stem + ".sql"))
 def test_a_suggested_name_is_always_a_good_one(filename: str) -> None:
-    if naming.parse(filename):
+    if parse_filename(filename):
         return
-    _, rename, right = naming.complaint(filename).partition("; rename it to ")
+    _, rename, right = explain_bad_filename(filename).partition("; rename it to ")
     if rename:
-        assert naming.parse(right)
+        assert parse_filename(right)
         assert right != filename
 
 
 @given(st.integers(min_value=0, max_value=10**6))
 def test_a_padded_number_reads_back_and_makes_a_name(number: int) -> None:
-    assert int(naming.padded(number)) == number
-    assert naming.parse(f"{naming.padded(number)}_x.sql")
+    assert int(format_version(number)) == number
+    assert parse_filename(f"{format_version(number)}_x.sql")

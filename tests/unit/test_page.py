@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel import units
-from kernel.report.page import document as page
-from kernel.report.page import figures, markup
-from kernel.report.rehearsal_document import document
-from kernel.report.visible import visible
+from kernel.report.html_page.markup import NO_FIGURE, style_tag, tag, unbroken_figure
+from kernel.report.html_page.page import render_page
+from kernel.report.json_rehearsal import rehearsal_document
+from kernel.report.safe_text import show_hidden_characters
+from kernel.units import format_bytes, format_count, format_seconds
 from tests.browser.samples import DEARER, HOSTILE, LOSS, SAMPLES, failing, huge, passing, suggested
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Tree(HTMLParser):
 
 def parsed(rehearsal: Rehearsal) -> Element:
     tree = Tree()
-    tree.feed(page.html(rehearsal))
+    tree.feed(render_page(rehearsal))
     tree.close()
     (root,) = tree.open
     return root
@@ -141,15 +141,15 @@ def at(pointer: str, found: Any) -> Any:
 
 def test_every_figure_is_that_of_the_document(sample: tuple[Rehearsal, Element]) -> None:
     rehearsal, root = sample
-    told = document(rehearsal)
+    told = rehearsal_document(rehearsal)
     pointed = [one for one in root.find("data") if one.attributes.get("data-figure")]
     assert len(pointed) > 10
     for one in pointed:
         pointer = str(one.attributes["data-figure"])
         value = at(pointer, told)
         assert float(str(one.attributes["value"])) == pytest.approx(value, rel=1e-5), pointer
-        shown = units.seconds if pointer.endswith("seconds") else units.size if "bytes" in pointer else units.count
-        assert one.text.removeprefix("+") == figures.spaced(shown(value)), pointer
+        shown = format_seconds if pointer.endswith("seconds") else format_bytes if "bytes" in pointer else format_count
+        assert one.text.removeprefix("+") == unbroken_figure(shown(value)), pointer
 
 
 def test_every_migration_blocked_relation_and_changed_table_shows_its_figures() -> None:
@@ -203,7 +203,7 @@ def test_nothing_hidden_is_in_the_text(sample: tuple[Rehearsal, Element]) -> Non
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_shown_as_it_is(name: str) -> None:
     codes = {one.text for one in parsed(SAMPLES["hostile"]()).find("code")}
-    assert visible(name) in codes
+    assert show_hidden_characters(name) in codes
 
 
 def test_the_verdict_and_its_reasons_stand_before_everything_else() -> None:
@@ -218,13 +218,13 @@ def test_the_verdict_and_its_reasons_stand_before_everything_else() -> None:
 
 
 def test_sections_without_anything_to_say_are_left_out() -> None:
-    bare = replace(passing(), shut=(), receipts=(), schema=(), practices=(), traffic=(), findings=(), environment=())
+    bare = replace(passing(), blocked=(), receipts=(), schema=(), practices=(), traffic=(), findings=(), environment=())
     titles = [one.text for one in parsed(bare).find("h2")]
     assert titles == ["Migrations", "Timeline", "Environment"]
 
 
 def test_a_rehearsal_of_nothing_is_a_page_too() -> None:
-    assert parsed(replace(passing(), runs=(), shut=())).find("h1")[0].text == "Pass"
+    assert parsed(replace(passing(), runs=(), blocked=())).find("h1")[0].text == "Pass"
     idle = replace(passing().runs[0], statements=(), seconds=0.0)
     assert "No statements." in parsed(replace(passing(), runs=(idle,))).text
 
@@ -282,7 +282,7 @@ def test_a_dump_as_a_migration_does_not_make_the_page_unreadable() -> None:
     statements = tuple(
         replace(run.statements[number % 300], at_seconds=number * step, seconds=step) for number in range(30_000)
     )
-    shown = page.html(replace(huge(), runs=(replace(run, statements=statements),)))
+    shown = render_page(replace(huge(), runs=(replace(run, statements=statements),)))
     assert len(shown) < 2_000_000
     assert "and 29\N{NARROW NO-BREAK SPACE}600\N{NO-BREAK SPACE}statements more: --json has them" in shown
 
@@ -322,15 +322,15 @@ def test_a_safer_way_shows_both_figures_of_every_relation() -> None:
     ]
     assert rows == [
         ["public.orders", "41.4 s", "41.3 s", "41.4 s", "41.3 s"],
-        ["billing.invoices", figures.NONE, figures.NONE, "4.05 s", figures.NONE],
-        ["public.users", figures.NONE, "2.0 ms", figures.NONE, "2.0 ms"],
+        ["billing.invoices", NO_FIGURE, NO_FIGURE, "4.05 s", NO_FIGURE],
+        ["public.users", NO_FIGURE, "2.0 ms", NO_FIGURE, "2.0 ms"],
     ]
 
 
 def test_a_safer_way_folds_the_files_and_tells_what_is_left_and_refused() -> None:
     safer = section(failing(), "safer")
     folds = {one.find("summary")[0].text: one.find("pre")[0].text for one in safer.find("details")}
-    assert folds == {one.filename: one.text for one in suggested().trials[0].suggested.files}
+    assert folds == {one.filename: one.text for one in suggested().trials[0].suggestion.files}
     assert "public.orders: the old column stays" in safer.text
     assert "line 5, type-change-rewrites: a view depends on id" in safer.text
     assert "018_require_effective_from.sql:4, set-not-null-scans: it fails" in safer.text
@@ -366,15 +366,15 @@ def test_the_proof_says_how_far_it_goes(changed: dict[str, Any], said: str) -> N
 @pytest.mark.parametrize(("seconds", "warned"), [(41.38, True), (41.37, False)])
 def test_a_suggestion_that_helps_nobody_is_said_to(seconds: float, *, warned: bool) -> None:
     (trial,) = suggested().trials
-    shut = tuple(replace(one, reads_seconds=seconds, writes_seconds=seconds) for one in trial.shut_after)
-    advice = replace(suggested(), trials=(replace(trial, shut_after=shut),))
+    shut = tuple(replace(one, reads_seconds=seconds, writes_seconds=seconds) for one in trial.blocked_after)
+    advice = replace(suggested(), trials=(replace(trial, blocked_after=shut),))
     assert ("No shorter." in section(replace(failing(), advice=advice), "safer").text) is warned
 
 
 @pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--"])
 def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
     tree = Tree()
-    tree.feed(markup.tag("p", text, title=text))
+    tree.feed(tag("p", text, title=text))
     element = tree.open[0].parts[0]
     assert isinstance(element, Element)
     assert (element.text, element.attributes) == (text, {"title": text})
@@ -382,4 +382,4 @@ def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
 
 def test_only_a_style_sheet_of_ours_is_taken_as_it_is() -> None:
     with pytest.raises(ValueError, match="would end its own element"):
-        markup.style("a { content: '</style>' }")
+        style_tag("a { content: '</style>' }")

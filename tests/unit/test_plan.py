@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel import plan
+from kernel.db.ledger import Record
 from kernel.errors import Drift, UsageError
-from kernel.plan import Plan, State
-from kernel.record import Record
+from kernel.plan import Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
 from tests.unit.worded import Worded
 
 if TYPE_CHECKING:
-    from kernel.files.migration import Migration
+    from kernel.migrations.migration import Migration
 
 APPLIED_AT = datetime(2026, 3, 2, 10)  # noqa: DTZ001 - the column has no time zone
 
@@ -38,7 +37,7 @@ def record(version: str, description: str = "a", checksum: str = "") -> Record:
     )
 
 
-def states(of: Plan) -> list[tuple[str, State]]:
+def states(of: Plan) -> list[tuple[str, VersionState]]:
     return [(entry.version, entry.state) for entry in of.entries]
 
 
@@ -47,25 +46,29 @@ def drift(of: Plan) -> list[str]:
 
 
 def test_a_file_with_its_record_is_applied_and_one_without_is_pending() -> None:
-    found = plan.compare([migration("001"), migration("008")], [record("001")])
-    assert states(found) == [("001", State.APPLIED), ("008", State.PENDING)]
-    assert (found.applied, [one.version for one in found.pending]) == (1, ["008"])
+    found = build_plan([migration("001"), migration("008")], [record("001")])
+    assert states(found) == [("001", VersionState.APPLIED), ("008", VersionState.PENDING)]
+    assert (found.applied_count, [one.version for one in found.pending]) == (1, ["008"])
     assert drift(found) == []
 
 
 def test_without_records_everything_is_pending_in_the_order_of_the_numbers() -> None:
-    found = plan.compare([migration("1000"), migration("999"), migration("001")], [])
+    found = build_plan([migration("1000"), migration("999"), migration("001")], [])
     assert [one.version for one in found.pending] == ["001", "999", "1000"]
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    found = plan.compare([migration("016"), migration("1000")], [record("16", checksum="sha of 016"), record("999")])
-    assert states(found) == [("016", State.MODIFIED), ("999", State.MISSING), ("1000", State.PENDING)]
+    found = build_plan([migration("016"), migration("1000")], [record("16", checksum="sha of 016"), record("999")])
+    assert states(found) == [
+        ("016", VersionState.MODIFIED),
+        ("999", VersionState.MISSING),
+        ("1000", VersionState.PENDING),
+    ]
 
 
 def test_a_changed_file_is_modified_and_the_remedies_are_named() -> None:
-    found = plan.compare([migration("007", checksum="other")], [record("007")])
-    assert states(found) == [("007", State.MODIFIED)]
+    found = build_plan([migration("007", checksum="other")], [record("007")])
+    assert states(found) == [("007", VersionState.MODIFIED)]
     assert drift(found) == [
         (
             "007_a.sql: changed after it was applied on 2026-03-02; restore it, "
@@ -75,8 +78,8 @@ def test_a_changed_file_is_modified_and_the_remedies_are_named() -> None:
 
 
 def test_a_renamed_file_with_the_same_content_is_named_as_such() -> None:
-    found = plan.compare([migration("007", "add_users")], [record("007", "add_user")])
-    assert states(found) == [("007", State.MODIFIED)]
+    found = build_plan([migration("007", "add_users")], [record("007", "add_user")])
+    assert states(found) == [("007", VersionState.MODIFIED)]
     assert drift(found) == [
         (
             "007_add_users.sql: applied as 007_add_user.sql with the same content; name it so again, "
@@ -87,12 +90,12 @@ def test_a_renamed_file_with_the_same_content_is_named_as_such() -> None:
 
 def test_a_renumbered_file_is_found_by_its_content() -> None:
     files = [migration("001"), migration("009", checksum="sha of 007"), migration("012")]
-    found = plan.compare(files, [record("001"), record("007"), record("012")])
+    found = build_plan(files, [record("001"), record("007"), record("012")])
     assert states(found) == [
-        ("001", State.APPLIED),
-        ("007", State.MISSING),
-        ("009", State.OUT_OF_ORDER),
-        ("012", State.APPLIED),
+        ("001", VersionState.APPLIED),
+        ("007", VersionState.MISSING),
+        ("009", VersionState.OUT_OF_ORDER),
+        ("012", VersionState.APPLIED),
     ]
     assert drift(found)[0] == (
         "007_a.sql: its content stands in 009_a.sql, which has no record; number it 007 again, "
@@ -101,71 +104,71 @@ def test_a_renumbered_file_is_found_by_its_content() -> None:
 
 
 def test_a_file_renumbered_above_all_others_is_found_too() -> None:
-    found = plan.compare([migration("001"), migration("003", checksum="sha of 002")], [record("001"), record("002")])
+    found = build_plan([migration("001"), migration("003", checksum="sha of 002")], [record("001"), record("002")])
     assert "its content stands in 003_a.sql" in drift(found)[0]
     with pytest.raises(Drift):
-        plan.to_apply(found)
+        migrations_to_apply(found)
 
 
 def test_a_file_that_is_gone_is_missing() -> None:
-    found = plan.compare([migration("009")], [record("007"), record("009")])
-    assert states(found) == [("007", State.MISSING), ("009", State.APPLIED)]
+    found = build_plan([migration("009")], [record("007"), record("009")])
+    assert states(found) == [("007", VersionState.MISSING), ("009", VersionState.APPLIED)]
     assert drift(found) == [
         "007_a.sql: applied on 2026-03-02, but there is no such file; restore it from version control"
     ]
-    assert found.ahead == ()
+    assert found.records_ahead == ()
 
 
 def test_records_newer_than_every_file_are_no_drift_but_a_database_that_is_ahead() -> None:
-    found = plan.compare([migration("001")], [record("001"), record("002"), record("003")])
-    assert [one.version for one in found.ahead] == ["002", "003"]
+    found = build_plan([migration("001")], [record("001"), record("002"), record("003")])
+    assert [one.version for one in found.records_ahead] == ["002", "003"]
     assert drift(found) == []
-    assert plan.to_apply(found) == ()
+    assert migrations_to_apply(found) == ()
 
 
 def test_an_unapplied_file_below_the_newest_record_is_out_of_order() -> None:
-    found = plan.compare([migration("001"), migration("002")], [record("002")])
-    assert states(found) == [("001", State.OUT_OF_ORDER), ("002", State.APPLIED)]
+    found = build_plan([migration("001"), migration("002")], [record("002")])
+    assert states(found) == [("001", VersionState.OUT_OF_ORDER), ("002", VersionState.APPLIED)]
     assert drift(found) == [
         (
             "001_a.sql: pending, but 002 is applied already; move it behind with: inv db.renumber 001_a.sql, "
             "or apply it where it is with: inv db.migrate --allow-out-of-order"
         )
     ]
-    assert [one.version for one in plan.to_apply(found, allow_out_of_order=True)] == ["001"]
+    assert [one.version for one in migrations_to_apply(found, allow_out_of_order=True)] == ["001"]
 
 
 def test_a_file_that_is_under_way_is_partial_and_goes_on_even_below_newer_records() -> None:
-    found = plan.compare([migration("001"), migration("002")], [record("002")], partial={"001"})
-    assert states(found) == [("001", State.PARTIAL), ("002", State.APPLIED)]
-    assert [one.version for one in plan.to_apply(found)] == ["001"]
+    found = build_plan([migration("001"), migration("002")], [record("002")], partial={"001"})
+    assert states(found) == [("001", VersionState.PARTIAL), ("002", VersionState.APPLIED)]
+    assert [one.version for one in migrations_to_apply(found)] == ["001"]
 
 
 @pytest.mark.parametrize("version", ["20240101-a", "", "V1", "²", "-1"])
 def test_a_record_without_a_number_is_a_stray(version: str) -> None:
-    found = plan.compare([migration("001")], [record("001"), record(version)])
-    assert states(found) == [(version, State.MISSING), ("001", State.APPLIED)]
+    found = build_plan([migration("001")], [record("001"), record(version)])
+    assert states(found) == [(version, VersionState.MISSING), ("001", VersionState.APPLIED)]
     assert f"version {version!r} is no number; delete the record that no file stands for" in drift(found)[0]
 
 
 def test_a_version_recorded_twice_in_two_spellings_is_a_stray() -> None:
-    found = plan.compare([migration("016")], [record("016"), record("16", checksum="sha of 016")])
-    assert [entry.state for entry in found.entries] == [State.MISSING, State.APPLIED]
+    found = build_plan([migration("016")], [record("016"), record("16", checksum="sha of 016")])
+    assert [entry.state for entry in found.entries] == [VersionState.MISSING, VersionState.APPLIED]
     assert "version '16' is recorded twice" in drift(found)[0]
 
 
 def test_all_drift_is_reported_at_once_and_nothing_is_applied() -> None:
     files = [migration("001", checksum="other"), migration("003"), migration("005")]
-    found = plan.compare(files, [record("001"), record("002"), record("004")])
+    found = build_plan(files, [record("001"), record("002"), record("004")])
     with pytest.raises(Drift) as refused:
-        plan.to_apply(found)
+        migrations_to_apply(found)
     assert [problem.file for problem in refused.value.problems] == ["001_a.sql", "002_a.sql", "003_a.sql", "004_a.sql"]
 
 
 @pytest.mark.parametrize(("to", "applied"), [("1", []), ("002", ["002"]), ("3", ["002", "003"]), ("", ["002", "003"])])
 def test_to_stops_behind_the_version_written_with_or_without_zeros(to: str, applied: list[str]) -> None:
-    found = plan.compare([migration("001"), migration("002"), migration("003")], [record("001")])
-    assert [one.version for one in plan.to_apply(found, to=to)] == applied
+    found = build_plan([migration("001"), migration("002"), migration("003")], [record("001")])
+    assert [one.version for one in migrations_to_apply(found, to=to)] == applied
 
 
 @pytest.mark.parametrize(
@@ -180,15 +183,15 @@ def test_to_stops_behind_the_version_written_with_or_without_zeros(to: str, appl
 )
 def test_to_must_be_the_version_of_a_file(to: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        plan.to_apply(plan.compare([migration("003")], []), to=to)
+        migrations_to_apply(build_plan([migration("003")], []), to=to)
 
 
 def removed(found: Plan, *, steps: int = 1, to: str = "") -> list[str]:
-    return [entry.version for entry in plan.to_remove(found, steps=steps, to=to)]
+    return [entry.version for entry in entries_to_roll_back(found, steps=steps, to=to)]
 
 
 def test_a_rollback_takes_the_newest_version_first() -> None:
-    found = plan.compare([migration("001"), migration("999")], [record("1000"), record("999"), record("001")])
+    found = build_plan([migration("001"), migration("999")], [record("1000"), record("999"), record("001")])
     assert removed(found) == ["1000"]
     assert removed(found, steps=2) == ["1000", "999"]
     assert removed(found, to="1") == ["1000", "999"]
@@ -196,17 +199,17 @@ def test_a_rollback_takes_the_newest_version_first() -> None:
 
 
 def test_a_rollback_of_nothing_is_nothing() -> None:
-    assert removed(plan.compare([migration("001")], [])) == []
+    assert removed(build_plan([migration("001")], [])) == []
 
 
 def test_a_rollback_beyond_the_first_record_is_refused() -> None:
-    found = plan.compare([migration("001")], [record("001")])
+    found = build_plan([migration("001")], [record("001")])
     with pytest.raises(UsageError, match=r"--steps 2: only 1 applied; see inv db\.status"):
         removed(found, steps=2)
 
 
 def test_a_rollback_to_a_version_that_is_not_applied_is_refused() -> None:
-    found = plan.compare([migration("001"), migration("002")], [record("001")])
+    found = build_plan([migration("001"), migration("002")], [record("001")])
     with pytest.raises(UsageError, match="--to 2: this version is not applied, so it cannot stay applied"):
         removed(found, to="2")
 
@@ -216,7 +219,7 @@ CHANGED = st.sets(st.integers(min_value=0, max_value=12))
 
 
 def compared(files: set[int], records: set[int], changed: set[int]) -> Plan:
-    return plan.compare(
+    return build_plan(
         [migration(f"{number:03}", checksum="other" if number in changed else "") for number in files],
         [record(f"{number:03}") for number in records],
     )
@@ -226,7 +229,7 @@ def compared(files: set[int], records: set[int], changed: set[int]) -> Plan:
 def test_every_version_has_one_entry_and_its_place(files: set[int], records: set[int], changed: set[int]) -> None:
     found = compared(files, records, changed)
     assert [int(entry.version) for entry in found.entries] == sorted(files | records)
-    assert found.applied == len(records)
+    assert found.applied_count == len(records)
     assert [one.number for one in found.pending] == sorted(files - records)
 
 
@@ -246,7 +249,7 @@ def test_applying_what_a_plan_says_leaves_nothing_to_apply(files: set[int], reco
     found = compared(files, records, set())
     if found.drift(allow_out_of_order=True):
         return
-    todo = plan.to_apply(found, allow_out_of_order=True)
+    todo = migrations_to_apply(found, allow_out_of_order=True)
     after = compared(files, records | {one.number for one in todo}, set())
     assert (after.pending, after.drift()) == ((), ())
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.rehearsal.queries.change import Plan, dearer
-from kernel.rehearsal.queries.query import Query, of_file, only_reads
+from kernel.rehearsal.queries.changes import QueryPlan, is_plan_regression
+from kernel.rehearsal.queries.corpus import ApplicationQuery, only_reads, read_query_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def test_a_file_s_queries_are_named_by_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "queries.sql"
     path.write_text("-- who\nSELECT 1;\n\nUPDATE t SET a = ';' WHERE b = $1;;\n/* last */ (VALUES (2))")
-    assert [(one.name, one.text) for one in of_file(path)] == [
+    assert [(one.name, one.text) for one in read_query_file(path)] == [
         ("queries.sql:2", "SELECT 1"),
         ("queries.sql:4", "UPDATE t SET a = ';' WHERE b = $1"),
         ("queries.sql:5", "(VALUES (2))"),
@@ -39,17 +39,17 @@ def test_a_file_with_what_is_no_query_is_refused_with_its_line(tmp_path: Path, t
     path = tmp_path / "queries.sql"
     path.write_text(text)
     with pytest.raises(FilesInvalid) as refused:
-        of_file(path)
+        read_query_file(path)
     assert str(refused.value).startswith(problem)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FilesInvalid, match=r"^queries\.sql: cannot be read: No such file or directory$"):
-        of_file(tmp_path / "queries.sql")
+        read_query_file(tmp_path / "queries.sql")
 
 
 def test_a_query_is_shown_short_on_one_line_and_without_passwords() -> None:
-    shown = str(Query(name="q", text="SELECT\n  dblink('password=hidden', " + "$1, " * 100 + "$2)"))
+    shown = str(ApplicationQuery(name="q", text="SELECT\n  dblink('password=hidden', " + "$1, " * 100 + "$2)"))
     assert shown.startswith("q: SELECT dblink('password=…")
     assert "hidden" not in shown
     assert len(shown) <= 170
@@ -76,4 +76,4 @@ def test_only_what_says_nowhere_that_it_writes_is_executed(text: str, reads: boo
     ("before", "after", "worse"), [(8, 3774, True), (100, 499, False), (100, 500, True), (1, 99, False), (0, 100, True)]
 )
 def test_dearer_is_five_times_the_cost_and_not_next_to_nothing(before: float, after: float, worse: bool) -> None:
-    assert dearer(Plan(cost=before, text=""), Plan(cost=after, text="")) is worse
+    assert is_plan_regression(QueryPlan(cost=before, text=""), QueryPlan(cost=after, text="")) is worse

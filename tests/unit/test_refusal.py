@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import status
 from kernel.errors import FilesInvalid
-from kernel.files import script
-from kernel.rehearsal.refusal import refuse_programs
+from kernel.migrations.script import parse_script
+from kernel.operations.status import require_migrations
+from kernel.rehearsal.preconditions import refuse_copy_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ OTHERS = {
 
 def refuse(folder: Path, text: str) -> None:
     (folder / "001_a.sql").write_text(text)
-    refuse_programs((one, script.survey(one.path, one.filename)) for one in status.files(folder))
+    refuse_copy_program((one, parse_script(one.path, one.filename)) for one in require_migrations(folder))
 
 
 @pytest.mark.parametrize("text", PROGRAMS.values(), ids=PROGRAMS)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kernel.report import documents
-from kernel.report.rehearsal_document import document, timestamp
+from kernel.report.json_documents import json_text
+from kernel.report.json_rehearsal import rehearsal_document, utc_timestamp
 from tests.browser.samples import SAMPLES, failing, passing
 
 # INTERFACE.md, "JSON", snapshot-test.
@@ -23,7 +23,7 @@ OF_A_FINDING = {"rule", "severity", "version", "line", "relation", "message", "r
 
 def read(sample: str) -> dict[str, list[dict[str, list[dict[str, list[dict[str, object]]]]]]]:
     found: dict[str, list[dict[str, list[dict[str, list[dict[str, object]]]]]]] = json.loads(
-        documents.text(document(SAMPLES[sample]()))
+        json_text(rehearsal_document(SAMPLES[sample]()))
     )
     return found
 
@@ -44,7 +44,7 @@ def test_every_promised_key_is_there(sample: str) -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_the_document_is_ascii_whatever_the_names_are(sample: str) -> None:
-    assert documents.text(document(SAMPLES[sample]())).isascii()
+    assert json_text(rehearsal_document(SAMPLES[sample]())).isascii()
 
 
 def test_a_lock_says_whom_it_keeps_waiting() -> None:
@@ -60,7 +60,7 @@ def test_a_lock_says_whom_it_keeps_waiting() -> None:
 
 
 def test_a_failed_migration_says_why_where_and_which_rows() -> None:
-    failed = document(failing())["migrations"][2]["failed"]  # type: ignore[index]
+    failed = rehearsal_document(failing())["migrations"][2]["failed"]  # type: ignore[index]
     assert failed == {
         "code": "migration_failed",
         "message": 'column "effective_from" of relation "business_terms" contains null values',
@@ -85,7 +85,7 @@ def test_a_failed_migration_says_why_where_and_which_rows() -> None:
 
 
 def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
-    found = document(passing())
+    found = rehearsal_document(passing())
     assert found["restore"] == {
         "seconds": 12.41,
         "bytes": 1_982_464_000,
@@ -103,7 +103,7 @@ def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
 
 
 def test_a_suggestion_says_what_it_is_how_long_it_shuts_whom_and_whether_it_is_proven() -> None:
-    found: Any = document(failing())
+    found: Any = rehearsal_document(failing())
     tried, untried = found["suggestions"]
     assert tried == {
         "version": "017",
@@ -133,14 +133,14 @@ def test_a_suggestion_says_what_it_is_how_long_it_shuts_whom_and_whether_it_is_p
 
 
 def test_without_a_wish_nothing_is_suggested() -> None:
-    assert (document(passing())["suggestions"], document(passing())["proof"]) == ([], None)
+    assert (rehearsal_document(passing())["suggestions"], rehearsal_document(passing())["proof"]) == ([], None)
 
 
 def test_moments_are_in_utc_with_z_wherever_they_came_from() -> None:
-    assert timestamp(datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28T23:00:00Z"
-    assert timestamp(datetime(2026, 3, 1, 1)) == "2026-03-01T01:00:00Z"  # noqa: DTZ001 - taken to be in UTC
+    assert utc_timestamp(datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28T23:00:00Z"
+    assert utc_timestamp(datetime(2026, 3, 1, 1)) == "2026-03-01T01:00:00Z"  # noqa: DTZ001 - taken to be in UTC
 
 
 def test_a_rehearsal_fails_by_its_reasons_alone() -> None:
-    assert document(failing())["verdict"] == "fail"
-    assert document(replace(failing(), reasons=()))["verdict"] == "pass"
+    assert rehearsal_document(failing())["verdict"] == "fail"
+    assert rehearsal_document(replace(failing(), reasons=()))["verdict"] == "pass"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.result import Severity
-from kernel.report import rehearsal
-from kernel.report.visible import width
+from kernel.lint.finding import Severity
+from kernel.report.rehearsal import REHEARSAL_COLUMNS, REHEARSAL_LINES, rehearsal_text
+from kernel.report.safe_text import display_width
 from tests.browser.samples import DEARER, FEARED, INDEX, LOSS, REWRITE, SAMPLES, TIMEOUT, failing, huge, passing
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def crowded() -> Rehearsal:
 
 
 def test_a_pass_says_what_was_rehearsed_and_what_it_cost() -> None:
-    assert rehearsal.text(passing(), report=REPORT) == (
+    assert rehearsal_text(passing(), report=REPORT) == (
         "PASS       nothing to settle first\n"
         "           1 migration rehearsed on shop-2026-11-01.dump (1.98 GB, cloned in 482 ms)\n"
         "\n"
@@ -51,7 +51,7 @@ def test_a_pass_says_what_was_rehearsed_and_what_it_cost() -> None:
 
 
 def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_order() -> None:
-    shown = rehearsal.text(failing())
+    shown = rehearsal_text(failing())
     places = [
         shown.index(part)
         for part in (
@@ -73,14 +73,14 @@ def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_ord
 
 @pytest.mark.parametrize("sample", [*SAMPLES.values(), crowded])
 def test_it_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
-    lines = rehearsal.text(sample(), report=REPORT).splitlines()
-    assert len(lines) <= rehearsal.LINES
-    assert max(width(line) for line in lines) <= rehearsal.COLUMNS
+    lines = rehearsal_text(sample(), report=REPORT).splitlines()
+    assert len(lines) <= REHEARSAL_LINES
+    assert max(display_width(line) for line in lines) <= REHEARSAL_COLUMNS
 
 
 @pytest.mark.parametrize(("report", "where"), [(REPORT, "in the report"), (None, "with --report PATH.html")])
 def test_reasons_that_have_no_room_are_counted(report: Path | None, where: str) -> None:
-    lines = rehearsal.text(huge(), report=report).splitlines()
+    lines = rehearsal_text(huge(), report=report).splitlines()
     shown = sum(line.startswith(("error", "warning")) for line in lines)
     assert 0 < shown < 60
     assert f"           and {60 - shown} more {where}" in lines
@@ -88,7 +88,7 @@ def test_reasons_that_have_no_room_are_counted(report: Path | None, where: str) 
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_no_name_can_move_the_cursor_or_turn_the_line(sample: str) -> None:
-    shown = rehearsal.text(SAMPLES[sample]()).replace("\n", "")
+    shown = rehearsal_text(SAMPLES[sample]()).replace("\n", "")
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
 
 
@@ -98,7 +98,7 @@ def test_of_many_migrations_the_fastest_are_one_row() -> None:
         replace(one, version=f"{number:03}", filename=f"{number:03}_step.sql", seconds=number, wal_bytes=1_000)
         for number in range(1, 21)
     )
-    lines = rehearsal.text(replace(passing(), runs=runs)).splitlines()
+    lines = rehearsal_text(replace(passing(), runs=runs)).splitlines()
     rows = lines[lines.index("") + 2 :]
     assert [row.split()[0] for row in rows[:7]] == [*(f"{number:03}_step.sql" for number in range(15, 21)), "and"]
     assert rows[6].split() == ["and", "14", "more", "1", "min", "45", "s", "-", "-", "-", "14.0", "kB"]
@@ -106,11 +106,11 @@ def test_of_many_migrations_the_fastest_are_one_row() -> None:
 
 def test_what_is_below_the_threshold_is_said_to_be() -> None:
     below = replace(passing(), findings=(REWRITE, LOSS, INDEX, FEARED))
-    assert rehearsal.text(below).startswith("PASS       2 errors, 1 warning below the threshold\n")
+    assert rehearsal_text(below).startswith("PASS       2 errors, 1 warning below the threshold\n")
 
 
 def test_warnings_that_are_no_reasons_stand_behind_the_reasons() -> None:
-    lines = rehearsal.text(replace(failing(), reasons=(LOSS,), findings=(INDEX, TIMEOUT, LOSS, FEARED))).splitlines()
+    lines = rehearsal_text(replace(failing(), reasons=(LOSS,), findings=(INDEX, TIMEOUT, LOSS, FEARED))).splitlines()
     labels = [line.split()[0] for line in lines if line.startswith(("error", "warning", "harmless", "migration "))]
     assert labels == ["error", "warning", "warning", "migration"]
     assert lines[0].endswith("1 error, 2 warnings below the threshold")
@@ -118,7 +118,7 @@ def test_warnings_that_are_no_reasons_stand_behind_the_reasons() -> None:
 
 def test_a_pass_shows_the_worst_of_what_is_below_the_threshold() -> None:
     below = replace(passing(), findings=(INDEX, TIMEOUT, REWRITE, DEARER))
-    lines = rehearsal.text(below, report=REPORT).splitlines()
+    lines = rehearsal_text(below, report=REPORT).splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("error", "warning"))] == [
         "error",
         "warning",
@@ -127,17 +127,17 @@ def test_a_pass_shows_the_worst_of_what_is_below_the_threshold() -> None:
 
 
 def test_warnings_that_have_no_room_are_left_to_the_report() -> None:
-    shown = rehearsal.text(replace(crowded(), findings=(*crowded().reasons, DEARER)), report=REPORT)
+    shown = rehearsal_text(replace(crowded(), findings=(*crowded().reasons, DEARER)), report=REPORT)
     assert "orders.sql:3" not in shown
-    assert len(shown.splitlines()) <= rehearsal.LINES
+    assert len(shown.splitlines()) <= REHEARSAL_LINES
 
 
 def test_a_plan_is_for_the_page() -> None:
-    shown = rehearsal.text(replace(failing(), reasons=(DEARER,)))
+    shown = rehearsal_text(replace(failing(), reasons=(DEARER,)))
     assert "its plan costs 98 412, before 9\n" in shown
     assert "Seq Scan" not in shown
 
 
 def test_harmless_findings_are_nothing_to_settle() -> None:
     assert FEARED.severity is Severity.HARMLESS
-    assert rehearsal.text(passing()).startswith("PASS       nothing to settle first\n")
+    assert rehearsal_text(passing()).startswith("PASS       nothing to settle first\n")

@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal import rules
-from kernel.rehearsal.rules.rule import GIVEN
-from kernel.report import rules as report
+from kernel.lint.finding import EXAMPLE_SCHEMA
+from kernel.lint.rules import ALL_RULES, RULES_BY_ID
+from kernel.report.rules_doc import replace_rules_section
 from tests.unit.linting import findings
 
 if TYPE_CHECKING:
-    from kernel.rehearsal.rules.rule import Rule
+    from kernel.lint.finding import Rule
 
 DOCUMENT = Path(__file__).parents[2] / "docs/rules.md"
 HAZARDS = 65  # that a rehearsal must know, of which each has its number
 PRACTICES = 5  # of the specification, "Best Practices"
 
-every_rule = pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.id)
+every_rule = pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.id)
 # Two files with one number cannot be an example of one file after the other; tests/cli/test_lint.py has them.
 static_rules = pytest.mark.parametrize(
     "rule",
-    [rule for rule in rules.ALL if rule.static and rule.id != "duplicate-version"],
+    [rule for rule in ALL_RULES if rule.found_in_text and rule.id != "duplicate-version"],
     ids=lambda rule: rule.id,
 )
 
 
 def test_every_hazard_and_every_practice_has_a_rule() -> None:
-    assert {number for rule in rules.ALL for number in rule.hazards} == set(range(1, HAZARDS + 1))
-    assert {rule.practice for rule in rules.ALL} == set(range(PRACTICES + 1))
+    assert {number for rule in ALL_RULES for number in rule.hazards} == set(range(1, HAZARDS + 1))
+    assert {rule.practice_number for rule in ALL_RULES} == set(range(PRACTICES + 1))
 
 
 def test_no_two_rules_share_an_id() -> None:
-    assert len(rules.BY_ID) == len(rules.ALL)
+    assert len(RULES_BY_ID) == len(ALL_RULES)
 
 
 @every_rule
@@ -45,19 +45,19 @@ def test_a_rule_is_complete_and_reads_as_a_part_of_a_sentence(rule: Rule) -> Non
         assert text.strip() == text != ""
         assert not text.endswith(".")
     assert all(text.endswith(";\n") for text in (rule.bad, rule.good))
-    assert rule.hazards or rule.practice or not rule.static
+    assert rule.hazards or rule.practice_number or not rule.found_in_text
 
 
 @static_rules
 def test_the_bad_example_gives_that_finding_and_no_other(rule: Rule, tmp_path: Path) -> None:
-    assert {one.rule for one in findings(tmp_path, rule.bad, before=GIVEN + rule.given)} == {rule.id}
+    assert {one.rule for one in findings(tmp_path, rule.bad, before=EXAMPLE_SCHEMA + rule.setup)} == {rule.id}
 
 
 @every_rule
 def test_the_good_example_gives_no_finding(rule: Rule, tmp_path: Path) -> None:
-    assert findings(tmp_path, rule.good, before=GIVEN + rule.given) == []
+    assert findings(tmp_path, rule.good, before=EXAMPLE_SCHEMA + rule.setup) == []
 
 
 def test_the_document_holds_the_rules_as_they_are() -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
-    assert document == report.rewritten(document), "python -m kernel.report.rules docs/rules.md"
+    assert document == replace_rules_section(document), "python -m kernel.report.rules docs/rules.md"

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.rehearsal.schema import words
-from kernel.rehearsal.schema.difference import difference, equal
-from kernel.rehearsal.schema.pairs import Change
-from kernel.rehearsal.schema.value import Schema, Thing
+from kernel.rehearsal.schema.diff import FactChange, describe_change, diff_schemas, printable_line, schemas_equal
+from kernel.rehearsal.schema.snapshot import Schema, SchemaObject
 
 OIDS = st.integers(min_value=1, max_value=5)
 NAMES = st.sampled_from(["a", "b", "B c", 'd"e', "f\ng"])
@@ -20,20 +18,20 @@ def quoted(name: str) -> str:
     return name if name in ("a", "b") else '"' + name.replace('"', '""') + '"'
 
 
-def table(oid: int, bare: str, fact: object = None, schema: str = "public") -> Thing:
+def table(oid: int, bare: str, fact: object = None, schema: str = "public") -> SchemaObject:
     name = f"{schema}.{quoted(bare)}"
-    return Thing(f"pg_class:{oid}", "table", "", "", 0, schema, bare, name, ("options",), (fact,))  # type: ignore[arg-type]  # a fact of any shape
+    return SchemaObject(f"pg_class:{oid}", "table", "", "", 0, schema, bare, name, ("options",), (fact,))  # type: ignore[arg-type]  # a fact of any shape
 
 
-def column(whole: Thing, number: int, bare: str, kind: str = "integer") -> Thing:
+def column(whole: SchemaObject, number: int, bare: str, kind: str = "integer") -> SchemaObject:
     name = f"{whole.name}.{quoted(bare)}"
     key = f"pg_attribute:{whole.key}:{number}"
-    return Thing(key, "column", whole.key, "", number, whole.schema, bare, name, ("type",), (kind,))
+    return SchemaObject(key, "column", whole.key, "", number, whole.schema, bare, name, ("type",), (kind,))
 
 
 @st.composite
 def schemas(draw: st.DrawFn) -> Schema:
-    things: list[Thing] = []
+    things: list[SchemaObject] = []
     for oid, bare in draw(st.lists(st.tuples(OIDS, NAMES), unique_by=(lambda one: one[0], lambda one: one[1]))):
         things.append(whole := table(oid, bare, draw(FACTS)))
         names = draw(st.lists(NAMES, unique=True, max_size=3))
@@ -41,48 +39,48 @@ def schemas(draw: st.DrawFn) -> Schema:
             column(whole, number, name, draw(st.sampled_from(["integer", "text"])))
             for number, name in enumerate(names, start=1)
         ]
-    return Schema(things=tuple(things))
+    return Schema(objects=tuple(things))
 
 
 @settings(max_examples=60)
 @given(schemas(), schemas())
 def test_there_is_a_difference_exactly_when_schemas_are_not_equal(before: Schema, after: Schema) -> None:
-    lines = difference(before, after, oids=False)
-    assert (lines == ()) == equal(before, after)
-    assert equal(before, after) or difference(before, after)
+    lines = diff_schemas(before, after, oids=False)
+    assert (lines == ()) == schemas_equal(before, after)
+    assert schemas_equal(before, after) or diff_schemas(before, after)
     assert all("\n" not in line for line in lines)
 
 
 @settings(max_examples=20)
 @given(schemas())
 def test_no_schema_differs_from_itself(schema: Schema) -> None:
-    assert difference(schema, schema) == ()
-    assert equal(schema, schema)
+    assert diff_schemas(schema, schema) == ()
+    assert schemas_equal(schema, schema)
 
 
 def test_a_renamed_tables_columns_are_not_renamed_with_it() -> None:
     old, new = table(1, "a"), table(1, "b")
-    before = Schema(things=(old, column(old, 1, "a")))
-    after = Schema(things=(new, column(new, 1, "a")))
-    assert difference(before, after) == ("table public.a renamed to b",)
+    before = Schema(objects=(old, column(old, 1, "a")))
+    after = Schema(objects=(new, column(new, 1, "a")))
+    assert diff_schemas(before, after) == ("table public.a renamed to b",)
 
 
 def test_a_text_that_only_follows_a_renaming_is_not_changed() -> None:
-    before = Schema(things=(table(1, "a"), table(2, "b", "refers to public.a, not public.ab")))
-    after = Schema(things=(table(1, "f\ng"), table(2, "b", 'refers to public."f\ng", not public.ab')))
-    assert difference(before, after) == ('table public.a renamed to "f\\ng"',)
+    before = Schema(objects=(table(1, "a"), table(2, "b", "refers to public.a, not public.ab")))
+    after = Schema(objects=(table(1, "f\ng"), table(2, "b", 'refers to public."f\ng", not public.ab')))
+    assert diff_schemas(before, after) == ('table public.a renamed to "f\\ng"',)
 
 
 def test_a_text_that_says_something_else_beside_the_new_name_is_changed() -> None:
-    before = Schema(things=(table(1, "a"), table(2, "b", "refers to public.a")))
-    after = Schema(things=(table(1, "B c"), table(2, "b", 'points to public."B c"')))
-    assert len(difference(before, after)) == 2
+    before = Schema(objects=(table(1, "a"), table(2, "b", "refers to public.a")))
+    after = Schema(objects=(table(1, "B c"), table(2, "b", 'points to public."B c"')))
+    assert len(diff_schemas(before, after)) == 2
 
 
 def test_two_tables_that_exchange_their_names_are_both_renamed() -> None:
-    before = Schema(things=(table(1, "a"), table(2, "b")))
-    after = Schema(things=(table(1, "b"), table(2, "a")))
-    assert difference(before, after) == ("table public.b renamed to a", "table public.a renamed to b")
+    before = Schema(objects=(table(1, "a"), table(2, "b")))
+    after = Schema(objects=(table(1, "b"), table(2, "a")))
+    assert diff_schemas(before, after) == ("table public.b renamed to a", "table public.a renamed to b")
 
 
 @pytest.mark.parametrize(
@@ -94,16 +92,16 @@ def test_two_tables_that_exchange_their_names_are_both_renamed() -> None:
 )
 def test_the_values_of_settings_are_not_told(before: object, after: object, expected: list[str]) -> None:
     thing = table(1, "a")
-    change = Change(label="settings", before=before, after=after)  # type: ignore[arg-type]  # parametrized
-    assert list(words.change(thing, change)) == expected
+    change = FactChange(label="settings", before=before, after=after)  # type: ignore[arg-type]  # parametrized
+    assert list(describe_change(thing, change)) == expected
 
 
 def test_a_long_value_is_cut() -> None:
-    change = Change(label="default", before="1", after="x" * 1000)
-    (phrase,) = words.change(table(1, "a"), change)
+    change = FactChange(label="default", before="1", after="x" * 1000)
+    (phrase,) = describe_change(table(1, "a"), change)
     assert len(phrase) < 200
     assert phrase.endswith("…")
 
 
 def test_what_a_terminal_would_obey_is_shown_instead() -> None:
-    assert words.line("table \x1b[2J\u202e: dropped") == "table \\x1b[2J\\u202e: dropped"
+    assert printable_line("table \x1b[2J\u202e: dropped") == "table \\x1b[2J\\u202e: dropped"

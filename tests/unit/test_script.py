@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.files import checksum, script
-from kernel.files.script import Mode, Script
+from kernel.migrations.migration import file_checksum
+from kernel.migrations.script import RunMode, Script, open_script, parse_script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 def survey(path: Path, text: str | bytes, *, keep_bytes: int = 0) -> Script:
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return script.survey(path, path.name, keep_bytes=keep_bytes)
+    return parse_script(path, path.name, keep_bytes=keep_bytes)
 
 
 def refusal(path: Path, text: str | bytes) -> list[str]:
@@ -41,8 +41,8 @@ def refusal(path: Path, text: str | bytes) -> list[str]:
 )
 def test_a_file_without_statements_runs_in_a_transaction(path: Path, text: str) -> None:
     found = survey(path, text)
-    assert (found.mode, found.statements, found.size_bytes) == (
-        Mode.TRANSACTION,
+    assert (found.mode, found.statement_count, found.size_bytes) == (
+        RunMode.TRANSACTION,
         0,
         len(text.lstrip("\ufeff").encode()),
     )
@@ -64,7 +64,7 @@ def test_a_file_without_statements_runs_in_a_transaction(path: Path, text: str) 
 )
 def test_ordinary_statements_run_in_one_transaction(path: Path, text: str, statements: int) -> None:
     found = survey(path, text)
-    assert (found.mode, found.statements, found.begin) == (Mode.TRANSACTION, statements, b"BEGIN")
+    assert (found.mode, found.statement_count, found.begin_sql) == (RunMode.TRANSACTION, statements, b"BEGIN")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_ordinary_statements_run_in_one_transaction(path: Path, text: str, state
 )
 def test_one_transaction_around_the_file_becomes_ours(path: Path, text: str, begin: bytes, statements: int) -> None:
     found = survey(path, text)
-    assert (found.mode, found.begin, found.statements) == (Mode.TRANSACTION, begin, statements)
+    assert (found.mode, found.begin_sql, found.statement_count) == (RunMode.TRANSACTION, begin, statements)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_any_other_transaction_control_is_refused_with_its_line(path: Path, text
     ],
 )
 def test_a_lone_statement_that_cannot_run_in_a_transaction_needs_no_directive(path: Path, text: str) -> None:
-    assert survey(path, text).mode is Mode.ALONE
+    assert survey(path, text).mode is RunMode.SINGLE_STATEMENT
 
 
 def test_mixed_with_others_it_is_refused_with_its_line(path: Path) -> None:
@@ -146,7 +146,7 @@ def test_inside_a_transaction_of_the_files_own_it_is_refused(path: Path) -> None
 )
 def test_with_the_directive_the_file_runs_statement_by_statement(path: Path, text: str, statements: int) -> None:
     found = survey(path, STEPS + text)
-    assert (found.mode, found.statements) == (Mode.STEPS, statements)
+    assert (found.mode, found.statement_count) == (RunMode.NO_TRANSACTION, statements)
 
 
 def test_with_the_directive_a_transaction_has_to_end(path: Path) -> None:
@@ -162,7 +162,7 @@ def test_with_the_directive_a_prepared_transaction_is_refused(path: Path) -> Non
 
 
 def test_a_directive_behind_a_lone_semicolon_still_counts(path: Path) -> None:
-    assert survey(path, ";\n" + STEPS + "VACUUM t; VACUUM u;").mode is Mode.STEPS
+    assert survey(path, ";\n" + STEPS + "VACUUM t; VACUUM u;").mode is RunMode.NO_TRANSACTION
 
 
 def test_the_lock_timeout_of_the_file_is_kept(path: Path) -> None:
@@ -179,7 +179,7 @@ def test_directives_and_their_problems_carry_the_lines_of_the_file(path: Path) -
 
 
 def test_a_directive_in_a_string_is_text(path: Path) -> None:
-    assert survey(path, "SELECT '\n-- migrate: no-transaction\n-- +goose Up\n';").mode is Mode.TRANSACTION
+    assert survey(path, "SELECT '\n-- migrate: no-transaction\n-- +goose Up\n';").mode is RunMode.TRANSACTION
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_read_as_sql_is_refused_with_its_place(
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FilesInvalid, match=r"^008_b\.sql: cannot be read: No such file or directory$"):
-        script.survey(tmp_path / "008_b.sql", "008_b.sql")
+        parse_script(tmp_path / "008_b.sql", "008_b.sql")
 
 
 def test_a_small_file_is_kept_and_a_larger_one_read_again(path: Path) -> None:
@@ -214,14 +214,14 @@ def test_a_small_file_is_kept_and_a_larger_one_read_again(path: Path) -> None:
     assert kept.parts is not None
     assert large.parts is None
     for found in (kept, large):
-        with script.reading(found, path) as reading:
+        with open_script(found, path) as reading:
             assert b"".join(part.text for part in reading.parts) == b"SELECT 1;\nSELECT 2;\n"
-        assert reading.checksum() == found.checksum == checksum.of(path)
+        assert reading.checksum() == found.checksum == file_checksum(path)
 
 
 def test_a_large_file_that_changed_meanwhile_shows_in_the_checksum_of_the_reading(path: Path) -> None:
     found = survey(path, "SELECT 1;\n")
     path.write_text("SELECT 2;\n")
-    with script.reading(found, path) as reading:
+    with open_script(found, path) as reading:
         list(reading.parts)
     assert reading.checksum() != found.checksum

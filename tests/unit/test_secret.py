@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from kernel.apply import failure
-from kernel.sql import lexer, secret
+from kernel.apply.failures import statement_excerpt
+from kernel.sql.lexer import split_script
+from kernel.sql.passwords import find_passwords, mask_passwords
 
 STATEMENTS = [
     "ALTER ROLE r PASSWORD 'hunter2' LOGIN;",
@@ -38,18 +39,18 @@ STATEMENTS = [
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_password_is_masked_and_lines_keep_their_numbers(statement: str) -> None:
-    masked = secret.masked(statement)
+    masked = mask_passwords(statement)
     assert "hunter2" not in masked
     assert "…" in masked
     assert masked.count("\n") == statement.count("\n")
-    assert secret.masked(masked) == masked
+    assert mask_passwords(masked) == masked
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_what_quotes_a_statement_can_be_masked_with_what_it_told(statement: str) -> None:
-    found = secret.told(statement)
+    found = find_passwords(statement)
     quoted = next(one for one in found if "hunter2" in one)
-    assert "hunter2" not in secret.masked(f'syntax error at or near "{quoted}"', also=found)
+    assert "hunter2" not in mask_passwords(f'syntax error at or near "{quoted}"', also=found)
 
 
 @pytest.mark.parametrize(
@@ -63,24 +64,24 @@ def test_what_quotes_a_statement_can_be_masked_with_what_it_told(statement: str)
     ],
 )
 def test_what_is_no_password_is_shown(statement: str) -> None:
-    assert secret.masked(statement) == statement
+    assert mask_passwords(statement) == statement
 
 
 def test_a_diff_is_masked_across_its_signs() -> None:
     diff = "@@ -1,2 +1,2 @@\n ALTER ROLE r PASSWORD\n-  'hunter2';\n+  'hunter3';"
-    assert "hunter2" not in secret.masked(diff)
+    assert "hunter2" not in mask_passwords(diff)
 
 
 def test_short_passwords_do_not_mask_every_word() -> None:
-    assert secret.told("ALTER ROLE r PASSWORD 'a';") == ()
+    assert find_passwords("ALTER ROLE r PASSWORD 'a';") == ()
 
 
 def test_masking_a_megabyte_takes_no_time_to_speak_of() -> None:
     statement = "INSERT INTO t VALUES ('" + "password x '' = $ " * 60_000 + "');"
-    assert secret.masked(statement)
+    assert mask_passwords(statement)
 
 
 def test_the_caret_stands_under_its_word_behind_a_masked_password() -> None:
     script = "ALTER ROLE r\n  PASSWORD 'hunter2hunter2' NOLOGON;"
-    (part,) = lexer.parts(io.BytesIO(script.encode()).read)
-    assert failure.excerpt(part, 2, 29) == "1 | ALTER ROLE r\n2 |   PASSWORD '…' NOLOGON;\n  |                ^"
+    (part,) = split_script(io.BytesIO(script.encode()).read)
+    assert statement_excerpt(part, 2, 29) == "1 | ALTER ROLE r\n2 |   PASSWORD '…' NOLOGON;\n  |                ^"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel import settings
+from kernel.config import settings
+from kernel.config.settings import SETTING_NAMES, URL_NAMES, Settings, load_settings
 from kernel.errors import SettingsError
 
 repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on a busy machine
@@ -24,12 +25,12 @@ EXAMPLE = Path(settings.__file__).parent.parent / ".env.example"
 
 def refused(root: Path, environ: dict[str, str]) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        settings.load(root, environ)
+        load_settings(root, environ)
     return [str(problem) for problem in caught.value.problems]
 
 
 def test_without_any_setting_every_default_is_the_documented_one(tmp_path: Path) -> None:
-    assert settings.load(tmp_path, {}) == settings.Settings(
+    assert load_settings(tmp_path, {}) == Settings(
         root=tmp_path,
         database_url=None,
         database_variable=None,
@@ -59,7 +60,7 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
         "KERNEL_LOCK_RETRIES": "0",
         "KERNEL_STATEMENT_TIMEOUT": "2min",
     }
-    assert dataclasses.asdict(settings.load(tmp_path, environ)) == {
+    assert dataclasses.asdict(load_settings(tmp_path, environ)) == {
         "root": tmp_path,
         "database_url": URL,
         "database_variable": "DATABASE_URL",
@@ -78,20 +79,20 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", range(3))
 def test_the_first_of_the_three_urls_is_the_database(tmp_path: Path, first: int) -> None:
-    loaded = settings.load(tmp_path, dict.fromkeys(settings.URL_NAMES[first:], URL))
-    assert (loaded.database_url, loaded.database_variable) == (URL, settings.URL_NAMES[first])
+    loaded = load_settings(tmp_path, dict.fromkeys(URL_NAMES[first:], URL))
+    assert (loaded.database_url, loaded.database_variable) == (URL, URL_NAMES[first])
 
 
 def test_a_url_that_is_passed_over_is_not_checked(tmp_path: Path) -> None:
     environ = {"MIGRATION_DATABASE_URL": URL, "DATABASE_URL": f"{URL}?pgbouncer=true", "SUPABASE_DB_URL": "garbage"}
-    loaded = settings.load(tmp_path, environ)
+    loaded = load_settings(tmp_path, environ)
     assert (loaded.database_variable, loaded.warnings) == ("MIGRATION_DATABASE_URL", ())
 
 
 def test_an_exported_url_is_never_passed_over_for_another_database_in_a_file(tmp_path: Path) -> None:
     (tmp_path / ".env.local").write_text(f"MIGRATION_DATABASE_URL={URL}\n")
     with pytest.raises(SettingsError) as refused:
-        settings.load(tmp_path, {"DATABASE_URL": OTHER})
+        load_settings(tmp_path, {"DATABASE_URL": OTHER})
     assert str(refused.value) == (
         "environment: DATABASE_URL: MIGRATION_DATABASE_URL in .env.local would be used instead; "
         "set MIGRATION_DATABASE_URL here too, or take it out there"
@@ -100,22 +101,22 @@ def test_an_exported_url_is_never_passed_over_for_another_database_in_a_file(tmp
 
 def test_the_same_url_under_two_names_is_no_reason_to_refuse(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DATABASE_URL={URL}\n")
-    assert settings.load(tmp_path, {"SUPABASE_DB_URL": URL}).warnings == ()
+    assert load_settings(tmp_path, {"SUPABASE_DB_URL": URL}).warnings == ()
 
 
 def test_paths_are_absolute_even_when_the_root_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    loaded = settings.load(Path(), {"KERNEL_DATA_DIR": "data"})
+    loaded = load_settings(Path(), {"KERNEL_DATA_DIR": "data"})
     assert (loaded.root, loaded.migrations_dir) == (tmp_path, tmp_path / "migrations")
     assert loaded.data_dir == tmp_path / "data"
 
 
 def test_the_url_reaches_libpq_with_its_tls_parameters_unchanged(tmp_path: Path) -> None:
     url = f"{URL}?sslmode=verify-full&sslrootcert=/etc/ca.pem"
-    assert settings.load(tmp_path, {"DATABASE_URL": url}).database_url == url
+    assert load_settings(tmp_path, {"DATABASE_URL": url}).database_url == url
 
 
-@pytest.mark.parametrize("name", [*settings.URL_NAMES, "PROD_DB", "TEST_DB"])
+@pytest.mark.parametrize("name", [*URL_NAMES, "PROD_DB", "TEST_DB"])
 def test_a_url_of_another_database_is_refused_wherever_a_url_is_read(tmp_path: Path, name: str) -> None:
     [problem] = refused(tmp_path, {name: "mysql://root:hunter2@localhost/db"})
     assert problem.startswith(f"environment: {name}: expected postgresql://")
@@ -123,7 +124,7 @@ def test_a_url_of_another_database_is_refused_wherever_a_url_is_read(tmp_path: P
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("DATABASE_URL", True), ("SUPABASE_DB_URL", True), ("PROD_DB", False), (settings.URL_NAMES[0], False)],
+    [("DATABASE_URL", True), ("SUPABASE_DB_URL", True), ("PROD_DB", False), (URL_NAMES[0], False)],
 )
 def test_only_a_url_shared_with_the_application_is_offered_a_second_one(tmp_path: Path, name: str, told: bool) -> None:
     [problem] = refused(tmp_path, {name: f"{URL}?pgbouncer=true"})
@@ -135,7 +136,7 @@ def test_only_a_url_shared_with_the_application_is_offered_a_second_one(tmp_path
     [("SUPABASE", True), ("supabase", True), ("IN_MEMORY", False), ("in_memory", False), ("", False)],
 )
 def test_the_storage_mode_decides_about_production(tmp_path: Path, mode: str, production: bool) -> None:
-    assert settings.load(tmp_path, {"DATABASE_URL": URL, "KERNEL_STORAGE_MODE": mode}).production == production
+    assert load_settings(tmp_path, {"DATABASE_URL": URL, "KERNEL_STORAGE_MODE": mode}).production == production
 
 
 def test_production_without_a_url_is_refused_where_the_mode_stands(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_misspelt_name_is_a_problem_that_names_the_right_one(tmp_path: Path, m
 def test_settings_of_the_kernel_itself_are_mentioned_once_and_ignored(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KERNEL_PORT=3001\nOTHER=1\n")
     environ = {"KERNEL_DATABASE_DIR": "x", "KERNEL_STORAGE_PATH": "y", "KERNEL_EMPTY": ""}
-    assert settings.load(tmp_path, environ).warnings == (
+    assert load_settings(tmp_path, environ).warnings == (
         "ignored, not settings of the migrations: KERNEL_DATABASE_DIR, KERNEL_PORT, KERNEL_STORAGE_PATH",
     )
 
@@ -225,10 +226,10 @@ marked = st.one_of(
 
 
 @repeatable
-@given(st.dictionaries(st.sampled_from([name for name in settings.NAMES if name not in PATHS]), marked, min_size=1))
+@given(st.dictionaries(st.sampled_from([name for name in SETTING_NAMES if name not in PATHS]), marked, min_size=1))
 def test_no_value_of_the_environment_is_ever_shown(environ: dict[str, str]) -> None:
     try:
-        shown = repr(settings.load(Path("/nowhere"), environ))
+        shown = repr(load_settings(Path("/nowhere"), environ))
     except SettingsError as error:
         shown = f"{error} {error!r} {error.problems!r} {error.__cause__!r} {error.__context__!r}"
     assert SECRET not in shown
@@ -240,7 +241,7 @@ def test_no_value_of_the_environment_is_ever_shown(environ: dict[str, str]) -> N
         st.builds(
             str.format,
             st.sampled_from(["{}={}", "{}='{}'", "{}: {}", "{}:{}", '{}="{}', "export {}={}", "{} {}"]),
-            st.sampled_from(settings.URL_NAMES),
+            st.sampled_from(URL_NAMES),
             marked,
         ),
         min_size=1,
@@ -251,7 +252,7 @@ def test_no_value_of_a_file_is_ever_shown(lines: list[str]) -> None:
     with tempfile.TemporaryDirectory() as root:
         Path(root, ".env").write_text("\n".join(lines), encoding="utf-8", errors="replace")
         try:
-            shown = repr(settings.load(Path(root), {}))
+            shown = repr(load_settings(Path(root), {}))
         except SettingsError as error:
             shown = f"{error} {error!r} {error.problems!r} {error.__cause__!r} {error.__context__!r}"
     assert SECRET not in shown
@@ -259,20 +260,20 @@ def test_no_value_of_a_file_is_ever_shown(lines: list[str]) -> None:
 
 def test_the_example_names_every_setting_and_nothing_else() -> None:
     names = re.findall(r"^#([A-Z_]+)=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(names) == sorted(settings.NAMES)
+    assert sorted(names) == sorted(SETTING_NAMES)
 
 
 def test_every_setting_of_the_example_has_its_meaning_and_default_above_it() -> None:
     paragraphs = re.findall(r"((?:^# .*\n)+)#[A-Z_]+=", EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(paragraphs) == len(settings.NAMES)
+    assert len(paragraphs) == len(SETTING_NAMES)
     assert [text for text in paragraphs if not re.search(r"Default: |No default\.", text)] == []
 
 
 def test_the_example_loads_without_problems_as_it_is_and_uncommented(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     (tmp_path / ".env.local").write_text(text)
-    assert settings.load(tmp_path, {}).database_url is None
+    assert load_settings(tmp_path, {}).database_url is None
     (tmp_path / ".env.local").write_text(re.sub(r"^#(?=[A-Z_]+=)", "", text, flags=re.MULTILINE))
-    loaded = settings.load(tmp_path, {})
+    loaded = load_settings(tmp_path, {})
     assert (loaded.database_variable, loaded.production, loaded.warnings) == ("MIGRATION_DATABASE_URL", True, ())
     assert (loaded.lock_timeout_ms, loaded.lock_retries, loaded.statement_timeout_ms) == (5_000, 5, 0)

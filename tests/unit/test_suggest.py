@@ -7,45 +7,44 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.files import naming
-from kernel.files.migration import Migration
-from kernel.rehearsal.result import Finding, Severity
-from kernel.rehearsal.suggest import source
-from kernel.rehearsal.suggest.facts import Column, Constraint, Facts, Index, Table
-from kernel.rehearsal.suggest.rewrite import MECHANICAL, rewrite
+from kernel.lint.finding import Finding, Severity
+from kernel.migrations.migration import Migration, parse_filename
+from kernel.rehearsal.suggest.catalog import ColumnInfo, ConstraintInfo, IndexInfo, TableCatalog, TableInfo
+from kernel.rehearsal.suggest.rewrite import MECHANICAL_RULES, rewrite_migration
+from kernel.rehearsal.suggest.source import split_into_units
 
 if TYPE_CHECKING:
-    from kernel.rehearsal.suggest.suggested import Suggested
+    from kernel.rehearsal.result import Suggestion
 
-ORDERS = Table(
+ORDERS = TableInfo(
     oid=1,
     schema="public",
     name="orders",
     quoted="public.orders",
     columns=(
-        Column(number=1, name="id", quoted="id", required=True),
-        Column(number=2, name="total", quoted="total", default="0"),
-        Column(number=3, name="note", quoted="note"),
+        ColumnInfo(number=1, name="id", quoted="id", required=True),
+        ColumnInfo(number=2, name="total", quoted="total", default="0"),
+        ColumnInfo(number=3, name="note", quoted="note"),
     ),
-    taken=frozenset({"orders", "orders_pkey", "orders_total_check"}),
+    used_names=frozenset({"orders", "orders_pkey", "orders_total_check"}),
 )
 INDEX = "create-index-not-concurrently"
-FACTS = Facts(tables={'"orders"': ORDERS, '"public"."orders"': ORDERS}, server_version=150000)
+FACTS = TableCatalog(tables={'"orders"': ORDERS, '"public"."orders"': ORDERS}, server_version=150000)
 
 
 def suggested(
-    text: str, *rules: tuple[str, int], facts: Facts = FACTS, filename: str = "016_orders.sql", first: int = 16
-) -> Suggested:
+    text: str, *rules: tuple[str, int], facts: TableCatalog = FACTS, filename: str = "016_orders.sql", first: int = 16
+) -> Suggestion:
     """What becomes of a file with findings of these rules, at these lines."""
     migration = Migration(version="016", filename=filename, directory=Path("/nowhere"), checksum="")
     findings = [
         Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", version="016", line=line)
         for rule, line in rules
     ]
-    return rewrite(source.of(migration, text.encode()), findings, facts, first=first)
+    return rewrite_migration(split_into_units(migration, text.encode()), findings, facts, first=first)
 
 
-def files(found: Suggested) -> list[tuple[str, str]]:
+def files(found: Suggestion) -> list[tuple[str, str]]:
     """Names and statements, comments left out."""
     return [
         (one.filename, "\n".join(line for line in one.text.splitlines() if line and not line.startswith("--")))
@@ -53,10 +52,10 @@ def files(found: Suggested) -> list[tuple[str, str]]:
     ]
 
 
-def with_table(**changed: object) -> Facts:
+def with_table(**changed: object) -> TableCatalog:
     """The facts with another table of that name."""
-    values = {name: getattr(ORDERS, name) for name in Table.__slots__} | changed
-    return Facts(tables={'"orders"': Table(**values)}, server_version=FACTS.server_version)
+    values = {name: getattr(ORDERS, name) for name in TableInfo.__slots__} | changed
+    return TableCatalog(tables={'"orders"': TableInfo(**values)}, server_version=FACTS.server_version)
 
 
 def test_an_index_is_built_concurrently_under_the_name_that_it_would_have_had() -> None:
@@ -158,12 +157,15 @@ def test_a_volatile_default_holds_for_new_rows_first_and_is_filled_in_by_batches
     assert 'UPDATE public.orders SET "token" = DEFAULT' in files(found)[1][1]
     assert 'AND "token" IS NULL;\n        COMMIT;' in files(found)[1][1]
     assert files(found)[-1][1].startswith('ALTER TABLE orders ALTER COLUMN "token" SET NOT NULL;')
-    assert found.fresh == (("public.orders", "token"),)
+    assert found.nondeterministic_columns == (("public.orders", "token"),)
 
 
 def test_what_stays_of_a_type_change_is_said() -> None:
     found = suggested("ALTER TABLE orders ALTER total TYPE numeric(12, 2);", ("type-change-rewrites", 1))
-    assert [(one.table, one.column) for one in found.leaves] == [("public.orders", "total_old"), ("public.orders", "")]
+    assert [(one.table, one.column) for one in found.leftovers] == [
+        ("public.orders", "total_old"),
+        ("public.orders", ""),
+    ]
     assert [name for name, _ in files(found)] == ["016_orders.sql", "017_orders_backfill.sql", "018_orders_swap.sql"]
 
 
@@ -181,19 +183,19 @@ def test_an_expression_reads_the_new_row_in_the_trigger() -> None:
         ({"dependents": ((2, "view daily"),)}, "view daily depends on total"),
         ({"family": True}, "has partitions, parents or children"),
         ({"firing": ("touch",)}, "would fire the trigger touch for every row"),
-        ({"columns": (Column(number=2, name="total", quoted="total", computed=True),)}, "generated or identity"),
-        ({"columns": (Column(number=2, name="total", quoted="total", plain=False),)}, "of its own"),
+        ({"columns": (ColumnInfo(number=2, name="total", quoted="total", computed=True),)}, "generated or identity"),
+        ({"columns": (ColumnInfo(number=2, name="total", quoted="total", plain=False),)}, "of its own"),
         ({"kind": "p"}, "is no ordinary table"),
         (
             {
                 "constraints": (
-                    Constraint(name="x", quoted="x", kind="x", definition="EXCLUDE (total WITH =)", columns=(2,)),
+                    ConstraintInfo(name="x", quoted="x", kind="x", definition="EXCLUDE (total WITH =)", columns=(2,)),
                 )
             },
             "exclusion constraint",
         ),
         (
-            {"indexes": (Index(name="i", quoted="i", definition="", columns=(2,), keys=(2,), valid=False),)},
+            {"indexes": (IndexInfo(name="i", quoted="i", definition="", columns=(2,), keys=(2,), valid=False),)},
             "i is INVALID",
         ),
     ],
@@ -274,13 +276,13 @@ def test_copied_rows_stay_with_their_statement() -> None:
 
 def test_no_name_can_end_a_comment_or_a_string() -> None:
     odd = "a'b\nDROP TABLE users; --"
-    column = Column(number=2, name=odd, quoted=f'"{odd}"')
+    column = ColumnInfo(number=2, name=odd, quoted=f'"{odd}"')
     table = with_table(columns=(column,), quoted=f'public."o\'r\n{odd}"').tables['"orders"']
-    facts = Facts(tables={'"orders"': table}, server_version=150000)
+    facts = TableCatalog(tables={'"orders"': table}, server_version=150000)
     found = suggested(f'ALTER TABLE orders ALTER "{odd}" TYPE bigint;', ("type-change-rewrites", 1), facts=facts)
     assert len(found.files) == 3
     for one in found.files:
-        units = source.of(
+        units = split_into_units(
             Migration(version="1", filename=one.filename, directory=Path("/"), checksum=""), one.text.encode()
         ).units
         firsts = {unit.sql.split()[0] for unit in units}
@@ -295,11 +297,11 @@ def test_every_suggested_name_obeys_the_naming_rule() -> None:
     )
     assert [one.filename[:5] for one in found.files] == ["998_x", "999_x", "1000_"]
     for one in found.files:
-        assert naming.parse(one.filename)
+        assert parse_filename(one.filename)
         assert len(one.filename) <= 255
 
 
 def test_a_file_without_a_mechanical_finding_is_left_alone() -> None:
-    assert "drop-column" not in MECHANICAL
+    assert "drop-column" not in MECHANICAL_RULES
     found = suggested("ALTER TABLE orders DROP COLUMN note;", ("drop-column", 1))
     assert (found.files, found.refused) == ((), ())

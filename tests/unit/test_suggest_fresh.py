@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.rehearsal.suggest import fresh
-from kernel.rehearsal.suggest.same import Apart
+from kernel.rehearsal.suggest.equivalence import TableRowDifference, find_nondeterministic_columns, has_regenerated_rows
 
 CLOCK = ("public.t", "touched")
 
 
-def apart(rows: int, *more: tuple[str, int]) -> tuple[Apart, ...]:
+def apart(rows: int, *more: tuple[str, int]) -> tuple[TableRowDifference, ...]:
     """A table with other values in so many rows of `touched`, and in more columns."""
     columns = tuple((name, count) for name, count in (("touched", rows), *more) if count)
-    return (Apart(table="public.t", changed=max(count for _, count in columns), columns=columns),) if columns else ()
+    return (
+        (TableRowDifference(table="public.t", changed=max(count for _, count in columns), columns=columns),)
+        if columns
+        else ()
+    )
 
 
 def test_what_differs_between_two_runs_of_the_originals_is_fresh() -> None:
-    assert fresh.columns(apart(40), apart(40), apart(40), apart(40)) == {CLOCK: 40}
+    assert find_nondeterministic_columns(apart(40), apart(40), apart(40), apart(40)) == {CLOCK: 40}
 
 
 @pytest.mark.parametrize(
@@ -31,23 +34,26 @@ def test_what_differs_between_two_runs_of_the_originals_is_fresh() -> None:
     ids=["the same in every run", "in fewer rows", "not written by the suggestion", "written in more rows"],
 )
 def test_another_difference_is_one_of_the_suggestion(
-    found: tuple[Apart, ...], again: tuple[Apart, ...], changes: tuple[Apart, ...], suggested: tuple[Apart, ...]
+    found: tuple[TableRowDifference, ...],
+    again: tuple[TableRowDifference, ...],
+    changes: tuple[TableRowDifference, ...],
+    suggested: tuple[TableRowDifference, ...],
 ) -> None:
-    assert fresh.columns(found, again, changes, suggested) == {}
+    assert find_nondeterministic_columns(found, again, changes, suggested) == {}
 
 
 def test_a_column_beside_a_fresh_one_is_none() -> None:
     both = apart(40, ("status", 1))
-    assert fresh.columns(both, apart(40), both, apart(40)) == {CLOCK: 40}
+    assert find_nondeterministic_columns(both, apart(40), both, apart(40)) == {CLOCK: 40}
 
 
 def test_a_column_of_that_name_in_another_table_is_none() -> None:
-    other = (Apart(table="public.u", changed=40, columns=(("touched", 40),)),)
-    assert fresh.columns(other, apart(40), apart(40), apart(40)) == {}
+    other = (TableRowDifference(table="public.u", changed=40, columns=(("touched", 40),)),)
+    assert find_nondeterministic_columns(other, apart(40), apart(40), apart(40)) == {}
 
 
 def test_only_rows_that_come_and_go_in_the_same_number_are_made_anew() -> None:
-    found = Apart(table="public.t", added=3, removed=3)
-    assert fresh.inserted(found, (found,))
-    assert not fresh.inserted(found, (Apart(table="public.t", added=3, removed=2),))
-    assert not fresh.inserted(apart(40)[0], apart(40))
+    found = TableRowDifference(table="public.t", added=3, removed=3)
+    assert has_regenerated_rows(found, (found,))
+    assert not has_regenerated_rows(found, (TableRowDifference(table="public.t", added=3, removed=2),))
+    assert not has_regenerated_rows(apart(40)[0], apart(40))

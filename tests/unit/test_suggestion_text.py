@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kernel.report import suggestion
-from kernel.report.visible import width
+from kernel.report.safe_text import display_width
+from kernel.report.suggestions import SUGGESTIONS_COLUMNS, suggestions_text
 from tests.browser.samples import SAMPLES, suggested
 
 
 def test_it_tells_the_files_and_both_figures() -> None:
-    assert suggestion.text(suggested(), folder=Path("page-suggested")) == (
+    assert suggestions_text(suggested(), folder=Path("page-suggested")) == (
         "suggested  1 migration written anew, tried on a clone: the same schema and the same rows, but for\n"
         "           what is another in every run (public.users: 12 004 values of touched_at)\n"
         "           017_widen_order_ids.sql -> 2 files from 017_widen_order_ids.sql on\n"
@@ -30,12 +30,12 @@ def test_it_tells_the_files_and_both_figures() -> None:
 
 def test_a_suggestion_that_helps_nobody_is_said_to() -> None:
     (trial,) = suggested().trials
-    text = suggestion.text(replace(suggested(), trials=(replace(trial, shut_after=trial.shut_before),)))
+    text = suggestions_text(replace(suggested(), trials=(replace(trial, blocked_after=trial.blocked_before),)))
     assert "it shuts others out no shorter than the original" in text
 
 
 def test_differences_are_told_instead_of_a_proof() -> None:
-    text = suggestion.text(replace(suggested(), differences=("public.users: 3 rows missing",)))
+    text = suggestions_text(replace(suggested(), differences=("public.users: 3 rows missing",)))
     assert "which do not come to the same end" in text
     assert "differs: public.users: 3 rows missing" in text
 
@@ -44,6 +44,6 @@ def test_differences_are_told_instead_of_a_proof() -> None:
 def test_no_line_is_wider_than_a_terminal_and_none_acts(sample: str) -> None:
     advice = SAMPLES[sample]().advice
     assert advice
-    lines = suggestion.text(advice).splitlines()
-    assert max(width(line) for line in lines) <= suggestion.COLUMNS
+    lines = suggestions_text(advice).splitlines()
+    assert max(display_width(line) for line in lines) <= SUGGESTIONS_COLUMNS
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(one) for line in lines for one in line}

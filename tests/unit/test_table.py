@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import plan
-from kernel.record import Record
-from kernel.report import table
+from kernel.db.ledger import Record
+from kernel.plan import build_plan
+from kernel.report.status import status_text
 from tests.unit.worded import Worded
 
 if TYPE_CHECKING:
-    from kernel.files.migration import Migration
+    from kernel.migrations.migration import Migration
 
 NAMES = (
     "001_create_audit_ledger.sql",
@@ -45,24 +45,24 @@ def record(filename: str) -> Record:
 
 
 def test_the_text_is_the_sample_of_the_specification() -> None:
-    found = plan.compare([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
-    assert table.text(found, emoji=True) == SAMPLE
+    found = build_plan([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
+    assert status_text(found, emoji=True) == SAMPLE
 
 
 def test_without_signs_the_columns_stay() -> None:
-    found = plan.compare([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
+    found = build_plan([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
     plain = SAMPLE.replace("📊 ", "").replace("✅ ", "").replace("⏳ ", "")
-    assert table.text(found, emoji=False) == plain
+    assert status_text(found, emoji=False) == plain
 
 
 def test_names_longer_than_the_samples_column_widen_it_for_all() -> None:
     long = "010_create_a_table_with_a_rather_long_name.sql"
-    rows = table.text(plan.compare([migration(NAMES[0]), migration(long)], []), emoji=True).splitlines()[-2:]
+    rows = status_text(build_plan([migration(NAMES[0]), migration(long)], []), emoji=True).splitlines()[-2:]
     assert rows == [f"  001 {NAMES[0]:<46} ⏳ Pending", f"  010 {long} ⏳ Pending"]
 
 
 def test_a_version_that_looks_like_a_number_is_shown_as_written() -> None:
-    row = table.text(plan.compare([migration("0010_1e5.sql")], []), emoji=False).splitlines()[-1]
+    row = status_text(build_plan([migration("0010_1e5.sql")], []), emoji=False).splitlines()[-1]
     assert row.split() == ["0010", "0010_1e5.sql", "Pending"]
 
 
@@ -76,7 +76,7 @@ def test_every_state_is_named_and_drift_is_told_below_with_its_remedy(emoji: boo
         migration("007_g.sql", "g"),
     ]
     records = [record("001_a.sql"), record("002_b.sql"), record("003_c.sql"), record("006_f.sql")]
-    text = table.text(plan.compare(files, records, partial={"004"}), emoji=emoji)
+    text = status_text(build_plan(files, records, partial={"004"}), emoji=emoji)
     lines = text.splitlines()
     words = [("📊 " if emoji else "") + "Migration Status:", "", "Total migrations: 7", "Applied: 4", "Pending: 3"]
     assert lines[:5] == words
@@ -95,7 +95,7 @@ def test_every_state_is_named_and_drift_is_told_below_with_its_remedy(emoji: boo
 
 
 def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
-    text = table.text(plan.compare([migration("001_a.sql")], [record("001_a.sql"), record("002_b.sql")]), emoji=False)
+    text = status_text(build_plan([migration("001_a.sql")], [record("001_a.sql"), record("002_b.sql")]), emoji=False)
     assert "Drift:" not in text
     assert text.endswith(
         "the database is ahead of these files: 002_b.sql; deploy the release that holds them, or go on as you are"
@@ -104,7 +104,7 @@ def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
 
 def test_a_name_that_only_the_ledger_knows_can_neither_break_its_line_nor_move_the_cursor() -> None:
     files, records = [migration("005_e.sql")], [record("003_c\n.sql"), record("006_f\x1b[2J.sql")]
-    text = table.text(plan.compare(files, records), emoji=False)
+    text = status_text(build_plan(files, records), emoji=False)
     lines = text.splitlines()
     assert not set(text) & {"\x1b", "\r"}
     assert lines[7].split() == ["003", "003_c⟨U+000A⟩.sql", "Missing"]

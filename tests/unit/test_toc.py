@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.dump import toc
+from kernel.rehearsal.dump.archive.contents import uncompressed_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 def test_a_file_packed_by_gzip_tells_its_size_however_small(tmp_path: Path, rows: bytes) -> None:
     packed = tmp_path / "3519.dat.gz"
     packed.write_bytes(gzip.compress(rows))
-    assert toc.unpacked_bytes(packed) == len(rows)
+    assert uncompressed_bytes(packed) == len(rows)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel import units
+from kernel.units import format_bytes, format_count, format_quantity, format_seconds
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from kernel import units
     ],
 )
 def test_a_duration_never_shows_a_full_unit_of_the_next(seconds: float, shown: str) -> None:
-    assert units.seconds(seconds) == shown
+    assert format_seconds(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_a_duration_never_shows_a_full_unit_of_the_next(seconds: float, shown: s
     ],
 )
 def test_a_size_is_in_powers_of_a_thousand(size: int, shown: str) -> None:
-    assert units.size(size) == shown
+    assert format_bytes(size) == shown
 
 
 @given(st.integers(1, 10**17))
 def test_a_size_is_within_a_half_per_cent_of_what_it_shows(size: int) -> None:
-    number, unit = units.size(size).split(" ")
+    number, unit = format_bytes(size).split(" ")
     factor = 1_000 ** ("B", "kB", "MB", "GB", "TB", "PB").index(unit)
     assert float(number) * factor == pytest.approx(size, rel=0.005)
 
@@ -64,12 +64,12 @@ def test_a_size_is_within_a_half_per_cent_of_what_it_shows(size: int) -> None:
 @given(st.floats(0.001, 10**6))
 def test_a_duration_is_within_a_few_per_cent_of_what_it_shows(seconds: float) -> None:
     lengths = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3_600.0}
-    words = units.seconds(seconds).split(" ")
+    words = format_seconds(seconds).split(" ")
     told = sum(float(number) * lengths[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
     assert told == pytest.approx(seconds, rel=0.05)
 
 
 def test_thousands_are_apart_and_nouns_agree_with_their_number() -> None:
-    assert units.count(4_012_331) == "4 012 331"
-    assert [units.several(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
-    assert units.several(1_200, "index", "indexes") == "1 200 indexes"
+    assert format_count(4_012_331) == "4 012 331"
+    assert [format_quantity(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert format_quantity(1_200, "index", "indexes") == "1 200 indexes"

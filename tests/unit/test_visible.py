@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.report.visible import clipped, one_line, shortened, visible, width
+from kernel.report.safe_text import display_width, shorten_end, shorten_middle, show_hidden_characters, to_one_line
 
 
 @pytest.mark.parametrize(
@@ -26,35 +26,35 @@ from kernel.report.visible import clipped, one_line, shortened, visible, width
     ],
 )
 def test_what_does_not_show_is_named(text: str, shown: str) -> None:
-    assert visible(text) == shown
+    assert show_hidden_characters(text) == shown
 
 
 @given(st.text(st.characters()))
 def test_nothing_hidden_is_left_and_every_encoding_of_unicode_takes_it(text: str) -> None:
-    shown = visible(text)
+    shown = show_hidden_characters(text)
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
     assert shown.encode("utf-8").decode("utf-8") == shown
-    assert visible(shown) == shown
+    assert show_hidden_characters(shown) == shown
 
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_one_line_is_one(text: str) -> None:
-    assert len(one_line(text).splitlines()) <= 1
+    assert len(to_one_line(text).splitlines()) <= 1
 
 
-@given(st.text(st.characters(codec="utf-8")).map(visible), st.integers(3, 60))
+@given(st.text(st.characters(codec="utf-8")).map(show_hidden_characters), st.integers(3, 60))
 def test_what_is_cut_fits(text: str, columns: int) -> None:
-    assert width(shortened(text, columns)) <= columns
-    assert width(clipped(text, columns)) <= columns
-    if width(text) <= columns:
-        assert shortened(text, columns) == clipped(text, columns) == text
+    assert display_width(shorten_middle(text, columns)) <= columns
+    assert display_width(shorten_end(text, columns)) <= columns
+    if display_width(text) <= columns:
+        assert shorten_middle(text, columns) == shorten_end(text, columns) == text
 
 
 def test_a_name_is_cut_in_its_middle_and_a_sentence_at_its_end() -> None:
-    assert shortened("public.measurements_2026_11", 15) == "public.…2026_11"
-    assert clipped("ALTER TABLE orders ADD", 12) == "ALTER TABLE…"
+    assert shorten_middle("public.measurements_2026_11", 15) == "public.…2026_11"
+    assert shorten_end("ALTER TABLE orders ADD", 12) == "ALTER TABLE…"
 
 
 def test_ideographs_take_two_columns_and_accents_none() -> None:
-    assert width("表格") == 4
-    assert width("e\N{COMBINING ACUTE ACCENT}") == 1
+    assert display_width("表格") == 4
+    assert display_width("e\N{COMBINING ACUTE ACCENT}") == 1

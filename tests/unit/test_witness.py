@@ -6,14 +6,15 @@ import time
 
 import pytest
 
-from kernel.apply.batch import Batch
-from kernel.rehearsal.result import Lock, Relation, Run, Statement
-from kernel.rehearsal.witness import changes, marks, spans, wording
-from kernel.rehearsal.witness.clock import Clock
-from kernel.rehearsal.witness.shut import shut
-from kernel.rehearsal.witness.sight import Counters, Sight
-from kernel.rehearsal.witness.spans import Span
-from kernel.sql import lexer
+from kernel.apply.batches import Batch
+from kernel.rehearsal.result import Lock, Relation, Run, TracedStatement
+from kernel.rehearsal.tracing.catalog import RelationState, RowCounters
+from kernel.rehearsal.tracing.ddl_events import DdlEvent, parse_ddl_notice
+from kernel.rehearsal.tracing.lock_spans import LockSpan, blocking_by_relation, significant_locks
+from kernel.rehearsal.tracing.relation_changes import RelationChanges, compare_relations
+from kernel.rehearsal.tracing.tracer import TraceClock
+from kernel.rehearsal.tracing.traces import is_control_statement, statement_text
+from kernel.sql.lexer import split_script
 
 ORDERS = Relation(oid=1, name="public.orders")
 INDEX = Relation(oid=2, name="public.orders_pkey", kind="index", table="public.orders")
@@ -26,12 +27,14 @@ def run(*locks: tuple[Relation, str, float, float], version: str = "001") -> Run
         Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=until - at)
         for relation, mode, at, until in locks
     )
-    statement = Statement(line=1, sql="", at_seconds=0, seconds=1, locks=taken)
+    statement = TracedStatement(line=1, sql="", at_seconds=0, seconds=1, locks=taken)
     return Run(version=version, filename="", transactional=True, at_seconds=0, seconds=1, statements=(statement,))
 
 
 def felt(*runs: Run) -> list[tuple[str, str, float, float]]:
-    return [(one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in shut(runs)]
+    return [
+        (one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in blocking_by_relation(runs)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_a_lock_on_an_index_is_felt_on_its_table() -> None:
     assert felt(alone) == [("public.orders", "001", 1, 1)]
     both = run((ORDERS, "SHARE", 0, 5), (INDEX, "ACCESS EXCLUSIVE", 1, 2))
     assert felt(both) == [("public.orders", "001", 1, 5)]
-    assert shut([both])[0].relation == ORDERS
+    assert blocking_by_relation([both])[0].relation == ORDERS
 
 
 def test_each_migration_counts_for_itself_and_the_worst_comes_first() -> None:
@@ -75,12 +78,15 @@ def test_nobody_is_shut_out_of_what_is_new() -> None:
     assert felt(run((NEW, "ACCESS EXCLUSIVE", 0, 5))) == []
 
 
-def told(*statements: list[Span]) -> list[list[tuple[str, float, float]]]:
-    return [[(lock.mode, lock.at_seconds, lock.held_seconds) for lock in locks] for locks in spans.told(statements, 10)]
+def told(*statements: list[LockSpan]) -> list[list[tuple[str, float, float]]]:
+    return [
+        [(lock.mode, lock.at_seconds, lock.held_seconds) for lock in locks]
+        for locks in significant_locks(statements, 10)
+    ]
 
 
-def span(mode: str, at: float, until: float | None = None) -> Span:
-    return Span(relation=ORDERS, mode=mode, at=at, until=until)
+def span(mode: str, at: float, until: float | None = None) -> LockSpan:
+    return LockSpan(relation=ORDERS, mode=mode, begin_seconds=at, end_seconds=until)
 
 
 def test_a_lock_is_told_when_it_is_stronger_than_those_before() -> None:
@@ -101,8 +107,8 @@ def test_a_lock_taken_again_after_it_was_let_go_of_is_told_again() -> None:
     assert told([span("SHARE", 1, 2)], [span("SHARE", 3, 4)]) == [[("SHARE", 1, 1)], [("SHARE", 3, 1)]]
 
 
-def table(oid: int = 1, *, filenode: int = 1, rows: float = 100, pages: int = 9, **counted: int) -> Sight:
-    return Sight(
+def table(oid: int = 1, *, filenode: int = 1, rows: float = 100, pages: int = 9, **counted: int) -> RelationState:
+    return RelationState(
         oid=oid,
         modes=(),
         name=f"public.t{oid}",
@@ -110,16 +116,18 @@ def table(oid: int = 1, *, filenode: int = 1, rows: float = 100, pages: int = 9,
         filenode=filenode,
         rows=rows,
         pages=pages,
-        counters=Counters(**counted),
+        counters=RowCounters(**counted),
     )
 
 
-def index(oid: int, *, filenode: int, name: str | None = "public.i", **counted: int) -> Sight:
-    return Sight(oid=oid, modes=(), name=name, kind="index", filenode=filenode, owner=1, counters=Counters(**counted))
+def index(oid: int, *, filenode: int, name: str | None = "public.i", **counted: int) -> RelationState:
+    return RelationState(
+        oid=oid, modes=(), name=name, kind="index", filenode=filenode, owner_oid=1, counters=RowCounters(**counted)
+    )
 
 
-def compared(before: list[Sight], after: list[Sight], *rewritten: int) -> changes.Changes:
-    return changes.compare(
+def compared(before: list[RelationState], after: list[RelationState], *rewritten: int) -> RelationChanges:
+    return compare_relations(
         {one.oid: one for one in before},
         {one.oid: one for one in after},
         {one.oid: one.counters for one in before},
@@ -130,7 +138,7 @@ def compared(before: list[Sight], after: list[Sight], *rewritten: int) -> change
 def test_a_new_file_is_a_rewrite_unless_it_is_empty() -> None:
     assert compared([table()], [table(filenode=2)]).rewrites == (1,)
     emptied = compared([table(rows=70)], [table(filenode=2, rows=-1, pages=0)])
-    assert (emptied.rewrites, emptied.emptied, emptied.written) == ((), (1,), {1: Counters(deleted=70)})
+    assert (emptied.rewrites, emptied.emptied, emptied.written) == ((), (1,), {1: RowCounters(deleted=70)})
 
 
 def test_an_empty_file_is_a_rewrite_where_the_server_says_so() -> None:
@@ -150,28 +158,30 @@ def test_an_index_made_again_under_its_name_is_rebuilt() -> None:
 
 def test_an_index_that_takes_over_the_old_file_is_not_rebuilt() -> None:
     found = compared([table(), index(2, filenode=5)], [table(), index(3, filenode=5)])
-    assert (found.index_rebuilds, found.scanned) == ((), {})
+    assert (found.index_rebuilds, found.scanned_rows) == ((), {})
 
 
 @pytest.mark.parametrize(("counted", "read"), [(0, 100), (40, 100), (100, 100), (105, 105), (147, 200), (200, 200)])
 def test_an_index_build_reads_the_whole_table_whatever_its_workers_count(counted: int, read: int) -> None:
-    assert compared([table()], [table(read=counted), index(3, filenode=6)]).scanned == {1: read}
+    assert compared([table()], [table(read=counted), index(3, filenode=6)]).scanned_rows == {1: read}
 
 
 def test_an_index_read_from_end_to_end_is_a_scan_and_single_keys_are_none() -> None:
     before = [table(), index(2, filenode=5, read=7, scans=7)]
-    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=8)]).scanned == {1: 5000}
-    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=5007)]).scanned == {}
+    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=8)]).scanned_rows == {1: 5000}
+    assert compared(before, [table(), index(2, filenode=5, read=5007, scans=5007)]).scanned_rows == {}
 
 
 def test_only_what_was_counted_since_counts() -> None:
     found = compared([table(read=5, inserted=3)], [table(read=12, inserted=3, updated=2)])
-    assert (found.scanned, found.written) == ({1: 7}, {1: Counters(read=7, updated=2)})
+    assert (found.scanned_rows, found.written) == ({1: 7}, {1: RowCounters(read=7, updated=2)})
 
 
 def batch(sql: str) -> Batch:
     pieces = iter([sql.encode(), b""])
-    return Batch(tuple(part for part in lexer.parts(lambda _size: next(pieces, b"")) if part.kind.value == "statement"))
+    return Batch(
+        tuple(part for part in split_script(lambda _size: next(pieces, b"")) if part.kind.value == "statement")
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,24 +199,26 @@ def batch(sql: str) -> Batch:
     ],
 )
 def test_what_only_begins_ends_or_sets_is_not_looked_at(sql: str, silent: bool) -> None:
-    assert wording.silent(batch(sql)) is silent
+    assert is_control_statement(batch(sql)) is silent
 
 
 def test_a_long_statement_is_shortened_and_its_password_masked() -> None:
-    assert len(wording.text(batch(f"SELECT '{'x' * 9000}';"))) < 5000
-    assert "sesame" not in wording.text(batch("ALTER ROLE r PASSWORD 'sesame';"))
+    assert len(statement_text(batch(f"SELECT '{'x' * 9000}';"))) < 5000
+    assert "sesame" not in statement_text(batch("ALTER ROLE r PASSWORD 'sesame';"))
 
 
 def test_only_our_own_messages_are_marks() -> None:
-    assert marks.read("aibos-kernel-witness command ALTER TABLE public.t") == marks.Mark(command="ALTER TABLE public.t")
-    assert marks.read("aibos-kernel-witness rewrite 16385") == marks.Mark(rewritten=16385)
-    assert marks.read("relation exists, skipping") is None
+    assert parse_ddl_notice("aibos-kernel-witness command ALTER TABLE public.t") == DdlEvent(
+        command="ALTER TABLE public.t"
+    )
+    assert parse_ddl_notice("aibos-kernel-witness rewrite 16385") == DdlEvent(rewritten_oid=16385)
+    assert parse_ddl_notice("relation exists, skipping") is None
 
 
 def test_the_clock_stands_while_it_is_told_to() -> None:
-    clock = Clock()
+    clock = TraceClock()
     before = clock.now()
-    with clock.standing():
+    with clock.paused():
         time.sleep(0.05)
     assert clock.now() - before < 0.04
-    assert clock.stood_seconds >= 0.05
+    assert clock.paused_seconds >= 0.05

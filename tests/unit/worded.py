@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.files.migration import Migration
+from kernel.migrations.migration import Migration
 
 
 class Worded(Migration):

@@ -5,3 +5,5 @@ What the files mean to do is read by declared and brought to the tables by expec
 rows that stand in the way of constraints. Nothing here writes to the golden copy, and to the clone only temporary
 tables.
 """
+
+from __future__ import annotations

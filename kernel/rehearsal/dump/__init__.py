@@ -57,3 +57,5 @@ locale       locales that the system lacks, made privately
 roles        roles that the dump speaks of, made bare
 disarm       what would reach out of the copy, made harmless
 """
+
+from __future__ import annotations

@@ -7,3 +7,5 @@ watch      a session that prepares them before, and looks at them again after ea
 desk       one query in that session: prepared, explained, executed where that is harmless
 change     PURE: what became of a query, and the findings that say so
 """
+
+from __future__ import annotations

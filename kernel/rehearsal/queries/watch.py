@@ -8,137 +8,261 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
-from kernel import database
-from kernel.apply.events import Applied
-from kernel.rehearsal.queries import query as its_query
-from kernel.rehearsal.queries.change import Broken, Dearer, Stale, dearer, finding
-from kernel.rehearsal.queries.desk import Desk, refusal
+from kernel.apply.events import MigrationApplied
+from kernel.db.connection import open_session
+from kernel.rehearsal.queries.changes import (
+    BrokenQuery,
+    PlanRegression,
+    QueryError,
+    QueryPlan,
+    ResultColumn,
+    StalePreparedQuery,
+    finding_for_change,
+    is_plan_regression,
+)
+from kernel.rehearsal.queries.corpus import only_reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel.apply.events import Event, Observer
-    from kernel.rehearsal.queries.change import Change, Plan, Refusal
-    from kernel.rehearsal.queries.desk import Prepared
-    from kernel.rehearsal.queries.query import Query
-    from kernel.rehearsal.result import Finding
+    from kernel.db.connection import Connection
+    from kernel.lint.finding import Finding
+    from kernel.rehearsal.queries.changes import QueryChange
+    from kernel.rehearsal.queries.corpus import ApplicationQuery
 
-_NAME = "inv db.snapshot-test: queries"
-_EXECUTING_SECONDS = 10.0  # for all queries at the beginning; those that are left are explained only
+
+# One query in one session: prepared, explained, and executed where that is harmless.
+#
+# Sources: PostgreSQL documentation, "PREPARE" and "EXPLAIN"; RevalidateCachedQuery of plancache.c, which refuses a
+# statement whose result is not what it was when it was prepared.
+
+
+# Nobody waits for a query here, nor does one here wait for anybody for long.
+_SESSION_SETTINGS = """
+SET plan_cache_mode = force_generic_plan; SET statement_timeout = '2s'; SET lock_timeout = '2s';
+SET idle_in_transaction_session_timeout = 0; SET client_min_messages = error
+"""
+_TYPE_NAMES_QUERY = (
+    "SELECT format_type(oid::oid, modifier) FROM unnest(%s::int8[], %s::int4[]) AS asked (oid, modifier)"
+)
+# Messages of these classes quote names and types. All others may quote a row: feature not supported, no such schema,
+# syntax and access.
+_SAFE_MESSAGE_SQLSTATE_CLASSES = ("0A", "3F", "42")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedQuery:
+    """A statement of the session: how many parameters it has, and the columns of its result."""
+
+    name: str
+    parameter_count: int
+    columns: tuple[ResultColumn, ...]
+
+
+class QuerySession:
+    """A session in autocommit, in which nothing is ever written."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._type_names: dict[tuple[int, int], str] = {}
+        self._count = 0
+        connection.execute(_SESSION_SETTINGS)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session is gone."""
+        return self._connection.broken
+
+    def prepare(self, query: ApplicationQuery) -> PreparedQuery:
+        """Prepare a query; the server infers the types of its parameters. Raises psycopg.Error."""
+        self._count += 1
+        name = f"rehearsed_{self._count}"
+        pgconn = self._connection.pgconn
+        _raise_on_error(pgconn.prepare(name.encode(), query.text.encode()))
+        described = _raise_on_error(pgconn.describe_prepared(name.encode()))
+        fields = [
+            ((described.fname(at) or b"").decode(), (described.ftype(at), described.fmod(at)))
+            for at in range(described.nfields)
+        ]
+        self._load_type_names({its_type for _, its_type in fields})
+        columns = tuple(ResultColumn(name=column, type=self._type_names[its_type]) for column, its_type in fields)
+        return PreparedQuery(name=name, parameter_count=described.nparams, columns=columns)
+
+    def explain(self, prepared: PreparedQuery, *, executed: bool) -> QueryPlan:
+        """The plan of a prepared statement; with `executed` it is run to its end too. Raises psycopg.Error."""
+        nulls = ", ".join(["NULL"] * prepared.parameter_count)
+        statement = sql.SQL("EXECUTE {}{}").format(
+            sql.Identifier(prepared.name), sql.SQL(f"({nulls})" if nulls else "")
+        )
+        with self._read_only_transaction():
+            ((plans,),) = self._connection.execute(sql.SQL("EXPLAIN (FORMAT json) ") + statement).fetchall()
+            options = sql.SQL("EXPLAIN (ANALYZE, TIMING off, SUMMARY off) " if executed else "EXPLAIN ")
+            lines = self._connection.execute(options + statement).fetchall()
+        # What a rule makes of a query may be several plans, or none.
+        cost = sum(one["Plan"]["Total Cost"] for one in plans if "Plan" in one)
+        return QueryPlan(cost=cost, text="\n".join(line for (line,) in lines))
+
+    def deallocate(self, prepared: PreparedQuery) -> None:
+        """Let go of a statement."""
+        self._connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(prepared.name)))
+
+    @contextmanager
+    def _read_only_transaction(self) -> Iterator[None]:
+        """A transaction that cannot write, and is taken back."""
+        self._connection.execute("BEGIN READ ONLY")
+        try:
+            yield
+        finally:
+            if not self._connection.broken:
+                self._connection.execute("ROLLBACK")
+
+    def _load_type_names(self, types: set[tuple[int, int]]) -> None:
+        """The names of types, by their OID and modifier: later the type may be gone."""
+        unknown = sorted(types - self._type_names.keys())
+        if unknown:
+            rows = self._connection.execute(
+                _TYPE_NAMES_QUERY,
+                ([oid for oid, _ in unknown], [modifier for _, modifier in unknown]),
+            ).fetchall()
+            self._type_names |= dict(zip(unknown, (name for (name,) in rows), strict=True))
+
+
+def query_error(error: psycopg.Error) -> QueryError:
+    """What is told of an error: no message that may quote a row."""
+    code = error.sqlstate or "08006"
+    name = type(error).__name__
+    return QueryError(
+        sqlstate=code, message=(code[:2] in _SAFE_MESSAGE_SQLSTATE_CLASSES and error.diag.message_primary) or name
+    )
+
+
+def _raise_on_error(result: pq.abc.PGresult) -> pq.abc.PGresult:
+    if result.status == pq.ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result, encoding="utf-8")
+    return result
+
+
+_APPLICATION_NAME = "inv db.snapshot-test: queries"
+_EXECUTION_BUDGET_SECONDS = 10.0  # for all queries at the beginning; those that are left are explained only
 
 
 @dataclass(slots=True, kw_only=True)
-class _Held:
+class _WatchedQuery:
     """A query under watch: as it is prepared now, and the plan that later ones are compared with."""
 
-    query: Query
-    prepared: Prepared
-    plan: Plan
+    query: ApplicationQuery
+    prepared: PreparedQuery
+    plan: QueryPlan
     executed: bool
 
 
 @contextmanager
-def watched(url: str, queries: Sequence[Query]) -> Iterator[Watch]:
+def watch_queries(url: str, queries: Sequence[ApplicationQuery]) -> Iterator[QueryWatch]:
     """Prepare, explain, and where that is harmless execute queries in the clone at `url`, before it is migrated.
 
     The session stays open, idle and without a transaction: no migration waits for it. Raises DatabaseUnreachable.
     """
-    with database.session(make_conninfo(url, application_name=_NAME)) as session:
-        yield Watch(Desk(session.connection), queries)
+    with open_session(make_conninfo(url, application_name=_APPLICATION_NAME)) as session:
+        yield QueryWatch(QuerySession(session.connection), queries)
 
 
-class Watch:
+class QueryWatch:
     """Looks at queries again and again.
 
     `left_out` are those that the server refused before anything was migrated, and why: no migration broke them.
     `findings` are what `following` found. `lost` is why nothing is looked at any more, "" while it is.
     """
 
-    def __init__(self, desk: Desk, queries: Sequence[Query]) -> None:
-        self._desk = desk
-        self._executes_until = time.monotonic() + _EXECUTING_SECONDS
-        self.lost = ""
+    def __init__(self, desk: QuerySession, queries: Sequence[ApplicationQuery]) -> None:
+        self._session = desk
+        self._executes_until = time.monotonic() + _EXECUTION_BUDGET_SECONDS
+        self.stop_reason = ""
         self.findings: list[Finding] = []
-        self.left_out: list[tuple[Query, Refusal]] = []
-        self._held: list[_Held] = []
+        self.refused: list[tuple[ApplicationQuery, QueryError]] = []
+        self._watched_queries: list[_WatchedQuery] = []
         for one in queries:
             try:
-                self._held.append(self._begun(one))
+                self._watched_queries.append(self._start_watching(one))
             except psycopg.Error as error:
-                self.left_out.append((one, refusal(error)))
+                self.refused.append((one, query_error(error)))
 
     @property
-    def watched(self) -> int:
+    def watched_count(self) -> int:
         """How many queries still run."""
-        return len(self._held)
+        return len(self._watched_queries)
 
-    def look(self) -> tuple[Change, ...]:
+    def find_changes(self) -> tuple[QueryChange, ...]:
         """What changed since the last look. A broken query is told once, and not looked at again."""
-        changes: list[Change] = []
-        for one in tuple(self._held):
+        changes: list[QueryChange] = []
+        for one in tuple(self._watched_queries):
             try:
-                changes += self._compared(one)
+                changes += self._compare(one)
             except psycopg.Error as error:
-                if self._desk.lost:
-                    self.lost = " ".join(str(error).split())
-                    self._held.clear()
+                if self._session.is_closed:
+                    self.stop_reason = " ".join(str(error).split())
+                    self._watched_queries.clear()
                     break
-                changes.append(Broken(query=one.query, refusal=refusal(error)))
-                self._held.remove(one)
+                changes.append(BrokenQuery(query=one.query, error=query_error(error)))
+                self._watched_queries.remove(one)
         return tuple(changes)
 
-    def following(self, observer: Observer) -> Observer:
+    def wrap_observer(self, observer: Observer) -> Observer:
         """An observer of a run, for kernel.migrate, that tells `observer` too and looks after each migration."""
 
         def told(event: Event) -> None:
             observer(event)
-            if isinstance(event, Applied):
+            if isinstance(event, MigrationApplied):
                 one = event.migration
-                found = (finding(change, version=one.version, filename=one.filename) for change in self.look())
+                found = (
+                    finding_for_change(change, version=one.version, filename=one.filename)
+                    for change in self.find_changes()
+                )
                 self.findings.extend(found)
 
         return told
 
-    def _begun(self, query: Query) -> _Held:
-        prepared = self._desk.prepare(query)
-        harmless = not prepared.parameters and its_query.only_reads(query.text)
+    def _start_watching(self, query: ApplicationQuery) -> _WatchedQuery:
+        prepared = self._session.prepare(query)
+        harmless = not prepared.parameter_count and only_reads(query.text)
         if harmless and time.monotonic() < self._executes_until:
             try:
-                plan = self._desk.explain(prepared, executed=True)
+                plan = self._session.explain(prepared, executed=True)
             except psycopg.Error:  # it takes too long, or writes by a function: it is explained only
                 pass
             else:
-                return _Held(query=query, prepared=prepared, plan=plan, executed=True)
-        plan = self._desk.explain(prepared, executed=False)
-        return _Held(query=query, prepared=prepared, plan=plan, executed=False)
+                return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=True)
+        plan = self._session.explain(prepared, executed=False)
+        return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=False)
 
-    def _compared(self, one: _Held) -> Iterator[Change]:
+    def _compare(self, one: _WatchedQuery) -> Iterator[QueryChange]:
         """The changes of a query. Raises psycopg.Error when a session that has just connected cannot run it.
 
         One that still runs where it was prepared may be such a query: the server looks at its text only once.
         """
         before, stale, plan = one.prepared, None, None
         try:
-            plan = self._explained(one)
+            plan = self._explain(one)
         except psycopg.Error as error:
-            if self._desk.lost:
+            if self._session.is_closed:
                 raise
-            stale = refusal(error)
-        one.prepared = self._desk.prepare(one.query)
-        plan = plan or self._explained(one)
-        self._desk.forget(before)
+            stale = query_error(error)
+        one.prepared = self._session.prepare(one.query)
+        plan = plan or self._explain(one)
+        self._session.deallocate(before)
         if stale:
-            yield Stale(query=one.query, refusal=stale, before=before.columns, after=one.prepared.columns)
-        if dearer(one.plan, plan):
-            yield Dearer(query=one.query, before=one.plan, after=plan)
+            yield StalePreparedQuery(query=one.query, error=stale, before=before.columns, after=one.prepared.columns)
+        if is_plan_regression(one.plan, plan):
+            yield PlanRegression(query=one.query, before=one.plan, after=plan)
             one.plan = plan
 
-    def _explained(self, one: _Held) -> Plan:
+    def _explain(self, one: _WatchedQuery) -> QueryPlan:
         if one.executed:
             try:
-                return self._desk.explain(one.prepared, executed=True)
+                return self._session.explain(one.prepared, executed=True)
             except psycopg.errors.QueryCanceled:  # it takes too long now: its plan tells by how much
                 one.executed = False
-        return self._desk.explain(one.prepared, executed=False)
+        return self._session.explain(one.prepared, executed=False)

@@ -1,1 +1,3 @@
 """The schema of a database as a value, and what makes two of them differ, in words."""
+
+from __future__ import annotations

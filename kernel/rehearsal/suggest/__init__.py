@@ -20,3 +20,5 @@ same       whether two databases hold the same schema and the same rows
 folder     the files beside the report
 suggested  the values
 """
+
+from __future__ import annotations

@@ -9,3 +9,5 @@ probe      what is asked of a relation: a read and a write that change nothing
 reader     a long transaction in front of the migrations
 felt       PURE: waits into standstills
 """
+
+from __future__ import annotations

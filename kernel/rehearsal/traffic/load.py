@@ -15,31 +15,30 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 
 from kernel.errors import DatabaseUnreachable
-from kernel.rehearsal.traffic import caller, probe
-from kernel.rehearsal.traffic.caller import Answer, Caller
-from kernel.rehearsal.traffic.onlooker import Onlooker
-from kernel.rehearsal.traffic.turn import Round, Turn
+from kernel.rehearsal.traffic.probe import follow_probe
+from kernel.rehearsal.traffic.schedule import LockWaitMonitor, ProbeQueue, ScheduledProbe
+from kernel.rehearsal.traffic.session import ProbeAnswer, ProbeSession, connect_without_limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from kernel.rehearsal.traffic.felt import Wait
-    from kernel.rehearsal.traffic.probe import Probe
-
-MOST_SESSIONS = 20
-_PER_SECOND = 400.0  # questions in all: a tenth of one processor
-_PER_SECOND_OF_MANY = 1000.0
-_LEFT_TO_OTHERS = 2  # of the server's last sessions: the reader, and who looks at what blocks a migration
-_ABREAST = 4  # sessions for each probe, where there are enough
-_LONG_MS = 60_000  # a wait that lasts longer goes on with the next attempt
-_MOMENT_MS = 25
-_SLEEP_SECONDS = 0.01  # at most: somebody may be waiting for a lock, and somebody wants to leave
-_SETTLING_SECONDS = 5.0
-_LEAVING_SECONDS = 1.0
+    from kernel.rehearsal.traffic.probe import Probe, ProbeWait
 
 
-class Load:
+MAX_SESSIONS = 20
+_PROBES_PER_SECOND = 400.0  # questions in all: a tenth of one processor
+_PROBES_PER_SECOND_OF_MANY = 1000.0
+_RESERVED_SESSIONS = 2  # of the server's last sessions: the reader, and who looks at what blocks a migration
+_SESSIONS_PER_PROBE = 4  # sessions for each probe, where there are enough
+_LONG_LOCK_TIMEOUT_MS = 60_000  # a wait that lasts longer goes on with the next attempt
+_SHORT_LOCK_TIMEOUT_MS = 25
+_MAX_SLEEP_SECONDS = 0.01  # at most: somebody may be waiting for a lock, and somebody wants to leave
+_WARM_UP_SECONDS = 5.0
+_STOP_SECONDS = 1.0
+
+
+class TrafficLoad:
     """Probes asked again and again while the block runs; after `count`, `waits` are those that were kept waiting.
 
     `round_seconds` is the time between two questions of one kind to one relation: what is over sooner may be missed.
@@ -49,164 +48,168 @@ class Load:
 
     def __init__(self, url: str, probes: Sequence[Probe]) -> None:
         self._url = url
-        abreast = max(1, min(_ABREAST, MOST_SESSIONS // max(1, len(probes))))
-        per_second = _PER_SECOND if len(probes) <= MOST_SESSIONS else _PER_SECOND_OF_MANY
-        self.round_seconds = len(probes) / per_second
+        abreast = max(1, min(_SESSIONS_PER_PROBE, MAX_SESSIONS // max(1, len(probes))))
+        per_second = _PROBES_PER_SECOND if len(probes) <= MAX_SESSIONS else _PROBES_PER_SECOND_OF_MANY
+        self.interval_seconds = len(probes) / per_second
         started = time.monotonic()
         turns = [
-            Turn(probe=one, offset=started + number / per_second, pause_seconds=self.round_seconds * abreast)
+            ScheduledProbe(
+                probe=one, offset_seconds=started + number / per_second, pause_seconds=self.interval_seconds * abreast
+            )
             for number, one in enumerate(one for _ in range(abreast) for one in probes)
         ]
-        self._round = Round()
+        self._queue = ProbeQueue()
         for turn in turns:
-            self._round.put(turn, started)
-        self._unsettled = set(turns)
-        self._wanted = min(len(turns), MOST_SESSIONS)
-        self._lock_timeout_ms = _LONG_MS if len(turns) <= MOST_SESSIONS else _MOMENT_MS
-        self._idle: list[Caller] = []
-        self._asking: dict[Caller, Turn] = {}
-        self._open: list[Caller] = []
+            self._queue.put(turn, started)
+        self._unanswered_probes = set(turns)
+        self._session_limit = min(len(turns), MAX_SESSIONS)
+        self._lock_timeout_ms = _LONG_LOCK_TIMEOUT_MS if len(turns) <= MAX_SESSIONS else _SHORT_LOCK_TIMEOUT_MS
+        self._idle_sessions: list[ProbeSession] = []
+        self._busy_sessions: dict[ProbeSession, ScheduledProbe] = {}
+        self._all_sessions: list[ProbeSession] = []
         self._selector = selectors.DefaultSelector()
-        self._thread = threading.Thread(target=self._serve, name="traffic", daemon=True)
-        self._settled = threading.Event()
-        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._warmed_up = threading.Event()
+        self._stopping = threading.Event()
         self._counted_from = float("inf")
-        self.waits: list[Wait] = []
-        self.gone: list[Probe] = []
-        self.asked = 0
-        self.sessions = 0
-        self.lost = ""
+        self.waits: list[ProbeWait] = []
+        self.vanished_probes: list[Probe] = []
+        self.probe_count = 0
+        self.session_count = 0
+        self.stop_reason = ""
 
     def __enter__(self) -> Self:
         try:
-            self._assemble()
+            self._open_sessions()
         except BaseException:
             self._close()
             raise
-        if not self._unsettled:
-            self._settled.set()
+        if not self._unanswered_probes:
+            self._warmed_up.set()
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
+        self._stopping.set()
         self._thread.join()
         self._close()
 
-    def count(self) -> None:
+    def start_counting(self) -> None:
         """Count from now on, once every probe has been answered: the first answer of a session takes longest."""
-        self._settled.wait(_SETTLING_SECONDS)
-        self.asked = 0
+        self._warmed_up.wait(_WARM_UP_SECONDS)
+        self.probe_count = 0
         self._counted_from = time.monotonic()
 
-    def _assemble(self) -> None:
+    def _open_sessions(self) -> None:
         """Connect. Where the server has no room for all of the sessions, those that it has room for do as well."""
-        self._onlooker = Onlooker(self._connected())
-        for _ in range(self._wanted):
+        self._lock_wait_monitor = LockWaitMonitor(self._open_session())
+        for _ in range(self._session_limit):
             try:
-                self._idle.append(self._connected())
+                self._idle_sessions.append(self._open_session())
             except DatabaseUnreachable:
-                if len(self._idle) <= _LEFT_TO_OTHERS:
+                if len(self._idle_sessions) <= _RESERVED_SESSIONS:
                     raise
-                for one in self._idle[-_LEFT_TO_OTHERS:]:
-                    self._dismiss(one)
-                del self._idle[-_LEFT_TO_OTHERS:]
-                self._lock_timeout_ms = _MOMENT_MS
+                for one in self._idle_sessions[-_RESERVED_SESSIONS:]:
+                    self._close_session(one)
+                del self._idle_sessions[-_RESERVED_SESSIONS:]
+                self._lock_timeout_ms = _SHORT_LOCK_TIMEOUT_MS
                 break
-        self.sessions = len(self._idle)
-        for one in self._idle:
-            one.give_up_after(self._lock_timeout_ms)
+        self.session_count = len(self._idle_sessions)
+        for one in self._idle_sessions:
+            one.set_lock_timeout(self._lock_timeout_ms)
 
-    def _connected(self) -> Caller:
-        one = Caller(caller.connect(self._url))
-        self._open.append(one)
+    def _open_session(self) -> ProbeSession:
+        one = ProbeSession(connect_without_limits(self._url))
+        self._all_sessions.append(one)
         self._selector.register(one, selectors.EVENT_READ, one)
         return one
 
-    def _dismiss(self, one: Caller) -> None:
+    def _close_session(self, one: ProbeSession) -> None:
         self._selector.unregister(one)
-        self._open.remove(one)
+        self._all_sessions.remove(one)
         one.close()
 
     def _close(self) -> None:
-        for one in self._open:
+        for one in self._all_sessions:
             one.close()
         self._selector.close()
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         try:
-            while not self._leaving.is_set():
-                self._ask()
-                next_seconds = self._round.seconds_to_next(time.monotonic()) if self._idle else _SLEEP_SECONDS
-                self._hear(min(next_seconds, _SLEEP_SECONDS))
-            deadline = time.monotonic() + _LEAVING_SECONDS
-            while self._asking and (left := deadline - time.monotonic()) > 0:
-                self._hear(left)
-            for turn in self._asking.values():
-                self._note(turn.answered(time.monotonic(), gave_up=True))
+            while not self._stopping.is_set():
+                self._send_due_probes()
+                next_seconds = (
+                    self._queue.seconds_to_next(time.monotonic()) if self._idle_sessions else _MAX_SLEEP_SECONDS
+                )
+                self._receive_answers(min(next_seconds, _MAX_SLEEP_SECONDS))
+            deadline = time.monotonic() + _STOP_SECONDS
+            while self._busy_sessions and (left := deadline - time.monotonic()) > 0:
+                self._receive_answers(left)
+            for turn in self._busy_sessions.values():
+                self._record_wait(turn.finish(time.monotonic(), gave_up=True))
         except (psycopg.Error, DatabaseUnreachable) as reason:
-            self.lost = " ".join(str(reason).split())
+            self.stop_reason = " ".join(str(reason).split())
         finally:
-            self._settled.set()
+            self._warmed_up.set()
 
-    def _ask(self) -> None:
+    def _send_due_probes(self) -> None:
         """Ask what is due, as far as there are sessions."""
-        while self._idle and (turn := self._round.take(time.monotonic())):
-            asking = self._idle.pop()
-            self._asking[asking] = turn
-            self.asked += 1
-            if not asking.ask(turn.ask(time.monotonic())):
-                self._answered(asking, Answer.LOST)
+        while self._idle_sessions and (turn := self._queue.take(time.monotonic())):
+            asking = self._idle_sessions.pop()
+            self._busy_sessions[asking] = turn
+            self.probe_count += 1
+            if not asking.send(turn.start(time.monotonic())):
+                self._handle_probe_answer(asking, ProbeAnswer.LOST)
 
-    def _hear(self, timeout_seconds: float) -> None:
+    def _receive_answers(self, timeout_seconds: float) -> None:
         for key, _ in self._selector.select(timeout_seconds):
-            heard: Caller = key.data
-            answer = heard.answer()
-            if answer and heard is self._onlooker.caller:
-                self._seen(answer)
+            heard: ProbeSession = key.data
+            answer = heard.poll_answer()
+            if answer and heard is self._lock_wait_monitor.session:
+                self._handle_monitor_answer(answer)
             elif answer:
-                self._answered(heard, answer)
-        self._onlooker.look(self._asking)
+                self._handle_probe_answer(heard, answer)
+        self._lock_wait_monitor.poll(self._busy_sessions)
 
-    def _seen(self, answer: Answer) -> None:
-        if answer is Answer.LOST:
-            self._onlooker = Onlooker(self._replaced(self._onlooker.caller))
+    def _handle_monitor_answer(self, answer: ProbeAnswer) -> None:
+        if answer is ProbeAnswer.LOST:
+            self._lock_wait_monitor = LockWaitMonitor(self._replace_session(self._lock_wait_monitor.session))
         else:
-            self._onlooker.seen(self._asking)
+            self._lock_wait_monitor.handle_answer(self._busy_sessions)
 
-    def _answered(self, heard: Caller, answer: Answer) -> None:
-        turn = self._asking.pop(heard, None)
+    def _handle_probe_answer(self, heard: ProbeSession, answer: ProbeAnswer) -> None:
+        turn = self._busy_sessions.pop(heard, None)
         if turn:
-            self._note(turn.answered(time.monotonic(), gave_up=answer is Answer.GAVE_UP))
+            self._record_wait(turn.finish(time.monotonic(), gave_up=answer is ProbeAnswer.GAVE_UP))
         else:  # ended by the server while it had nothing to do
-            self._idle.remove(heard)
-        if answer is Answer.LOST:
-            heard = self._replaced(heard)
-        self._idle.append(heard)
-        if turn and (answer is not Answer.REFUSED or self._followed(turn, heard)):
-            self._round.put(turn, time.monotonic())
-        self._unsettled.discard(turn)
-        if not self._unsettled:
-            self._settled.set()
+            self._idle_sessions.remove(heard)
+        if answer is ProbeAnswer.LOST:
+            heard = self._replace_session(heard)
+        self._idle_sessions.append(heard)
+        if turn and (answer is not ProbeAnswer.REFUSED or self._follow_renamed_relation(turn, heard)):
+            self._queue.put(turn, time.monotonic())
+        self._unanswered_probes.discard(turn)
+        if not self._unanswered_probes:
+            self._warmed_up.set()
 
-    def _note(self, wait: Wait | None) -> None:
-        if wait and wait.since >= self._counted_from:
+    def _record_wait(self, wait: ProbeWait | None) -> None:
+        if wait and wait.waiting_since >= self._counted_from:
             self.waits.append(wait)
 
-    def _replaced(self, lost: Caller) -> Caller:
+    def _replace_session(self, lost: ProbeSession) -> ProbeSession:
         """Another session: an application too connects again."""
-        self._dismiss(lost)
-        other = self._connected()
-        other.give_up_after(self._lock_timeout_ms)
+        self._close_session(lost)
+        other = self._open_session()
+        other.set_lock_timeout(self._lock_timeout_ms)
         return other
 
-    def _followed(self, turn: Turn, heard: Caller) -> bool:
+    def _follow_renamed_relation(self, turn: ScheduledProbe, heard: ProbeSession) -> bool:
         """Whether the relation is there under another name, or something else under its name: then that is asked."""
-        found = probe.again(heard.connection, turn.probe)
+        found = follow_probe(heard.connection, turn.probe)
         if found is None:
-            self.gone.append(turn.probe)
+            self.vanished_probes.append(turn.probe)
             return False
         turn.probe = found
         return True

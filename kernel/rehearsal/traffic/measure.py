@@ -6,23 +6,25 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel import database, migrate
-from kernel.apply.events import Retrying
+from kernel.apply.events import MigrationRetrying
+from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
-from kernel.rehearsal.traffic import felt, probe, reader
-from kernel.rehearsal.traffic.load import Load
+from kernel.operations.migrate import MigrateOptions, migrate
+from kernel.rehearsal.traffic.load import TrafficLoad
+from kernel.rehearsal.traffic.probe import create_probes, summarize_standstills
+from kernel.rehearsal.traffic.session import hold_long_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.apply.events import Event, Observer
-    from kernel.files.migration import Migration
+    from kernel.migrations.migration import Migration
     from kernel.rehearsal.result import Relation, Standstill
     from kernel.rehearsal.traffic.probe import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class TrafficResult:
     """What an application would have felt of each relation, the worst first, and how closely that was looked at.
 
     `resolution_seconds` is the time between two reads, or two writes, of one relation by the `sessions`: a standstill
@@ -34,22 +36,22 @@ class Traffic:
     standstills: tuple[Standstill, ...]
     seconds: float
     resolution_seconds: float
-    sessions: int
-    probes: int
+    session_count: int
+    probe_count: int
     retries: int = 0
-    failed: str = ""
+    failure: str = ""
     notes: tuple[str, ...] = ()
 
 
-def measure(
+def measure_traffic(
     url: str,
     found: tuple[Migration, ...],
-    wish: migrate.Wish,
+    wish: MigrateOptions,
     tables: Sequence[Relation],
     *,
     reader_seconds: float = 0.0,
     observer: Observer = lambda _event: None,
-) -> Traffic:
+) -> TrafficResult:
     """Apply what is pending on the clone at `url`, while sessions read and write the `tables` many times a second.
 
     `tables` are those that a first run locked, with their OIDs and names in a clone like this one; what is no table and
@@ -59,38 +61,38 @@ def measure(
 
     Raises what migrate.migrate raises but MigrationFailed; DatabaseUnreachable. No session is left behind.
     """
-    retries: list[Retrying] = []
+    retries: list[MigrationRetrying] = []
 
     def told(event: Event) -> None:
-        if isinstance(event, Retrying):
+        if isinstance(event, MigrationRetrying):
             retries.append(event)
         observer(event)
 
     failed = ""
-    with database.session(url) as session:
-        probes = probe.probes(session.connection, [one for one in dict.fromkeys(tables) if not one.created])
-        with Load(url, probes) as load:
-            load.count()
-            with reader.standing(url, probes, seconds=reader_seconds):
+    with open_session(url) as session:
+        probes = create_probes(session.connection, [one for one in dict.fromkeys(tables) if not one.created])
+        with TrafficLoad(url, probes) as load:
+            load.start_counting()
+            with hold_long_transaction(url, probes, seconds=reader_seconds):
                 began = time.monotonic()
                 try:
-                    migrate.migrate(session, found, wish, told)
+                    migrate(session, found, wish, told)
                 except MigrationFailed as error:
                     failed = f"{error.failure.file}: {error}"
                 seconds = time.monotonic() - began
-    return Traffic(
-        standstills=felt.standstills(dict.fromkeys(one.relation for one in probes), load.waits),
+    return TrafficResult(
+        standstills=summarize_standstills(dict.fromkeys(one.relation for one in probes), load.waits),
         seconds=seconds,
-        resolution_seconds=load.round_seconds,
-        sessions=load.sessions,
-        probes=load.asked,
+        resolution_seconds=load.interval_seconds,
+        session_count=load.session_count,
+        probe_count=load.probe_count,
         retries=len(retries),
-        failed=failed,
-        notes=tuple(_notes(load.gone, load.lost)),
+        failure=failed,
+        notes=tuple(_traffic_notes(load.vanished_probes, load.stop_reason)),
     )
 
 
-def _notes(gone: Sequence[Probe], lost: str) -> list[str]:
+def _traffic_notes(gone: Sequence[Probe], lost: str) -> list[str]:
     kinds: dict[str, set[str]] = {}
     for one in gone:
         kinds.setdefault(one.relation.name, set()).add(f"{one.kind.value}s")

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel import database as kernel_database
-from kernel.rehearsal.practice import compatible
-from kernel.rehearsal.result import Run, Statement
-from kernel.rehearsal.schema import snapshot
+from kernel.db.connection import open_session
+from kernel.rehearsal.practices.compatibility import check_compatibility
+from kernel.rehearsal.result import Run, TracedStatement
+from kernel.rehearsal.schema.snapshot import read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import psycopg
 
-    from kernel.database import Session
-    from kernel.rehearsal.practice.fault import Checked
-    from kernel.rehearsal.schema.value import Schema
-    from kernel.server.cluster import Server
+    from kernel.db.connection import Session
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.practices.result import PracticeResult
+    from kernel.rehearsal.schema.snapshot import Schema
 
 BEGINNING = """
 CREATE SCHEMA app;
@@ -144,7 +144,7 @@ def sampled(statements: Iterable[str]) -> list[object]:
 @pytest.fixture(scope="module")
 def session(server: Server, administrator: psycopg.Connection) -> Iterator[Session]:
     administrator.execute("CREATE DATABASE of_applications")
-    with kernel_database.session(make_conninfo(server.conninfo, dbname="of_applications")) as session:
+    with open_session(make_conninfo(server.conninfo, dbname="of_applications")) as session:
         session.connection.execute(BEGINNING.encode())
         yield session
     administrator.execute("DROP DATABASE of_applications")
@@ -152,7 +152,7 @@ def session(server: Server, administrator: psycopg.Connection) -> Iterator[Sessi
 
 @pytest.fixture(scope="module")
 def before(session: Session) -> Schema:
-    return snapshot.read(session)
+    return read_schema(session)
 
 
 def after(session: Session, statements: str) -> Schema:
@@ -160,14 +160,14 @@ def after(session: Session, statements: str) -> Schema:
     session.connection.execute("BEGIN")
     try:
         session.connection.execute(statements.encode())
-        return snapshot.read(session)
+        return read_schema(session)
     finally:
         session.connection.execute("ROLLBACK")
 
 
 @pytest.mark.parametrize("statement", sampled(BREAKS))
 def test_what_breaks_the_running_application_is_named(session: Session, before: Schema, statement: str) -> None:
-    found = compatible.check(before, after(session, statement))
+    found = check_compatibility(before, after(session, statement))
     assert [fault.message for fault in found.faults] == BREAKS[statement]
     assert all(fault.remedy for fault in found.faults)
     assert found.practice.held is False
@@ -177,14 +177,14 @@ def test_what_breaks_the_running_application_is_named(session: Session, before: 
 def test_what_the_running_application_never_notices_is_no_fault(
     session: Session, before: Schema, statement: str
 ) -> None:
-    found = compatible.check(before, after(session, statement))
+    found = check_compatibility(before, after(session, statement))
     assert found.practice.details == ()
     assert found.practice.held is True
 
 
 def ran(version: str, *commands: tuple[int, str]) -> Run:
     statements = tuple(
-        Statement(line=line, sql="", at_seconds=0, seconds=0, commands=(command,)) for line, command in commands
+        TracedStatement(line=line, sql="", at_seconds=0, seconds=0, commands=(command,)) for line, command in commands
     )
     return Run(
         version=version,
@@ -196,19 +196,19 @@ def ran(version: str, *commands: tuple[int, str]) -> Run:
     )
 
 
-def blamed(found: Checked) -> list[tuple[str, int | None]]:
+def blamed(found: PracticeResult) -> list[tuple[str, int | None]]:
     return [(fault.filename, fault.line) for fault in found.faults]
 
 
 def test_the_only_migration_is_to_blame(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
-    assert blamed(compatible.check(before, now, runs=[ran("016")])) == [("016_x.sql", None)]
+    assert blamed(check_compatibility(before, now, runs=[ran("016")])) == [("016_x.sql", None)]
 
 
 def test_the_migration_whose_command_names_the_table_is_to_blame(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
     runs = [ran("016", (3, "ALTER TABLE app.users2")), ran("017", (5, "ALTER TABLE app.users"))]
-    found = compatible.check(before, now, runs=runs)
+    found = check_compatibility(before, now, runs=runs)
     assert blamed(found) == [("017_x.sql", 5)]
     assert found.practice.details[0].startswith("017_x.sql:5: column app.users.balance is gone; add the new beside")
 
@@ -216,4 +216,4 @@ def test_the_migration_whose_command_names_the_table_is_to_blame(session: Sessio
 def test_nobody_is_blamed_where_two_could_be(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
     runs = [ran(version, (1, "ALTER TABLE app.users")) for version in ("016", "017")]
-    assert blamed(compatible.check(before, now, runs=runs)) == [("", None)]
+    assert blamed(check_compatibility(before, now, runs=runs)) == [("", None)]

@@ -10,13 +10,13 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kernel.errors import MigrationFailed
-from kernel.rehearsal.practice import again, rerun
+from kernel.rehearsal.practices.rerun import check_rerun, find_rerun_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.practice.fault import Checked, DataChanged
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.practices.result import CompareData, PracticeResult
     from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
@@ -95,9 +95,9 @@ SAFE = (
 )
 
 
-def check(project: Project, *, before_url: str = "", data_changed: DataChanged | None = None) -> Checked:
+def check(project: Project, *, before_url: str = "", data_changed: CompareData | None = None) -> PracticeResult:
     files = project.files()
-    return rerun.check(
+    return check_rerun(
         project.url, files, files[1:], patience=project.patience, before_url=before_url, data_changed=data_changed
     )
 
@@ -137,11 +137,11 @@ def test_a_statement_that_fails_the_second_time_has_its_remedy(twice: psycopg.Co
     twice.rollback()
     code, remedy = FAILING[statement]
     assert failed.value.sqlstate == code
-    assert remedy in again.remedy(code, statement)
+    assert remedy in find_rerun_remedy(code, statement)
 
 
 def test_an_error_that_no_rule_knows_is_to_be_looked_for_first() -> None:
-    assert again.remedy("22012", "UPDATE users SET age = 1 / age") == again.remedy(None, "")
+    assert find_rerun_remedy("22012", "UPDATE users SET age = 1 / age") == find_rerun_remedy(None, "")
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,9 @@ def twin(begun: Project, administrator: psycopg.Connection) -> Iterator[str]:
     begun.put("002_second.sql", "UPDATE users SET age = age + 1 WHERE id = 1")
     begun.migrate()
     begun.look.close()
-    its_name = str(conninfo_to_dict(begun.url)["dbname"])
-    copy = f"{its_name}_twin"
-    administrator.execute(
-        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copy), sql.Identifier(its_name))
-    )
+    name = str(conninfo_to_dict(begun.url)["dbname"])
+    copy = f"{name}_twin"
+    administrator.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copy), sql.Identifier(name)))
     yield make_conninfo(begun.url, dbname=copy)
     administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(copy)))
 

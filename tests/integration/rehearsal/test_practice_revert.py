@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import status
-from kernel.apply.runner import Patience
-from kernel.rehearsal.practice import rerun, revert
+from kernel.apply.executor import WaitLimits
+from kernel.operations.status import require_migrations
+from kernel.rehearsal.practices.rerun import check_rerun
+from kernel.rehearsal.practices.revert import check_reverts
 
 if TYPE_CHECKING:
-    from kernel.rehearsal.practice.fault import Checked
+    from kernel.rehearsal.practices.result import PracticeResult
     from tests.integration.conftest import Project
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
 KERNEL = Path(__file__).parents[3] / "migrations"
-PATIENCE = Patience(lock_retries=0)
+PATIENCE = WaitLimits(lock_retries=0)
 
 
-def check(project: Project) -> Checked:
+def check(project: Project) -> PracticeResult:
     files = project.files()
-    return revert.check(project.url, files, files[1:], patience=project.patience)
+    return check_reverts(project.url, files, files[1:], patience=project.patience)
 
 
 def begin(project: Project) -> None:
@@ -32,15 +33,15 @@ def begin(project: Project) -> None:
 
 
 def test_the_kernels_own_migrations_go_up_and_down_and_up_to_the_same_schema(database: str) -> None:
-    files = status.files(KERNEL)
-    found = revert.check(database, files, files, patience=PATIENCE)
+    files = require_migrations(KERNEL)
+    found = check_reverts(database, files, files, patience=PATIENCE)
     assert found.practice.details == ()
     assert found.practice.held is True
 
 
 def test_the_kernels_own_migrations_are_safe_to_re_run(database: str) -> None:
-    files = status.files(KERNEL)
-    found = rerun.check(database, files, files, patience=PATIENCE)
+    files = require_migrations(KERNEL)
+    found = check_rerun(database, files, files, patience=PATIENCE)
     assert found.practice.details == ()
     assert found.practice.held is True
 
@@ -130,7 +131,7 @@ def test_the_data_are_compared_when_all_is_reverted(project: Project) -> None:
         asked.append((before_url, after_url, project.recorded()))
         return ("table public.users: 3 rows fewer",)
 
-    found = revert.check(
+    found = check_reverts(
         project.url, files, files[1:], patience=project.patience, before_url="golden", data_changed=differ
     )
     assert asked == [("golden", project.url, ["001"])]

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel import database as kernel_database
-from kernel import migrate
+from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
-from kernel.files import migration
-from kernel.rehearsal import rules
-from kernel.rehearsal.rules.rule import GIVEN, NEXT_FILE, REVERT_FILE
+from kernel.lint.finding import EXAMPLE_SCHEMA, NEXT_FILE_LINE, REVERT_FILE_LINE
+from kernel.lint.rules import ALL_RULES
+from kernel.migrations.migration import discover_migrations
+from kernel.operations.migrate import MigrateOptions, migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.rehearsal.rules.rule import Rule
+    from kernel.lint.finding import Rule
 
 pytestmark = pytest.mark.slow
 
@@ -33,16 +33,16 @@ REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-comm
 
 
 def applied(folder: Path, url: str, script: str) -> None:
-    for number, text in enumerate(script.split(NEXT_FILE), start=1):
-        (folder / f"{number:03}_file.sql").write_text(text.partition(REVERT_FILE)[0])
-    with kernel_database.session(url) as session:
-        migrate.migrate(session, migration.discover(folder), migrate.Wish(), lambda _event: None)
+    for number, text in enumerate(script.split(NEXT_FILE_LINE), start=1):
+        (folder / f"{number:03}_file.sql").write_text(text.partition(REVERT_FILE_LINE)[0])
+    with open_session(url) as session:
+        migrate(session, discover_migrations(folder), MigrateOptions(), lambda _event: None)
 
 
 def given(url: str, rule: Rule) -> None:
     with psycopg.connect(url) as connection:
-        connection.execute(GIVEN.encode())
-        connection.execute(rule.given.encode() or b"SELECT")
+        connection.execute(EXAMPLE_SCHEMA.encode())
+        connection.execute(rule.setup.encode() or b"SELECT")
         # The ledger, empty: these tables are known to be there.
         connection.execute(
             "CREATE TABLE schema_migrations (version varchar(255) PRIMARY KEY, filename varchar(255) NOT NULL, "
@@ -50,13 +50,13 @@ def given(url: str, rule: Rule) -> None:
         )
 
 
-@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.id)
 def test_the_good_example_is_applied(rule: Rule, database: str, tmp_path: Path) -> None:
     given(database, rule)
     applied(tmp_path, database, rule.good)
 
 
-@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.id)
 def test_the_bad_example_is_applied_or_fails_as_the_rule_says(rule: Rule, database: str, tmp_path: Path) -> None:
     given(database, rule)
     if rule.id in REFUSED:

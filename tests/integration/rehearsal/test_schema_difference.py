@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel import database as kernel_database
-from kernel.rehearsal.schema import snapshot
-from kernel.rehearsal.schema.difference import difference, equal
+from kernel.db.connection import open_session
+from kernel.rehearsal.schema.diff import diff_schemas, schemas_equal
+from kernel.rehearsal.schema.snapshot import read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import psycopg
 
-    from kernel.database import Session
-    from kernel.rehearsal.schema.value import Schema
-    from kernel.server.cluster import Server
+    from kernel.db.connection import Session
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.schema.snapshot import Schema
 
 BEGINNING = """
 CREATE SCHEMA app;
@@ -287,7 +287,7 @@ def rolled_back(session: Session, statements: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def beginning(server: Server, administrator: psycopg.Connection) -> Iterator[Session]:
     administrator.execute("CREATE DATABASE of_differences")
-    with kernel_database.session(make_conninfo(server.conninfo, dbname="of_differences")) as session:
+    with open_session(make_conninfo(server.conninfo, dbname="of_differences")) as session:
         session.connection.execute(BEGINNING.encode())
         yield session
     administrator.execute("DROP DATABASE of_differences")
@@ -295,38 +295,38 @@ def beginning(server: Server, administrator: psycopg.Connection) -> Iterator[Ses
 
 @pytest.fixture(scope="module")
 def before(beginning: Session) -> Schema:
-    return snapshot.read(beginning)
+    return read_schema(beginning)
 
 
 @pytest.mark.parametrize("statement", sampled(TOLD))
 def test_what_a_statement_changes_is_told_in_words(beginning: Session, before: Schema, statement: str) -> None:
     with rolled_back(beginning, statement):
-        after = snapshot.read(beginning)
-    lines = list(difference(before, after))
+        after = read_schema(beginning)
+    lines = list(diff_schemas(before, after))
     expected = TOLD[statement]
     if expected[-1] == "...":
         assert lines[: len(expected) - 1] == expected[:-1]
     else:
         assert lines == expected
-    assert not equal(before, after)
+    assert not schemas_equal(before, after)
 
 
 @pytest.mark.parametrize("statement", NOTHING)
 def test_what_changes_nothing_is_no_difference(beginning: Session, before: Schema, statement: str) -> None:
     with rolled_back(beginning, statement):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == ()
-    assert equal(before, after)
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == ()
+    assert schemas_equal(before, after)
 
 
 def test_a_column_made_again_under_its_name_is_another_one_only_by_its_contents(
     beginning: Session, before: Schema
 ) -> None:
     with rolled_back(beginning, "ALTER TABLE app.orders DROP COLUMN note, ADD COLUMN note text"):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == ("column app.orders.note: dropped, and made again",)
-    assert difference(before, after, remade=False) == ()
-    assert equal(before, after)
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == ("column app.orders.note: dropped, and made again",)
+    assert diff_schemas(before, after, remade=False) == ()
+    assert schemas_equal(before, after)
 
 
 def test_a_table_swapped_for_another_is_told_as_what_was_done(beginning: Session, before: Schema) -> None:
@@ -336,9 +336,9 @@ def test_a_table_swapped_for_another_is_told_as_what_was_done(beginning: Session
         ALTER TABLE app.new RENAME TO events_old
     """
     with rolled_back(beginning, swap):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == ("table app.events_old renamed to before", "table app.events_old: added")
-    assert difference(before, after, oids=False) == ("table app.before: added",)
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == ("table app.events_old renamed to before", "table app.events_old: added")
+    assert diff_schemas(before, after, oids=False) == ("table app.before: added",)
 
 
 def test_losses_stand_first_and_the_lines_about_one_table_together(beginning: Session, before: Schema) -> None:
@@ -350,8 +350,8 @@ def test_losses_stand_first_and_the_lines_about_one_table_together(beginning: Se
         ALTER TABLE app.users DROP CONSTRAINT adult;
     """
     with rolled_back(beginning, changes):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == (
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == (
         "constraint adult on app.users: dropped",
         "column app.users.age: default 18 dropped",
         "table app.users: column phone text added",
@@ -367,8 +367,8 @@ def test_what_a_table_brings_along_is_not_told_by_itself(beginning: Session, bef
         CREATE TABLE app.events_2027 PARTITION OF app.events FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')
     """
     with rolled_back(beginning, changes):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == (
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == (
         "column app.events.what: NOT NULL set",
         "partitioned table app.events: column more text added",
         "table app.events_2027: added",
@@ -383,9 +383,9 @@ WATCHING = """
 
 def test_what_is_left_out_takes_its_parts_along(beginning: Session, before: Schema) -> None:
     with rolled_back(beginning, "CREATE SCHEMA witness; CREATE TABLE witness.seen (id serial PRIMARY KEY);" + WATCHING):
-        after = snapshot.read(beginning, left_out=("witness", "watching"))
-    assert difference(before, after) == ()
-    assert equal(before, after)
+        after = read_schema(beginning, left_out=("witness", "watching"))
+    assert diff_schemas(before, after) == ()
+    assert schemas_equal(before, after)
 
 
 def test_a_secret_is_never_in_the_words(beginning: Session, before: Schema) -> None:
@@ -396,8 +396,8 @@ def test_a_secret_is_never_in_the_words(beginning: Session, before: Schema) -> N
         ALTER TABLE app.users ALTER COLUMN name SET DEFAULT 'password=sesame'
     """
     with rolled_back(beginning, changes):
-        after = snapshot.read(beginning)
-    lines = difference(before, after)
+        after = read_schema(beginning)
+    lines = diff_schemas(before, after)
     assert len(lines) == 4
     assert "sesame" not in "".join(lines)
 
@@ -406,27 +406,27 @@ def test_reading_leaves_the_session_as_it_was(beginning: Session) -> None:
     ask = b"SELECT current_setting('search_path'), current_setting('TimeZone'), current_setting('jit')"
     with rolled_back(beginning, "SET LOCAL search_path = app; SET LOCAL TimeZone = 'Asia/Tokyo'"):
         before = beginning.connection.execute(ask).fetchone()
-        snapshot.read(beginning)
+        read_schema(beginning)
         assert beginning.connection.execute(ask).fetchone() == before
 
 
 def test_the_text_of_a_schema_does_not_depend_on_the_session_that_reads_it(beginning: Session, before: Schema) -> None:
     odd = "SET LOCAL search_path = app; SET LOCAL quote_all_identifiers = on; SET LOCAL DateStyle = 'German'"
     with rolled_back(beginning, odd):
-        assert equal(snapshot.read(beginning), before)
+        assert schemas_equal(read_schema(beginning), before)
 
 
 def test_an_index_attached_to_a_partitioned_one_is_told(beginning: Session) -> None:
     make = "CREATE INDEX whole ON ONLY app.events (what); CREATE INDEX part ON app.events_2026 (what);"
     with rolled_back(beginning, make):
-        before = snapshot.read(beginning)
+        before = read_schema(beginning)
     with rolled_back(beginning, f"{make} ALTER INDEX app.whole ATTACH PARTITION app.part"):
-        after = snapshot.read(beginning)
-    lines = difference(before, after, oids=False)
+        after = read_schema(beginning)
+    lines = diff_schemas(before, after, oids=False)
     assert lines == ("index app.part: partition of app.whole set", "index app.whole: valid again")
 
 
 def test_a_database_whose_first_schema_is_gone_can_be_read(beginning: Session, before: Schema) -> None:
     with rolled_back(beginning, "ALTER SCHEMA public RENAME TO other"):
-        after = snapshot.read(beginning)
-    assert difference(before, after) == ("schema public renamed to other",)
+        after = read_schema(beginning)
+    assert diff_schemas(before, after) == ("schema public renamed to other",)

@@ -14,32 +14,44 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel import database as kernel_database
-from kernel import migrate
-from kernel.files import migration
-from kernel.rehearsal import golden, rules
-from kernel.rehearsal.golden import tuning
-from kernel.rehearsal.judge import harm
-from kernel.rehearsal.result import Finding, Severity
-from kernel.rehearsal.rules.rule import GIVEN
-from kernel.rehearsal.schema import snapshot
-from kernel.rehearsal.static import lint
-from kernel.rehearsal.suggest import facts, folder, names, proof, rewrite, same, source
-from kernel.rehearsal.suggest.advise import Original, advise
-from kernel.rehearsal.suggest.proof import Ends, Proof
-from kernel.rehearsal.wish import Telling, Wish
-from kernel.rehearsal.witness.rehearse import rehearse
-from kernel.report import suggestion
-from kernel.server import programs, throwaway
+from kernel.db.connection import open_session
+from kernel.lint.finding import EXAMPLE_SCHEMA, Finding, Severity
+from kernel.lint.lint import lint_migrations, read_migration_directory
+from kernel.lint.rules import ALL_RULES
+from kernel.migrations.migration import Migration, discover_migrations
+from kernel.operations.migrate import MigrateOptions, migrate
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, NEEDED_MEMORY_BYTES
+from kernel.rehearsal.findings.lock_impact import locks_held_before, measure_impact
+from kernel.rehearsal.prod_copy import server_settings
+from kernel.rehearsal.prod_copy.copy import open_copy
+from kernel.rehearsal.prod_copy.model import CopyRequest
+from kernel.rehearsal.prod_copy.server_settings import GB
+from kernel.rehearsal.request import RehearsalRequest, Reporter
+from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.rehearsal.suggest.catalog import read_table_catalog
+from kernel.rehearsal.suggest.equivalence import (
+    Equivalence,
+    MigratedClones,
+    compare_rows,
+    compare_schemas,
+    prove_equivalence,
+)
+from kernel.rehearsal.suggest.files import write_suggested_files
+from kernel.rehearsal.suggest.model import quote_name
+from kernel.rehearsal.suggest.rewrite import MECHANICAL_RULES, rewrite_migration
+from kernel.rehearsal.suggest.source import split_into_units
+from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
+from kernel.rehearsal.tracing.run import trace_migrations
+from kernel.report.suggestions import SUGGESTIONS_COLUMNS, suggestions_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.golden import Copy
-    from kernel.rehearsal.result import Run
-    from kernel.rehearsal.rules.rule import Rule
-    from kernel.rehearsal.suggest.suggested import Advice, Trial
-    from kernel.server.programs import Programs
+    from kernel.lint.finding import Rule
+    from kernel.postgres.programs import Programs
+    from kernel.rehearsal.prod_copy.copy import ProdCopy
+    from kernel.rehearsal.result import Run, SuggestionResult, SuggestionTrial
 
 # One golden copy serves them all.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suggest")]
@@ -99,13 +111,13 @@ KINDS = {
 class Tried:
     """A golden copy, its clone at `url` with the originals applied, and what was suggested for them."""
 
-    copy: Copy
+    copy: ProdCopy
     url: str
     runs: tuple[Run, ...]
-    advice: Advice
+    advice: SuggestionResult
 
-    def trial(self, table: str) -> Trial:
-        (found,) = [one for one in self.advice.trials if one.suggested.filename.endswith(f"_{table.lower()}.sql")]
+    def trial(self, table: str) -> SuggestionTrial:
+        (found,) = [one for one in self.advice.trials if one.suggestion.filename.endswith(f"_{table.lower()}.sql")]
         return found
 
 
@@ -116,7 +128,7 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 
 @contextmanager
-def production(script: str) -> Iterator[Copy]:
+def production(script: str) -> Iterator[ProdCopy]:
     """A golden copy on a server of its own; a small one, since to set up a large one takes longer than a test."""
 
     def restore(url: str) -> tuple[str, ...]:
@@ -125,49 +137,54 @@ def production(script: str) -> Iterator[Copy]:
             connection.execute("VACUUM ANALYZE")
         return ()
 
-    roomy = throwaway.MEMORY.is_dir() and shutil.disk_usage(throwaway.MEMORY).free > throwaway.ROOM_BYTES
-    store = Path(tempfile.mkdtemp(prefix="suggest-", dir=throwaway.MEMORY if roomy else throwaway.LAST_RESORT))
+    roomy = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > NEEDED_MEMORY_BYTES
+    store = Path(tempfile.mkdtemp(prefix="suggest-", dir=MEMORY_FOLDER if roomy else FALLBACK_FOLDER))
     store.chmod(0o755)
-    wish = golden.Wish(digest="ab" * 32, name="p", programs=found_programs(), store=store)
+    wish = CopyRequest(digest="ab" * 32, name="p", programs=found_programs(), store_folder=store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "memory_bytes", lambda: tuning.GB)
-        with golden.opened(wish, restore=restore) as found:
+        patch.setattr(server_settings, "available_memory_bytes", lambda: GB)
+        with open_copy(wish, restore=restore) as found:
             yield found
     shutil.rmtree(store)
 
 
 def found_programs() -> Programs:
     told = os.environ.get("KERNEL_PG_BINDIR")
-    return programs.find(Path(told) if told else None)
+    return find_programs(Path(told) if told else None)
 
 
 def feared(place: Path, runs: tuple[Run, ...]) -> tuple[Finding, ...]:
     """The linter's findings of the files that were run."""
     ran = {run.filename for run in runs}
-    return tuple(one.finding for one in lint.lint(lint.directory(place), ran).sightings)
+    return tuple(one.finding for one in lint_migrations(read_migration_directory(place), ran).findings)
 
 
 @pytest.fixture(scope="module")
-def copy() -> Iterator[Copy]:
+def copy() -> Iterator[ProdCopy]:
     with production(LEDGER + CROWDS + OTHERS) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def tried(copy: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+def tried(copy: ProdCopy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
     place = tmp_path_factory.mktemp("migrations")
     for number, (table, (text, _)) in enumerate(KINDS.items(), start=1):
         (place / f"{number:03}_{table.lower()}.sql").write_text(text)
     with copy.clone("rehearsal") as clone:
-        found = migration.discover(place)
-        runs = rehearse(clone.url, found, migrate.Wish())
+        found = discover_migrations(place)
+        runs = trace_migrations(clone.url, found, MigrateOptions())
         assert [run.failed for run in runs] == [None] * len(KINDS)
-        original = Original(url=clone.url, runs=runs, findings=feared(place, runs))
-        yield Tried(copy=copy, url=clone.url, runs=runs, advice=advise(copy, found, original, Wish(), Telling()))
+        original = OriginalRehearsal(url=clone.url, runs=runs, findings=feared(place, runs))
+        yield Tried(
+            copy=copy,
+            url=clone.url,
+            runs=runs,
+            advice=suggest_rewrites(copy, found, original, RehearsalRequest(), Reporter()),
+        )
 
 
 def test_every_suggestion_runs_and_comes_to_the_same_end(tried: Tried) -> None:
-    assert tried.advice.failed == ""
+    assert tried.advice.failure == ""
     assert tried.advice.differences == ()
     assert tried.advice.refused == ()
     assert tried.advice.proven
@@ -177,18 +194,18 @@ def test_every_suggestion_runs_and_comes_to_the_same_end(tried: Tried) -> None:
 @pytest.mark.parametrize("table", KINDS)
 def test_no_row_is_read_or_rewritten_under_a_lock_that_shuts_others_out(tried: Tried, table: str) -> None:
     trial = tried.trial(table)
-    assert any(works(trial.before, one) for one in range(len(trial.before.statements)))
-    for run in trial.after:
+    assert any(works(trial.original_run, one) for one in range(len(trial.original_run.statements)))
+    for run in trial.suggested_runs:
         assert not any(works(run, one) for one in range(len(run.statements))), run.filename
-    assert len(trial.after) == KINDS[table][1]
+    assert len(trial.suggested_runs) == KINDS[table][1]
 
 
 def works(run: Run, place: int) -> bool:
     """Whether a statement reads or writes rows while itself or one ahead of it shuts others out of a table."""
     statement = run.statements[place]
-    if harm.of(statement).worked:
+    if measure_impact(statement).grows_with_rows:
         return True
-    return bool(statement.written and harm.held_before(run, statement))
+    return bool(statement.written and locks_held_before(run, statement))
 
 
 def test_pg_dump_sees_no_difference_but_what_is_said_to_be_left(tried: Tried, tmp_path: Path) -> None:
@@ -196,7 +213,7 @@ def test_pg_dump_sees_no_difference_but_what_is_said_to_be_left(tried: Tried, tm
     with tried.copy.clone("again") as clone:
         applied(clone.url, place)
         for trial in tried.advice.trials:
-            for left in trial.suggested.leaves:
+            for left in trial.suggestion.leftovers:
                 if left.column:
                     rows(clone.url, f'ALTER TABLE {left.table} DROP COLUMN "{left.column}"')
         assert dumped(clone.url) == dumped(tried.url)
@@ -213,14 +230,14 @@ def test_pg_dump_sees_no_difference_but_what_is_said_to_be_left(tried: Tried, tm
 
 
 def written(tried: Tried, tmp_path: Path) -> Path:
-    place = folder.write(tmp_path / "page.html", tried.advice)
+    place = write_suggested_files(tmp_path / "page.html", tried.advice)
     assert place == tmp_path / "page-suggested"
     return place
 
 
 def applied(url: str, place: Path) -> None:
-    with kernel_database.session(url) as session:
-        migrate.migrate(session, migration.discover(place), migrate.Wish(), lambda _event: None)
+    with open_session(url) as session:
+        migrate(session, discover_migrations(place), MigrateOptions(), lambda _event: None)
 
 
 def dumped(url: str) -> list[str]:
@@ -234,7 +251,7 @@ def dumped(url: str) -> list[str]:
 
 def test_rows_written_between_the_files_are_carried_over(tried: Tried, tmp_path: Path) -> None:
     place = written(tried, tmp_path)
-    swapped = {one.filename: one for one in tried.trial("amount").suggested.files}
+    swapped = {one.filename: one for one in tried.trial("amount").suggestion.files}
     now = tmp_path / "now"
     now.mkdir()
     expected: list[tuple[int, int]] = []
@@ -260,36 +277,42 @@ def test_the_folder_holds_the_files_of_the_last_rehearsal_and_nothing_else(tried
 
 
 def test_the_text_tells_both_timelines(tried: Tried) -> None:
-    text = suggestion.text(tried.advice, folder=Path("page-suggested"))
+    text = suggestions_text(tried.advice, folder=Path("page-suggested"))
     assert "tried on a clone: the same schema and the same rows" in text
     assert "public.amount: shut out: reads" in text
     assert 'left: the old column stays as "value_old"' in text
-    assert all(len(line) <= suggestion.COLUMNS for line in text.splitlines())
+    assert all(len(line) <= SUGGESTIONS_COLUMNS for line in text.splitlines())
 
 
-def advice_for(copy: Copy, place: Path, **files: str) -> Advice:
+def advice_for(copy: ProdCopy, place: Path, **files: str) -> SuggestionResult:
     """What is suggested for these files alone."""
     for name, text in files.items():
         (place / f"{name.removeprefix('f')}.sql").write_text(text)
-    found = migration.discover(place)
+    found = discover_migrations(place)
     with copy.clone("rehearsal_alone") as clone:
-        runs = rehearse(clone.url, found, migrate.Wish())
-        return advise(copy, found, Original(url=clone.url, runs=runs, findings=feared(place, runs)), Wish(), Telling())
+        runs = trace_migrations(clone.url, found, MigrateOptions())
+        return suggest_rewrites(
+            copy,
+            found,
+            OriginalRehearsal(url=clone.url, runs=runs, findings=feared(place, runs)),
+            RehearsalRequest(),
+            Reporter(),
+        )
 
 
-def test_a_suggestion_that_fails_is_given_up_and_the_others_are_tried_again(copy: Copy, tmp_path: Path) -> None:
+def test_a_suggestion_that_fails_is_given_up_and_the_others_are_tried_again(copy: ProdCopy, tmp_path: Path) -> None:
     # A column of that name is no column there, which only the server knows.
     text = "ALTER TABLE years ALTER id TYPE bigint USING extract(year FROM born)::bigint + id;"
     check = "ALTER TABLE years ADD CHECK (id > 0);"
     advice = advice_for(copy, tmp_path, f001_years=text, f002_check=check)
-    assert [one.suggested.version for one in advice.trials] == ["002"]
+    assert [one.suggestion.version for one in advice.trials] == ["002"]
     assert advice.proven
     ((filename, refused),) = advice.refused
     assert (filename, refused.rule, refused.line) == ("001_years.sql", "type-change-rewrites", 1)
     assert refused.reason.startswith("what was suggested failed: 001_years.sql: ")
 
 
-def test_files_behind_a_suggestion_run_under_the_numbers_that_they_move_to(copy: Copy, tmp_path: Path) -> None:
+def test_files_behind_a_suggestion_run_under_the_numbers_that_they_move_to(copy: ProdCopy, tmp_path: Path) -> None:
     advice = advice_for(
         copy,
         tmp_path,
@@ -297,14 +320,14 @@ def test_files_behind_a_suggestion_run_under_the_numbers_that_they_move_to(copy:
         f002_view="CREATE VIEW recent AS SELECT * FROM years;",
         f003_parent="ALTER TABLE parent ALTER id TYPE bigint;",
     )
-    assert [one.suggested.version for one in advice.trials] == ["001"]
+    assert [one.suggestion.version for one in advice.trials] == ["001"]
     assert advice.proven
     ((filename, refused),) = advice.refused
     assert (filename, refused.rule) == ("003_parent.sql", "type-change-rewrites")
     assert refused.reason == "constraint its_parent on table public.amount depends on id"
 
 
-def test_a_file_whose_original_fails_has_nothing_to_be_compared_with(copy: Copy, tmp_path: Path) -> None:
+def test_a_file_whose_original_fails_has_nothing_to_be_compared_with(copy: ProdCopy, tmp_path: Path) -> None:
     advice = advice_for(
         copy,
         tmp_path,
@@ -312,7 +335,7 @@ def test_a_file_whose_original_fails_has_nothing_to_be_compared_with(copy: Copy,
         f002_view="ALTER TABLE viewed ALTER id TYPE bigint;",
         f003_never="ALTER TABLE years ADD CHECK (id > 0);",
     )
-    assert [one.suggested.version for one in advice.trials] == ["001"]
+    assert [one.suggestion.version for one in advice.trials] == ["001"]
     assert advice.proven
 
 
@@ -323,46 +346,49 @@ def test_a_large_table_is_shut_for_a_moment_and_not_for_a_rewrite(tmp_path: Path
         advice = advice_for(copy, tmp_path, f001_amount=KINDS["amount"][0])
     assert advice.proven
     (trial,) = advice.trials
-    assert max(one.reads_seconds for one in trial.shut_after) < max(one.reads_seconds for one in trial.shut_before) / 4
+    assert (
+        max(one.reads_seconds for one in trial.blocked_after)
+        < max(one.reads_seconds for one in trial.blocked_before) / 4
+    )
 
 
-def test_without_a_finding_nothing_is_cloned(copy: Copy, tmp_path: Path) -> None:
+def test_without_a_finding_nothing_is_cloned(copy: ProdCopy, tmp_path: Path) -> None:
     advice = advice_for(copy, tmp_path, f001_new="CREATE TABLE IF NOT EXISTS fresh (id bigint PRIMARY KEY);")
     assert advice.trials == ()
     assert advice.seconds == 0
 
 
 @pytest.fixture(scope="module")
-def examples() -> Iterator[Copy]:
+def examples() -> Iterator[ProdCopy]:
     """The database that the examples of the rules are about."""
-    with production(LEDGER + GIVEN) as found:
+    with production(LEDGER + EXAMPLE_SCHEMA) as found:
         yield found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", [one for one in rules.ALL if one.id in rewrite.MECHANICAL], ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [one for one in ALL_RULES if one.id in MECHANICAL_RULES], ids=lambda rule: rule.id)
 def test_the_bad_example_of_a_mechanical_rule_has_a_proven_suggestion(
-    examples: Copy, tmp_path: Path, rule: Rule
+    examples: ProdCopy, tmp_path: Path, rule: Rule
 ) -> None:
     advice = advice_for(examples, tmp_path, f001_bad=rule.bad)
     assert advice.refused == ()
     assert advice.proven
 
 
-def test_another_end_is_seen(copy: Copy) -> None:
+def test_another_end_is_seen(copy: ProdCopy) -> None:
     with copy.clone("one") as one, copy.clone("other") as other:
         rows(other.url, "UPDATE amount SET value = value + 1 WHERE id = 3")
         rows(other.url, "DELETE FROM child WHERE id = 3")
         rows(other.url, "CREATE INDEX more ON years (born)")
-        assert [str(apart) for apart in same.rows(one.url, other.url, "public", without=(), jobs=2)] == [
+        assert [str(apart) for apart in compare_rows(one.url, other.url, "public", without=(), jobs=2)] == [
             "public.amount: 1 row different in value",
             "public.child: 1 row missing",
         ]
-        with kernel_database.session(one.url) as session:
-            aim = snapshot.read(session)
-        with kernel_database.session(other.url) as session:
-            end = snapshot.read(session)
-        assert same.schema(aim, end, ()) == ("index public.more: added, USING btree (born)",)
+        with open_session(one.url) as session:
+            aim = read_schema(session)
+        with open_session(other.url) as session:
+            end = read_schema(session)
+        assert compare_schemas(aim, end, ()) == ("index public.more: added, USING btree (born)",)
 
 
 TOUCHED = """
@@ -374,13 +400,13 @@ CREATE TRIGGER touch BEFORE UPDATE ON years FOR EACH ROW EXECUTE FUNCTION touch(
 
 
 @pytest.fixture(scope="module")
-def touching() -> Iterator[Copy]:
+def touching() -> Iterator[ProdCopy]:
     """A copy whose table `years` notes when a row was changed, by the clock."""
     with production(LEDGER + YEARS + TOUCHED) as found:
         yield found
 
 
-def test_what_the_clock_says_is_no_difference_of_a_suggestion(touching: Copy, tmp_path: Path) -> None:
+def test_what_the_clock_says_is_no_difference_of_a_suggestion(touching: ProdCopy, tmp_path: Path) -> None:
     advice = advice_for(
         touching,
         tmp_path,
@@ -388,20 +414,22 @@ def test_what_the_clock_says_is_no_difference_of_a_suggestion(touching: Copy, tm
         f002_check="ALTER TABLE years ADD CHECK (year > 0);",
     )
     assert advice.differences == ()
-    assert advice.fresh == ("public.years: 40 values of touched",)
+    assert advice.nondeterministic_values == ("public.years: 40 values of touched",)
     assert advice.proven
 
 
-def ended(copy: Copy, place: Path, other: str) -> Proof:
+def ended(copy: ProdCopy, place: Path, other: str) -> Equivalence:
     """The proof for a suggestion whose files do this instead of what the file in the place does."""
-    found = migration.discover(place)
+    found = discover_migrations(place)
     with copy.clone("rehearsal_ended") as one, copy.clone("other_end") as another:
         for url in (one.url, another.url):
-            with kernel_database.session(url) as session:
-                migrate.migrate(session, found, migrate.Wish(), lambda _event: None)
+            with open_session(url) as session:
+                migrate(session, found, MigrateOptions(), lambda _event: None)
         rows(another.url, other)
-        ends = Ends(copy=copy, found=found, last=found[-1].version, originals=one.url, reached=another.url)
-        return proof.of(ends, (), Wish())
+        ends = MigratedClones(
+            copy=copy, migrations=found, last_version=found[-1].version, original_url=one.url, suggested_url=another.url
+        )
+        return prove_equivalence(ends, (), RehearsalRequest())
 
 
 @pytest.mark.parametrize(
@@ -414,59 +442,59 @@ def ended(copy: Copy, place: Path, other: str) -> Proof:
     ],
     ids=["written everywhere", "not written", "another column", "a row lost"],
 )
-def test_the_clock_hides_nothing_else(touching: Copy, tmp_path: Path, other: str, told: str) -> None:
+def test_the_clock_hides_nothing_else(touching: ProdCopy, tmp_path: Path, other: str, told: str) -> None:
     (tmp_path / "001_write.sql").write_text("UPDATE years SET year = year + 1 WHERE id <= 40;")
     assert any(told in line for line in ended(touching, tmp_path, other).differences)
 
 
-def test_rows_with_keys_made_anew_each_time_are_said_to_prove_nothing(touching: Copy, tmp_path: Path) -> None:
+def test_rows_with_keys_made_anew_each_time_are_said_to_prove_nothing(touching: ProdCopy, tmp_path: Path) -> None:
     (tmp_path / "001_insert.sql").write_text("INSERT INTO years SELECT 1000 + random() * 1000000, 1 FROM viewed;")
     found = ended(touching, tmp_path, "UPDATE years SET id = id + 1 WHERE id >= 1000")
     (line,) = found.differences
     assert line.startswith("public.years: 1 row too many, 1 row missing; two runs of the originals differ so too")
 
 
-def test_facts_tell_what_hangs_on_a_column(copy: Copy) -> None:
-    with copy.clone("facts") as clone, kernel_database.session(clone.url) as session:
-        found = facts.read(session.connection, ['"viewed"', '"Odd ""table"', '"nowhere"', '"SELECT"'])
+def test_facts_tell_what_hangs_on_a_column(copy: ProdCopy) -> None:
+    with copy.clone("facts") as clone, open_session(clone.url) as session:
+        found = read_table_catalog(session.connection, ['"viewed"', '"Odd ""table"', '"nowhere"', '"SELECT"'])
     assert set(found.tables) == {'"viewed"', '"Odd ""table"'}
     assert found.tables['"viewed"'].dependents == ((1, "rule _RETURN on view public.views"),)
 
 
 def test_names_are_those_that_postgresql_chooses(database: str) -> None:
     tables = ("t", "ä" * 31, "x" * 63, 'o"d d')
-    with psycopg.connect(database, autocommit=True) as connection, kernel_database.session(database) as session:
+    with psycopg.connect(database, autocommit=True) as connection, open_session(database) as session:
         for table in tables:
-            quoted = names.quoted(table)
+            quoted = quote_name(table)
             columns = ("a", "b" * 40, "ü" * 25)
             connection.execute(
-                f"CREATE TABLE {quoted} ({', '.join(f'{names.quoted(one)} int' for one in columns)})".encode()
+                f"CREATE TABLE {quoted} ({', '.join(f'{quote_name(one)} int' for one in columns)})".encode()
             )
             for script, rule in (
-                (f"ALTER TABLE {quoted} ADD CHECK ({names.quoted(columns[1])} > 0);", "check-validated-under-lock"),
-                (f"ALTER TABLE {quoted} ADD CHECK (a > {names.quoted(columns[1])});", "check-validated-under-lock"),
-                (f"ALTER TABLE {quoted} ADD UNIQUE (a, {names.quoted(columns[2])});", "unique-builds-index-under-lock"),
+                (f"ALTER TABLE {quoted} ADD CHECK ({quote_name(columns[1])} > 0);", "check-validated-under-lock"),
+                (f"ALTER TABLE {quoted} ADD CHECK (a > {quote_name(columns[1])});", "check-validated-under-lock"),
+                (f"ALTER TABLE {quoted} ADD UNIQUE (a, {quote_name(columns[2])});", "unique-builds-index-under-lock"),
                 (f"ALTER TABLE {quoted} ADD UNIQUE (a);", "unique-builds-index-under-lock"),
                 (f"ALTER TABLE {quoted} ADD PRIMARY KEY (a);", "unique-builds-index-under-lock"),
                 (f"ALTER TABLE {quoted} ADD FOREIGN KEY (a) REFERENCES {quoted};", "foreign-key-validated-under-lock"),
                 (
-                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({names.quoted(columns[1])}), (a + 1));",
+                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({quote_name(columns[1])}), (a + 1));",
                     "create-index-not-concurrently",
                 ),
                 (
-                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({names.quoted(columns[1])}), (a + 1));",
+                    f"CREATE INDEX ON {quoted} (a, abs(a), abs({quote_name(columns[1])}), (a + 1));",
                     "create-index-not-concurrently",
                 ),
             ):
-                one = migration.Migration(version="1", filename="001_x.sql", directory=Path("/"), checksum="")
-                its_source = source.of(one, script.encode())
+                one = Migration(version="1", filename="001_x.sql", directory=Path("/"), checksum="")
+                source = split_into_units(one, script.encode())
                 finding = Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", line=1)
-                known = facts.read(session.connection, its_source.written([0]))
-                found = rewrite.rewrite(its_source, [finding], known, first=1)
+                known = read_table_catalog(session.connection, source.names_in([0]))
+                found = rewrite_migration(source, [finding], known, first=1)
                 taken = named(connection)
                 connection.execute(script.encode())
                 (chosen,) = named(connection) - taken
-                assert any(names.quoted(chosen) in file.text for file in found.files), script
+                assert any(quote_name(chosen) in file.text for file in found.files), script
 
 
 def named(connection: psycopg.Connection) -> set[str]:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.server import cache, development, programs
-from kernel.server.account import Account, ourselves
+from kernel.postgres import programs
+from kernel.postgres.account import Account, current_account
+from kernel.postgres.cache import reachable_programs
+from kernel.postgres.development import stop_development_server
+from kernel.postgres.programs import find_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
 
 PROJECT = Path(__file__).resolve().parents[3]
 ROOT = os.geteuid() == 0
@@ -74,7 +77,7 @@ def ground() -> Iterator[Path]:
 
 @pytest.fixture
 def found() -> Programs:
-    return programs.find(None)
+    return find_programs(None)
 
 
 @pytest.fixture(params=["ourselves", pytest.param("nobody", marks=root_only)])
@@ -83,7 +86,7 @@ def person(request: pytest.FixtureRequest, ground: Path, found: Programs) -> Ite
     someone = _nobody(ground, found) if request.param == "nobody" else _ourselves(ground, found)
     yield someone
     someone.close()
-    development.stop(someone.checkout)
+    stop_development_server(someone.checkout)
 
 
 @pytest.fixture
@@ -91,36 +94,38 @@ def me(ground: Path, found: Programs) -> Iterator[Person]:
     someone = _ourselves(ground, found)
     yield someone
     someone.close()
-    development.stop(someone.checkout)
+    stop_development_server(someone.checkout)
 
 
 @pytest.fixture
 def wheel(monkeypatch: pytest.MonkeyPatch) -> Programs:
     """The programs of the wheel, on a system where no other PostgreSQL is found."""
     with monkeypatch.context() as bare:
-        bare.setattr(programs, "INSTALLED", ())
+        bare.setattr(programs, "INSTALLED_PATTERNS", ())
         bare.setenv("PATH", "")
-        return programs.find(None)
+        return find_programs(None)
 
 
 def _ourselves(ground: Path, found: Programs) -> Person:
     checkout = ground / "my checkout"
     checkout.mkdir()
-    return Person(account=ourselves(), python=sys.executable, code=PROJECT, checkout=checkout, bindir=found.bin)
+    return Person(account=current_account(), python=sys.executable, code=PROJECT, checkout=checkout, bindir=found.bin)
 
 
 def _nobody(ground: Path, found: Programs) -> Person:
     entry = pwd.getpwnam("nobody")
     account = Account(name="nobody", uid=entry.pw_uid, gid=entry.pw_gid, switched=True)
     usable = (sys.executable, "/usr/bin/python3")
-    python = next((path for path in usable if account.closed(Path(path).resolve()) is None and _new(path)), None)
+    python = next(
+        (path for path in usable if account.first_closed_folder(Path(path).resolve()) is None and _new(path)), None
+    )
     if python is None:
         pytest.skip("no Python 3.11 that an ordinary user can run")
     shutil.copytree(PROJECT / "kernel", ground / "code" / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
     checkout = ground / "nobody's checkout"
     checkout.mkdir()
-    account.own(checkout, 0o700)
-    bindir = cache.within_reach(found, account).bin
+    account.take_ownership(checkout, 0o700)
+    bindir = reachable_programs(found, account).bin
     return Person(account=account, python=python, code=ground / "code", checkout=checkout, bindir=bindir)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.server.account import ENTER, USE, ourselves, serving
+from kernel.postgres.account import ENTER_PERMISSION, WRITE_PERMISSION, current_account, server_account
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ user_only = pytest.mark.skipif(os.geteuid() == 0, reason="root never serves as i
 
 @root_only
 def test_root_is_served_by_an_account_without_privileges(ground: Path) -> None:
-    account = serving(ground / "not" / "there yet")
+    account = server_account(ground / "not" / "there yet")
     assert account.switched
     assert account.name in ("postgres", "nobody")
     assert account.uid != 0
@@ -29,19 +29,19 @@ def test_root_is_served_by_an_account_without_privileges(ground: Path) -> None:
 def test_root_acts_for_the_owner_of_the_folder(ground: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     os.chown(ground, nobody.pw_uid, nobody.pw_gid)
-    assert serving(ground / ".kernel").uid == nobody.pw_uid
+    assert server_account(ground / ".kernel").uid == nobody.pw_uid
 
 
 @root_only
 def test_root_does_not_act_for_an_owner_without_a_name(ground: Path) -> None:
     """Initdb looks its account up, as a container's bind mount shows."""
     os.chown(ground, 54321, 54321)
-    assert serving(ground).name in ("postgres", "nobody")
+    assert server_account(ground).name in ("postgres", "nobody")
 
 
 @user_only
 def test_an_ordinary_user_is_served_by_itself(ground: Path) -> None:
-    assert serving(ground) == ourselves()
+    assert server_account(ground) == current_account()
 
 
 @root_only
@@ -50,25 +50,28 @@ def test_the_outermost_closed_folder_is_named(ground: Path) -> None:
     inner.mkdir(parents=True)
     outer.chmod(0o700)
     inner.chmod(0o700)
-    assert serving(ground).closed(inner / "data") == outer
+    assert server_account(ground).first_closed_folder(inner / "data") == outer
     outer.chmod(0o711)
-    assert serving(ground).closed(inner / "data") == inner
+    assert server_account(ground).first_closed_folder(inner / "data") == inner
     inner.chmod(0o755)
-    assert serving(ground).closed(inner / "data") is None
+    assert server_account(ground).first_closed_folder(inner / "data") is None
 
 
 @root_only
 @pytest.mark.parametrize(("mode", "enter", "use"), [(0o700, False, False), (0o755, True, False), (0o777, True, True)])
 def test_permission_bits_decide_for_another_account(ground: Path, mode: int, enter: bool, use: bool) -> None:
     ground.chmod(mode)
-    account = serving(ground)
-    assert (account.may(ground, ENTER), account.may(ground, USE)) == (enter, use)
+    account = server_account(ground)
+    assert (account.has_permission(ground, ENTER_PERMISSION), account.has_permission(ground, WRITE_PERMISSION)) == (
+        enter,
+        use,
+    )
 
 
 def test_new_folders_are_open_whatever_the_umask_is(ground: Path) -> None:
-    account, before = serving(ground), os.umask(0o077)
+    account, before = server_account(ground), os.umask(0o077)
     try:
-        account.make(ground / "a" / "b")
+        account.make_folders(ground / "a" / "b")
     finally:
         os.umask(before)
     assert [(ground / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755, 0o755]
@@ -77,6 +80,6 @@ def test_new_folders_are_open_whatever_the_umask_is(ground: Path) -> None:
 
 def test_making_folders_leaves_existing_ones_as_they_are(ground: Path) -> None:
     (ground / "home").mkdir(mode=0o750)
-    serving(ground).make(ground / "home" / "data")
+    server_account(ground).make_folders(ground / "home" / "data")
     status = (ground / "home").stat()
     assert (status.st_mode & 0o777, status.st_uid) == (0o750, os.geteuid())

@@ -15,12 +15,22 @@ import psycopg
 import pytest
 
 from kernel.errors import ProgramsMissing, ServerFailed
-from kernel.server import development, initialise, locks, postmaster, process
+from kernel.postgres import development, initdb
+from kernel.postgres.cluster import POSTMASTER_FILE, read_postmaster
+from kernel.postgres.development import (
+    development_data_folder,
+    development_server,
+    start_development_server,
+    stop_development_server,
+)
+from kernel.postgres.file_lock import is_file_locked
+from kernel.postgres.initdb import BUILTIN_MAJOR
+from kernel.postgres.process import DISK_FULL_REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
     from tests.integration.server.conftest import Person
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves through another account")
@@ -63,15 +73,15 @@ def leave(command: subprocess.Popen[str]) -> None:
 
 
 def folder(person: Person) -> Path:
-    return development.data_directory(person.checkout, None)
+    return development_data_folder(person.checkout, None)
 
 
 def alive(person: Person) -> bool:
-    return locks.held(folder(person) / "alive.lock")
+    return is_file_locked(folder(person) / "alive.lock")
 
 
 def pid(person: Person) -> int:
-    server = postmaster.read(folder(person) / "data")
+    server = read_postmaster(folder(person) / "data")
     assert server
     return server.pid
 
@@ -84,7 +94,7 @@ def query(url: str, statement: str) -> list[tuple[object, ...]]:
 
 def kill(person: Person) -> None:
     """Kill the server's first process, and return when it no longer listens."""
-    server = postmaster.read(folder(person) / "data")
+    server = read_postmaster(folder(person) / "data")
     assert server
     os.kill(server.pid, signal.SIGKILL)
     while server.answers():
@@ -113,7 +123,7 @@ def test_data_outlives_the_server(person: Person) -> None:
 
 
 def test_the_server_speaks_utf8_and_utc_and_listens_on_no_network(me: Person) -> None:
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         show = (
             "SELECT current_setting('server_encoding'), current_setting('TimeZone'), current_setting('log_timezone'),"
         )
@@ -141,22 +151,22 @@ def test_a_kept_server_stays_until_it_is_stopped(person: Person) -> None:
     assert (started, told(visitor)) == (True, (url, False))
     leave(visitor)
     assert query(url, "SELECT 1") == [(1,)]
-    assert development.stop(person.checkout)
+    assert stop_development_server(person.checkout)
     assert not alive(person)
-    assert not development.stop(person.checkout)
+    assert not stop_development_server(person.checkout)
 
 
 def test_starting_twice_is_starting_once(me: Person) -> None:
-    assert development.start(me.checkout).started
+    assert start_development_server(me.checkout).started
     before = pid(me)
-    assert not development.start(me.checkout).started
+    assert not start_development_server(me.checkout).started
     assert pid(me) == before
 
 
 def test_asking_to_keep_ends_with_the_server_it_was_said_of(me: Person) -> None:
-    development.start(me.checkout)
+    start_development_server(me.checkout)
     kill(me)
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         assert server.started
     assert not alive(me)
 
@@ -165,12 +175,12 @@ def test_a_server_in_use_is_not_stopped(person: Person) -> None:
     command = using(person)
     url, _ = told(command)
     with pytest.raises(ServerFailed, match="another command uses its server"):
-        development.stop(person.checkout)
+        stop_development_server(person.checkout)
     assert query(url, "SELECT 1") == [(1,)]
 
 
 def test_stopping_where_nothing_was_ever_started_makes_nothing(tmp_path: Path) -> None:
-    assert not development.stop(tmp_path)
+    assert not stop_development_server(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -198,16 +208,16 @@ def test_a_killed_server_is_started_again_with_its_data(person: Person) -> None:
 
 def test_a_reused_process_number_does_not_pass_for_the_server(me: Person) -> None:
     """After a reboot, the number in postmaster.pid may belong to anybody: here to this test."""
-    with development.running(me.checkout) as server:
-        record = (server.data / "data" / postmaster.FILE).read_text(encoding="utf-8")
-        first = postmaster.read(server.data / "data")
+    with development_server(me.checkout) as server:
+        record = (server.data / "data" / POSTMASTER_FILE).read_text(encoding="utf-8")
+        first = read_postmaster(server.data / "data")
         assert first
     # A process of the server's own account, for PostgreSQL itself sees through a foreign one.
     with subprocess.Popen(["/bin/sleep", "60"], user=(server.data / "data").stat().st_uid) as other:
         try:
             stale = record.replace(str(first.pid), str(other.pid), 1)
-            (server.data / "data" / postmaster.FILE).write_text(stale, encoding="utf-8")
-            with development.running(me.checkout) as again:
+            (server.data / "data" / POSTMASTER_FILE).write_text(stale, encoding="utf-8")
+            with development_server(me.checkout) as again:
                 assert again.started
                 assert query(again.url, "SELECT 1") == [(1,)]
             assert other.poll() is None
@@ -219,7 +229,7 @@ def test_an_interrupted_initdb_leaves_nothing_in_the_way(me: Person) -> None:
     making = folder(me) / "data.making"
     making.mkdir(parents=True)
     (making / "PG_VERSION").write_text("15\n", encoding="ascii")
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         assert query(server.url, "SELECT 1") == [(1,)]
     assert not making.exists()
 
@@ -257,30 +267,30 @@ def test_the_server_sees_neither_pg_variables_nor_secrets(person: Person) -> Non
 
 
 def test_the_socket_can_be_reached_by_its_owner_alone(me: Person) -> None:
-    with development.running(me.checkout):
-        server = postmaster.read(folder(me) / "data")
+    with development_server(me.checkout):
+        server = read_postmaster(folder(me) / "data")
         assert server
-        status = server.sockets.stat()
+        status = server.socket_folder.stat()
         assert stat.S_IMODE(status.st_mode) == 0o700
         assert status.st_uid == (folder(me) / "data").stat().st_uid
-        assert len(os.fsencode(server.sockets)) < 80
-    assert not server.sockets.exists()
+        assert len(os.fsencode(server.socket_folder)) < 80
+    assert not server.socket_folder.exists()
 
 
 @pytest.fixture
 def squatted(me: Person) -> Iterator[Path]:
     """The folder of the socket, made beforehand by somebody who lets others in."""
-    with development.running(me.checkout):
-        server = postmaster.read(folder(me) / "data")
+    with development_server(me.checkout):
+        server = read_postmaster(folder(me) / "data")
     assert server
-    server.sockets.mkdir()
-    server.sockets.chmod(0o777)
-    yield server.sockets
-    server.sockets.rmdir()
+    server.socket_folder.mkdir()
+    server.socket_folder.chmod(0o777)
+    yield server.socket_folder
+    server.socket_folder.rmdir()
 
 
 def test_a_socket_folder_open_to_others_is_refused(me: Person, squatted: Path) -> None:
-    with pytest.raises(ServerFailed, match=f"{squatted}: not a private folder"), development.running(me.checkout):
+    with pytest.raises(ServerFailed, match=f"{squatted}: not a private folder"), development_server(me.checkout):
         pytest.fail("the server must not start")
     assert not alive(me)
 
@@ -288,17 +298,17 @@ def test_a_socket_folder_open_to_others_is_refused(me: Person, squatted: Path) -
 def test_data_of_another_major_is_served_by_its_own_programs(me: Person, found: Programs, wheel: Programs) -> None:
     if wheel.major == found.major:
         pytest.skip("only one major version of PostgreSQL here")
-    with development.running(me.checkout, bindir=wheel.bin):
+    with development_server(me.checkout, bindir=wheel.bin):
         pass
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         assert server.programs.major == wheel.major
 
 
 def test_data_whose_programs_are_missing_says_so_with_both_ways_out(me: Person, found: Programs) -> None:
-    with development.running(me.checkout):
+    with development_server(me.checkout):
         pass
     (folder(me) / "data" / "PG_VERSION").write_text("9\n", encoding="ascii")
-    with pytest.raises(ProgramsMissing) as caught, development.running(me.checkout, bindir=found.bin):
+    with pytest.raises(ProgramsMissing) as caught, development_server(me.checkout, bindir=found.bin):
         pytest.fail("the server must not start")
     assert "made by PostgreSQL 9" in str(caught.value)
     assert "set KERNEL_PG_BINDIR" in str(caught.value)
@@ -306,31 +316,31 @@ def test_data_whose_programs_are_missing_says_so_with_both_ways_out(me: Person, 
 
 
 def test_data_of_another_postgresql_is_left_alone(me: Person) -> None:
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         data = server.data / "data"
     with pytest.raises(ServerFailed, match="data of another PostgreSQL; set KERNEL_DATA_DIR"):
-        development.start(me.checkout, data_dir=data)
+        start_development_server(me.checkout, data_dir=data)
 
 
 def test_a_data_folder_that_is_none_is_refused(me: Person) -> None:
     (folder(me) / "data").mkdir(parents=True)
     (folder(me) / "data" / "letter").touch()
     with pytest.raises(ServerFailed, match="no PG_VERSION"):
-        development.start(me.checkout)
+        start_development_server(me.checkout)
 
 
 def test_a_server_that_does_not_start_quotes_its_log(me: Person) -> None:
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         data = server.data / "data"
     with (data / "postgresql.conf").open("a", encoding="utf-8") as configuration:
         configuration.write("no_such_setting = 1\n")
     with pytest.raises(ServerFailed, match="no_such_setting"):
-        development.start(me.checkout)
+        start_development_server(me.checkout)
     assert not alive(me)
 
 
 def test_the_named_folder_is_used(me: Person, ground: Path) -> None:
-    with development.running(me.checkout, data_dir=ground / "elsewhere") as server:
+    with development_server(me.checkout, data_dir=ground / "elsewhere") as server:
         assert server.data == ground / "elsewhere"
     assert not (me.checkout / ".kernel").exists()
 
@@ -338,35 +348,35 @@ def test_the_named_folder_is_used(me: Person, ground: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said_with_the_remedy(me: Person) -> None:
     (me.checkout / "letter").touch()
     with pytest.raises(ServerFailed, match=r"letter: .*set KERNEL_DATA_DIR"):
-        development.start(me.checkout, data_dir=Path("letter"))
+        start_development_server(me.checkout, data_dir=Path("letter"))
 
 
 @root_only
 def test_a_named_folder_in_a_private_home_is_refused_by_the_name_of_the_home(me: Person) -> None:
     me.checkout.chmod(0o700)
     with pytest.raises(ServerFailed, match=f"may not enter {me.checkout}; set KERNEL_DATA_DIR"):
-        development.data_directory(me.checkout, Path("data"))
+        development_data_folder(me.checkout, Path("data"))
 
 
 @root_only
 def test_a_checkout_in_a_private_home_keeps_its_data_outside(
     me: Person, ground: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(development, "SYSTEM", ground / "system")
+    monkeypatch.setattr(development, "SYSTEM_DATA_FOLDER", ground / "system")
     me.checkout.chmod(0o700)
     outside = folder(me)
     assert outside.parent == ground / "system"
-    with development.running(me.checkout) as server:
+    with development_server(me.checkout) as server:
         assert server.data == outside
     assert stat.S_IMODE(me.checkout.stat().st_mode) == 0o700
-    assert development.data_directory(ground / "other" / me.checkout.name, None) != outside
+    assert development_data_folder(ground / "other" / me.checkout.name, None) != outside
 
 
 @root_only
 def test_root_shares_the_server_of_the_checkouts_owner(person: Person) -> None:
     command = using(person)
     url, _ = told(command)
-    with development.running(person.checkout) as server:
+    with development_server(person.checkout) as server:
         assert (server.url, server.started) == (url, False)
     assert query(url, "SELECT 1") == [(1,)]
 
@@ -387,22 +397,22 @@ def small_disk(ground: Path) -> Iterator[Path]:
 @root_only
 def test_a_full_disk_is_named_and_leaves_no_half_made_data(me: Person, small_disk: Path) -> None:
     with pytest.raises(ServerFailed, match="No space left on device") as caught:
-        development.start(me.checkout, data_dir=small_disk)
-    assert caught.value.hint == process.DISK_FULL_REMEDY
+        start_development_server(me.checkout, data_dir=small_disk)
+    assert caught.value.hint == DISK_FULL_REMEDY
     assert not list(small_disk.glob("data*"))
 
 
 def test_without_c_utf8_the_locale_falls_back(me: Person, found: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(initialise, "LOCALE", ("--locale=xx_XX.UTF-8",))
-    with development.running(me.checkout, bindir=found.bin) as server:
+    monkeypatch.setattr(initdb, "LOCALE_OPTIONS", ("--locale=xx_XX.UTF-8",))
+    with development_server(me.checkout, bindir=found.bin) as server:
         assert query(server.url, "SELECT current_setting('server_encoding')") == [("UTF8",)]
 
 
 def test_postgresqls_own_locale_serves_where_the_system_has_none(
     me: Person, wheel: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if wheel.major < initialise.BUILTIN_MAJOR:
+    if wheel.major < BUILTIN_MAJOR:
         pytest.skip("no PostgreSQL with locales of its own")
-    monkeypatch.setattr(initialise, "LOCALE", ("--locale=xx_XX.UTF-8",))
-    with development.running(me.checkout, bindir=wheel.bin) as server:
+    monkeypatch.setattr(initdb, "LOCALE_OPTIONS", ("--locale=xx_XX.UTF-8",))
+    with development_server(me.checkout, bindir=wheel.bin) as server:
         assert query(server.url, "SELECT upper('ü')") == [("Ü",)]

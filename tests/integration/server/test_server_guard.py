@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from kernel.errors import ServerFailed
-from kernel.server import locks, throwaway
-from kernel.server.account import serving
-from kernel.server.cluster import SERVE, WATCHED
+from kernel.postgres.account import server_account
+from kernel.postgres.cluster import SERVE_LINE, WATCHDOG_SCRIPT
+from kernel.postgres.file_lock import is_file_locked
+from kernel.postgres.throwaway import THROWAWAY_SETTINGS, open_watched_cluster
 
 if TYPE_CHECKING:
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
     from tests.integration.server.conftest import Person
 
 # Starts a server in the given folder ("" for one of its own) and keeps the data under another name if there is one;
@@ -73,12 +74,12 @@ def gone(*folders: Path) -> bool:
 def own_folder(ground: Path, name: str) -> Path:
     folder = ground / name
     folder.mkdir()
-    serving(Path("/")).own(folder, 0o700)
+    server_account(Path("/")).take_ownership(folder, 0o700)
     return folder
 
 
 def test_it_starts_again_with_other_settings_and_the_same_data(found: Programs) -> None:
-    with throwaway.guarded(found) as guard:
+    with open_watched_cluster(found) as guard:
         first = guard.serve({"wal_level": "minimal", "max_wal_senders": "0", "work_mem": "5MB"})
         execute(first.url, "CREATE TABLE here AS SELECT 7 AS i")
         execute(first.url, "ALTER SYSTEM SET maintenance_work_mem = '9MB'")
@@ -92,9 +93,9 @@ def test_it_starts_again_with_other_settings_and_the_same_data(found: Programs) 
 
 
 def test_what_is_added_to_the_environment_reaches_the_server(found: Programs) -> None:
-    with throwaway.guarded(found, environ={"LOCPATH": "/some/where"}) as guard:
+    with open_watched_cluster(found, environ={"LOCPATH": "/some/where"}) as guard:
         for _ in range(2):
-            server = guard.serve(throwaway.SETTINGS)
+            server = guard.serve(THROWAWAY_SETTINGS)
             copy = "CREATE TEMP TABLE seen (line text); COPY seen FROM PROGRAM 'echo $LOCPATH'"
             with psycopg.connect(server.url, autocommit=True) as connection:
                 connection.execute(copy)
@@ -105,9 +106,9 @@ def test_data_in_a_given_folder_goes_unless_it_is_kept(found: Programs, ground: 
     place = own_folder(ground, "place")
     making = place / "making"
     making.mkdir()
-    serving(Path("/")).own(making, 0o700)
-    with throwaway.guarded(found, folder=making) as guard:
-        guard.serve(throwaway.SETTINGS)
+    server_account(Path("/")).take_ownership(making, 0o700)
+    with open_watched_cluster(found, folder=making) as guard:
+        guard.serve(THROWAWAY_SETTINGS)
     assert not making.exists()
 
 
@@ -115,26 +116,26 @@ def test_kept_data_is_served_in_place_and_stays(found: Programs, ground: Path) -
     place = own_folder(ground, "place")
     making = place / "making"
     making.mkdir()
-    serving(Path("/")).own(making, 0o700)
-    with throwaway.guarded(found, folder=making) as guard:
-        execute(guard.serve(throwaway.SETTINGS).url, "CREATE TABLE here AS SELECT 7 AS i")
+    server_account(Path("/")).take_ownership(making, 0o700)
+    with open_watched_cluster(found, folder=making) as guard:
+        execute(guard.serve(THROWAWAY_SETTINGS).url, "CREATE TABLE here AS SELECT 7 AS i")
         guard.stop()
-        guard.keep(place / "kept")
+        guard.keep_data_as(place / "kept")
     sockets = guard.sockets
     assert (making.exists(), sockets.exists(), (place / "kept").exists()) == (False, False, True)
     for _ in range(2):
-        with throwaway.guarded(found, folder=place / "kept") as guard:
-            assert one(guard.serve(throwaway.SETTINGS).url, "SELECT i FROM here") == 7
+        with open_watched_cluster(found, folder=place / "kept") as guard:
+            assert one(guard.serve(THROWAWAY_SETTINGS).url, "SELECT i FROM here") == 7
         assert not guard.sockets.exists()
-        assert not locks.held(place / "kept" / "alive.lock")
+        assert not is_file_locked(place / "kept" / "alive.lock")
 
 
 def test_settings_it_cannot_start_with_again_quote_the_log_and_leave_nothing(found: Programs) -> None:
-    with throwaway.guarded(found) as guard:
-        server = guard.serve(throwaway.SETTINGS)
+    with open_watched_cluster(found) as guard:
+        server = guard.serve(THROWAWAY_SETTINGS)
         with pytest.raises(ServerFailed, match="no_such_setting"):
             guard.serve({"no_such_setting": "1"})
-        assert one(guard.serve(throwaway.SETTINGS).url, "SELECT 1") == 1
+        assert one(guard.serve(THROWAWAY_SETTINGS).url, "SELECT 1") == 1
     assert not server.data.exists()
 
 
@@ -153,14 +154,16 @@ def test_kept_data_outlives_its_process_and_the_server_does_not(person: Person) 
     making = place / "making"
     making.mkdir()
     for folder in (place, making):
-        serving(Path("/") if person.account.uid == os.geteuid() else person.checkout).own(folder, 0o700)
+        server_account(Path("/") if person.account.uid == os.geteuid() else person.checkout).take_ownership(
+            folder, 0o700
+        )
     command = person.begin(RESTART, person.bindir, making, place / "kept", 0)
     url, data, sockets = told(command)
     execute(url, "CREATE TABLE here AS SELECT 7 AS i")
     command.kill()
     assert gone(sockets)
     assert data == place / "kept"
-    assert not locks.held(data / "alive.lock")
+    assert not is_file_locked(data / "alive.lock")
     again = person.begin(RESTART, person.bindir, place / "kept", "", 0)
     assert one(told(again)[0], "SELECT i FROM here") == 7
     again.communicate(timeout=30)
@@ -196,11 +199,11 @@ def test_a_server_that_did_not_hear_the_watchdog_is_told_again(tmp_path: Path) -
     sockets, folder = tmp_path / "sockets", tmp_path / "folder"
     sockets.mkdir()
     folder.mkdir()
-    command = ("/bin/sh", "-c", WATCHED, "sh", str(sockets), str(folder), sys.executable, "-c", DEAF)
+    command = ("/bin/sh", "-c", WATCHDOG_SCRIPT, "sh", str(sockets), str(folder), sys.executable, "-c", DEAF)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as watchdog:
         assert watchdog.stdin
         assert watchdog.stderr
-        watchdog.stdin.write(SERVE)
+        watchdog.stdin.write(SERVE_LINE)
         watchdog.stdin.flush()
         assert watchdog.stderr.readline() == b"\n"
         watchdog.stdin.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.server import locks
+from kernel.postgres.file_lock import exclusive_file_lock, inheritable_file_lock, is_file_locked, shared_file_lock
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -23,15 +23,15 @@ with locks.shared(Path(sys.argv[1])):
 
 
 def test_a_lock_is_held_for_as_long_as_its_block(tmp_path: Path) -> None:
-    assert not locks.held(tmp_path / "lock")
-    with locks.exclusive(tmp_path / "lock"):
-        assert locks.held(tmp_path / "lock")
-    assert not locks.held(tmp_path / "lock")
+    assert not is_file_locked(tmp_path / "lock")
+    with exclusive_file_lock(tmp_path / "lock"):
+        assert is_file_locked(tmp_path / "lock")
+    assert not is_file_locked(tmp_path / "lock")
 
 
 def test_sharers_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    with locks.shared(tmp_path / "lock"), locks.shared(tmp_path / "lock"):
-        assert locks.held(tmp_path / "lock")
+    with shared_file_lock(tmp_path / "lock"), shared_file_lock(tmp_path / "lock"):
+        assert is_file_locked(tmp_path / "lock")
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
@@ -41,25 +41,25 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     ) as child:
         assert child.stdout
         assert child.stdout.readline() == "held\n"
-        assert locks.held(tmp_path / "lock")
+        assert is_file_locked(tmp_path / "lock")
         child.kill()
         child.wait()
-        assert not locks.held(tmp_path / "lock")
+        assert not is_file_locked(tmp_path / "lock")
 
 
 def test_a_child_keeps_the_lock_that_it_was_lent(tmp_path: Path) -> None:
-    with locks.inheritable(tmp_path / "lock") as descriptor:
+    with inheritable_file_lock(tmp_path / "lock") as descriptor:
         child = subprocess.Popen(["/bin/sleep", "60"], stdout=descriptor)
-    assert locks.held(tmp_path / "lock")
+    assert is_file_locked(tmp_path / "lock")
     child.kill()
     child.wait()
-    assert not locks.held(tmp_path / "lock")
+    assert not is_file_locked(tmp_path / "lock")
 
 
 def test_other_children_inherit_no_lock(tmp_path: Path) -> None:
-    with locks.exclusive(tmp_path / "lock"):
+    with exclusive_file_lock(tmp_path / "lock"):
         child = subprocess.Popen(["/bin/sleep", "60"])
-    assert not locks.held(tmp_path / "lock")
+    assert not is_file_locked(tmp_path / "lock")
     child.kill()
     child.wait()
 
@@ -67,5 +67,5 @@ def test_other_children_inherit_no_lock(tmp_path: Path) -> None:
 def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
-        locks.held(tmp_path / "lock")
+        is_file_locked(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()

@@ -13,8 +13,11 @@ import psycopg
 import pytest
 
 from kernel.errors import ServerFailed
-from kernel.server import cache, postmaster, throwaway
-from kernel.server.account import serving
+from kernel.postgres import cache
+from kernel.postgres.account import server_account
+from kernel.postgres.cache import programs_cache_key
+from kernel.postgres.cluster import read_postmaster
+from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, throwaway_server
 
 if TYPE_CHECKING:
     from tests.integration.server.conftest import Person
@@ -57,7 +60,7 @@ def one(url: str, statement: str) -> object:
 
 
 def pid(folder: Path) -> int:
-    server = postmaster.read(folder / "data")
+    server = read_postmaster(folder / "data")
     assert server
     return server.pid
 
@@ -83,7 +86,7 @@ def gone_within(seconds: float, folder: Path, process: int) -> bool:
 
 
 def test_the_block_has_a_server_and_leaves_nothing() -> None:
-    with throwaway.server() as server:
+    with throwaway_server() as server:
         assert one(server.url, "SELECT upper('ü')") == "Ü"
         assert one(server.conninfo, "SELECT current_database()") == "postgres"
         process = pid(server.data)
@@ -92,7 +95,7 @@ def test_the_block_has_a_server_and_leaves_nothing() -> None:
 
 
 def test_an_error_in_the_block_takes_the_server_with_it() -> None:
-    with pytest.raises(LookupError), throwaway.server() as server:
+    with pytest.raises(LookupError), throwaway_server() as server:
         raise LookupError
     assert not server.data.exists()
 
@@ -121,28 +124,28 @@ def test_a_process_killed_before_its_server_starts_leaves_no_folder(person: Pers
 
 
 def test_a_terminated_watchdog_takes_the_server_with_it() -> None:
-    with throwaway.server() as server:
+    with throwaway_server() as server:
         process = pid(server.data)
         os.kill(parent(process), signal.SIGTERM)
         assert gone_within(2, server.data, process)
 
 
 def test_a_dead_server_leaves_no_data_either() -> None:
-    with throwaway.server() as server:
+    with throwaway_server() as server:
         os.kill(pid(server.data), signal.SIGKILL)
     assert not server.data.exists()
 
 
 def test_shared_memory_lies_among_the_data_that_is_removed() -> None:
-    with throwaway.server() as server:
-        if server.data.parent != throwaway.MEMORY:
+    with throwaway_server() as server:
+        if server.data.parent != MEMORY_FOLDER:
             pytest.skip("no room for data in memory")
         assert list((server.data / "data" / "pg_dynshmem").iterdir())
 
 
 def test_settings_override_the_defaults_and_can_still_be_altered() -> None:
     settings = {"fsync": "on", "max_connections": "17", "cluster_name": "it's a \\ name"}
-    with throwaway.server(settings=settings) as server:
+    with throwaway_server(settings=settings) as server:
         assert one(server.url, "SHOW full_page_writes") == "off"
         assert one(server.url, "SHOW synchronous_commit") == "off"
         assert one(server.url, "SHOW fsync") == "on"
@@ -160,14 +163,14 @@ def test_settings_override_the_defaults_and_can_still_be_altered() -> None:
 def test_a_setting_that_does_not_exist_quotes_the_log_and_leaves_nothing() -> None:
     with (
         pytest.raises(ServerFailed, match="no_such_setting") as caught,
-        throwaway.server(settings={"no_such_setting": "1"}),
+        throwaway_server(settings={"no_such_setting": "1"}),
     ):
         pytest.fail("the server must not start")
     assert not Path(str(caught.value).partition(":")[0]).exists()
 
 
 def test_two_servers_at_once_are_two() -> None:
-    with throwaway.server() as first, throwaway.server() as second:
+    with throwaway_server() as first, throwaway_server() as second:
         with psycopg.connect(first.url) as connection:
             connection.execute("CREATE TABLE here (i int)")
         assert one(second.url, "SELECT to_regclass('here')") is None
@@ -175,7 +178,7 @@ def test_two_servers_at_once_are_two() -> None:
 
 def test_servers_share_the_identifier_of_their_template_unless_unique() -> None:
     identifier = "SELECT system_identifier FROM pg_control_system()"
-    with throwaway.server() as first, throwaway.server() as second, throwaway.server(unique=True) as third:
+    with throwaway_server() as first, throwaway_server() as second, throwaway_server(unique=True) as third:
         assert one(first.url, identifier) == one(second.url, identifier)
         assert one(first.url, identifier) != one(third.url, identifier)
 
@@ -183,7 +186,7 @@ def test_servers_share_the_identifier_of_their_template_unless_unique() -> None:
 def test_without_room_in_memory_the_data_lies_in_the_temporary_folder(person: Person) -> None:
     room = person.checkout / "tmp"
     room.mkdir()
-    serving(person.checkout).own(room, 0o700)
+    server_account(person.checkout).take_ownership(room, 0o700)
     command = person.begin(HAVE, person.bindir, 1 << 60, TMPDIR=str(room))
     url, folder = told(command)
     assert folder.parent == room
@@ -195,38 +198,38 @@ def test_without_room_in_memory_the_data_lies_in_the_temporary_folder(person: Pe
 def test_a_temporary_folder_too_deep_for_a_socket_is_passed_over(person: Person) -> None:
     deep = person.checkout / ("d" * 100)
     deep.mkdir()
-    serving(person.checkout).own(deep, 0o700)
+    server_account(person.checkout).take_ownership(deep, 0o700)
     command = person.begin(HAVE, person.bindir, 1 << 60, TMPDIR=str(deep))
     url, folder = told(command)
-    assert folder.parent == throwaway.LAST_RESORT
+    assert folder.parent == FALLBACK_FOLDER
     assert one(url, "SELECT 1") == 1
     command.communicate(timeout=30)
     assert not folder.exists()
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "folder", lambda: Path("/dev/null/cache"))
-    with throwaway.server() as server:
+    monkeypatch.setattr(cache, "cache_folder", lambda: Path("/dev/null/cache"))
+    with throwaway_server() as server:
         assert one(server.url, "SELECT 1") == 1
 
 
 def test_a_template_that_others_could_have_written_is_not_used(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "folder", lambda: ground)
-    with throwaway.server():
+    monkeypatch.setattr(cache, "cache_folder", lambda: ground)
+    with throwaway_server():
         pass
     (template,) = (path for path in (ground / "templates").iterdir() if path.is_dir())
     (template / "global" / "pg_control").write_bytes(b"forged")
     template.chmod(0o777)
-    with throwaway.server() as server:
+    with throwaway_server() as server:
         assert one(server.url, "SELECT 1") == 1
 
 
 def test_a_template_half_made_by_a_killed_process_is_made_again(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "folder", lambda: ground)
-    with throwaway.server() as server:
-        name = f"{cache.key(server.programs)}-{serving(Path('/')).uid}"
+    monkeypatch.setattr(cache, "cache_folder", lambda: ground)
+    with throwaway_server() as server:
+        name = f"{programs_cache_key(server.programs)}-{server_account(Path('/')).uid}"
     template = ground / "templates" / name
     template.rename(template.with_name(f"{name}.making"))
-    with throwaway.server() as server:
+    with throwaway_server() as server:
         assert one(server.url, "SELECT 1") == 1
     assert [path.name for path in (ground / "templates").iterdir() if path.is_dir()] == [name]

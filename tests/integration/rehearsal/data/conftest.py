@@ -10,14 +10,15 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from kernel.files import migration
-from kernel.rehearsal.data import check, declared
+from kernel.migrations.migration import discover_migrations
+from kernel.rehearsal.data.check import check_data
+from kernel.rehearsal.data.expectations import read_expectations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.rehearsal.data.declared import Expectation
+    from kernel.rehearsal.data.expectations import Expectation
     from kernel.rehearsal.result import Receipt
 
 
@@ -46,13 +47,13 @@ class Copies:
     def expectations(self, *lines: str) -> tuple[Expectation, ...]:
         """What a migration with these declarations expects."""
         (self.folder / "001_data.sql").write_text("".join(f"-- rehearse: {line}\n" for line in lines))
-        found, problems = declared.expectations(migration.discover(self.folder))
+        found, problems = read_expectations(discover_migrations(self.folder))
         assert not problems
         return found
 
     def receipts(self, *lines: str, jobs: int = 2) -> dict[str, Receipt]:
         """The receipts by the names of their tables, of a migration that declares `lines`."""
-        found = check.check(self.golden, self.clone, (), self.expectations(*lines), jobs=jobs)
+        found = check_data(self.golden, self.clone, (), self.expectations(*lines), jobs=jobs)
         return {one.table: one for one in found}
 
     def receipt(self, *lines: str) -> Receipt:

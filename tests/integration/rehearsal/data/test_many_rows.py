@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.rehearsal.result import Content
+from kernel.rehearsal.result import TableContent
 
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
@@ -56,7 +56,7 @@ def test_a_backfill_of_every_row_is_told_exactly(copies: Copies, key: str) -> No
     copies.migrated("UPDATE t SET v = v || 'y', w = NULL WHERE n > 7", "DELETE FROM t WHERE n = 3")
     receipt = copies.receipt()
     assert (receipt.removed, receipt.added, receipt.changed) == (1, 0, ROWS - 7)
-    assert {one.column: (one.rows, one.how) for one in receipt.columns} == {
+    assert {one.column: (one.rows, one.detail) for one in receipt.columns} == {
         "v": (ROWS - 7, ""),
         "w": (ROWS - 7, "all NULL now"),
     }
@@ -67,7 +67,7 @@ def test_a_rewrite_that_changes_no_value_is_the_same(copies: Copies, key: str) -
     fill(copies, *KEYS[key])
     copies.migrated("ALTER TABLE t ALTER n TYPE bigint")
     receipt = copies.receipt()
-    assert (receipt.content, receipt.rows_before, receipt.rows_after) == (Content.SAME, ROWS, ROWS)
+    assert (receipt.content, receipt.rows_before, receipt.rows_after) == (TableContent.SAME, ROWS, ROWS)
 
 
 def test_differing_rows_without_a_key_are_found_among_many(copies: Copies) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal.result import Content
+from kernel.rehearsal.result import TableContent
 
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
@@ -31,7 +31,7 @@ def test_a_row_that_moves_to_another_partition_is_not_lost(copies: Copies) -> No
     )
     copies.migrated("UPDATE t SET place = 2 WHERE id = 1")
     receipt = copies.receipts("changes t.*")["public.t"]
-    assert (receipt.rows_before, receipt.rows_after, receipt.content) == (10, 10, Content.EXPECTED)
+    assert (receipt.rows_before, receipt.rows_after, receipt.content) == (10, 10, TableContent.EXPECTED)
 
 
 def test_a_table_is_divided_into_partitions_without_a_loss(copies: Copies) -> None:
@@ -39,7 +39,7 @@ def test_a_table_is_divided_into_partitions_without_a_loss(copies: Copies) -> No
     copies.migrated("ALTER TABLE events RENAME TO events_old", *EVENTS[:4])
     copies.migrated("INSERT INTO events SELECT * FROM events_old", "DROP TABLE events_old")
     receipt = copies.receipt()
-    assert (receipt.table, receipt.content, receipt.rows_before) == ("public.events", Content.SAME, 300)
+    assert (receipt.table, receipt.content, receipt.rows_before) == ("public.events", TableContent.SAME, 300)
 
 
 def test_only_the_touched_partitions_are_hashed_and_all_are_counted(copies: Copies) -> None:
@@ -72,7 +72,7 @@ def test_a_new_partition_adds_its_rows(copies: Copies) -> None:
 def test_rows_of_a_detached_partition_are_still_there(copies: Copies) -> None:
     copies.holds(*EVENTS)
     copies.migrated("ALTER TABLE events DETACH PARTITION events_1")
-    assert copies.receipt().content is Content.SAME
+    assert copies.receipt().content is TableContent.SAME
     copies.migrated("DELETE FROM events_1 WHERE id = 1")
     assert copies.receipt().removed == 1
 
@@ -81,14 +81,14 @@ def test_rows_of_an_attached_table_are_not_added_ones(copies: Copies) -> None:
     copies.holds(*EVENTS, "CREATE TABLE more (LIKE events)", "INSERT INTO more VALUES (1, 35, 'z')")
     copies.migrated("ALTER TABLE events ATTACH PARTITION more FOR VALUES FROM (30) TO (40)")
     receipt = copies.receipt()
-    assert (receipt.table, receipt.content, receipt.added) == ("public.events", Content.SAME, 0)
+    assert (receipt.table, receipt.content, receipt.added) == ("public.events", TableContent.SAME, 0)
 
 
 def test_a_renamed_column_of_a_partitioned_table_is_the_same(copies: Copies) -> None:
     copies.holds(*EVENTS)
     copies.migrated("ALTER TABLE events RENAME v TO value", "UPDATE events SET value = 'y' WHERE id = 1")
     receipt = copies.receipt("changes events.value")
-    assert (receipt.content, receipt.changed) == (Content.EXPECTED, 1)
+    assert (receipt.content, receipt.changed) == (TableContent.EXPECTED, 1)
 
 
 def test_a_partitioned_table_that_was_dropped_is_one_receipt(copies: Copies) -> None:

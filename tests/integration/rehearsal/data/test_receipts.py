@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.result import Content
+from kernel.rehearsal.result import TableContent
 
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
@@ -22,7 +22,7 @@ def test_a_table_nobody_touched_is_proven_without_reading_it(copies: Copies) -> 
     copies.holds(*ORDERS, *LOGS, "ANALYZE orders")
     copies.migrated("INSERT INTO logs VALUES ('y', 2)")
     orders = copies.receipts()["public.orders"]
-    assert (orders.content, orders.rows_before, orders.rows_after) == (Content.SAME, 100, 100)
+    assert (orders.content, orders.rows_before, orders.rows_after) == (TableContent.SAME, 100, 100)
     assert orders.proof.startswith("untouched")
     assert orders.seconds == 0
 
@@ -42,7 +42,7 @@ def test_an_update_that_changes_nothing_is_the_same_content(copies: Copies) -> N
     copies.holds(*ORDERS)
     copies.migrated("UPDATE orders SET status = status")
     receipt = copies.receipt()
-    assert receipt.content is Content.SAME
+    assert receipt.content is TableContent.SAME
     assert "by its key (id)" in receipt.proof
 
 
@@ -62,14 +62,14 @@ def test_null_and_the_empty_string_are_two_values(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, NULL), (2, ''), (3, 'x')")
     copies.migrated("UPDATE t SET v = CASE id WHEN 1 THEN '' WHEN 2 THEN NULL ELSE v END")
     (column,) = copies.receipt().columns
-    assert (column.rows, column.how) == (2, "1 NULL now, 1 NULL before")
+    assert (column.rows, column.detail) == (2, "1 NULL now, 1 NULL before")
 
 
 def test_rows_removed_are_counted_and_the_query_lists_them(copies: Copies) -> None:
     copies.holds(*ORDERS)
     copies.migrated("DELETE FROM orders WHERE id % 10 = 3")
     receipt = copies.receipt()
-    assert (receipt.content, receipt.removed, receipt.rows_after) == (Content.CHANGED, 10, 90)
+    assert (receipt.content, receipt.removed, receipt.rows_after) == (TableContent.CHANGED, 10, 90)
     assert [str(one) for one in receipt.unexpected] == ["10 rows removed; declare it: -- rehearse: rows orders=-10"]
     assert len(copies.listed(receipt, of=copies.golden)) == 10
 
@@ -77,9 +77,9 @@ def test_rows_removed_are_counted_and_the_query_lists_them(copies: Copies) -> No
 def test_rows_removed_as_declared_are_expected(copies: Copies) -> None:
     copies.holds(*ORDERS)
     copies.migrated("DELETE FROM orders WHERE id <= 10")
-    assert copies.receipt("rows orders=-10").content is Content.EXPECTED
-    assert copies.receipt("rows public.orders=*").content is Content.EXPECTED
-    assert copies.receipt("rows orders=-4", "rows orders=-6").content is Content.EXPECTED
+    assert copies.receipt("rows orders=-10").content is TableContent.EXPECTED
+    assert copies.receipt("rows public.orders=*").content is TableContent.EXPECTED
+    assert copies.receipt("rows orders=-4", "rows orders=-6").content is TableContent.EXPECTED
 
 
 def test_another_number_than_declared_names_the_declaration(copies: Copies) -> None:
@@ -101,7 +101,7 @@ def test_rows_added_need_no_declaration(copies: Copies) -> None:
     copies.holds(*ORDERS)
     copies.migrated("INSERT INTO orders VALUES (101, 'new', 1)")
     receipt = copies.receipt()
-    assert (receipt.content, receipt.added) == (Content.EXPECTED, 1)
+    assert (receipt.content, receipt.added) == (TableContent.EXPECTED, 1)
     assert copies.listed(receipt, of=copies.clone)[0][0] == 101
 
 
@@ -113,15 +113,15 @@ def test_a_backfill_of_an_existing_column_needs_a_declaration(copies: Copies) ->
     assert (
         str(unexpected) == "status: 30 values changed (all NULL before); declare it: -- rehearse: changes orders.status"
     )
-    assert copies.receipt("changes orders.status").content is Content.EXPECTED
-    assert copies.receipt("changes orders.*").content is Content.EXPECTED
-    assert copies.receipt("changes orders.amount").content is Content.CHANGED
+    assert copies.receipt("changes orders.status").content is TableContent.EXPECTED
+    assert copies.receipt("changes orders.*").content is TableContent.EXPECTED
+    assert copies.receipt("changes orders.amount").content is TableContent.CHANGED
 
 
 def test_a_backfill_of_a_new_column_changes_nothing_of_before(copies: Copies) -> None:
     copies.holds(*ORDERS)
     copies.migrated("ALTER TABLE orders ADD note text", "UPDATE orders SET note = status")
-    assert copies.receipt().content is Content.SAME
+    assert copies.receipt().content is TableContent.SAME
 
 
 def test_a_renamed_table_with_renamed_columns_is_the_same(copies: Copies) -> None:
@@ -133,8 +133,8 @@ def test_a_renamed_table_with_renamed_columns_is_the_same(copies: Copies) -> Non
         "UPDATE purchases SET state = 'paid' WHERE number = 7",
     )
     receipt = copies.receipt("changes purchases.state")
-    assert (receipt.table, receipt.content, receipt.changed) == ("public.orders", Content.EXPECTED, 1)
-    assert receipt.columns[0].how == "now state"
+    assert (receipt.table, receipt.content, receipt.changed) == ("public.orders", TableContent.EXPECTED, 1)
+    assert receipt.columns[0].detail == "now state"
 
 
 def test_a_table_swapped_for_its_copy_is_compared_with_it(copies: Copies) -> None:
@@ -159,7 +159,7 @@ def test_a_column_replaced_by_one_of_its_name_is_compared_with_it(copies: Copies
     )
     (column,) = copies.receipt().columns
     assert (column.column, column.rows) == ("amount", 1)
-    assert column.how == "from numeric(12,4) to bigint, all NULL now"
+    assert column.detail == "from numeric(12,4) to bigint, all NULL now"
 
 
 def test_a_dropped_column_says_how_many_values_went_with_it(copies: Copies) -> None:
@@ -169,13 +169,13 @@ def test_a_dropped_column_says_how_many_values_went_with_it(copies: Copies) -> N
     assert [str(one) for one in receipt.unexpected] == [
         "status: dropped with 40 values; declare it: -- rehearse: drops orders.status"
     ]
-    assert copies.receipt("drops orders.status").content is Content.EXPECTED
+    assert copies.receipt("drops orders.status").content is TableContent.EXPECTED
 
 
 def test_an_empty_column_may_go(copies: Copies) -> None:
     copies.holds(*ORDERS, "UPDATE orders SET status = NULL")
     copies.migrated("ALTER TABLE orders DROP status")
-    assert copies.receipt().content is Content.SAME
+    assert copies.receipt().content is TableContent.SAME
 
 
 def test_a_dropped_table_says_how_many_rows_went_with_it(copies: Copies) -> None:
@@ -184,14 +184,14 @@ def test_a_dropped_table_says_how_many_rows_went_with_it(copies: Copies) -> None
     receipt = copies.receipt()
     assert (receipt.rows_before, receipt.rows_after, receipt.removed) == (100, None, 100)
     assert [str(one) for one in receipt.unexpected] == ["dropped with 100 rows; declare it: -- rehearse: drops orders"]
-    assert copies.receipt("drops orders").content is Content.EXPECTED
+    assert copies.receipt("drops orders").content is TableContent.EXPECTED
 
 
 def test_a_created_table_is_expected_with_its_rows(copies: Copies) -> None:
     copies.holds()
     copies.migrated(*ORDERS)
     receipt = copies.receipt()
-    assert (receipt.content, receipt.rows_before, receipt.rows_after) == (Content.EXPECTED, None, 100)
+    assert (receipt.content, receipt.rows_before, receipt.rows_after) == (TableContent.EXPECTED, None, 100)
 
 
 def test_truncate_is_the_loss_of_every_row(copies: Copies) -> None:
@@ -204,9 +204,9 @@ def test_a_table_without_a_key_counts_a_change_as_one_removed_and_one_added(copi
     copies.holds(*LOGS)
     copies.migrated("UPDATE logs SET level = 2 WHERE ctid IN (SELECT ctid FROM logs LIMIT 3)")
     receipt = copies.receipt()
-    assert (receipt.removed, receipt.added, receipt.content) == (3, 3, Content.CHANGED)
+    assert (receipt.removed, receipt.added, receipt.content) == (3, 3, TableContent.CHANGED)
     assert str(receipt.unexpected[0]).endswith("declare it: -- rehearse: changes logs.*")
-    assert copies.receipt("changes logs.*").content is Content.EXPECTED
+    assert copies.receipt("changes logs.*").content is TableContent.EXPECTED
 
 
 def test_duplicated_and_lost_pairs_do_not_cancel_each_other(copies: Copies) -> None:
@@ -255,15 +255,15 @@ def test_generated_columns_are_computed_and_no_loss(copies: Copies) -> None:
     )
     copies.migrated("UPDATE t SET a = 5 WHERE id = 1")
     receipt = copies.receipt("changes t.a")
-    assert (receipt.content, receipt.unexpected) == (Content.EXPECTED, ())
-    assert {one.column: one.how for one in receipt.columns} == {"a": "", "b": "computed"}
+    assert (receipt.content, receipt.unexpected) == (TableContent.EXPECTED, ())
+    assert {one.column: one.detail for one in receipt.columns} == {"a": "", "b": "computed"}
 
 
 def test_a_refreshed_materialized_view_is_no_loss(copies: Copies) -> None:
     copies.holds(*ORDERS, "CREATE MATERIALIZED VIEW totals AS SELECT sum(amount) AS total FROM orders")
     copies.migrated("INSERT INTO orders VALUES (101, 'new', 1)", "REFRESH MATERIALIZED VIEW totals")
     totals = copies.receipts()["public.totals"]
-    assert (totals.content, totals.removed, totals.added) == (Content.EXPECTED, 1, 1)
+    assert (totals.content, totals.removed, totals.added) == (TableContent.EXPECTED, 1, 1)
 
 
 def test_children_by_inheritance_are_tables_of_their_own(copies: Copies) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.rehearsal.data import sanity
+from kernel.rehearsal.data.integrity import IntegrityReport, check_integrity
 
 if TYPE_CHECKING:
-    from kernel.rehearsal.data.sanity import Sanity
     from tests.integration.rehearsal.data.conftest import Copies
 
 USERS = (
@@ -23,21 +22,23 @@ USERS = (
 )
 
 
-def looked(copies: Copies) -> Sanity:
-    return sanity.look(copies.golden, copies.clone)
+def looked(copies: Copies) -> IntegrityReport:
+    return check_integrity(copies.golden, copies.clone)
 
 
 def test_nothing_is_wrong_with_a_clone_that_is_well(copies: Copies) -> None:
     copies.holds(*USERS)
     copies.migrated("ALTER TABLE posts RENAME author TO writer", "ALTER TABLE posts RENAME TO articles")
-    assert looked(copies) == sanity.Sanity(behind=(), near_end=(), invalid=(), unvalidated=(), gone=())
+    assert looked(copies) == IntegrityReport(
+        sequences_behind=(), keys_near_limit=(), invalid_indexes=(), unvalidated_constraints=(), lost_safeguards=()
+    )
 
 
 def test_a_sequence_behind_its_column_is_found_with_both_numbers(copies: Copies) -> None:
     copies.holds(*USERS)
     copies.migrated("INSERT INTO users (id, email) VALUES (3, 'c')", "INSERT INTO posts (id) VALUES (50)")
-    behind = looked(copies).behind
-    assert [(one.sequence, one.column, one.next_value, one.greatest, one.before) for one in behind] == [
+    behind = looked(copies).sequences_behind
+    assert [(one.sequence, one.column, one.next_value, one.max_value, one.in_production) for one in behind] == [
         ("public.posts_id_seq", "public.posts.id", 3, 50, False),
         ("public.users_id_seq", "public.users.id", 3, 3, False),
     ]
@@ -46,15 +47,15 @@ def test_a_sequence_behind_its_column_is_found_with_both_numbers(copies: Copies)
 def test_a_sequence_that_nobody_asked_yet_is_behind_its_first_value(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id serial)", "INSERT INTO t VALUES (1)")
     copies.migrated()
-    (one,) = looked(copies).behind
-    assert (one.next_value, one.before) == (1, True)
+    (one,) = looked(copies).sequences_behind
+    assert (one.next_value, one.in_production) == (1, True)
 
 
 def test_a_key_near_its_end_is_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id int PRIMARY KEY, other int)", "INSERT INTO t VALUES (2000000000, 2000000000)")
     copies.holds("CREATE TABLE u (id int PRIMARY KEY)")
     copies.migrated("INSERT INTO u VALUES (2000000000)")
-    assert [(one.column, one.type, one.limit, one.before) for one in looked(copies).near_end] == [
+    assert [(one.column, one.type, one.type_limit, one.in_production) for one in looked(copies).keys_near_limit] == [
         ("public.t.id", "integer", 2147483647, True),
         ("public.u.id", "integer", 2147483647, False),
     ]
@@ -64,8 +65,8 @@ def test_an_invalid_index_is_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (v int)", "INSERT INTO t VALUES (1), (1)")
     with pytest.raises(psycopg.errors.UniqueViolation):
         copies.migrated("CREATE UNIQUE INDEX CONCURRENTLY broken ON t (v)")
-    (one,) = looked(copies).invalid
-    assert (one.index, one.table, one.before) == ("public.broken", "public.t", False)
+    (one,) = looked(copies).invalid_indexes
+    assert (one.index, one.table, one.in_production) == ("public.broken", "public.t", False)
 
 
 def test_constraints_not_validated_say_how_many_rows_violate_them(copies: Copies) -> None:
@@ -78,7 +79,7 @@ def test_constraints_not_validated_say_how_many_rows_violate_them(copies: Copies
         "ALTER TABLE c ADD CONSTRAINT positive CHECK (v > 0) NOT VALID",
         "ALTER TABLE c ADD CONSTRAINT fine CHECK (v < 9) NOT VALID",
     )
-    violations = [one.violation for one in looked(copies).unvalidated]
+    violations = [one.violation for one in looked(copies).unvalidated_constraints]
     assert {one.constraint: one.rows for one in violations} == {"simple": 1, "whole": 2, "positive": 2, "fine": 0}
     with psycopg.connect(copies.clone) as connection:
         for one in violations:
@@ -94,7 +95,7 @@ def test_rules_that_went_are_named(copies: Copies) -> None:
         "ALTER TABLE users ALTER email DROP DEFAULT, ALTER email DROP NOT NULL",
         "ALTER TABLE posts ALTER id DROP IDENTITY",
     )
-    assert {(one.table, one.kind, one.name) for one in looked(copies).gone} == {
+    assert {(one.table, one.kind, one.name) for one in looked(copies).lost_safeguards} == {
         ("public.posts", "foreign key", "posts_author_fkey"),
         ("public.posts", "trigger", "noted"),
         ("public.posts", "default", "id"),
@@ -111,16 +112,16 @@ def test_rules_dropped_and_added_again_are_there(copies: Copies) -> None:
         "ALTER TABLE posts DROP CONSTRAINT posts_author_fkey",
         "ALTER TABLE posts ADD CONSTRAINT another_name FOREIGN KEY (author) REFERENCES users",
     )
-    assert looked(copies).gone == ()
+    assert looked(copies).lost_safeguards == ()
 
 
 def test_rules_that_a_swapped_table_left_behind_are_named(copies: Copies) -> None:
     copies.holds(*USERS)
     copies.migrated("CREATE TABLE fresh AS TABLE posts", "DROP TABLE posts", "ALTER TABLE fresh RENAME TO posts")
-    assert {one.kind for one in looked(copies).gone} == {"foreign key", "trigger", "default", "not null"}
+    assert {one.kind for one in looked(copies).lost_safeguards} == {"foreign key", "trigger", "default", "not null"}
 
 
 def test_rules_go_with_their_column_unmentioned(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id int, v int NOT NULL DEFAULT 1)")
     copies.migrated("ALTER TABLE t DROP v")
-    assert looked(copies).gone == ()
+    assert looked(copies).lost_safeguards == ()

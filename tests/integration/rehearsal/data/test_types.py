@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.result import Content
+from kernel.rehearsal.result import TableContent
 
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
@@ -88,7 +88,9 @@ def test_values_of_every_type_that_changed_places_or_became_null_are_found(of_ev
     empty = "UPDATE t{} SET v = NULL WHERE id = 3"
     of_every_type.migrated(*(statement.format(at) for at in range(len(VALUES)) for statement in (swap, empty)))
     receipts = of_every_type.receipts()
-    found = {kind: [(one.rows, one.how) for one in receipts[f"public.t{at}"].columns] for at, kind in enumerate(VALUES)}
+    found = {
+        kind: [(one.rows, one.detail) for one in receipts[f"public.t{at}"].columns] for at, kind in enumerate(VALUES)
+    }
     assert found == {kind: [(3, "1 NULL now")] for kind in VALUES}
 
 
@@ -96,7 +98,7 @@ def test_values_of_every_type_written_again_are_the_same(of_every_type: Copies) 
     fill(of_every_type)
     of_every_type.migrated(*(f"VACUUM FULL t{at}" for at in range(len(VALUES))))
     receipts = of_every_type.receipts()
-    assert {one.content for one in receipts.values()} == {Content.SAME}
+    assert {one.content for one in receipts.values()} == {TableContent.SAME}
     assert not any(one.proof.startswith("untouched") for one in receipts.values())
 
 
@@ -185,7 +187,7 @@ def test_values_that_their_own_cast_refuses_are_compared_as_text(copies: Copies)
     copies.holds("CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t VALUES (1, '7'), (2, 'none')")
     copies.migrated("ALTER TABLE t ALTER v TYPE int USING CASE WHEN v ~ '^[0-9]+$' THEN v::int END")
     receipt = copies.receipt()
-    assert (receipt.changed, receipt.columns[0].how) == (1, "from text to integer, all NULL now")
+    assert (receipt.changed, receipt.columns[0].detail) == (1, "from text to integer, all NULL now")
     assert receipt.proof.endswith("converted values as text")
 
 

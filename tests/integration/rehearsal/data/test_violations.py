@@ -9,13 +9,13 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import Failure
-from kernel.rehearsal.data import violations
+from kernel.rehearsal.data.violations import find_violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel.postgres.cluster import Server
     from kernel.rehearsal.result import Violation
-    from kernel.server.cluster import Server
 
 ROWS = (
     "CREATE TABLE parents (id int PRIMARY KEY)",
@@ -35,7 +35,7 @@ def failed(url: str, statement: str, *ahead: str) -> tuple[Violation, ...]:
             connection.execute(statement.encode())
         connection.rollback()
     failure = Failure(file="001_a.sql", statement=statement, sqlstate=caught.value.sqlstate)
-    found = violations.of(url, failure, ahead=[one.encode() for one in ahead])
+    found = find_violations(url, failure, ahead=[one.encode() for one in ahead])
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM pg_class WHERE relname IN ('rows', 'parents')").fetchone() == (
             2,
@@ -138,13 +138,13 @@ def test_a_shape_that_does_not_tell_gives_nothing(rows: str, statement: str) -> 
 
 def test_a_statement_that_was_cut_short_gives_nothing(rows: str) -> None:
     failure = Failure(file="001_a.sql", statement="ALTER TABLE rows ALTER id SET NOT NULL …", sqlstate="23502")
-    assert violations.of(rows, failure) == ()
+    assert find_violations(rows, failure) == ()
     whole = b"ALTER TABLE rows ALTER id SET NOT NULL"
-    assert [one.rows for one in violations.of(rows, failure, statement=whole)] == [1]
+    assert [one.rows for one in find_violations(rows, failure, statement=whole)] == [1]
 
 
 def test_statements_that_would_commit_are_not_run_again(rows: str) -> None:
     failure = Failure(file="001_a.sql", statement="ALTER TABLE rows ALTER id SET NOT NULL", sqlstate="23502")
-    assert violations.of(rows, failure, ahead=[b"DROP TABLE parents", b"COMMIT"]) == ()
+    assert find_violations(rows, failure, ahead=[b"DROP TABLE parents", b"COMMIT"]) == ()
     with psycopg.connect(rows) as connection:
         assert connection.execute("SELECT count(*) FROM parents").fetchone() == (2,)

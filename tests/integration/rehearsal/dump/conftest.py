@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 EVERYTHING = Path(__file__).with_name("everything.sql")
 ROLES = "CREATE ROLE dump_alice; CREATE ROLE dump_bob"

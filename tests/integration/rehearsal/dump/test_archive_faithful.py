@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.rehearsal.dump import archive, dump, restore
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kernel.rehearsal.dump.dump import Progress, Restored
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.dump.identify import DumpProgress, RestoreOutcome
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
@@ -25,11 +27,11 @@ LARGE_OBJECT = re.compile(
 FORMATS = ("custom", "directory", "tar")
 
 
-def restored(path: Path, url: str, server: Server, *, jobs: int = 2, schema_only: bool = False) -> Restored:
-    return restore.restore(dump.recognise(path), url, server.programs, jobs=jobs, schema_only=schema_only)
+def restored(path: Path, url: str, server: Server, *, jobs: int = 2, schema_only: bool = False) -> RestoreOutcome:
+    return restore_archive(identify_dump(path), url, server.programs, jobs=jobs, schema_only=schema_only)
 
 
-def unexpected(done: Restored) -> list[str]:
+def unexpected(done: RestoreOutcome) -> list[str]:
     """What was harmless, but for the age of pg_restore, which is not the archive's fault."""
     return [sentence for sentence in done.harmless if not sentence.startswith("pg_restore ")]
 
@@ -78,7 +80,7 @@ def test_nothing_of_the_load_stays_behind_and_tables_are_analyzed(
 def test_contents_tell_what_the_archive_needs(
     archives: dict[str, Path], server: Server, administrator: psycopg.Connection, kind: str
 ) -> None:
-    contents = archive.contents(dump.recognise(archives[kind]), server.programs)
+    contents = read_archive_contents(identify_dump(archives[kind]), server.programs)
     row = administrator.execute("SELECT datcollate FROM pg_database WHERE datname = 'dumped'").fetchone()
     assert (contents.server_version, contents.database, contents.encoding) == (
         server.programs.version,
@@ -93,9 +95,9 @@ def test_contents_tell_what_the_archive_needs(
 
 
 def test_progress_only_grows_and_never_passes_its_end(archives: dict[str, Path], database: str, server: Server) -> None:
-    told: list[Progress] = []
-    restore.restore(dump.recognise(archives["directory"]), database, server.programs, progress=told.append)
+    told: list[DumpProgress] = []
+    restore_archive(identify_dump(archives["directory"]), database, server.programs, progress=told.append)
     done = [one.done_bytes for one in told]
     assert done == sorted(done)
     assert done[-1] <= told[-1].total_bytes
-    assert told[-1].what == "statistics"
+    assert told[-1].activity == "statistics"

@@ -9,12 +9,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel.rehearsal.dump import disarm, dump, restore
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.disable_external import disable_external_access
+from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 # What run() does is replaced in the archive, by as many bytes: its table of contents is not compressed.
 INNOCENT = "/*" + "." * 200 + "*/"
@@ -74,8 +76,8 @@ def test_no_way_of_an_archive_to_run_a_program_succeeds(  # noqa: PLR0917 - fixt
     database: str, empty: str, server: Server, tmp_path: Path, marker: Path, way: str
 ) -> None:
     path = hostile(database, server, tmp_path / "archive", way, marker)
-    restore.restore(dump.recognise(path), empty, server.programs)
-    disarm.disarm(empty)
+    restore_archive(identify_dump(path), empty, server.programs)
+    disable_external_access(empty)
     assert not marker.exists()
 
 
@@ -99,7 +101,7 @@ def test_a_statement_smuggled_in_behind_another_does_not_run_as_superuser(
     assert innocent in content
     smuggled = b"'';ALTER ROLE postgres CONNECTION LIMIT 77;".ljust(len(innocent))
     path.write_bytes(content.replace(innocent, smuggled))
-    done = restore.restore(dump.recognise(path), empty, server.programs)
+    done = restore_archive(identify_dump(path), empty, server.programs)
     with psycopg.connect(empty) as connection:
         row = connection.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'postgres'").fetchone()
     assert row == (-1,), done

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.rehearsal.dump import archive, dump, preflight, restore, roles
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.identify import identify_dump
+from kernel.rehearsal.dump.preflight import inspect_target_server
+from kernel.rehearsal.dump.roles import create_missing_roles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 
 def dumped(database: str, server: Server, path: Path, script: str) -> Path:
@@ -35,7 +39,7 @@ def test_rows_that_do_not_fit_are_lost_with_their_table_and_number_and_without_t
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA app; CREATE TABLE app.t (a int); GRANT ALL ON SCHEMA app TO PUBLIC")
         connection.execute("GRANT ALL ON app.t TO PUBLIC")
-    done = restore.restore(dump.recognise(path), database, server.programs)
+    done = restore_archive(identify_dump(path), database, server.programs)
     messages = [problem.message for problem in done.lost]
     assert messages == [
         'CREATE TABLE app.t ( a text ): relation "t" already exists',
@@ -55,10 +59,10 @@ def test_a_missing_role_is_made_bare_and_owns_what_it_owned(
     )
     administrator.execute('DROP ROLE "the; ""owner"""')
     try:
-        contents = archive.contents(dump.recognise(path), server.programs)
-        assert preflight.facts(database, contents, ours=True).missing_roles == ('the; "owner"',)
-        assert roles.create(database, contents.roles) == ('the; "owner"',)
-        done = restore.restore(dump.recognise(path), database, server.programs)
+        contents = read_archive_contents(identify_dump(path), server.programs)
+        assert inspect_target_server(database, contents, ours=True).missing_roles == ('the; "owner"',)
+        assert create_missing_roles(database, contents.roles) == ('the; "owner"',)
+        done = restore_archive(identify_dump(path), database, server.programs)
         assert done.lost == ()
         with psycopg.connect(database) as connection:
             row = connection.execute(
@@ -79,7 +83,7 @@ def test_an_owner_that_nobody_made_is_harmless(
     script = "CREATE SCHEMA app; CREATE TABLE app.t (); ALTER TABLE app.t OWNER TO gone_owner"
     path = dumped(database, server, tmp_path / "archive", script)
     administrator.execute("DROP ROLE gone_owner")
-    done = restore.restore(dump.recognise(path), database, server.programs)
+    done = restore_archive(identify_dump(path), database, server.programs)
     assert done.lost == ()
     assert 'ALTER TABLE app.t OWNER TO gone_owner: role "gone_owner" does not exist (42704)' in done.harmless
 
@@ -95,7 +99,7 @@ def test_no_password_of_a_subscription_is_told(database: str, server: Server, tm
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("ALTER SUBSCRIPTION s SET (slot_name = NONE)")
         connection.execute("DROP SUBSCRIPTION s")
-    done = restore.restore(dump.recognise(path), database, server.programs, jobs=jobs)
+    done = restore_archive(identify_dump(path), database, server.programs, jobs=jobs)
     assert done.lost == ()
     assert "CREATE SUBSCRIPTION s: left out, a copy does not reach other servers" in done.harmless
     assert "hush" not in str(done)

@@ -12,16 +12,22 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import Unprepared
-from kernel.rehearsal.dump import archive, dump, load, preflight, restore, roles, scan
-from kernel.rehearsal.dump.dump import Format
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.identify import DumpFormat, identify_dump
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
+from kernel.rehearsal.dump.preflight import check_target_server, inspect_target_server
+from kernel.rehearsal.dump.roles import create_missing_roles
 from tests.integration.rehearsal.dump import majors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.dump.dump import Contents, Restored
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
+    from kernel.rehearsal.dump.identify import DumpContents, RestoreOutcome
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +69,7 @@ def dumps(its: Programs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
     folder = tmp_path_factory.mktemp(f"dumps-{its.major}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LD_LIBRARY_PATH", str(its.bin.parent / "lib"))
-        with throwaway.server(its) as started:
+        with throwaway_server(its) as started:
             with psycopg.connect(started.conninfo, autocommit=True) as administrator:
                 administrator.execute("CREATE ROLE dump_alice; CREATE ROLE dump_bob")
                 administrator.execute("CREATE DATABASE dumped")
@@ -80,7 +86,7 @@ def dumps(its: Programs, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
 
 @cache
 def local() -> Programs:
-    return programs.find(None)
+    return find_programs(None)
 
 
 @pytest.fixture
@@ -89,21 +95,21 @@ def copy(its: Programs, request: pytest.FixtureRequest) -> Iterator[tuple[str, P
     if request.param == "own":
         request.getfixturevalue("_libraries")
     chosen = its if request.param == "own" else local()
-    with throwaway.server(chosen) as started:
+    with throwaway_server(chosen) as started:
         with psycopg.connect(started.conninfo, autocommit=True) as administrator:
             administrator.execute("CREATE DATABASE copy TEMPLATE template0")
         yield make_conninfo(started.conninfo, dbname="copy"), chosen
 
 
-def restored(path: Path, url: str, chosen: Programs) -> tuple[Contents, Restored]:
-    found = dump.recognise(path)
-    if found.format is Format.PLAIN:
-        with scan.opened(found) as index:
-            roles.create(url, index.contents.roles)
-            return index.contents, load.load(index, url)
-    contents = archive.contents(found, chosen)
-    roles.create(url, contents.roles)
-    return contents, restore.restore(found, url, chosen)
+def restored(path: Path, url: str, chosen: Programs) -> tuple[DumpContents, RestoreOutcome]:
+    found = identify_dump(path)
+    if found.format is DumpFormat.PLAIN:
+        with open_plain_dump(found) as index:
+            create_missing_roles(url, index.contents.roles)
+            return index.contents, load_plain_dump(index, url)
+    contents = read_archive_contents(found, chosen)
+    create_missing_roles(url, contents.roles)
+    return contents, restore_archive(found, url, chosen)
 
 
 @pytest.mark.parametrize("copy", ["local", "own"], indirect=True)
@@ -125,7 +131,10 @@ def test_a_dump_of_any_version_and_format_is_restored_whole_or_refused_with_a_re
         return
     assert contents.server_major == major
     assert (
-        preflight.check(contents, dump.recognise(paths[kind]), preflight.facts(url, contents, ours=True), 1 << 40) == ()
+        check_target_server(
+            contents, identify_dump(paths[kind]), inspect_target_server(url, contents, ours=True), 1 << 40
+        )
+        == ()
     )
     assert done.lost == ()
     assert [sentence for sentence in done.harmless if not sentence.startswith(NOTHING_LOST_BY)] == []

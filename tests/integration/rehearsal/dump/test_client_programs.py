@@ -13,13 +13,20 @@ import psycopg
 import pytest
 
 from kernel.errors import ProgramsMissing, Unprepared
-from kernel.rehearsal.dump import header, libpq, program, reader
-from kernel.server.account import ourselves
+from kernel.postgres.account import current_account
+from kernel.postgres.process import run_client_program
+from kernel.rehearsal.dump.archive.header import ArchiveHeader
+from kernel.rehearsal.dump.client_programs import (
+    conninfo_without_secrets,
+    find_pg_dump,
+    find_pg_restore,
+    libpq_environment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
 PROJECT = Path(__file__).resolve().parents[4]
 # Tells that it is there, then sleeps on, with a child that does as well; both hold their stdout open.
@@ -45,10 +52,10 @@ def test_a_program_gets_none_of_the_variables_of_libpq_and_what_is_added(monkeyp
     monkeypatch.setenv("PGPASSWORD", "hush")
     monkeypatch.setenv("DATABASE_URL", "hush")
     with tempfile.TemporaryFile() as output:
-        done = program.run(ourselves(), "/usr/bin/env", environ={"PGHOST": "here"}, output=output)
+        done = run_client_program(current_account(), "/usr/bin/env", environ={"PGHOST": "here"}, output=output)
         output.seek(0)
         seen = output.read().decode()
-    assert done.status == 0
+    assert done.exit_status == 0
     assert "PGHOST=here" in seen
     assert "hush" not in seen
 
@@ -60,7 +67,7 @@ def test_what_is_raised_meanwhile_ends_the_program_and_its_children() -> None:
 
     with sleeper() as (reading, writing):
         with pytest.raises(KeyboardInterrupt):
-            program.run(ourselves(), "/bin/sh", "-c", SLEEPING, output=writing, polled=interrupt)
+            run_client_program(current_account(), "/bin/sh", "-c", SLEEPING, output=writing, polled=interrupt)
         writing.close()
         assert reading.read() == b""
 
@@ -68,7 +75,7 @@ def test_what_is_raised_meanwhile_ends_the_program_and_its_children() -> None:
 def test_a_program_that_takes_too_long_is_ended_with_its_children() -> None:
     with sleeper() as (reading, writing):
         with pytest.raises(TimeoutError, match="no end after"):
-            program.run(ourselves(), "/bin/sh", "-c", SLEEPING, output=writing, seconds=0.2)
+            run_client_program(current_account(), "/bin/sh", "-c", SLEEPING, output=writing, seconds=0.2)
         writing.close()
         assert reading.readall() == b"started\n"  # type: ignore[attr-defined]  # of a FileIO, which it is
 
@@ -86,7 +93,7 @@ def test_a_program_does_not_outlive_whoever_started_it() -> None:
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramsMissing, match=r"pg_dump: does not run \(No such file or directory\)"):
-        program.run(ourselves(), tmp_path / "pg_dump")
+        run_client_program(current_account(), tmp_path / "pg_dump")
 
 
 def test_the_environment_leads_where_the_connection_went(server: Server, database: str) -> None:
@@ -96,24 +103,26 @@ def test_the_environment_leads_where_the_connection_went(server: Server, databas
         connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(quoted))
         try:
             with psycopg.connect(database, dbname=name, options="-c work_mem=7MB") as there:
-                environ = libpq.environment(there, {"search_path": '"a b", c'}, name="who asks")
-                ours = libpq.plain(there)
+                environ = libpq_environment(there, {"search_path": '"a b", c'}, name="who asks")
+                ours = conninfo_without_secrets(there)
             query = f"SELECT current_database(), {', '.join(f'current_setting({name!r})' for name in SETTINGS)}"
             psql = server.programs.bin / "psql"
             with tempfile.TemporaryFile() as output:
-                done = program.run(ourselves(), psql, "-XAt", "-d", ours, "-c", query, environ=environ, output=output)
+                done = run_client_program(
+                    current_account(), psql, "-XAt", "-d", ours, "-c", query, environ=environ, output=output
+                )
                 output.seek(0)
-                assert (done.said, output.read().decode().strip()) == ("", f'{name}|"a b", c|7MB|who asks')
+                assert (done.stderr, output.read().decode().strip()) == ("", f'{name}|"a b", c|7MB|who asks')
         finally:
             connection.execute(psycopg.sql.SQL("DROP DATABASE {}").format(quoted))
 
 
 def test_an_archive_newer_than_anything_known_is_refused_with_another_way(server: Server) -> None:
-    newer = header.Header(version=(1, 99), created="", database="", server_version="", dump_version="")
+    newer = ArchiveHeader(version=(1, 99), created="", database="", server_version="", dump_version="")
     with pytest.raises(Unprepared, match=r"archive version is 1\.99, .* pg_dump --format=plain"):
-        reader.of_archive(newer, server.programs, name="production")
+        find_pg_restore(newer, server.programs, name="production")
 
 
 def test_a_server_newer_than_every_pg_dump_here_is_refused_with_the_package_to_install(server: Server) -> None:
     with pytest.raises(Unprepared, match=r"install postgresql-client-77 .*set KERNEL_PG_BINDIR"):
-        reader.of_server(77, server.programs, name="here:5432/db")
+        find_pg_dump(77, server.programs, name="here:5432/db")

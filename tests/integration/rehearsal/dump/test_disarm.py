@@ -7,7 +7,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import DatabaseRefused
-from kernel.rehearsal.dump import disarm
+from kernel.rehearsal.dump.disable_external import disable_external_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def test_what_reached_out_before_does_not_any_more(armed: psycopg.Connection, da
     reaching = ("TABLE far", "TABLE hosts", DBLINK)
     for query in reaching:
         assert armed.execute(query.encode()).fetchone()
-    told = disarm.disarm(database)
+    told = disable_external_access(database)
     for query in reaching:
         with pytest.raises(psycopg.Error):
             armed.execute(query.encode())
@@ -65,7 +65,7 @@ def test_what_reached_out_before_does_not_any_more(armed: psycopg.Connection, da
 
 
 def test_no_password_stays_in_the_copy(armed: psycopg.Connection, database: str) -> None:
-    disarm.disarm(database)
+    disable_external_access(database)
     for query in ("SELECT umoptions FROM pg_user_mappings", "SELECT subconninfo FROM pg_subscription"):
         rows = armed.execute(query.encode()).fetchall()
         assert rows
@@ -73,13 +73,13 @@ def test_no_password_stays_in_the_copy(armed: psycopg.Connection, database: str)
 
 
 def test_doing_it_again_changes_nothing(armed: psycopg.Connection, database: str) -> None:
-    disarm.disarm(database)
-    assert disarm.disarm(database) == ("extensions with which a superuser still reaches out: dblink",)
+    disable_external_access(database)
+    assert disable_external_access(database) == ("extensions with which a superuser still reaches out: dblink",)
     assert armed.execute("SELECT count(*) FROM cron.job WHERE active").fetchone() == (0,)
 
 
 def test_a_migration_can_still_drop_what_is_disarmed(armed: psycopg.Connection, database: str) -> None:
-    disarm.disarm(database)
+    disable_external_access(database)
     armed.execute("DROP SUBSCRIPTION s")
     armed.execute("""ALTER USER MAPPING FOR PUBLIC SERVER "a; server" OPTIONS (SET password 'other')""")
     armed.execute("DROP EXTENSION postgres_fdw CASCADE")
@@ -98,7 +98,7 @@ def test_event_triggers_of_the_copy_do_not_fire_and_stay_as_they_are(armed: psyc
         armed.execute(f"ALTER EVENT TRIGGER {name} {state}".encode())
     query = "SELECT evtname, evtenabled FROM pg_event_trigger ORDER BY 1"
     before = armed.execute(query).fetchall()
-    disarm.disarm(database)
+    disable_external_access(database)
     assert armed.execute("SELECT tag FROM fired").fetchall() == []
     assert armed.execute(query).fetchall() == before
     armed.execute("CREATE TABLE fires_again ()")
@@ -108,7 +108,7 @@ def test_event_triggers_of_the_copy_do_not_fire_and_stay_as_they_are(armed: psyc
 def test_a_table_of_jobs_that_no_extension_owns_is_left_alone(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA cron; CREATE TABLE cron.job AS SELECT true AS active")
-        assert disarm.disarm(database) == ()
+        assert disable_external_access(database) == ()
         assert connection.execute("SELECT active FROM cron.job").fetchone() == (True,)
 
 
@@ -118,7 +118,7 @@ def test_an_ordinary_role_cannot_and_changes_nothing(
     administrator.execute("CREATE ROLE ordinary LOGIN")
     try:
         with pytest.raises(DatabaseRefused):
-            disarm.disarm(make_conninfo(database, user="ordinary"))
+            disable_external_access(make_conninfo(database, user="ordinary"))
     finally:
         administrator.execute("DROP ROLE ordinary")
     assert armed.execute("TABLE far").fetchone()

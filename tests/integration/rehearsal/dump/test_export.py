@@ -8,14 +8,23 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import ProgramsMissing, RestoreFailed, Unprepared
-from kernel.rehearsal.dump import access, archive, export, restore, source
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.dump import production
+from kernel.rehearsal.dump.archive.contents import read_archive_contents
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.production import (
+    EXPORT_APPLICATION_NAME,
+    export_production,
+    find_missing_privileges,
+    open_production,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.dump.dump import Progress
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.dump.identify import DumpProgress
 
 PRODUCTION = """
 CREATE SCHEMA shop;
@@ -38,7 +47,7 @@ FROM pg_stat_database WHERE datname = current_database()
 
 
 @pytest.fixture
-def production(database: str, administrator: psycopg.Connection) -> Iterator[str]:
+def production_url(database: str, administrator: psycopg.Connection) -> Iterator[str]:
     """The conninfo of a database for the role `reader`, who may do nothing but log in."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(PRODUCTION.encode())
@@ -55,45 +64,45 @@ def allow(database: str) -> None:
 
 @pytest.mark.parametrize("schema_only", [False, True])
 def test_a_role_with_select_alone_suffices_and_writes_nothing(
-    production: str, database: str, server: Server, tmp_path: Path, schema_only: bool
+    production_url: str, database: str, server: Server, tmp_path: Path, schema_only: bool
 ) -> None:
     allow(database)
     with psycopg.connect(database, autocommit=True) as connection:
         before = connection.execute(WRITES, (-1,)).fetchone()
         returned = connection.execute("SELECT tup_returned FROM pg_stat_database").fetchall()
-        dump = export.export(production, tmp_path / "dump", server.programs, schema_only=schema_only)
+        dump = export_production(production_url, tmp_path / "dump", server.programs, schema_only=schema_only)
         connection.execute("SELECT pg_stat_clear_snapshot()")
         after = connection.execute(WRITES, (max(count for (count,) in returned),)).fetchone()
     assert before
     assert after
     assert after[:4] == before[:4], "inserted, updated, deleted, temporary files"
     assert after[4:] != before[4:], "what it read has been counted"
-    contents = archive.contents(dump, server.programs)
+    contents = read_archive_contents(dump, server.programs)
     assert (contents.server_version, contents.tables) == (server.programs.version, 4)
     assert (contents.data_bytes > 0) is not schema_only
 
 
 def test_the_dump_of_production_restores_to_the_same_rows(
-    production: str, database: str, server: Server, administrator: psycopg.Connection, tmp_path: Path
+    production_url: str, database: str, server: Server, administrator: psycopg.Connection, tmp_path: Path
 ) -> None:
     allow(database)
-    told: list[Progress] = []
-    dump = export.export(production, tmp_path / "dump", server.programs, progress=told.append)
+    told: list[DumpProgress] = []
+    dump = export_production(production_url, tmp_path / "dump", server.programs, progress=told.append)
     administrator.execute("CREATE DATABASE copied")
     try:
         copy = make_conninfo(server.conninfo, dbname="copied")
-        assert restore.restore(dump, copy, server.programs).lost == ()
+        assert restore_archive(dump, copy, server.programs).lost == ()
         query = "SELECT count(*), sum(hashtext(note)) FROM shop.orders"
         with psycopg.connect(copy) as one, psycopg.connect(database) as other:
             assert one.execute(query).fetchone() == other.execute(query).fetchone()
     finally:
         administrator.execute("DROP DATABASE copied WITH (FORCE)")
-    assert all(one.what == "dumping production" for one in told)
+    assert all(one.activity == "dumping production" for one in told)
     assert (tmp_path / "dump").stat().st_mode & 0o077 == 0, "nobody else may read it"
 
 
 def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_password(
-    production: str, database: str, server: Server, tmp_path: Path
+    production_url: str, database: str, server: Server, tmp_path: Path
 ) -> None:
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("this PostgreSQL runs where processes do not show their command lines")
@@ -101,7 +110,7 @@ def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_pass
     lines: set[str] = set()
     told: set[str] = set()
 
-    def look(_: Progress) -> None:
+    def look(_: DumpProgress) -> None:
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 line = process.read_text()
@@ -113,20 +122,20 @@ def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_pass
         told.update(name for (name,) in rows)
 
     with psycopg.connect(database, autocommit=True) as connection:
-        export.export(production, tmp_path / "dump", server.programs, progress=look)
+        export_production(production_url, tmp_path / "dump", server.programs, progress=look)
     assert lines
-    assert told == {source.NAME}
+    assert told == {EXPORT_APPLICATION_NAME}
     assert "hush" not in "".join(lines)
 
 
 def test_everything_that_pg_dump_may_not_read_is_told_at_once_with_what_mends_it(
-    production: str, database: str, server: Server, tmp_path: Path
+    production_url: str, database: str, server: Server, tmp_path: Path
 ) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("ALTER TABLE events_2026 ENABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(11, 'x')")
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         with pytest.raises(Unprepared) as refused:
-            export.export(production, tmp_path / "dump", server.programs)
+            export_production(production_url, tmp_path / "dump", server.programs)
         remedies = [problem.message.rpartition(": ")[2] for problem in refused.value.problems]
         assert remedies == [
             'GRANT pg_read_all_data TO "reader"',
@@ -136,14 +145,14 @@ def test_everything_that_pg_dump_may_not_read_is_told_at_once_with_what_mends_it
         assert not (tmp_path / "dump").exists()
         for remedy in remedies:
             connection.execute(remedy.encode())
-    export.export(production, tmp_path / "dump", server.programs)
+    export_production(production_url, tmp_path / "dump", server.programs)
 
 
-def test_the_grants_of_a_single_schema_mend_what_is_missing_there(production: str, database: str) -> None:
+def test_the_grants_of_a_single_schema_mend_what_is_missing_there(production_url: str, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; GRANT SELECT ON numbers TO reader")
-        with source.opened(production) as (session, found):
-            remedies = [one.message.rpartition(": ")[2] for one in access.refusals(session, found)]
+        with open_production(production_url) as (session, found):
+            remedies = [one.message.rpartition(": ")[2] for one in find_missing_privileges(session, found)]
         assert remedies == [
             'GRANT USAGE ON SCHEMA "shop" TO "reader"',
             'GRANT SELECT ON ALL TABLES IN SCHEMA "shop" TO "reader"',
@@ -151,33 +160,33 @@ def test_the_grants_of_a_single_schema_mend_what_is_missing_there(production: st
         ]
         for remedy in remedies:
             connection.execute(remedy.encode())
-    with source.opened(production) as (session, found):
-        assert access.refusals(session, found) == ()
+    with open_production(production_url) as (session, found):
+        assert find_missing_privileges(session, found) == ()
 
 
-def test_a_session_on_production_refuses_to_write(production: str) -> None:
-    with source.opened(production) as (session, _), pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+def test_a_session_on_production_refuses_to_write(production_url: str) -> None:
+    with open_production(production_url) as (session, _), pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         session.execute("CREATE TEMP TABLE t ()")
 
 
-def test_settings_of_the_database_are_told(production: str, database: str) -> None:
+def test_settings_of_the_database_are_told(production_url: str, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET timezone TO 'Europe/Berlin'".encode())
         connection.execute(f"ALTER DATABASE {name} SET work_mem TO '9MB'".encode())
-    with source.opened(production) as (_, found):
+    with open_production(production_url) as (_, found):
         assert {"TimeZone": "Europe/Berlin", "work_mem": "9MB"}.items() <= dict(found.settings).items()
 
 
 def test_a_table_that_somebody_locks_is_not_waited_for_long(
-    production: str, database: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    production_url: str, database: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(database)
-    monkeypatch.setattr(export, "LOCK_WAIT_SECONDS", 1)
+    monkeypatch.setattr(production, "LOCK_WAIT_SECONDS", 1)
     with psycopg.connect(database) as other:
         other.execute("LOCK TABLE shop.orders IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(RestoreFailed, match=r"pg_dump .* says: ") as failed:
-            export.export(production, tmp_path / "dump", server.programs)
+            export_production(production_url, tmp_path / "dump", server.programs)
     assert failed.value.hint
     assert "somebody holds a lock" in failed.value.hint
     assert not (tmp_path / "dump").exists()
@@ -185,9 +194,9 @@ def test_a_table_that_somebody_locks_is_not_waited_for_long(
 
 def test_a_server_newer_than_the_programs_is_dumped_by_others_that_are_there(tmp_path: Path) -> None:
     try:
-        older, newer = programs.find(None, major=15), programs.find(None, major=17)
+        older, newer = find_programs(None, major=15), find_programs(None, major=17)
     except ProgramsMissing:
         pytest.skip("needs PostgreSQL 15 and 17")
-    with throwaway.server(newer) as started:
-        dump = export.export(started.conninfo, tmp_path / "dump", older)
-        assert archive.contents(dump, older).dump_version == newer.version
+    with throwaway_server(newer) as started:
+        dump = export_production(started.conninfo, tmp_path / "dump", older)
+        assert read_archive_contents(dump, older).dump_version == newer.version

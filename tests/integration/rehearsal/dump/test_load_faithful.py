@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.rehearsal.dump import dump, load, scan
+from kernel.rehearsal.dump.identify import identify_dump
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kernel.rehearsal.dump.dump import Progress, Restored
+    from kernel.rehearsal.dump.identify import DumpProgress, RestoreOutcome
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
 RESTRICT = re.compile(rb"^\\(?:un)?restrict .*\n", re.MULTILINE)
 
 
-def restored(path: Path, url: str, *, jobs: int = 2, schema_only: bool = False) -> Restored:
-    with scan.opened(dump.recognise(path)) as index:
-        return load.load(index, url, jobs=jobs, schema_only=schema_only)
+def restored(path: Path, url: str, *, jobs: int = 2, schema_only: bool = False) -> RestoreOutcome:
+    with open_plain_dump(identify_dump(path)) as index:
+        return load_plain_dump(index, url, jobs=jobs, schema_only=schema_only)
 
 
 def common(output: bytes) -> bytes:
@@ -98,10 +100,10 @@ def test_progress_is_told_by_bytes_up_to_all_of_the_rows(
 ) -> None:
     path = tmp_path / "dump.sql"
     path.write_bytes(pg_dump(dumped))
-    told: list[Progress] = []
-    with scan.opened(dump.recognise(path)) as index:
-        load.load(index, database, progress=told.append)
+    told: list[DumpProgress] = []
+    with open_plain_dump(identify_dump(path)) as index:
+        load_plain_dump(index, database, progress=told.append)
         assert told[-1].done_bytes == index.contents.data_bytes
     assert [one.done_bytes for one in told] == sorted(one.done_bytes for one in told)
     assert {one.total_bytes for one in told} == {path.stat().st_size}
-    assert {"shop.customer", "indexes", "foreign keys", "statistics"} <= {one.what for one in told}
+    assert {"shop.customer", "indexes", "foreign keys", "statistics"} <= {one.activity for one in told}

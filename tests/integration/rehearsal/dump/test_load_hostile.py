@@ -8,12 +8,14 @@ import psycopg
 import pytest
 
 from kernel.errors import DatabaseRefused, DumpUnreadable
-from kernel.rehearsal.dump import dump, load, scan
+from kernel.rehearsal.dump.identify import identify_dump
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.dump.dump import Restored
+    from kernel.rehearsal.dump.identify import RestoreOutcome
 
 ATTEMPT = """
 CREATE TABLE public.evil (a text);
@@ -92,11 +94,11 @@ def marker() -> Iterator[Path]:
         yield Path(folder) / "marker"
 
 
-def loaded(folder: Path, url: str, script: str) -> Restored:
+def loaded(folder: Path, url: str, script: str) -> RestoreOutcome:
     path = folder / "dump.sql"
     path.write_text(script)
-    with scan.opened(dump.recognise(path)) as index:
-        return load.load(index, url)
+    with open_plain_dump(identify_dump(path)) as index:
+        return load_plain_dump(index, url)
 
 
 def test_a_superuser_of_the_server_could_have_made_the_marker(database: str, marker: Path) -> None:

@@ -10,19 +10,21 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import RestoreFailed
-from kernel.rehearsal.dump import dump, load, scan
+from kernel.rehearsal.dump.identify import identify_dump
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.rehearsal.dump.dump import Progress, Restored
+    from kernel.rehearsal.dump.identify import DumpProgress, RestoreOutcome
 
 
-def loaded(folder: Path, url: str, script: str, *, jobs: int = 2) -> Restored:
+def loaded(folder: Path, url: str, script: str, *, jobs: int = 2) -> RestoreOutcome:
     path = folder / "dump.sql"
     path.write_text(script)
-    with scan.opened(dump.recognise(path)) as index:
-        return load.load(index, url, jobs=jobs)
+    with open_plain_dump(identify_dump(path)) as index:
+        return load_plain_dump(index, url, jobs=jobs)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -30,7 +32,7 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def lost(done: Restored) -> list[tuple[int | None, str]]:
+def lost(done: RestoreOutcome) -> list[tuple[int | None, str]]:
     return [(problem.line, problem.message) for problem in done.lost]
 
 
@@ -191,15 +193,15 @@ def test_a_lost_server_stops_everything(database: str, tmp_path: Path, administr
     path.write_text(TABLES + "COPY public.b (n) FROM stdin;\n" + "1\n" * 400_000 + "\\.\n")
     name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
 
-    def end(progress: Progress) -> None:
+    def end(progress: DumpProgress) -> None:
         if progress.done_bytes:
             administrator.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename LIKE 'aibos%%'",
                 (name,),
             )
 
-    with scan.opened(dump.recognise(path)) as index, pytest.raises(RestoreFailed, match="server"):
-        load.load(index, database, progress=end)
+    with open_plain_dump(identify_dump(path)) as index, pytest.raises(RestoreFailed, match="server"):
+        load_plain_dump(index, database, progress=end)
     assert rows(database, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'aibos%'") == [(0,)]
 
 
@@ -212,8 +214,8 @@ def test_an_interrupt_cancels_every_connection_and_leaves_no_role(database: str,
     begun = time.monotonic()
     timer = threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT))
     timer.start()
-    with scan.opened(dump.recognise(path)) as index, pytest.raises(KeyboardInterrupt):
-        load.load(index, database, jobs=2)
+    with open_plain_dump(identify_dump(path)) as index, pytest.raises(KeyboardInterrupt):
+        load_plain_dump(index, database, jobs=2)
     timer.join()
     assert time.monotonic() - begun < 5
     assert rows(database, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'aibos%'") == [(0,)]

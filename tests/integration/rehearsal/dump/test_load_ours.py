@@ -16,18 +16,24 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import DatabaseUnreachable
-from kernel.rehearsal.dump import dump, load, proof, scan, split, unlogged
-from kernel.rehearsal.golden import tuning
-from kernel.server import process, throwaway
+from kernel.postgres.process import program_environment
+from kernel.postgres.throwaway import open_watched_cluster, throwaway_server
+from kernel.rehearsal.dump.identify import identify_dump
+from kernel.rehearsal.dump.plain import constraints, rows
+from kernel.rehearsal.dump.plain.constraints import mark_validated
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.plain.rows import without_wal
+from kernel.rehearsal.dump.plain.scan import open_plain_dump
+from kernel.rehearsal.prod_copy.server_settings import GB, loading_settings, rehearsal_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from kernel.database import Connection
-    from kernel.rehearsal.dump.dump import Progress, Report, Restored
-    from kernel.rehearsal.dump.proof import Promise
-    from kernel.server.cluster import Server
+    from kernel.db.connection import Connection
+    from kernel.postgres.cluster import Server
+    from kernel.rehearsal.dump.identify import DumpProgress, ProgressCallback, RestoreOutcome
+    from kernel.rehearsal.dump.plain.constraints import UnvalidatedKey
 
 # Keys of every kind, with rows that only their own rules let pass: NULLs, other types, blanks, other collations.
 KEYS = r"""
@@ -101,7 +107,7 @@ RELATIONS = (
 @pytest.fixture(scope="module")
 def own(server: Server) -> Iterator[Server]:
     """A server like the one that a rehearsal loads into."""
-    with throwaway.server(server.programs, settings=tuning.loading(tuning.GB)) as started:
+    with throwaway_server(server.programs, settings=loading_settings(GB)) as started:
         yield started
 
 
@@ -123,17 +129,17 @@ def fresh(own: Server) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def accepted(monkeypatch: pytest.MonkeyPatch) -> list[Promise]:
+def accepted(monkeypatch: pytest.MonkeyPatch) -> list[UnvalidatedKey]:
     """Every key counts as large; the promises that were found kept and told to the catalog."""
-    found: list[Promise] = []
-    accept = proof.accept
+    found: list[UnvalidatedKey] = []
+    accept = mark_validated
 
-    def noted(superuser: Connection, promise: Promise) -> bool:
+    def noted(superuser: Connection, promise: UnvalidatedKey) -> bool:
         found.append(promise)
         return accept(superuser, promise)
 
-    monkeypatch.setattr(proof, "LEAST_BYTES", 0)
-    monkeypatch.setattr(proof, "accept", noted)
+    monkeypatch.setattr(constraints, "PARALLEL_CHECK_MIN_BYTES", 0)
+    monkeypatch.setattr(constraints, "mark_validated", noted)
     return found
 
 
@@ -141,35 +147,37 @@ def accepted(monkeypatch: pytest.MonkeyPatch) -> list[Promise]:
 def unlogged_tables(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every table is worth dividing; those that were, and filled without a log."""
     found: list[bytes] = []
-    filling = unlogged.filling
+    filling = without_wal
 
     def noted(superuser: Connection, tables: Iterable[bytes], role: str) -> object:
         found.extend(tables)
         return filling(superuser, found, role)
 
-    monkeypatch.setattr(split, "LEAST_BYTES", 1 << 16)
-    monkeypatch.setattr(unlogged, "filling", noted)
+    monkeypatch.setattr(rows, "SPLIT_MIN_BYTES", 1 << 16)
+    monkeypatch.setattr(rows, "without_wal", noted)
     return found
 
 
-def loaded(folder: Path, url: str, script: str, *, jobs: int = 2, progress: Report | None = None) -> Restored:
+def loaded(
+    folder: Path, url: str, script: str, *, jobs: int = 2, progress: ProgressCallback | None = None
+) -> RestoreOutcome:
     path = folder / "dump.sql"
     path.write_text(script)
-    with scan.opened(dump.recognise(path)) as index:
-        return load.load(index, url, jobs=jobs, progress=progress)
+    with open_plain_dump(identify_dump(path)) as index:
+        return load_plain_dump(index, url, jobs=jobs, progress=progress)
 
 
-def rows(url: str, query: str) -> list[tuple[object, ...]]:
+def fetch_rows(url: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
-def lost(done: Restored) -> list[tuple[int | None, str]]:
+def lost(done: RestoreOutcome) -> list[tuple[int | None, str]]:
     return [(problem.line, problem.message) for problem in done.lost]
 
 
 def test_the_catalog_is_what_psql_leaves(
-    fresh: Callable[[], str], pg_dump: Callable[..., bytes], psql: Path, tmp_path: Path, accepted: list[Promise]
+    fresh: Callable[[], str], pg_dump: Callable[..., bytes], psql: Path, tmp_path: Path, accepted: list[UnvalidatedKey]
 ) -> None:
     origin, theirs, copy = fresh(), fresh(), fresh()
     with psycopg.connect(origin, autocommit=True) as connection:
@@ -177,15 +185,15 @@ def test_the_catalog_is_what_psql_leaves(
     script = pg_dump(origin)
     (tmp_path / "dump.sql").write_bytes(script)
     command = [str(psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", theirs, "-f", str(tmp_path / "dump.sql")]
-    subprocess.run(command, check=True, capture_output=True, env=process.environment())
+    subprocess.run(command, check=True, capture_output=True, env=program_environment())
     done = loaded(tmp_path, copy, script.decode())
     assert (done.lost, done.harmless) == ((), ())
-    assert len(accepted) == len({promise.constraint for promise in accepted}) == PROVEN
-    assert rows(copy, CATALOG) == rows(theirs, CATALOG)
-    assert len(rows(copy, "SELECT FROM pg_constraint WHERE contype = 'f' AND NOT convalidated")) == 2
+    assert len(accepted) == len({promise.constraint_oid for promise in accepted}) == PROVEN
+    assert fetch_rows(copy, CATALOG) == fetch_rows(theirs, CATALOG)
+    assert len(fetch_rows(copy, "SELECT FROM pg_constraint WHERE contype = 'f' AND NOT convalidated")) == 2
     with psycopg.connect(theirs, autocommit=True) as connection:
         connection.execute("ANALYZE")
-    assert rows(copy, RELATIONS) == rows(theirs, RELATIONS)
+    assert fetch_rows(copy, RELATIONS) == fetch_rows(theirs, RELATIONS)
 
     assert common(pg_dump(copy)) == common(pg_dump(theirs))
 
@@ -212,7 +220,7 @@ def common(output: bytes) -> list[bytes]:
 def test_a_key_that_rows_break_is_lost_in_the_words_of_the_server(  # noqa: PLR0917 - parameters
     fresh: Callable[[], str],
     tmp_path: Path,
-    accepted: list[Promise],
+    accepted: list[UnvalidatedKey],
     keys: str,
     table: str,
     key: str,
@@ -234,13 +242,15 @@ def test_a_key_that_rows_break_is_lost_in_the_words_of_the_server(  # noqa: PLR0
     ((_line, message),) = lost(done)
     assert message.startswith("ALTER TABLE ONLY public.c ADD CONSTRAINT broken FOREIGN KEY")
     assert message.endswith('"c" violates foreign key constraint "broken" (23503)')
-    assert rows(url, "SELECT conname::text, convalidated FROM pg_constraint WHERE contype = 'f'") == [("whole", True)]
-    assert rows(url, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'c'::regclass") == [(0,)]
+    assert fetch_rows(url, "SELECT conname::text, convalidated FROM pg_constraint WHERE contype = 'f'") == [
+        ("whole", True)
+    ]
+    assert fetch_rows(url, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'c'::regclass") == [(0,)]
     assert len(accepted) == 1
 
 
 def test_the_rows_of_a_key_are_looked_at_by_several_processes(
-    fresh: Callable[[], str], pg_dump: Callable[..., bytes], tmp_path: Path, accepted: list[Promise]
+    fresh: Callable[[], str], pg_dump: Callable[..., bytes], tmp_path: Path, accepted: list[UnvalidatedKey]
 ) -> None:
     origin, copy = fresh(), fresh()
     with psycopg.connect(origin, autocommit=True) as connection:
@@ -252,13 +262,13 @@ def test_the_rows_of_a_key_are_looked_at_by_several_processes(
             "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0"
         )
         for promise in accepted:
-            plan = connection.execute(f"EXPLAIN {promise.question}".encode()).fetchall()
-            assert any("Gather" in line for (line,) in plan), promise.question
+            plan = connection.execute(f"EXPLAIN {promise.violations_query}".encode()).fetchall()
+            assert any("Gather" in line for (line,) in plan), promise.violations_query
     assert len(accepted) == PROVEN
 
 
 def test_operators_of_a_dump_never_run_as_the_superuser(
-    fresh: Callable[[], str], tmp_path: Path, accepted: list[Promise]
+    fresh: Callable[[], str], tmp_path: Path, accepted: list[UnvalidatedKey]
 ) -> None:
     url = fresh()
     traps = "".join(
@@ -279,16 +289,16 @@ def test_operators_of_a_dump_never_run_as_the_superuser(
         "ALTER TABLE ONLY public.c\n    ADD CONSTRAINT fk FOREIGN KEY (n) REFERENCES public.p(n);\n",
     )
     assert done.lost == ()
-    assert rows(url, "SELECT DISTINCT who FROM sprung WHERE who NOT LIKE 'aibos\\_loading\\_%'") == []
+    assert fetch_rows(url, "SELECT DISTINCT who FROM sprung WHERE who NOT LIKE 'aibos\\_loading\\_%'") == []
     assert len(accepted) == 1
 
 
 def test_elsewhere_the_statements_run_as_they_are_written(
-    database: str, tmp_path: Path, accepted: list[Promise], unlogged_tables: list[bytes]
+    database: str, tmp_path: Path, accepted: list[UnvalidatedKey], unlogged_tables: list[bytes]
 ) -> None:
     done = loaded(tmp_path, database, LARGE + LARGE_KEY)
     assert done.lost == ()
-    assert rows(database, "SELECT convalidated FROM pg_constraint WHERE contype = 'f'") == [(True,)]
+    assert fetch_rows(database, "SELECT convalidated FROM pg_constraint WHERE contype = 'f'") == [(True,)]
     assert (accepted, unlogged_tables) == ([], [])
 
 
@@ -310,25 +320,25 @@ def test_rows_that_were_filled_without_a_log_outlast_a_clean_stop(
     server: Server, tmp_path: Path, unlogged_tables: list[bytes], persistence: str
 ) -> None:
     script = LARGE if persistence == "p" else LARGE.replace("CREATE TABLE", "CREATE UNLOGGED TABLE")
-    with throwaway.guarded(server.programs) as guard:
-        url = guard.serve(tuning.loading(tuning.GB)).conninfo
+    with open_watched_cluster(server.programs) as guard:
+        url = guard.serve(loading_settings(GB)).conninfo
         done = loaded(tmp_path, url, script + LARGE_KEY)
         assert (done.lost, unlogged_tables) == ((), [b"public.large"])
-        before = rows(url, WHOLE)
-        url = guard.serve(tuning.practice(tuning.GB)).conninfo
-        assert rows(url, WHOLE) == before
+        before = fetch_rows(url, WHOLE)
+        url = guard.serve(rehearsal_settings(GB)).conninfo
+        assert fetch_rows(url, WHOLE) == before
         assert before[0][:2] == (5000, 5000 * 5001 // 2)
         relations = "SELECT DISTINCT relpersistence FROM pg_class WHERE oid IN (16384, {}) OR relname = 'large_pkey'"
         toast = "(SELECT reltoastrelid FROM pg_class WHERE relname = 'large'), 'large'::regclass"
-        assert rows(url, relations.format(toast).replace("16384, ", "")) == [(persistence,)]
+        assert fetch_rows(url, relations.format(toast).replace("16384, ", "")) == [(persistence,)]
 
 
 def test_a_crash_ends_the_load_and_the_server(server: Server, tmp_path: Path, unlogged_tables: list[bytes]) -> None:
-    with throwaway.guarded(server.programs) as guard:
-        url = guard.serve(tuning.loading(tuning.GB)).conninfo
+    with open_watched_cluster(server.programs) as guard:
+        url = guard.serve(loading_settings(GB)).conninfo
         with psycopg.connect(url, autocommit=True) as connection:
 
-            def crash(progress: Progress) -> None:
+            def crash(progress: DumpProgress) -> None:
                 if progress.done_bytes:
                     ((pid,),) = connection.execute(
                         "SELECT max(pid) FROM pg_stat_activity WHERE usename LIKE 'aibos%'"

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.rehearsal import golden
-from kernel.rehearsal.golden import store, tuning
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, NEEDED_MEMORY_BYTES
+from kernel.rehearsal.prod_copy import server_settings
+from kernel.rehearsal.prod_copy.model import CopyRequest
+from kernel.rehearsal.prod_copy.server_settings import GB
+from kernel.rehearsal.prod_copy.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kernel.server.programs import Programs
+    from kernel.postgres.programs import Programs
 
 PROJECT = Path(__file__).resolve().parents[4]
 
@@ -49,7 +52,7 @@ class Production:
             self.also(connection)
         return ("the extension zombodb is missing",)
 
-    def wish(self, **wished: Any) -> golden.Wish:
+    def wish(self, **wished: Any) -> CopyRequest:
         usual = {
             "digest": "ab" * 32,
             "name": "prod.dump",
@@ -57,31 +60,31 @@ class Production:
             "say": self.said.append,
             "store": self.place,
         }
-        return golden.Wish(**{**usual, **wished})
+        return CopyRequest(**{**usual, **wished})
 
     @property
     def programs(self) -> Programs:
         told = os.environ.get("KERNEL_PG_BINDIR")
-        return programs.find(Path(told) if told else None)
+        return find_programs(Path(told) if told else None)
 
     @property
     def kept(self) -> list[str]:
         """The names of all that lies in the store."""
-        folder = store.opened_store(self.place).folder
+        folder = open_store(self.place).folder
         return [path.name for path in folder.iterdir() if path.is_dir()]
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that take little memory: to set up a large one takes longer than a test."""
-    monkeypatch.setattr(tuning, "memory_bytes", lambda: tuning.GB)
+    monkeypatch.setattr(server_settings, "available_memory_bytes", lambda: GB)
 
 
 @pytest.fixture
 def production() -> Iterator[Production]:
     # A folder that the server's account can enter; pytest's own are closed. In memory, where syncing costs nothing.
-    roomy = throwaway.MEMORY.is_dir() and shutil.disk_usage(throwaway.MEMORY).free > throwaway.ROOM_BYTES
-    place = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir=throwaway.MEMORY if roomy else throwaway.LAST_RESORT))
+    roomy = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > NEEDED_MEMORY_BYTES
+    place = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir=MEMORY_FOLDER if roomy else FALLBACK_FOLDER))
     place.chmod(0o755)
     yield Production(place=place)
     shutil.rmtree(place)

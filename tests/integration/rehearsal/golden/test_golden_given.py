@@ -10,18 +10,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from kernel import database as kernel_database
+from kernel.db import connection
+from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, LockBusy, RestoreFailed, UsageError
-from kernel.rehearsal import golden
-from kernel.rehearsal.golden import identity
-from kernel.rehearsal.golden.place import MAIN
+from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
+from kernel.rehearsal.prod_copy.identity import read_identity
+from kernel.rehearsal.prod_copy.model import MAIN_CLONE_NAME, DatabaseLocale, ProtectedDatabase
 from tests.integration.rehearsal.golden.conftest import rows
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
     from tests.integration.rehearsal.golden.conftest import Production
 
 COUNT = "SELECT count(*) FROM orders"
@@ -51,7 +52,7 @@ with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal"), copy
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.rehearsal.golden.clone._LEAVING_SECONDS", 0.2)
+    monkeypatch.setattr("kernel.rehearsal.prod_copy.databases._DISCONNECT_GRACE_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True)
@@ -81,11 +82,11 @@ def there(server: Server, database: str) -> list[str]:
     return [name.removeprefix(named(database)) for (name,) in found if name.startswith(f"{named(database)}_")]
 
 
-def rehearse(production: Production, database: str, **wished: Any) -> golden.Copy:
+def rehearse(production: Production, database: str, **wished: Any) -> ProdCopy:
     """A rehearsal that deletes a row."""
     wish = production.wish(test_db=database, **wished)
-    with golden.opened(wish, restore=production.restore) as copy:
-        with copy.clone(MAIN) as clone:
+    with open_copy(wish, restore=production.restore) as copy:
+        with copy.clone(MAIN_CLONE_NAME) as clone:
             assert named(clone.url) == named(database)
             rows(clone.url, "DELETE FROM orders WHERE id = 1")
             assert rows(copy.url, COUNT) == [(1000,)]
@@ -113,14 +114,14 @@ def test_an_empty_database_becomes_the_clone_that_stays(server: Server, database
 def test_the_encoding_of_the_dump_is_kept_whatever_the_servers_locale(
     server: Server, database: str, production: Production, encoding: str
 ) -> None:
-    rehearse(production, database, locale=golden.Locale(encoding=encoding))
+    rehearse(production, database, locale=DatabaseLocale(encoding=encoding))
     shown = f"SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = '{named(database)}'"
     assert rows(server.conninfo, shown) == [(encoding or "UTF8",)]
 
 
 def test_a_locale_that_the_server_does_not_have_is_named(server: Server, database: str, production: Production) -> None:
     with pytest.raises(RestoreFailed, match=r'locale name: "xx_YY\.UTF-8"'):
-        rehearse(production, database, locale=golden.Locale(collate="xx_YY.UTF-8"))
+        rehearse(production, database, locale=DatabaseLocale(collate="xx_YY.UTF-8"))
     assert there(server, database) == []
 
 
@@ -179,7 +180,7 @@ def test_extensions_alone_are_nothing_that_anybody_would_miss(database: str, pro
 def test_production_is_refused_by_another_url_and_with_yes(
     server: Server, database: str, production_db: str, production: Production
 ) -> None:
-    forbidden = (golden.Forbidden(variable="PROD_DB", url=production_db),)
+    forbidden = (ProtectedDatabase(variable="PROD_DB", url=production_db),)
     alias = make_conninfo(production_db, application_name="alias", connect_timeout="7")
     with pytest.raises(DatabaseRefused, match="TEST_DB is the database that PROD_DB names"):
         rehearse(production, alias, forbidden=forbidden, yes=True)
@@ -194,17 +195,17 @@ def test_production_is_known_where_the_server_does_not_show_its_identifier(
     rows(production_db, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
     with role(server, f"{named(database)}_owner", "CREATEDB") as owner:
         rows(server.conninfo, f"ALTER DATABASE {named(production_db)} OWNER TO {owner}")
-        forbidden = (golden.Forbidden(variable="DATABASE_URL", url=production_db),)
+        forbidden = (ProtectedDatabase(variable="DATABASE_URL", url=production_db),)
         hidden = make_conninfo(production_db, user=owner)
-        with kernel_database.session(hidden) as session:
-            assert identity.of(session).system is None
+        with open_session(hidden) as session:
+            assert read_identity(session).system_identifier is None
         with pytest.raises(DatabaseRefused, match="TEST_DB is the database that DATABASE_URL names"):
             rehearse(production, hidden, forbidden=forbidden, yes=True)
 
 
 def test_production_that_cannot_be_reached_is_told_of(database: str, production: Production) -> None:
     elsewhere = make_conninfo(database, host="/nonexistent", password="hunter2")  # noqa: S106 - to look for it
-    rehearse(production, database, forbidden=(golden.Forbidden(variable="DATABASE_URL", url=elsewhere),))
+    rehearse(production, database, forbidden=(ProtectedDatabase(variable="DATABASE_URL", url=elsewhere),))
     assert production.said[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
     assert "hunter2" not in "".join(production.said)
 
@@ -251,7 +252,7 @@ def test_names_that_others_have_taken_are_refused_even_with_yes(
 ) -> None:
     rows(server.conninfo, f"CREATE DATABASE {named(database)}_traffic")
     with (
-        golden.opened(production.wish(test_db=database, yes=True), restore=production.restore) as copy,
+        open_copy(production.wish(test_db=database, yes=True), restore=production.restore) as copy,
         pytest.raises(DatabaseRefused, match=r"there is a database .*_traffic, where a clone would be"),
     ):
         copy.clone("traffic").__enter__()
@@ -270,7 +271,7 @@ def test_the_servers_own_databases_are_refused(server: Server, production: Produ
 def test_two_rehearsals_do_not_share_it(database: str, production: Production) -> None:
     wish = production.wish(test_db=database)
     with (
-        golden.opened(wish, restore=production.restore),
+        open_copy(wish, restore=production.restore),
         pytest.raises(LockBusy, match="another rehearsal uses TEST_DB"),
     ):
         rehearse(production, database)
@@ -301,8 +302,8 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(production: 
 def test_names_are_taken_as_they_are(server: Server, production: Production, name: str) -> None:
     url = make_conninfo(server.conninfo, dbname=name)
     with (
-        golden.opened(production.wish(test_db=url), restore=production.restore) as copy,
-        copy.clone(MAIN) as clone,
+        open_copy(production.wish(test_db=url), restore=production.restore) as copy,
+        copy.clone(MAIN_CLONE_NAME) as clone,
         copy.clone("traffic") as other,
     ):
         assert rows(clone.url, "SELECT current_database()") == [(name,)]
@@ -317,7 +318,7 @@ def test_a_copy_of_production_that_cannot_be_dropped_is_named_with_the_reason(
     server: Server, database: str, production: Production
 ) -> None:
     golden_db = f"{named(database)}_golden"
-    with golden.opened(production.wish(test_db=database), restore=production.restore):
+    with open_copy(production.wish(test_db=database), restore=production.restore):
         reader = psycopg.connect(make_conninfo(server.conninfo, dbname=golden_db), application_name="somebody")
     with reader:
         assert there(server, database) == ["_golden"]
@@ -333,9 +334,9 @@ def test_a_copy_of_production_on_a_server_that_went_away_is_named(database: str,
 
     with (
         pytest.MonkeyPatch.context() as patched,
-        golden.opened(production.wish(test_db=database), restore=production.restore),
+        open_copy(production.wish(test_db=database), restore=production.restore),
     ):
-        patched.setattr(kernel_database, "session", go_away)
+        patched.setattr(connection, "open_session", go_away)
     (line,) = production.said
     assert f"{named(database)}_golden is a copy of production" in line
     assert "connection refused" in line
@@ -349,7 +350,7 @@ def test_a_kept_copy_of_production_is_no_reason_to_warn(database: str, productio
 def test_a_clone_that_cannot_be_dropped_is_named_with_the_reason(
     server: Server, database: str, production: Production
 ) -> None:
-    with golden.opened(production.wish(test_db=database), restore=production.restore) as copy:
+    with open_copy(production.wish(test_db=database), restore=production.restore) as copy:
         with copy.clone("traffic") as clone:
             reader = psycopg.connect(clone.url, application_name="somebody")
         with reader:
@@ -367,8 +368,8 @@ def test_a_clone_whose_making_fails_half_way_is_dropped(
     def fail(*_: object) -> None:
         raise psycopg.OperationalError("lost")
 
-    with golden.opened(production.wish(test_db=database), restore=production.restore) as copy:
-        monkeypatch.setattr("kernel.rehearsal.golden.carry.over", fail)
+    with open_copy(production.wish(test_db=database), restore=production.restore) as copy:
+        monkeypatch.setattr("kernel.rehearsal.prod_copy.databases.copy_settings_and_privileges", fail)
         with pytest.raises(DatabaseRefused, match="lost"):
             copy.clone("traffic").__enter__()
         assert there(server, database) == ["_golden"]

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from kernel.errors import DatabaseRefused
-from kernel.rehearsal import golden
+from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
+from kernel.rehearsal.prod_copy.model import DatabaseLocale
 from tests.integration.rehearsal.golden.conftest import Production, rows
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal") as cl
 """
 
 
-def folder_of(copy: golden.Copy) -> Path:
+def folder_of(copy: ProdCopy) -> Path:
     return Path(rows(copy.url, "SHOW data_directory")[0][0]).parent
 
 
@@ -72,7 +73,7 @@ def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production)
     seen: list[Any] = []
     production.also = lambda connection: seen.append(connection.execute(show.encode()).fetchone())
     wish = production.wish(server_settings={"work_mem": "7MB"})
-    with golden.opened(wish, restore=production.restore) as copy:
+    with open_copy(wish, restore=production.restore) as copy:
         assert seen == [("minimal", "off", "off")]
         assert rows(copy.url, show) == [("replica", "on", "off")]
         assert rows(copy.url, "SHOW work_mem") == [("7MB",)]
@@ -80,7 +81,7 @@ def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production)
 
 
 def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Production) -> None:
-    with golden.opened(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.wish(), restore=production.restore) as copy:
         with copy.clone("rehearsal") as clone:
             rows(clone.url, "DELETE FROM orders WHERE id <= 10")
             assert rows(clone.url, COUNT) == [(990,)]
@@ -89,7 +90,7 @@ def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Productio
                 rows(copy.url, "DELETE FROM orders")
         with copy.clone("rehearsal") as again:
             assert rows(again.url, COUNT) == [(1000,)]
-        assert copy.restored.bytes == rows(copy.url, "SELECT pg_database_size('golden')")[0][0]
+        assert copy.restored.size_bytes == rows(copy.url, "SELECT pg_database_size('golden')")[0][0]
         assert (copy.restored.reused, copy.restored.warnings) == (False, ("the extension zombodb is missing",))
         folder = folder_of(copy)
     assert not folder.exists()
@@ -114,9 +115,9 @@ def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy
     production.also = dress
     wish = production.wish(
         settings={"TimeZone": "Europe/Vienna", "no_such_setting": "1"},
-        locale=golden.Locale(encoding="LATIN1", collate="C", ctype="C"),
+        locale=DatabaseLocale(encoding="LATIN1", collate="C", ctype="C"),
     )
-    with golden.opened(wish, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
+    with open_copy(wish, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
         (golden_copy,) = rows(copy.url, AROUND)
         assert rows(clone.url, AROUND) == [golden_copy]
         assert golden_copy[0] == "boss"
@@ -130,7 +131,7 @@ def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy
 
 
 def test_clones_stand_side_by_side_and_roles_of_one_are_gone_for_the_next(production: Production) -> None:
-    with golden.opened(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.wish(), restore=production.restore) as copy:
         with copy.clone("first") as first, copy.clone("second") as second:
             rows(first.url, "CREATE ROLE made_by_a_migration; CREATE TABLE here (i int)")
             assert rows(second.url, "SELECT to_regclass('here')") == [(None,)]
@@ -143,9 +144,9 @@ def test_clones_stand_side_by_side_and_roles_of_one_are_gone_for_the_next(produc
 def test_a_reader_of_the_golden_copy_is_named_when_it_is_cloned(
     production: Production, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kernel.rehearsal.golden.clone._LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("kernel.rehearsal.prod_copy.databases._DISCONNECT_GRACE_SECONDS", 0.1)
     with (
-        golden.opened(production.wish(), restore=production.restore) as copy,
+        open_copy(production.wish(), restore=production.restore) as copy,
         psycopg.connect(copy.url, application_name="the reader") as reader,
         pytest.raises(DatabaseRefused, match=rf"golden: others .*pid {reader.info.backend_pid} \(postgres, the reader"),
     ):
@@ -154,16 +155,16 @@ def test_a_reader_of_the_golden_copy_is_named_when_it_is_cloned(
 
 def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None:
     wish = production.wish(keep=True)
-    with golden.opened(wish, restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+    with open_copy(wish, restore=production.restore) as copy, copy.clone("rehearsal") as clone:
         rows(clone.url, "DROP TABLE orders; CREATE ROLE made_by_a_migration")
         rows(clone.url, "ALTER SYSTEM SET work_mem = '9MB'")
     assert len(production.kept) == 1
-    with golden.opened(production.wish(), restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+    with open_copy(production.wish(), restore=production.restore) as copy, copy.clone("rehearsal") as clone:
         assert (copy.restored.reused, copy.restored.warnings) == (True, ("the extension zombodb is missing",))
         assert rows(clone.url, "SELECT count(*), current_setting('work_mem') FROM orders") == [(1000, "4MB")]
         assert rows(clone.url, "SELECT current_setting('wal_level'), current_setting('fsync')") == [("replica", "off")]
         assert rows(clone.url, "SELECT FROM pg_roles WHERE rolname = 'made_by_a_migration'") == []
-    with golden.opened(production.wish(schema_only=True), restore=production.restore) as copy:
+    with open_copy(production.wish(schema_only=True), restore=production.restore) as copy:
         assert not copy.restored.reused
     assert production.restores == 2
     assert production.said == []
@@ -171,8 +172,8 @@ def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None
 
 def test_a_copy_in_use_is_not_shared(production: Production) -> None:
     wish = production.wish(keep=True)
-    with golden.opened(wish, restore=production.restore) as first:
-        with golden.opened(wish, restore=production.restore) as second:
+    with open_copy(wish, restore=production.restore) as first:
+        with open_copy(wish, restore=production.restore) as second:
             assert folder_of(first) != folder_of(second)
             assert "in use by another rehearsal" in production.said[0]
             assert rows(second.url, COUNT) == [(1000,)]
@@ -182,8 +183,8 @@ def test_a_copy_in_use_is_not_shared(production: Production) -> None:
 
 
 def test_a_copy_in_which_shared_things_were_changed_is_not_kept(production: Production) -> None:
-    with golden.opened(production.wish(keep=True), restore=production.restore) as copy:
-        rows(copy.place.url, "ALTER ROLE postgres SET work_mem = '1MB'")
+    with open_copy(production.wish(keep=True), restore=production.restore) as copy:
+        rows(copy.server.url, "ALTER ROLE postgres SET work_mem = '1MB'")
     assert production.kept == []
     assert production.said == ["the copy of prod.dump is not kept: roles or tablespaces were changed"]
 
@@ -196,7 +197,7 @@ def test_a_restore_that_fails_or_is_interrupted_leaves_nothing(
         raise error
 
     production.also = fail
-    with pytest.raises(error), golden.opened(production.wish(keep=True), restore=production.restore):
+    with pytest.raises(error), open_copy(production.wish(keep=True), restore=production.restore):
         pytest.fail("there is nothing to open")
     assert production.kept == []
 
@@ -205,21 +206,21 @@ def test_an_interruption_in_the_block_keeps_the_copy_and_drops_the_clone(product
     wish = production.wish(keep=True)
 
     def rehearse() -> None:
-        with golden.opened(wish, restore=production.restore) as copy, copy.clone("rehearsal"):
+        with open_copy(wish, restore=production.restore) as copy, copy.clone("rehearsal"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         rehearse()
     (kept,) = production.kept
     assert not next(production.place.glob(f"*/{kept}/data/PG_VERSION")).with_name("postmaster.pid").exists()
-    with golden.opened(wish, restore=production.restore) as copy:
+    with open_copy(wish, restore=production.restore) as copy:
         assert rows(copy.url, "SELECT datname FROM pg_database WHERE datname = 'rehearsal'") == []
     assert production.restores == 1
 
 
 def test_without_a_store_nothing_is_kept_and_it_is_said(production: Production) -> None:
     wish = production.wish(keep=True, store=Path("/dev/null/nowhere"))
-    with golden.opened(wish, restore=production.restore) as copy:
+    with open_copy(wish, restore=production.restore) as copy:
         assert rows(copy.url, COUNT) == [(1000,)]
     assert production.said[0].startswith("warning: copies of production cannot be kept: ")
 
@@ -233,7 +234,7 @@ def test_killed_while_it_is_used_the_copy_is_good_and_its_clones_are_gone(
     assert Path(child.stdout.readline().strip()).parent.name in production.kept
     child.kill()
     child.wait()
-    with golden.opened(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.wish(), restore=production.restore) as copy:
         assert copy.restored.reused
         assert rows(copy.url, COUNT) == [(1000,)]
         left = "SELECT datname FROM pg_database WHERE datname = 'rehearsal' UNION ALL SELECT rolname FROM pg_roles"
@@ -253,7 +254,7 @@ def test_killed_while_it_is_made_the_copy_and_its_data_are_gone(
     assert data.exists()
     child.kill()
     child.wait()
-    with golden.opened(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.wish(), restore=production.restore) as copy:
         assert not copy.restored.reused
     assert not data.exists()
     assert production.kept == []

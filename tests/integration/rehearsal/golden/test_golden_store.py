@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal import golden
-from kernel.rehearsal.golden import slot, store
-from kernel.server import locks
+from kernel.postgres.file_lock import exclusive_file_lock
+from kernel.rehearsal.prod_copy import store
+from kernel.rehearsal.prod_copy.copy import open_copy
+from kernel.rehearsal.prod_copy.store import INCOMPLETE_PREFIX, REMOVED_PREFIX, RemovedEntries, open_store
+from kernel.rehearsal.prod_copy.store_entry import IN_USE_FILE, LOCK_FILE
 from tests.integration.rehearsal.golden.conftest import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.rehearsal.golden.store import Store
+    from kernel.rehearsal.prod_copy.store import CopyStore
     from tests.integration.rehearsal.golden.conftest import Production
 
 
@@ -25,44 +27,46 @@ pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suit
 
 
 @pytest.fixture
-def kept(production: Production) -> Store:
-    return store.opened_store(production.place)
+def kept(production: Production) -> CopyStore:
+    return open_store(production.place)
 
 
-def put(kept: Store, name: str, *, size_bytes: int = 0, used_at: float = 0.0) -> Path:
+def put(kept: CopyStore, name: str, *, size_bytes: int = 0, used_at: float = 0.0) -> Path:
     """An entry with some bytes in it, last used then."""
     folder = kept.folder / name
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "file").write_bytes(os.urandom(size_bytes))
-    (folder / slot.LOCK).touch()
+    (folder / LOCK_FILE).touch()
     for path in (folder, folder / "data"):
-        kept.account.own(path, 0o700)
+        kept.account.take_ownership(path, 0o700)
     os.utime(folder, (used_at, used_at))
     return folder
 
 
-def test_the_store_is_closed_to_others(production: Production, kept: Store) -> None:
+def test_the_store_is_closed_to_others(production: Production, kept: CopyStore) -> None:
     status = kept.folder.stat()
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (kept.account.uid, 0o700)
-    with golden.opened(production.wish(keep=True), restore=production.restore):
+    with open_copy(production.wish(keep=True), restore=production.restore):
         (folder,) = [path for path in kept.folder.iterdir() if path.is_dir()]
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_store_that_others_could_have_made_is_not_used(production: Production, kept: Store) -> None:
+def test_a_store_that_others_could_have_made_is_not_used(production: Production, kept: CopyStore) -> None:
     kept.folder.chmod(0o777)
     with pytest.raises(PermissionError, match=r"not a private folder of .*; remove it"):
-        store.opened_store(production.place)
+        open_store(production.place)
 
 
-def test_a_copy_that_was_in_use_when_the_machine_went_down_is_made_again(production: Production, kept: Store) -> None:
+def test_a_copy_that_was_in_use_when_the_machine_went_down_is_made_again(
+    production: Production, kept: CopyStore
+) -> None:
     wish = production.wish(keep=True)
-    with golden.opened(wish, restore=production.restore):
+    with open_copy(wish, restore=production.restore):
         pass
     (entry,) = kept.entries()
-    assert not (entry.folder / slot.IN_USE).exists()
-    (entry.folder / slot.IN_USE).write_text("another boot", encoding="ascii")
-    with golden.opened(wish, restore=production.restore) as copy:
+    assert not (entry.folder / IN_USE_FILE).exists()
+    (entry.folder / IN_USE_FILE).write_text("another boot", encoding="ascii")
+    with open_copy(wish, restore=production.restore) as copy:
         assert not copy.restored.reused
     assert production.restores == 2
     assert "the machine went down while it was in use; it is made again" in production.said[0]
@@ -70,64 +74,66 @@ def test_a_copy_that_was_in_use_when_the_machine_went_down_is_made_again(product
 
 
 @pytest.mark.slow
-def test_a_copy_that_does_not_start_is_made_again(production: Production, kept: Store) -> None:
+def test_a_copy_that_does_not_start_is_made_again(production: Production, kept: CopyStore) -> None:
     wish = production.wish(keep=True)
-    with golden.opened(wish, restore=production.restore):
+    with open_copy(wish, restore=production.restore):
         pass
     (entry,) = kept.entries()
     (entry.folder / "data" / "global" / "pg_control").write_bytes(b"torn")
-    with golden.opened(wish, restore=production.restore) as copy:
+    with open_copy(wish, restore=production.restore) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
     assert production.restores == 2
     assert "does not open as it was put away" in production.said[0]
 
 
 @pytest.mark.slow
-def test_of_two_that_make_the_same_copy_at_once_one_keeps_it(production: Production, kept: Store) -> None:
+def test_of_two_that_make_the_same_copy_at_once_one_keeps_it(production: Production, kept: CopyStore) -> None:
     wish = production.wish(keep=True)
 
     def overtaken(url: str) -> tuple[str, ...]:
-        with golden.opened(wish, restore=production.restore):
+        with open_copy(wish, restore=production.restore):
             return production.restore(url)
 
-    with golden.opened(wish, restore=overtaken) as copy:
+    with open_copy(wish, restore=overtaken) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
     assert "is not kept" in production.said[0]
     assert [entry.name for entry in kept.entries()] == ["prod.dump"]
 
 
-def test_forgetting_removes_what_nobody_uses_and_says_what_is_left(production: Production, kept: Store) -> None:
+def test_forgetting_removes_what_nobody_uses_and_says_what_is_left(production: Production, kept: CopyStore) -> None:
     put(kept, "old", size_bytes=100_000)
-    with golden.opened(production.wish(keep=True), restore=production.restore):
-        forgotten = kept.forget()
-        assert [(entry.name, entry.bytes >= 100_000) for entry in forgotten.removed] == [("old", True)]
-        assert [(entry.name, why) for entry, why in forgotten.left] == [("prod.dump", "in use")]
-    assert [entry.name for entry in kept.forget().removed] == ["prod.dump"]
+    with open_copy(production.wish(keep=True), restore=production.restore):
+        forgotten = kept.remove_unused()
+        assert [(entry.name, entry.size_bytes >= 100_000) for entry in forgotten.removed] == [("old", True)]
+        assert [(entry.name, why) for entry, why in forgotten.not_removed] == [("prod.dump", "in use")]
+    assert [entry.name for entry in kept.remove_unused().removed] == ["prod.dump"]
     assert [path.name for path in kept.folder.iterdir() if path.is_dir()] == []
 
 
-def test_what_killed_processes_left_half_made_is_removed_and_what_is_being_made_is_not(kept: Store) -> None:
-    put(kept, f"{store.MAKING}abandoned")
-    put(kept, f"{store.GONE}half removed")
-    busy = put(kept, f"{store.MAKING}busy")
-    with locks.exclusive(busy / slot.LOCK):
-        assert kept.forget() == store.Forgotten(removed=(), left=())
+def test_what_killed_processes_left_half_made_is_removed_and_what_is_being_made_is_not(kept: CopyStore) -> None:
+    put(kept, f"{INCOMPLETE_PREFIX}abandoned")
+    put(kept, f"{REMOVED_PREFIX}half removed")
+    busy = put(kept, f"{INCOMPLETE_PREFIX}busy")
+    with exclusive_file_lock(busy / LOCK_FILE):
+        assert kept.remove_unused() == RemovedEntries(removed=(), not_removed=())
     assert [path for path in kept.folder.iterdir() if path.is_dir()] == [busy]
 
 
-def test_over_the_limit_what_was_not_used_for_longest_goes_first(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_the_limit_what_was_not_used_for_longest_goes_first(
+    kept: CopyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, used_at in (("b", 2.0), ("a", 3.0), ("c", 1.0)):
         put(kept, name, size_bytes=100_000, used_at=used_at)
-    monkeypatch.setattr(store, "MOST_BYTES", 250_000)
+    monkeypatch.setattr(store, "MAX_STORE_BYTES", 250_000)
     kept.trim()
     assert [entry.name for entry in kept.entries()] == ["a", "b"]
-    with locks.exclusive(kept.folder / "b" / slot.LOCK):
-        monkeypatch.setattr(store, "MOST_BYTES", 150_000)
+    with exclusive_file_lock(kept.folder / "b" / LOCK_FILE):
+        monkeypatch.setattr(store, "MAX_STORE_BYTES", 150_000)
         kept.trim()
     assert [entry.name for entry in kept.entries()] == ["b"]
 
 
-def test_half_of_what_is_free_stays_free(kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_what_is_free_stays_free(kept: CopyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = put(kept, "a", size_bytes=100_000)
     for free, fits in ((150_000, True), (50_000, False)):
         usage = SimpleNamespace(free=free)
@@ -136,10 +142,10 @@ def test_half_of_what_is_free_stays_free(kept: Store, monkeypatch: pytest.Monkey
 
 
 def test_a_copy_larger_than_the_limit_is_used_and_not_kept(
-    production: Production, kept: Store, monkeypatch: pytest.MonkeyPatch
+    production: Production, kept: CopyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MOST_BYTES", 1000)
-    with golden.opened(production.wish(keep=True), restore=production.restore) as copy:
+    monkeypatch.setattr(store, "MAX_STORE_BYTES", 1000)
+    with open_copy(production.wish(keep=True), restore=production.restore) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
     assert kept.entries() == ()
     assert production.said == [

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.golden import tuning
-from kernel.server import throwaway
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.prod_copy.server_settings import available_memory_bytes, rehearsal_settings
 from tests.integration.rehearsal.judge.ground import Ground
 
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ LITTLE_LOG = {"wal_keep_size": "64MB", "max_wal_size": "256MB", "min_wal_size": 
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """One for each worker, under the settings that a rehearsal has."""
     told = os.environ.get("KERNEL_PG_BINDIR")
-    settings = {**tuning.practice(tuning.memory_bytes()), **LITTLE_LOG}
-    with throwaway.server(bindir=Path(told) if told else None, settings=settings) as server:
+    settings = {**rehearsal_settings(available_memory_bytes()), **LITTLE_LOG}
+    with throwaway_server(bindir=Path(told) if told else None, settings=settings) as server:
         yield Ground(server=server, folder=tmp_path_factory.mktemp("ground"))

@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
 
-from kernel import database as kernel_database
-from kernel import migrate, status
-from kernel.rehearsal import among, course
-from kernel.rehearsal.golden import Copy, shared
-from kernel.rehearsal.golden.place import Place
-from kernel.rehearsal.result import Finding, Rehearsal, Restore, Severity, Source
-from kernel.rehearsal.rules.rule import NEXT_FILE, REVERT_FILE
-from kernel.rehearsal.wish import Telling, Wish
+from kernel.db.connection import open_session
+from kernel.lint.finding import NEXT_FILE_LINE, REVERT_FILE_LINE, Finding, Severity
+from kernel.operations.migrate import MigrateOptions, migrate
+from kernel.operations.status import require_migrations
+from kernel.rehearsal.prod_copy.copy import ProdCopy
+from kernel.rehearsal.prod_copy.local_server import list_roles
+from kernel.rehearsal.prod_copy.model import CopyServer
+from kernel.rehearsal.rehearse import rehearse_on_copy
+from kernel.rehearsal.request import RehearsalRequest, Reporter
+from kernel.rehearsal.result import DumpSource, Rehearsal, Restore
+from kernel.rehearsal.second_run import read_requested_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from kernel.server.cluster import Server
+    from kernel.postgres.cluster import Server
 
-SOURCE = Source(name="given.sql", kind="plain dump", size_bytes=0)
+SOURCE = DumpSource(name="given.sql", kind="plain dump", size_bytes=0)
 
 
 @dataclass(kw_only=True)
@@ -32,46 +35,46 @@ class Ground:
 
     server: Server
     folder: Path
-    copies: dict[str, Copy] = field(default_factory=dict)
+    copies: dict[str, ProdCopy] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
     def version(self) -> int:
         """The server's, as server_version_num."""
-        with kernel_database.session(self.server.conninfo) as session:
+        with open_session(self.server.conninfo) as session:
             return session.connection.info.server_version
 
-    def rehearse(self, given: str, script: str, wish: Wish | None = None) -> Rehearsal:
+    def rehearse(self, given: str, script: str, wish: RehearsalRequest | None = None) -> Rehearsal:
         """The files of `script`, pending after 001; parts of it are files, or what reverts them."""
         folder = self.folder / f"{next(_numbers)}"
         (folder / "revert").mkdir(parents=True)
         (folder / "001_given.sql").write_text(given, encoding="utf-8")
-        for number, text in enumerate(script.split(NEXT_FILE), start=2):
-            forward, marked, back = text.partition(REVERT_FILE)
+        for number, text in enumerate(script.split(NEXT_FILE_LINE), start=2):
+            forward, marked, back = text.partition(REVERT_FILE_LINE)
             (folder / f"{number:03}_file.sql").write_text(forward, encoding="utf-8")
             if marked:
                 (folder / f"revert/{number:03}_file.sql").write_text(back, encoding="utf-8")
         copy = self.copies.get(given) or self.copies.setdefault(given, self._copy(folder))
-        telling = Telling(say=self.said.append)
-        wish = wish or Wish()
-        asked = among.queries(wish)
-        return course.rehearsed(status.files(folder), copy, SOURCE, wish, telling, asked=asked)
+        telling = Reporter(print_line=self.said.append)
+        wish = wish or RehearsalRequest()
+        asked = read_requested_queries(wish)
+        return rehearse_on_copy(require_migrations(folder), copy, SOURCE, wish, telling, asked=asked)
 
-    def _copy(self, folder: Path) -> Copy:
+    def _copy(self, folder: Path) -> ProdCopy:
         name = f"golden_{next(_numbers)}"
-        with kernel_database.session(self.server.conninfo) as session:
+        with open_session(self.server.conninfo) as session:
             session.connection.execute(f"CREATE DATABASE {name}".encode())
-            roles = shared.roles(session.connection)
-        with kernel_database.session(make_conninfo(self.server.conninfo, dbname=name)) as session:
-            migrate.migrate(session, status.files(folder), migrate.Wish(to="001"), lambda _event: None)
+            roles = list_roles(session.connection)
+        with open_session(make_conninfo(self.server.conninfo, dbname=name)) as session:
+            migrate(session, require_migrations(folder), MigrateOptions(to="001"), lambda _event: None)
             session.connection.execute("VACUUM ANALYZE")
-        return Copy(
-            place=Place(
+        return ProdCopy(
+            server=CopyServer(
                 url=self.server.conninfo,
                 variable="the server",
-                golden=name,
+                template=name,
                 key="",
-                restored=Restore(seconds=0.0, bytes=0),
+                restored=Restore(seconds=0.0, size_bytes=0),
                 roles=roles,
             )
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.rehearsal.rules.rule import GIVEN
+from kernel.lint.finding import EXAMPLE_SCHEMA
 from tests.integration.rehearsal.judge.ground import met, told
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def cases(name: str) -> Iterator[Any]:
 
 
 def given(*more: str) -> str:
-    return GIVEN + (CORPUS / "given.sql").read_text(encoding="utf-8") + "".join(more)
+    return EXAMPLE_SCHEMA + (CORPUS / "given.sql").read_text(encoding="utf-8") + "".join(more)
 
 
 def needs_merge(ground: Ground, script: str) -> None:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.rehearsal import rules
-from kernel.rehearsal.judge.evidence import Limits
-from kernel.rehearsal.result import Severity
-from kernel.rehearsal.rules.rule import GIVEN
-from kernel.rehearsal.wish import Wish
+from kernel.lint.finding import EXAMPLE_SCHEMA, Severity
+from kernel.lint.rules import ALL_RULES, RULES_BY_ID
+from kernel.rehearsal.findings.evidence import Limits
+from kernel.rehearsal.request import RehearsalRequest
 from tests.integration.rehearsal.judge.ground import met, told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.rehearsal.rules.rule import Rule
+    from kernel.lint.finding import Rule
     from tests.integration.rehearsal.judge.ground import Ground
 
 # Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
@@ -38,7 +37,7 @@ OF_A_MOMENT = {
     "policy-or-trigger-lock",
     "several-tables-locked",
 }
-WISHES = {"write-volume": Wish(limits=Limits(wal_bytes=200_000))}
+WISHES = {"write-volume": RehearsalRequest(limits=Limits(wal_bytes=200_000))}
 # A measured and a counted one for every run of the tests; all of them are slow.
 QUICK = {"check-validated-under-lock", "data-lost"}
 
@@ -49,24 +48,24 @@ def shown(*, but: set[str]) -> pytest.MarkDecorator:
         "rule",
         [
             pytest.param(rule, id=rule.id, marks=[] if rule.id in QUICK else pytest.mark.slow)
-            for rule in rules.ALL
+            for rule in ALL_RULES
             if rule.id not in but
         ],
     )
 
 
-def wished(rule: Rule, folder: Path) -> Wish | None:
+def wished(rule: Rule, folder: Path) -> RehearsalRequest | None:
     """What a rule's examples are rehearsed with: limits of its own, or the queries of an application."""
     if not rule.queries:
         return WISHES.get(rule.id)
     queries = folder / "queries.sql"
     queries.write_text(rule.queries, encoding="utf-8")
-    return Wish(queries=str(queries))
+    return RehearsalRequest(queries=str(queries))
 
 
 @shown(but=REFUSED | NOT_AN_EXAMPLE)
 def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Ground, tmp_path: Path) -> None:
-    found = ground.rehearse(GIVEN + rule.given, rule.bad, wished(rule, tmp_path)).findings
+    found = ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad, wished(rule, tmp_path)).findings
     if rule.id in OF_A_MOMENT or rule.severity is Severity.HARMLESS:
         assert met(found) == set(), told(found)
         assert rule.id in {one.rule for one in found}, told(found)
@@ -77,13 +76,13 @@ def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Grou
 
 @shown(but=NOT_AN_EXAMPLE)
 def test_the_good_example_gives_no_finding(rule: Rule, ground: Ground, tmp_path: Path) -> None:
-    found = ground.rehearse(GIVEN + rule.given, rule.good, wished(rule, tmp_path)).findings
+    found = ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.good, wished(rule, tmp_path)).findings
     assert met(found) == set(), told(found)
     assert rule.id not in {one.rule for one in found} or rule.severity is Severity.HARMLESS, told(found)
 
 
 @pytest.mark.parametrize("rule_id", sorted(REFUSED))
 def test_what_is_refused_is_refused_before_anything_is_rehearsed(rule_id: str, ground: Ground) -> None:
-    rule = rules.BY_ID[rule_id]
+    rule = RULES_BY_ID[rule_id]
     with pytest.raises(FilesInvalid):
-        ground.rehearse(GIVEN + rule.given, rule.bad)
+        ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad)

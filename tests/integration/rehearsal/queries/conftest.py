@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.rehearsal.queries.query import Query
-from kernel.rehearsal.queries.watch import watched
+from kernel.rehearsal.queries.corpus import ApplicationQuery
+from kernel.rehearsal.queries.watch import watch_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.queries.change import Change
+    from kernel.rehearsal.queries.changes import QueryChange
 
 PRODUCTION = """
 CREATE TABLE schema_migrations (
@@ -36,14 +36,14 @@ class Clone:
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
 
-    def changes(self, migration: str, *queries: str) -> tuple[Change, ...]:
+    def changes(self, migration: str, *queries: str) -> tuple[QueryChange, ...]:
         """What became of queries that all ran before."""
-        with watched(
-            self.url, [Query(name=f"queries.sql:{at}", text=text) for at, text in enumerate(queries, 1)]
+        with watch_queries(
+            self.url, [ApplicationQuery(name=f"queries.sql:{at}", text=text) for at, text in enumerate(queries, 1)]
         ) as one:
-            assert one.left_out == []
+            assert one.refused == []
             self.look.execute(migration.encode())
-            return one.look()
+            return one.find_changes()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         return self.look.execute(query.encode()).fetchall()

@@ -9,8 +9,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import DatabaseRefused, UsageError
-from kernel.rehearsal.queries import corpus
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.queries.corpus import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 def production(administrator: psycopg.Connection) -> Iterator[str]:
     """A server that keeps statistics of its queries, with some run."""
     told = os.environ.get("KERNEL_PG_BINDIR")
-    found = programs.find(Path(told) if told else None)
+    found = find_programs(Path(told) if told else None)
     if not administrator.execute("SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements'").rowcount:
         pytest.skip("this PostgreSQL has no pg_stat_statements")
-    with throwaway.server(found, settings={"shared_preload_libraries": "pg_stat_statements"}) as server:
+    with throwaway_server(found, settings={"shared_preload_libraries": "pg_stat_statements"}) as server:
         with psycopg.connect(server.conninfo, autocommit=True) as connection:
             connection.execute(
                 'CREATE SCHEMA "the Statistics"; CREATE EXTENSION pg_stat_statements SCHEMA "the Statistics"'
@@ -38,26 +39,26 @@ def production(administrator: psycopg.Connection) -> Iterator[str]:
 
 
 def test_production_s_queries_come_without_their_values_the_most_frequent_first(production: str) -> None:
-    texts = [one.text for one in corpus.read("pg_stat_statements", production)]
+    texts = [one.text for one in read_queries("pg_stat_statements", production)]
     assert texts.index("INSERT INTO people VALUES ($1, $2)") < texts.index("SELECT name FROM people WHERE id = $1")
     assert not [text for text in texts if "Ada" in text or text.startswith("CREATE")]
 
 
 def test_whoever_may_not_see_others_queries_is_told_what_to_grant(production: str) -> None:
     with pytest.raises(DatabaseRefused, match="hides the queries of others; as a superuser: GRANT pg_read_all_stats"):
-        corpus.read("pg_stat_statements", make_conninfo(production, user="reader"))
+        read_queries("pg_stat_statements", make_conninfo(production, user="reader"))
 
 
 def test_a_production_without_the_extension_is_told_how_to_have_it(database: str) -> None:
     with pytest.raises(DatabaseRefused, match="pg_stat_statements is not there; CREATE EXTENSION pg_stat_statements"):
-        corpus.read("pg_stat_statements", database)
+        read_queries("pg_stat_statements", database)
 
 
 def test_without_production_there_is_nobody_to_ask() -> None:
     with pytest.raises(UsageError, match=r"^--queries pg_stat_statements: they are read from production; set PROD_DB"):
-        corpus.read("pg_stat_statements", None)
+        read_queries("pg_stat_statements", None)
 
 
 def test_anything_else_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "queries.sql").write_text("SELECT 1;")
-    assert [one.text for one in corpus.read(str(tmp_path / "queries.sql"), None)] == ["SELECT 1"]
+    assert [one.text for one in read_queries(str(tmp_path / "queries.sql"), None)] == ["SELECT 1"]

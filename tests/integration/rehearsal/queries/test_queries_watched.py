@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel import status
-from kernel.migrate import Wish
-from kernel.rehearsal.queries.change import Broken, Column, Dearer, Stale, finding
-from kernel.rehearsal.queries.query import Query
-from kernel.rehearsal.queries.watch import watched
+from kernel.operations.migrate import MigrateOptions
+from kernel.operations.status import require_migrations
+from kernel.rehearsal.queries.changes import (
+    BrokenQuery,
+    PlanRegression,
+    ResultColumn,
+    StalePreparedQuery,
+    finding_for_change,
+)
+from kernel.rehearsal.queries.corpus import ApplicationQuery
+from kernel.rehearsal.queries.watch import watch_queries
 from kernel.rehearsal.result import Relation
-from kernel.rehearsal.traffic.measure import measure
+from kernel.rehearsal.traffic.measure import measure_traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
-ALL = Query(name="all", text="SELECT * FROM orders WHERE id = $1")
+ALL = ApplicationQuery(name="all", text="SELECT * FROM orders WHERE id = $1")
 
 
 @pytest.mark.parametrize(
@@ -63,9 +69,9 @@ def test_a_query_that_a_migration_does_not_touch_is_not_told_of(clone: Clone, qu
 )
 def test_a_query_that_breaks_says_why(clone: Clone, query: str, migration: str, sqlstate: str, message: str) -> None:
     (change,) = clone.changes(migration, query)
-    assert isinstance(change, Broken)
-    assert (change.refusal.sqlstate, change.refusal.message) == (sqlstate, message)
-    found = finding(change, version="007", filename="007_it.sql")
+    assert isinstance(change, BrokenQuery)
+    assert (change.error.sqlstate, change.error.message) == (sqlstate, message)
+    found = finding_for_change(change, version="007", filename="007_it.sql")
     assert (found.rule, found.severity, found.version) == ("breaks-running-version", "error", "007")
     assert message in found.message
 
@@ -73,42 +79,42 @@ def test_a_query_that_breaks_says_why(clone: Clone, query: str, migration: str, 
 def test_a_query_that_breaks_on_rows_never_quotes_them(clone: Clone) -> None:
     clone.look.execute("ALTER TABLE orders ALTER COLUMN note TYPE text USING id::text")
     (change,) = clone.changes("UPDATE orders SET note = 'secret' WHERE id = 7", "SELECT sum(note::int) FROM orders")
-    assert isinstance(change, Broken)
-    assert str(change.refusal) == "InvalidTextRepresentation (22P02)"
-    assert "secret" not in finding(change).message
+    assert isinstance(change, BrokenQuery)
+    assert str(change.error) == "InvalidTextRepresentation (22P02)"
+    assert "secret" not in finding_for_change(change).message
 
 
 def test_a_result_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
     (change,) = clone.changes(
         "ALTER TABLE orders ALTER COLUMN total TYPE numeric(14,2)", "SELECT id, total FROM orders"
     )
-    assert isinstance(change, Stale)
-    assert change.refusal.message == "cached plan must not change result type"
-    assert change.before == (Column(name="id", type="bigint"), Column(name="total", type="numeric(12,4)"))
-    found = finding(change)
+    assert isinstance(change, StalePreparedQuery)
+    assert change.error.message == "cached plan must not change result type"
+    assert change.before == (ResultColumn(name="id", type="bigint"), ResultColumn(name="total", type="numeric(12,4)"))
+    found = finding_for_change(change)
     assert found.rule == "prepared-statements-break"
     assert "its result has total numeric(14,2), before total numeric(12,4)" in found.message
 
 
 def test_a_column_more_breaks_prepared_statements_that_name_none(clone: Clone) -> None:
     (change,) = clone.changes("ALTER TABLE orders ADD COLUMN region text", ALL.text)
-    assert isinstance(change, Stale)
-    assert finding(change).message.endswith("its result has region text, before fewer columns")
+    assert isinstance(change, StalePreparedQuery)
+    assert finding_for_change(change).message.endswith("its result has region text, before fewer columns")
 
 
 def test_a_parameter_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
     migration = "ALTER TABLE orders ALTER COLUMN customer TYPE text"
     (change,) = clone.changes(migration, "SELECT id FROM orders WHERE customer = $1")
-    assert isinstance(change, Stale)
-    assert change.refusal.sqlstate == "42883"
+    assert isinstance(change, StalePreparedQuery)
+    assert change.error.sqlstate == "42883"
     assert change.before == change.after
 
 
 def test_a_plan_that_becomes_dear_is_shown_beside_the_one_before(clone: Clone) -> None:
     (change,) = clone.changes("DROP INDEX orders_customer", "SELECT note FROM orders WHERE customer = $1")
-    assert isinstance(change, Dearer)
+    assert isinstance(change, PlanRegression)
     assert change.after.cost >= 5 * change.before.cost
-    found = finding(change)
+    found = finding_for_change(change)
     assert found.rule == "plan-regression"
     assert "orders_customer" in change.before.text
     assert "Seq Scan on orders" in change.after.text
@@ -120,15 +126,15 @@ def test_a_query_without_parameters_is_executed_and_one_that_writes_is_not(clone
     clone.look.execute("CREATE SEQUENCE numbers")
     texts = ("SELECT note FROM orders WHERE customer = 7", "SELECT nextval('numbers'), note FROM orders WHERE id = 7")
     first, second = clone.changes("DROP INDEX orders_customer; ALTER TABLE orders DROP CONSTRAINT orders_pkey", *texts)
-    assert isinstance(first, Dearer)
-    assert isinstance(second, Dearer)
+    assert isinstance(first, PlanRegression)
+    assert isinstance(second, PlanRegression)
     assert "actual rows=20" in first.before.text
     assert "actual" not in second.before.text
     assert clone.rows("SELECT is_called FROM numbers") == [(False,)]
 
 
 def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
-    with watched(clone.url, [ALL, Query(name="log", text="SELECT what FROM log")]) as watch:
+    with watch_queries(clone.url, [ALL, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
         kinds = []
         for migration in (
             "ALTER TABLE orders ADD COLUMN region text",
@@ -138,45 +144,49 @@ def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
             "CREATE TABLE other (id int)",
         ):
             clone.look.execute(migration.encode())
-            kinds.append([type(one).__name__ for one in watch.look()])
+            kinds.append([type(one).__name__ for one in watch.find_changes()])
         assert kinds == [["Stale"], [], ["Stale", "Broken"], ["Dearer"], []]
-        assert watch.watched == 1
+        assert watch.watched_count == 1
 
 
 def test_a_query_that_never_ran_is_left_out(clone: Clone) -> None:
-    queries = [ALL, Query(name="gone", text="SELECT nothing FROM orders"), Query(name="two", text="SELECT 1; SELECT 2")]
-    with watched(clone.url, queries) as watch:
-        assert [(one.name, why.sqlstate) for one, why in watch.left_out] == [("gone", "42703"), ("two", "42601")]
+    queries = [
+        ALL,
+        ApplicationQuery(name="gone", text="SELECT nothing FROM orders"),
+        ApplicationQuery(name="two", text="SELECT 1; SELECT 2"),
+    ]
+    with watch_queries(clone.url, queries) as watch:
+        assert [(one.name, why.sqlstate) for one, why in watch.refused] == [("gone", "42703"), ("two", "42601")]
         clone.look.execute("DROP TABLE orders")
-        assert [one.query for one in watch.look()] == [ALL]
+        assert [one.query for one in watch.find_changes()] == [ALL]
 
 
 def test_no_migration_waits_for_the_session_that_watches(clone: Clone) -> None:
-    with watched(clone.url, [ALL, Query(name="count", text="SELECT count(*) FROM orders")]) as watch:
+    with watch_queries(clone.url, [ALL, ApplicationQuery(name="count", text="SELECT count(*) FROM orders")]) as watch:
         clone.look.execute("SET lock_timeout = '200ms'; SET statement_timeout = '2s'")
         clone.look.execute("ALTER TABLE orders ADD COLUMN region text")
         clone.look.execute("CREATE INDEX CONCURRENTLY ON orders (region)")
-        watch.look()
+        watch.find_changes()
         clone.look.execute("DROP TABLE orders")
 
 
 def test_a_migration_that_ends_the_session_breaks_no_query(clone: Clone) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'queries' AND datname = "
-    with watched(clone.url, [ALL]) as watch:
+    with watch_queries(clone.url, [ALL]) as watch:
         clone.look.execute(f"{end} current_database()".encode())
         deadline = time.monotonic() + 5
-        while not watch.lost:  # the server takes a moment to end it
-            assert watch.look() == ()
+        while not watch.stop_reason:  # the server takes a moment to end it
+            assert watch.find_changes() == ()
             assert time.monotonic() < deadline
-        assert watch.watched == 0
+        assert watch.watched_count == 0
 
 
 def test_a_query_that_takes_too_long_is_only_explained(clone: Clone) -> None:
     clone.look.execute("CREATE VIEW slow AS SELECT 1 AS one")
-    query = Query(name="slow", text="SELECT one FROM slow")
-    with watched(clone.url, [query]) as watch:
+    query = ApplicationQuery(name="slow", text="SELECT one FROM slow")
+    with watch_queries(clone.url, [query]) as watch:
         clone.look.execute("CREATE OR REPLACE VIEW slow AS SELECT 1 AS one FROM pg_sleep(60)")
-        assert watch.look() == ()
+        assert watch.find_changes() == ()
 
 
 def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_path: Path) -> None:
@@ -184,12 +194,18 @@ def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_pa
         ("ALTER TABLE orders ADD COLUMN region text;", "SELECT 1;", "DROP INDEX orders_customer;", "DROP TABLE log;"), 1
     ):
         (tmp_path / f"00{number}_it.sql").write_text(text)
-    dear = Query(name="dear", text="SELECT note FROM orders WHERE customer = $1")
+    dear = ApplicationQuery(name="dear", text="SELECT note FROM orders WHERE customer = $1")
     events: list[Event] = []
-    with watched(clone.url, [ALL, dear, Query(name="log", text="SELECT what FROM log")]) as watch:
+    with watch_queries(clone.url, [ALL, dear, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
         tables = [Relation(oid=0, name="public.orders"), Relation(oid=0, name="public.log")]
-        traffic = measure(clone.url, status.files(tmp_path), Wish(), tables, observer=watch.following(events.append))
-    assert (traffic.failed, len(events) > 4) == ("", True)
+        traffic = measure_traffic(
+            clone.url,
+            require_migrations(tmp_path),
+            MigrateOptions(),
+            tables,
+            observer=watch.wrap_observer(events.append),
+        )
+    assert (traffic.failure, len(events) > 4) == ("", True)
     assert [(one.version, one.filename, one.rule) for one in watch.findings] == [
         ("001", "001_it.sql", "prepared-statements-break"),
         ("003", "003_it.sql", "plan-regression"),

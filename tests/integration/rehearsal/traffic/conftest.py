@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel import status
-from kernel.apply.runner import Patience
-from kernel.migrate import Wish
+from kernel.apply.executor import WaitLimits
+from kernel.operations.migrate import MigrateOptions
+from kernel.operations.status import require_migrations
 from kernel.rehearsal.result import Relation
-from kernel.rehearsal.traffic.measure import measure
+from kernel.rehearsal.traffic.measure import measure_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kernel.apply.events import Event
     from kernel.rehearsal.result import Standstill
-    from kernel.rehearsal.traffic.measure import Traffic
+    from kernel.rehearsal.traffic.measure import TrafficResult
 
 PRODUCTION = """
 CREATE TABLE schema_migrations (
@@ -44,7 +44,7 @@ class Clone:
     folder: Path
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
-    patience: Patience = field(default_factory=lambda: Patience(lock_retries=0))
+    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
     react: Callable[[Event], None] = lambda _event: None
 
     def put(self, filename: str, text: str) -> None:
@@ -59,10 +59,10 @@ class Clone:
         ).fetchall()
         return Relation(oid=oid, name=full)
 
-    def measure(self, *tables: str, **asked: Any) -> Traffic:
+    def measure(self, *tables: str, **asked: Any) -> TrafficResult:
         relations = [self.relation(name) for name in tables]
-        wish = Wish(patience=self.patience)
-        return measure(self.url, status.files(self.folder), wish, relations, observer=self.told, **asked)
+        wish = MigrateOptions(waits=self.patience)
+        return measure_traffic(self.url, require_migrations(self.folder), wish, relations, observer=self.told, **asked)
 
     def told(self, event: Event) -> None:
         self.react(event)

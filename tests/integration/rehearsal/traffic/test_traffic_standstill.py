@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel.apply.events import Applied
-from kernel.apply.runner import Patience
+from kernel.apply.events import MigrationApplied
+from kernel.apply.executor import WaitLimits
 from tests.integration.rehearsal.traffic.conftest import about
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def test_two_locks_one_after_the_other_add_up_but_are_no_longer_wait(clone: Clon
 
 
 def test_behind_a_reader_reads_stand_still_for_the_lock_timeout_at_a_time(clone: Clone) -> None:
-    clone.patience = Patience(lock_timeout_ms=300, lock_retries=5)
+    clone.patience = WaitLimits(lock_timeout_ms=300, lock_retries=5)
     clone.put("001_it.sql", "ALTER TABLE orders ADD COLUMN region text;")
     traffic = clone.measure("orders", reader_seconds=1.2)
     (felt,) = traffic.standstills
-    assert (traffic.failed, traffic.retries >= 1) == ("", True)
+    assert (traffic.failure, traffic.retries >= 1) == ("", True)
     assert felt.reads_longest_seconds == about(0.3)
     assert 0.3 < felt.reads_total_seconds < 1.0
     assert clone.rows("SELECT version FROM schema_migrations") == [("001",)]
@@ -87,12 +87,12 @@ def test_a_reader_leaves_with_the_last_migration(clone: Clone) -> None:
 
 
 def test_a_migration_that_gives_up_ends_the_traffic_and_is_told(clone: Clone) -> None:
-    clone.patience = Patience(lock_timeout_ms=200, lock_retries=0)
+    clone.patience = WaitLimits(lock_timeout_ms=200, lock_retries=0)
     clone.put("001_it.sql", "ALTER TABLE orders ADD COLUMN region text;")
     clone.put("002_it.sql", "CREATE TABLE fresh (id int);")
     traffic = clone.measure("orders", reader_seconds=30)
     (felt,) = traffic.standstills
-    assert traffic.failed == "001_it.sql: canceling statement due to lock timeout"
+    assert traffic.failure == "001_it.sql: canceling statement due to lock timeout"
     assert felt.reads_longest_seconds == about(0.2)
     assert clone.rows("SELECT FROM schema_migrations") == []
 
@@ -104,7 +104,7 @@ def test_many_tables_share_few_sessions_and_each_is_felt(clone: Clone) -> None:
     seen: list[int] = []
 
     def count(event: Event) -> None:
-        if isinstance(event, Applied):
+        if isinstance(event, MigrationApplied):
             seen.append(clone.look.execute(SESSIONS).rowcount)
 
     clone.react = count
@@ -118,7 +118,7 @@ def test_many_tables_share_few_sessions_and_each_is_felt(clone: Clone) -> None:
         assert felt[f"public.{name}"].reads_longest_seconds == pytest.approx(1, abs=slack)
         assert felt[f"public.{name}"].writes_longest_seconds == pytest.approx(1, abs=slack)
     assert {felt[f"public.{name}"].reads_total_seconds for name in names[25:]} == {0}
-    assert traffic.sessions == 20
+    assert traffic.session_count == 20
     assert max(seen) == 21  # with the onlooker
 
 
@@ -131,7 +131,7 @@ def test_a_server_with_few_sessions_left_is_asked_by_fewer(clone: Clone) -> None
     traffic = clone.measure("orders", reader_seconds=0.4)
     (felt,) = traffic.standstills
     clone.look.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
-    assert traffic.sessions == 4
+    assert traffic.session_count == 4
     assert felt.reads_longest_seconds == about(0.4)
     assert felt.writes_longest_seconds == about(0.4)
 
@@ -147,7 +147,7 @@ def test_a_reader_stands_before_a_partitioned_table_too(clone: Clone) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("directive", "expected"), [("", 1.5), ("-- migrate: lock_timeout=0\n", 5.0)])
 def test_a_five_second_reader_before_a_million_rows(clone: Clone, directive: str, expected: float) -> None:
-    clone.patience = Patience(lock_timeout_ms=1500, lock_retries=9)
+    clone.patience = WaitLimits(lock_timeout_ms=1500, lock_retries=9)
     clone.look.execute("INSERT INTO orders SELECT g, 'order ' || g FROM generate_series(1001, 1000000) g")
     felt = clone.felt(f"{directive}ALTER TABLE orders ADD COLUMN region text;", "orders", reader_seconds=5)
     assert felt.reads_longest_seconds == pytest.approx(expected, rel=0.1)

@@ -11,19 +11,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from kernel import status
-from kernel.apply.runner import Patience
-from kernel.migrate import Wish
-from kernel.rehearsal import modes
-from kernel.rehearsal.witness.rehearse import rehearse
+from kernel.apply.executor import WaitLimits
+from kernel.lint.lock_modes import LOCK_MODE_STRENGTH
+from kernel.operations.migrate import MigrateOptions
+from kernel.operations.status import require_migrations
+from kernel.rehearsal.tracing.run import trace_migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kernel.apply.events import Event
+    from kernel.postgres.cluster import Server
     from kernel.rehearsal.result import Run
-    from kernel.server.cluster import Server
 
 ORDERS = 20_000
 PRODUCTION = f"""
@@ -64,7 +64,7 @@ class Clone:
 
     folder: Path
     url: str
-    patience: Patience = field(default_factory=lambda: Patience(lock_retries=0))
+    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
     events: list[Event] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
@@ -73,8 +73,10 @@ class Clone:
         (self.folder / filename).write_text(text)
 
     def rehearse(self, **wish: Any) -> tuple[Run, ...]:
-        asked = Wish(**{"patience": self.patience, **wish})
-        return rehearse(self.url, status.files(self.folder), asked, observer=self.told, say=self.said.append)
+        asked = MigrateOptions(**{"patience": self.patience, **wish})
+        return trace_migrations(
+            self.url, require_migrations(self.folder), asked, observer=self.told, say=self.said.append
+        )
 
     def told(self, event: Event) -> None:
         """The observer; `react` hears each event while the run waits for the answer."""
@@ -98,19 +100,21 @@ def facts(run: Run) -> list[str]:
     Left out are locks that shut no reads or writes out, those of TOAST tables, and of what runs outside of a
     transaction SHARE UPDATE EXCLUSIVE, which is not always held for long enough to be seen.
     """
-    weakest = modes.STRENGTH["SHARE UPDATE EXCLUSIVE" if run.transactional else "SHARE"]
+    weakest = LOCK_MODE_STRENGTH["SHARE UPDATE EXCLUSIVE" if run.transactional else "SHARE"]
     found = set()
     for one in run.statements:
         for lock in one.locks:
             if lock.relation.created or lock.relation.kind == "toast table":
                 continue
-            if modes.STRENGTH[lock.mode] >= weakest:
+            if LOCK_MODE_STRENGTH[lock.mode] >= weakest:
                 found.add(f"{lock.mode} {_short(lock.relation.name)}")
         found |= {f"rewrite {_short(relation.name)}" for relation in one.rewrites if not relation.created}
         found |= {f"rebuild {_short(relation.name)}" for relation in one.index_rebuilds}
         for scan in one.scans:
             if not scan.relation.created:
-                under = f" under {scan.under}" if modes.STRENGTH.get(scan.under, 0) >= weakest else ""
+                under = (
+                    f" under {scan.held_lock_mode}" if LOCK_MODE_STRENGTH.get(scan.held_lock_mode, 0) >= weakest else ""
+                )
                 found.add(f"scan {_short(scan.relation.name)} {scan.rows}{under}")
         for rows in one.written:
             if not rows.relation.created:

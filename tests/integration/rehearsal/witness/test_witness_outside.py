@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 import pytest
 
-from kernel.rehearsal import modes
-from kernel.rehearsal.witness.shut import shut
+from kernel.lint.lock_modes import LOCK_MODE_NAMES
+from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
 from tests.integration.rehearsal.witness.conftest import facts
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_a_rewrite_shuts_out_for_as_long_as_an_outsider_sees(large: Clone) -> No
     with Outsider(url=large.url, mode="AccessExclusiveLock") as outsider:
         (run,) = large.rehearse()
     assert "rewrite large" in facts(run)
-    (felt,) = [one for one in shut([run]) if one.relation.name == "public.large"]
+    (felt,) = [one for one in blocking_by_relation([run]) if one.relation.name == "public.large"]
     assert felt.reads_seconds == felt.writes_seconds > 0.5
     assert felt.reads_seconds == pytest.approx(outsider.held_seconds, rel=0.1)
     assert felt.reads_seconds == pytest.approx(outsider.stood_seconds, rel=0.1)
@@ -105,7 +105,7 @@ def test_a_lock_is_held_for_as_long_as_an_outsider_sees(large: Clone, sql: str, 
         lock.held_seconds
         for statement in run.statements
         for lock in statement.locks
-        if (lock.mode, lock.relation.name) == (modes.NAMES[mode], "public.large")
+        if (lock.mode, lock.relation.name) == (LOCK_MODE_NAMES[mode], "public.large")
     ]
     assert held == [pytest.approx(outsider.held_seconds, rel=0.1)]
     assert outsider.stood_seconds < held[0]  # none of them shuts reads out

@@ -10,12 +10,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel.apply import retry
-from kernel.apply.events import Applied, Noticed, Retrying
-from kernel.apply.runner import Patience
+from kernel.apply import executor
+from kernel.apply.events import MigrationApplied, MigrationRetrying, NoticeReceived
+from kernel.apply.executor import WaitLimits
 from kernel.errors import Drift, UsageError
-from kernel.rehearsal.witness import sight
-from kernel.rehearsal.witness.shut import shut
+from kernel.rehearsal.tracing import catalog
+from kernel.rehearsal.tracing.catalog import CatalogSnapshot, read_locked_relations
+from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
 from tests.integration.rehearsal.witness.conftest import facts
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_migrations_are_applied_as_by_migrate(clone: Clone) -> None:
         ("002", "002_b.sql", False),
         ("003", "003_c.sql", False),
     ]
-    assert len([event for event in clone.events if isinstance(event, Applied)]) == 3
+    assert len([event for event in clone.events if isinstance(event, MigrationApplied)]) == 3
     assert clone.said == []
     assert facts(runs[0]) == facts(runs[1]) == facts(runs[2]) == []  # nobody else can wait for what is new
 
@@ -111,13 +112,13 @@ def test_a_lock_of_a_step_is_held_for_that_step(clone: Clone) -> None:
 
 
 def test_the_time_that_witnesses_take_is_not_the_migrations(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    look = sight.held
+    look = read_locked_relations
 
-    def slow(connection: psycopg.Connection[tuple[Any, ...]], *, but: range) -> sight.View:
+    def slow(connection: psycopg.Connection[tuple[Any, ...]], *, but: range) -> CatalogSnapshot:
         time.sleep(0.2)
         return look(connection, but=but)
 
-    monkeypatch.setattr(sight, "held", slow)
+    monkeypatch.setattr(catalog, "read_locked_relations", slow)
     run = clone.run("ALTER TABLE log ADD COLUMN a int;\nSELECT 1;\nSELECT 2;")
     assert run.seconds < 0.5  # without the 0.8 s of four looks
     assert lock(run, "ACCESS EXCLUSIVE", "log").held_seconds < 0.5
@@ -147,14 +148,14 @@ def test_waiting_for_a_lock_is_told_apart_from_holding_it(
 def test_of_several_attempts_the_last_is_told(
     clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
-    clone.patience = Patience(lock_timeout_ms=50, lock_retries=50)
+    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
+    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50)
     clone.put("001_a.sql", "UPDATE paid SET amount = 2;\nALTER TABLE log ADD COLUMN a int;")
     clone.put("002_b.sql", STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")
     application.execute("SELECT FROM log")
-    clone.react = lambda event: application.rollback() if isinstance(event, Retrying) else None
+    clone.react = lambda event: application.rollback() if isinstance(event, MigrationRetrying) else None
     runs = clone.rehearse()
-    assert any(isinstance(event, Retrying) for event in clone.events)
+    assert any(isinstance(event, MigrationRetrying) for event in clone.events)
     assert [len(run.statements) for run in runs] == [2, 2]
     assert facts(runs[0]) == ["ACCESS EXCLUSIVE log", "scan paid 300", "write paid +0 ~300 -0"]
     assert [run.failed for run in runs] == [None, None]
@@ -163,10 +164,10 @@ def test_of_several_attempts_the_last_is_told(
 def test_a_step_that_is_tried_again_is_told_once(
     clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0.01)
-    clone.patience = Patience(lock_timeout_ms=50, lock_retries=50)
+    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
+    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50)
     application.execute("SELECT FROM log")
-    clone.react = lambda event: application.rollback() if isinstance(event, Retrying) else None
+    clone.react = lambda event: application.rollback() if isinstance(event, MigrationRetrying) else None
     run = clone.run(STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")
     assert [one.line for one in run.statements] == [2, 3]
     assert facts(run) == ["ACCESS EXCLUSIVE log", "scan paid 300", "write paid +0 ~300 -0"]
@@ -247,7 +248,7 @@ def test_notices_are_the_statements_and_ours_are_nobodys(clone: Clone) -> None:
         (),
         ("WARNING: mind the gap", 'NOTICE: table "nil" does not exist, skipping'),
     ]
-    noticed = [event.message for event in clone.events if isinstance(event, Noticed)]
+    noticed = [event.message for event in clone.events if isinstance(event, NoticeReceived)]
     assert noticed == ["mind the gap", 'table "nil" does not exist, skipping']
 
 
@@ -325,7 +326,7 @@ def test_an_index_is_everybodys_once_it_is_committed(clone: Clone) -> None:
     runs = clone.rehearse()
     assert facts(runs[0]) == ["SHARE orders", "scan orders 20000 under SHARE"]
     assert "ACCESS EXCLUSIVE orders_total" in facts(runs[1])
-    felt = {(one.version, one.relation.name): one for one in shut(runs)}
+    felt = {(one.version, one.relation.name): one for one in blocking_by_relation(runs)}
     assert felt["001", "public.orders"].reads_seconds == 0
     assert felt["001", "public.orders"].writes_seconds > 0
     assert felt["002", "public.orders"].reads_seconds > 0.05

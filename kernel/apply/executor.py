@@ -1,0 +1,301 @@
+"""Sending the statements of one file: batch after batch, notices and progress attributed, errors located."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import psycopg
+
+from kernel.apply.batches import BatchQueue, Segment, failed_segment, segment_under_way, split_into_batches
+from kernel.apply.events import (
+    IndexBuildProgressed,
+    MigrationProgressed,
+    MigrationRetrying,
+    NoticeReceived,
+    StatementBlocked,
+    WaitingForLock,
+)
+from kernel.apply.failures import error_position, locate_error, remedy_for_sqlstate
+from kernel.apply.protocol import SimpleQueryProtocol
+from kernel.db.connection import open_connection
+from kernel.errors import KernelError, MigrationFailed
+from kernel.sql.passwords import mask_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from psycopg import pq
+
+    from kernel.apply.events import Observer, RunHooks
+    from kernel.db.advisory_lock import LockHolder
+    from kernel.db.connection import Connection, Session
+    from kernel.db.ledger import Ledger
+    from kernel.migrations.migration import Migration
+    from kernel.migrations.script import Script
+    from kernel.sql.lexer import Part
+
+
+# Trying again what others were in the way of.
+
+
+ResultT = TypeVar("ResultT")
+
+_RETRYABLE_SQLSTATES = ("55P03", "40P01", "40001")  # lock not available, deadlock, serialization failure
+_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 10
+
+
+def run_with_retries(runner: Executor, attempt: Callable[[], ResultT]) -> ResultT:
+    """Call `attempt`, which rolls back when it fails, again after a pause that grows, at most `lock_retries` times.
+
+    Nobody is ever killed for us. Raises what the last attempt raises.
+    """
+    for count in range(1, runner.waits.lock_retries + 1):
+        runner.activity.reset_blockers()
+        try:
+            return attempt()
+        except MigrationFailed as error:
+            if error.failure.sqlstate not in _RETRYABLE_SQLSTATES:
+                raise
+            _pause_before_retry(runner, error, count)
+    return attempt()
+
+
+def _pause_before_retry(runner: Executor, error: MigrationFailed, count: int) -> None:
+    longest = min(_PAUSE_SECONDS * 2 ** (count - 1), _LONGEST_PAUSE_SECONDS)
+    seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+    runner.observer(
+        MigrationRetrying(
+            file=error.failure.file,
+            attempt=count,
+            attempts=runner.waits.lock_retries,
+            reason=str(error),
+            blockers=runner.activity.blockers,
+            pause_seconds=seconds,
+        )
+    )
+    time.sleep(seconds)
+
+
+# A second connection that looks at the first: who blocks it, how far its index build is.
+#
+# It is opened only when a statement takes long, and its absence harms nothing.
+
+
+_BLOCKERS_QUERY = """
+SELECT format('pid %%s (%%s, %%s for %%s): %%s', pid, coalesce(nullif(application_name, ''), backend_type), state,
+  justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
+  left(regexp_replace(query, '\\s+', ' ', 'g'), 120))
+FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s)) ORDER BY xact_start
+"""
+_INDEX_BUILD_QUERY = """
+SELECT format('%%s: %%s%%s', coalesce(index_relid::regclass::text, relid::regclass::text), phase,
+  CASE WHEN blocks_total > 0 THEN format(' %%s %%%%', 100 * blocks_done / blocks_total) END)
+FROM pg_stat_progress_create_index WHERE pid = %s
+"""
+
+
+_APPLICATION_NAME_QUERY = "SELECT application_name FROM pg_stat_activity WHERE pid = %s"
+
+
+class ActivityMonitor:
+    """Looks at the backend of a session. Blockers seen last are kept, for the message when the wait was in vain."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connection: Connection | None = None
+        self.blockers: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection:
+            self._connection.close()
+
+    def reset_blockers(self) -> None:
+        """Forget who blocked what ran before."""
+        self.blockers = ()
+
+    def read_blockers(self) -> tuple[str, ...]:
+        """Who blocks the session now, a line each; () when nobody does, or nobody can tell."""
+        found = self._query_lines(_BLOCKERS_QUERY)
+        self.blockers = found or self.blockers
+        return found
+
+    def index_build_progress(self) -> str:
+        """How far the session's index build is; "" when it builds none."""
+        return next(iter(self._query_lines(_INDEX_BUILD_QUERY)), "")
+
+    def application_name(self) -> str:
+        """What the session calls itself now; "" when nobody can tell."""
+        return next(iter(self._query_lines(_APPLICATION_NAME_QUERY)), "")
+
+    def _query_lines(self, query: str) -> tuple[str, ...]:
+        if self._session.pooled:
+            return ()
+        try:
+            if self._connection is None:
+                self._connection = open_connection(self._session.url)
+            rows = self._connection.execute(query.encode(), (self._session.connection.info.backend_pid,)).fetchall()
+        except (psycopg.Error, KernelError):
+            return ()
+        return tuple(mask_passwords(str(row[0])) for row in rows)  # the beginning of somebody's query is among it
+
+
+_IDLE_SECONDS = 1.0
+_APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitLimits:
+    """How long a run waits: for other runners, for tables that others use, for a statement; 0 ms is for ever."""
+
+    lock_wait_seconds: float = 60
+    lock_timeout_ms: int = 5000
+    lock_retries: int = 5
+    statement_timeout_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """What running a file takes: the session, its messages, the ledger, who looks at blockers, and who is told.
+
+    A `witness` looks on statement by statement.
+    """
+
+    session: Session
+    protocol: SimpleQueryProtocol
+    ledger: Ledger
+    waits: WaitLimits
+    observer: Observer
+    activity: ActivityMonitor = field(repr=False)
+    hooks: RunHooks | None = None
+
+    def report_waiting(self, holder: LockHolder) -> None:
+        """Tell that another runner is waited for."""
+        self.observer(WaitingForLock(holder=holder))
+
+    def run_statements(
+        self,
+        migration: Migration,
+        script: Script,
+        parts: Iterator[Part],
+        *,
+        behind: Sequence[bytes],
+        meanwhile: Callable[[], object] | None = None,
+    ) -> list[pq.abc.PGresult]:
+        """Send every statement of a file in the open transaction, and `behind` them statements of our own.
+
+        Returns the rows of those, each a result. `meanwhile` is called while the server works on the last statements.
+        Raises MigrationFailed for the file's statements, psycopg.Error for ours; rolls nothing back.
+        """
+        done = sent_bytes = 0
+        queue = BatchQueue(split_into_batches(parts, singly=self.hooks is not None, plain=script.all_plain))
+        while item := queue.next_batch():
+            last = queue.ended and item.open_ended and self.hooks is None
+            only = Segment(migration, item)
+            with self.monitor(only):
+                if item.is_copy:
+                    error = self.protocol.copy_in(item.message, queue.copy_data())
+                elif last:
+                    message = b"%b\n%b" % (item.message, b"; ".join(behind))
+                    kept = range(only.end, sys.maxsize)
+                    error = self.protocol.run(message, kept=kept, meanwhile=meanwhile)
+                else:
+                    error = self.protocol.run(item.message, meanwhile=queue.prepare_following)
+            if error:
+                raise self.statement_error([only], error)
+            done += len(item.statements)
+            sent_bytes += sum([len(part.text) for part in item.statements])
+            self.observer(
+                MigrationProgressed(migration=migration, script=script, statements=done, sent_bytes=sent_bytes)
+            )
+            if last:
+                return list(self.protocol.rows.values())
+        return [result for result in self.protocol.query(b"; ".join(behind)) if result.ntuples]
+
+    def statement_error(
+        self, segments: Sequence[Segment], error: pq.abc.PGresult, *, aftermath: str | None = None
+    ) -> MigrationFailed | psycopg.Error:
+        """The error that stopped a message, with its place and the next step; psycopg's for a statement of ours."""
+        stopped = failed_segment(segments, self.protocol.statements_done, error_position(error))
+        if stopped is None:
+            return psycopg.errors.error_from_result(error, encoding="utf-8")
+        message, place = locate_error(stopped, self.protocol.statements_done, error)
+        return MigrationFailed(message, failure=place, aftermath=aftermath, hint=remedy_for_sqlstate(place.sqlstate))
+
+    @contextmanager
+    def monitor(self, *segments: Segment, building: bool = False) -> Iterator[None]:
+        """Attribute notices to the statement of a message that is under way, and look at who blocks it."""
+
+        def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
+            number = self.protocol.statements_before_notice()
+            found = segment_under_way(segments, number)
+            part = found.part_at(number)
+            self.observer(
+                NoticeReceived(
+                    migration=found.migration,
+                    severity=diagnostic.severity_nonlocalized or "NOTICE",
+                    message=diagnostic.message_primary or "",
+                    line=part.line if part else None,
+                )
+            )
+
+        def waited() -> None:
+            if blockers := self.activity.read_blockers():
+                self.observer(StatementBlocked(migration=self._current_migration(segments), blockers=blockers))
+            if building and (phase := self.activity.index_build_progress()):
+                self.observer(IndexBuildProgressed(migration=segments[0].migration, phase=phase))
+
+        connection = self.session.connection
+        if self.hooks:
+            self.hooks.before(segments[0].batch)
+        connection.add_notice_handler(noticed)
+        try:
+            with self.protocol.calling_while_idle(waited):
+                yield
+        finally:
+            connection.remove_notice_handler(noticed)
+            if self.hooks:
+                self.hooks.after()
+
+    def _current_migration(self, segments: Sequence[Segment]) -> Migration:
+        """Whose statement runs now: results may wait at the server, but each file names the session after itself."""
+        name = self.activity.application_name() if len(segments) > 1 else ""
+        return next(
+            (one.migration for one in segments if migration_application_name(one.migration) == name),
+            segments[0].migration,
+        )
+
+
+@contextmanager
+def open_executor(
+    session: Session, ledger: Ledger, *, patience: WaitLimits, observer: Observer, witness: RunHooks | None = None
+) -> Iterator[Executor]:
+    """A Runner on a session. While a statement waits for others, they are looked up before lock_timeout ends it."""
+    half_timeout = patience.lock_timeout_ms / 2000
+    idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
+    with ActivityMonitor(session) as watch:
+        yield Executor(
+            session=session,
+            protocol=SimpleQueryProtocol(session.connection, idle_seconds=idle_seconds),
+            ledger=ledger,
+            waits=patience,
+            observer=observer,
+            activity=watch,
+            hooks=witness,
+        )
+
+
+def migration_application_name(migration: Migration) -> str:
+    """The application_name of a session that is on a file: what whoever waits for its lock is told."""
+    return f"inv db.migrate {migration.filename}"[:_APPLICATION_NAME_BYTES]

@@ -1,0 +1,209 @@
+"""Where in which file the server's error stands: line, column, and the lines around it with a caret.
+
+Syntax and name errors carry a position, in characters of the message. Runtime errors carry none; their statement is
+known by counting results. An error inside a DO block, or in the data of COPY, is placed by the line that its CONTEXT
+names. What is quoted of a statement, here and by the server, has its passwords masked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from psycopg import pq
+
+from kernel.errors import Failure, MigrationFailed
+from kernel.sql.passwords import find_passwords, mask_passwords
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from kernel.apply.batches import Segment
+    from kernel.migrations.migration import Migration
+    from kernel.sql.lexer import Part
+
+
+_FIELD = pq.DiagnosticField
+_LINES_AHEAD = 4
+_LINES_SHOWN = 8
+_LINE_CHARACTERS = 160
+_IN_DO_BLOCK = re.compile(r"function inline_code_block line ([0-9]+)")
+_IN_COPY = re.compile(r"^COPY .+?, line ([0-9]+)", re.MULTILINE)
+_BODY_START = re.compile(rb"\$[^$\s]*\$|[eE]?'")
+
+
+def error_position(result: pq.abc.PGresult) -> int | None:
+    """Where in the message the server sees the error, in characters counted from 1; None when it does not tell."""
+    value = error_field(result, _FIELD.STATEMENT_POSITION)
+    return int(value) if value else None
+
+
+def locate_error(segment: Segment, done: int, result: pq.abc.PGresult) -> tuple[str, Failure]:
+    """(the server's message, the place) of an error in a segment; `done` statements of its message had finished."""
+    batch = segment.batch
+    offset: int | None = None
+    index = max(0, min(done - segment.statements_ahead, len(batch.statements) - 1))
+    if at := error_position(result):
+        index, offset = batch.locate(at - segment.characters_ahead)
+    part = batch.statements[index]
+    context = error_field(result, _FIELD.CONTEXT)
+    line, column = part.line, None
+    if offset is not None:
+        before = part.sql[:offset]
+        line += before.count(b"\n")
+        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+        if line == part.line:
+            column += _indentation(part)
+    elif context and (inner := _IN_DO_BLOCK.search(context)) and (body := _BODY_START.search(part.sql)):
+        line += part.sql.count(b"\n", 0, body.end()) + int(inner[1]) - 1
+    elif batch.is_copy and context and (inner := _IN_COPY.search(context)):
+        line += part.sql.count(b"\n") + int(inner[1])  # the data begin on the line behind the statement
+    secrets = find_passwords(part.sql.decode(errors="replace"))
+
+    def quoted(code: pq.DiagnosticField) -> str | None:
+        value = error_field(result, code)
+        return value and mask_passwords(value, also=secrets)
+
+    failure = Failure(
+        file=segment.migration.filename,
+        line=line,
+        column=column,
+        statement=_shorten(part.sql),
+        excerpt=statement_excerpt(part, part.line if batch.is_copy else line, column),
+        sqlstate=error_sqlstate(result),
+        detail=quoted(_FIELD.MESSAGE_DETAIL),
+        server_hint=quoted(_FIELD.MESSAGE_HINT),
+        context=quoted(_FIELD.CONTEXT),
+    )
+    return quoted(_FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
+
+
+def error_sqlstate(result: pq.abc.PGresult) -> str | None:
+    """The code of the server's error."""
+    return error_field(result, _FIELD.SQLSTATE)
+
+
+def error_field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:
+    """A field of the server's error, None when it is absent."""
+    value = result.error_field(code)
+    return value.decode(errors="replace") if value is not None else None
+
+
+def statement_excerpt(part: Part, line: int, column: int | None) -> str:
+    """The statement's lines about `line`, numbered as in the file, with a caret under `column`."""
+    head = (b" " * _indentation(part) + part.sql).decode(errors="replace")
+    if column:
+        column = _masked_column(head, line - part.line, column)
+    numbered = list(enumerate(mask_passwords(head).splitlines(), start=part.line))
+    first = max(0, line - part.line - _LINES_AHEAD)
+    shown = numbered[first : first + _LINES_SHOWN]
+    width = len(str(shown[-1][0])) if shown else 1
+    rows = []
+    for number, text in shown:
+        start = max(0, column - _LINE_CHARACTERS // 2) if column and number == line else 0
+        rows.append(f"{number:>{width}} | {text[start : start + _LINE_CHARACTERS]}".rstrip())
+        if column and number == line:
+            pad = "".join(" " if letter != "\t" else letter for letter in text[start : column - 1])
+            rows.append(f"{'':>{width}} | {pad}^")
+    if first + _LINES_SHOWN < len(numbered):
+        rows.append(f"{'':>{width}} | …")
+    return "\n".join(rows)
+
+
+def _masked_column(head: str, index: int, column: int) -> int:
+    """Where a column of the line `index`, counted from 0, is once the passwords ahead of it are masked."""
+    lines = head.split("\n")[: index + 1]
+    ahead = "\n".join([*lines[:-1], lines[-1][: column - 1]])
+    return len(mask_passwords(ahead).rpartition("\n")[2]) + 1
+
+
+def _indentation(part: Part) -> int:
+    """How many characters of its line stand ahead of the statement."""
+    ahead = part.text[: part.start]
+    return len(ahead[ahead.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in ahead else 0
+
+
+def _shorten(sql: bytes) -> str:
+    text = mask_passwords(sql.decode(errors="replace"))
+    limit = _LINES_SHOWN * _LINE_CHARACTERS
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+# The next step for the errors that migrations meet most, by SQLSTATE.
+#
+# Source of the codes: PostgreSQL documentation, "PostgreSQL Error Codes".
+
+
+_THEN_MIGRATE_AGAIN = "then run inv db.migrate again"
+_REMEDIES = {
+    "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, or, "
+    "if it is SET TRANSACTION, move it to the top",
+    "2D000": "a procedure that commits cannot run in a transaction; begin the file with -- migrate: no-transaction",
+    "55P03": "another session held the lock for too long; try when it is quiet, or raise KERNEL_LOCK_TIMEOUT",
+    "55P04": "a new enum value can be used only after its transaction; use it in the next file",
+    "42P07": f"it exists already; write IF NOT EXISTS if it is the same, or drop it, {_THEN_MIGRATE_AGAIN}",
+    "42701": f"the column exists already; write ADD COLUMN IF NOT EXISTS if it is the same, {_THEN_MIGRATE_AGAIN}",
+    "42710": f"it exists already; drop it first, or create it only when it is absent, {_THEN_MIGRATE_AGAIN}",
+    "42P01": "no such table; check its spelling and schema, and whether an earlier migration should have made it",
+    "42703": "no such column; check its spelling, and whether an earlier migration should have made it",
+    "42883": "no such function; check its name and argument types, and whether its extension is installed",
+    "42704": "no such object; check its spelling, or write IF EXISTS",
+    "42501": "this role lacks the privilege; run migrations as the owner, or let the owner GRANT it",
+    "42601": f"correct the syntax, {_THEN_MIGRATE_AGAIN}",
+    "57014": "cancelled, or slower than statement_timeout; raise KERNEL_STATEMENT_TIMEOUT if it needs the time",
+    "40P01": f"a deadlock with another session; {_THEN_MIGRATE_AGAIN[5:]} when it is quiet",
+    "40001": f"other transactions changed the same rows; {_THEN_MIGRATE_AGAIN[5:]}",
+    "23502": f"rows hold NULL where the column forbids it; fill them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "23503": f"rows refer to what does not exist; mend them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "23505": f"rows have the same key; remove the duplicates in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "23514": f"rows violate the check; mend them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "25006": "the server takes no writes here; give the URL of the primary",
+    "53100": f"the server's disk is full; make room, {_THEN_MIGRATE_AGAIN}",
+    "0A000": "PostgreSQL does not do this here; see the message and the version of the server",
+}
+
+
+def remedy_for_sqlstate(sqlstate: str | None) -> str:
+    """What to do next; a general step for codes that have none of their own."""
+    return _REMEDIES.get(sqlstate or "", f"correct the file, {_THEN_MIGRATE_AGAIN}")
+
+
+# The errors of a migration that no statement of its own made: the connection's, the server's at our own, and ours.
+
+
+ALL_ROLLED_BACK = "rolled back with all the others: the database is as it was before this run"
+
+
+def refused_error(migration: Migration, message: str, *, aftermath: str | None = None) -> MigrationFailed:
+    """The error for a file that we, not the server, do not let become applied."""
+    return MigrationFailed(message, failure=Failure(file=migration.filename), aftermath=aftermath)
+
+
+def connection_lost_error(
+    migration: Migration, error: psycopg.Error, *, aftermath: str | None = None
+) -> MigrationFailed:
+    """The connection broke while a migration ran."""
+    reason = " ".join(str(error).split())
+    return MigrationFailed(
+        f"the connection was lost: {reason}",
+        failure=Failure(file=migration.filename),
+        aftermath=aftermath,
+        hint="find out why in the server's log, then run inv db.migrate again",
+    )
+
+
+def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str | None = None) -> MigrationFailed:
+    """A server's error outside of the file's own statements: at the claim, at a deferred constraint."""
+    diagnostic = error.diag
+    return MigrationFailed(
+        diagnostic.message_primary or str(error),
+        failure=Failure(
+            file=migration.filename,
+            sqlstate=diagnostic.sqlstate,
+            detail=diagnostic.message_detail,
+            server_hint=diagnostic.message_hint,
+            context=diagnostic.context,
+        ),
+        aftermath=aftermath,
+        hint=remedy_for_sqlstate(diagnostic.sqlstate),
+    )

@@ -1,0 +1,1 @@
+"""Settings: what the environment and the `.env` files say."""

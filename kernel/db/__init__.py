@@ -1,0 +1,1 @@
+"""The database of the settings: connection, ledger, advisory lock."""

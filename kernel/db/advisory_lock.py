@@ -1,0 +1,123 @@
+"""One runner at a time: a session-level advisory lock, and who holds it.
+
+The lock lives in the connection that does the work, so that it dies with the work. It is polled: whoever waits inside
+pg_advisory_lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in turn, and the two deadlock.
+Source: PostgreSQL documentation, "Advisory Locks".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel.db.ledger import LEDGER_TABLE
+from kernel.errors import LockBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from kernel.db.connection import Session
+    from kernel.db.ledger import Ledger
+
+
+_POLL_SECONDS = (0.05, 0.25)
+_FIND_HOLDER = """
+SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'local'), a.backend_start AT TIME ZONE 'UTC'
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = %s AND l.objsubid = 1 AND l.granted
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockHolder:
+    """Who holds the lock; `since` is UTC."""
+
+    pid: int
+    application_name: str
+    host: str
+    connected_at: datetime
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.application_name or 'unnamed'}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
+
+
+def advisory_lock_key(schema: str) -> int:
+    """The lock's 64-bit key for the ledger of a schema: the first 8 bytes, signed, of a digest of its name."""
+    digest = hashlib.sha256(f"db.migrate\0{schema}\0{LEDGER_TABLE}".encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+@contextmanager
+def hold_advisory_lock(
+    session: Session, ledger: Ledger, *, wait_seconds: float, waiting: Callable[[LockHolder], None]
+) -> Iterator[None]:
+    """Hold the lock of a ledger. `wait_seconds` is how long to wait, 0 not at all, negative for ever.
+
+    `waiting` is told of each holder that is waited for. Raises LockBusy, which names the holder.
+    Through a pooler no session is ours, and so is no lock: there each file takes one for its transaction.
+    """
+    if session.pooled:
+        yield
+        return
+    number = advisory_lock_key(ledger.schema)
+    poll_for_lock(
+        session, number, lambda: try_advisory_lock(session, number), wait_seconds=wait_seconds, waiting=waiting
+    )
+    try:
+        yield
+    finally:
+        if not session.connection.closed and not session.connection.broken:
+            session.connection.rollback()
+            session.connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+def poll_for_lock(
+    session: Session,
+    number: int,
+    attempt: Callable[[], bool],
+    *,
+    wait_seconds: float,
+    waiting: Callable[[LockHolder], None],
+) -> None:
+    """Poll `attempt` until it has taken the lock. Raises LockBusy, which names the holder, when the time is over."""
+    deadline = time.monotonic() + wait_seconds
+    named: LockHolder | None = None
+    while not attempt():
+        holder = find_lock_holder(session, number)
+        if holder and holder != named:
+            named = holder
+            if wait_seconds:
+                waiting(holder)
+        if wait_seconds >= 0 and time.monotonic() >= deadline:
+            raise _lock_busy_error(session, named)
+        time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 - jitter, no secret
+
+
+def _lock_busy_error(session: Session, holder: LockHolder | None) -> LockBusy:
+    if holder is None:
+        return LockBusy(f"another runner holds the lock of {session.name}; try again")
+    return LockBusy(
+        f"another runner holds the lock of {session.name}: {holder}; wait longer with --lock-wait, "
+        f"or end it: SELECT pg_terminate_backend({holder.pid})"
+    )
+
+
+def try_advisory_lock(session: Session, number: int) -> bool:
+    """Take the lock if it is free, or once more if it is ours already; whether it is ours now."""
+    row = session.connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
+    return bool(row and row[0])
+
+
+def find_lock_holder(session: Session, number: int) -> LockHolder | None:
+    """Who holds the lock now; None when it has just been let go."""
+    row = session.connection.execute(_FIND_HOLDER, (number,)).fetchone()
+    if row is None:
+        return None
+    pid, application, host, since = row
+    return LockHolder(pid=pid, application_name=application, host=host, connected_at=since)

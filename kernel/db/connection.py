@@ -1,0 +1,193 @@
+"""The only place that connects: psycopg, the session's settings, and errors that say what to do.
+
+Whatever goes wrong, no password reaches a message.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from kernel.config.settings import Settings
+
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_CONNECT_SECONDS = 10
+_REMEDY_BY_CAUSE = (
+    ("password authentication failed", "check user and password of the URL"),
+    ("no password supplied", "the URL needs a password, or PGPASSWORD or a .pgpass file has to give it"),
+    (
+        "no pg_hba.conf entry",
+        "the server does not admit this user from here: see its pg_hba.conf, or add sslmode=require",
+    ),
+    ("does not exist", "check the name in the URL, or create it with createdb or createuser"),
+    ("Connection refused", "check that the server runs, and host and port of the URL"),
+    ("No such file or directory", "check that the server runs, and the socket directory"),
+    ("could not translate host name", "check the host name in the URL"),
+    ("failed to resolve host", "check the host name in the URL"),
+    ("timeout", "check host and port of the URL, and that a firewall lets this machine through"),
+    ("SSL", "check sslmode and sslrootcert of the URL"),
+    ("certificate", "check sslmode and sslrootcert of the URL"),
+    ("too many clients", "wait, or close other connections"),
+    ("remaining connection slots", "wait, or close other connections"),
+)
+# A machine that vanished says no goodbye. Asked after 30 s of silence and three times more, it is given up within a
+# minute, where the system's own default is two hours. Both ends ask: ours here, the server by _ASK_CLIENT.
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_CLIENT_KEEPALIVES = tuple(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items())
+# The server notices within a second that a runner was killed, and lets go of its locks.
+_CHECK_CLIENT_CONNECTION = b"SET client_connection_check_interval = '1s'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A connection in autocommit, and what it reached: `name` is host:port/dbname, never a secret.
+
+    `pooled` tells that a pooler stands between: its sessions are others' too, and nothing may be left in them.
+    `own_settings` are the statements that give the session back what a migration may have changed.
+    """
+
+    connection: Connection
+    url: str = field(repr=False)
+    name: str
+    pooled: bool
+    runner_settings: tuple[bytes, ...] = ()
+
+
+@contextmanager
+def open_session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
+    """Connect, and close at the end; `variable` is what messages call the URL.
+
+    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. Whatever the server
+    refuses inside the block, and nobody there expected, becomes one of the first two.
+    """
+    connection = open_connection(url, variable=variable)
+    name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
+    try:
+        yield _inspect_session(connection, url, name)
+    except psycopg.Error as error:
+        raise _refused_error(name, error, lost=connection.broken) from error
+    finally:
+        connection.close()
+
+
+def open_connection(url: str, *, variable: str = "the URL") -> Connection:
+    """Open a connection in autocommit, without prepared statements, which poolers do not carry.
+
+    `variable` is what messages call the URL. Raises DatabaseUnreachable, SettingsError.
+    """
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        # libpq quotes what it could not read, which may be the password.
+        problem = Problem(message=f"{variable} is no connection URL that libpq reads; check its special characters")
+        raise SettingsError([problem]) from error
+    for name, value in {"connect_timeout": _CONNECT_SECONDS, **_KEEPALIVES}.items():
+        parameters.setdefault(name, value)
+    parameters["client_encoding"] = "UTF8"  # files are, and are sent as they stand; another would garble them
+    parameters.setdefault("application_name", "inv db")
+    if "," in str(parameters.get("host", "")):
+        parameters.setdefault("target_session_attrs", "read-write")
+    try:
+        return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]  # ints and strings, as libpq takes them
+    except psycopg.Error as error:
+        raise _unreachable_error(error, parameters) from error
+
+
+def _unreachable_error(error: psycopg.Error, parameters: Mapping[str, object]) -> DatabaseUnreachable:
+    text = " ".join(str(error).split())
+    if password := str(parameters.get("password") or ""):
+        text = text.replace(password, "…")
+    causes = [remedy for sign, remedy in _REMEDY_BY_CAUSE if sign in text]
+    return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
+
+
+def _refused_error(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable | DatabaseRefused:
+    reason = error.diag.message_primary or " ".join(str(error).split())
+    if lost:
+        return DatabaseUnreachable(f"{name}: the connection was lost: {reason}", hint="see the server's log")
+    code = f" ({error.sqlstate})" if error.sqlstate else ""
+    return DatabaseRefused(f"{name}: {reason}{code}", hint=error.diag.message_hint)
+
+
+def _inspect_session(connection: Connection, url: str, name: str) -> Session:
+    info = connection.info
+    if info.parameter_status("standard_conforming_strings") == "off":
+        raise DatabaseRefused(
+            f"{name}: standard_conforming_strings is off, which changes what a backslash in a migration means; "
+            "turn it on: ALTER DATABASE … SET standard_conforming_strings = on"
+        )
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return Session(connection=connection, url=url, name=name, pooled=row is not None and row[0] != info.backend_pid)
+
+
+def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Session:
+    """The session with the settings of a runner. A pooler's sessions are others' too: nothing is set there."""
+    if session.pooled:
+        return session
+    timeout = b"SET statement_timeout = %d" % statement_timeout_ms
+    # A socket of this machine cannot be cut.
+    watch = (
+        _CHECK_CLIENT_CONNECTION,
+        *(() if session.connection.info.host.startswith(("/", "@")) else _CLIENT_KEEPALIVES),
+    )
+    for own_settings in ((*watch, timeout), (timeout,)):
+        try:
+            session.connection.execute(b"; ".join(own_settings))
+        except psycopg.errors.InvalidParameterValue:
+            continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
+        return replace(session, runner_settings=own_settings)
+    return session
+
+
+def refuse_read_only(session: Session) -> None:
+    """Raise DatabaseRefused when the server takes no writes, or is a standby."""
+    row = session.connection.execute(
+        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+    ).fetchone()
+    if row and row[0]:
+        raise DatabaseRefused(f"{session.name} is a standby, which takes no writes; give the URL of its primary")
+    if row and row[1]:
+        raise DatabaseRefused(
+            f"{session.name} is read-only (default_transaction_read_only is on); "
+            "give the URL of a server that takes writes"
+        )
+
+
+# The database that the settings name, or the embedded development server when they name none.
+
+
+@contextmanager
+def open_configured_session(settings: Settings, *, say: Callable[[str], None]) -> Iterator[Session]:
+    """Connect to it; `say` is told the one line about the embedded server and where its data lies.
+
+    Raises DatabaseUnreachable, ProgramsMissing, ServerFailed, DatabaseRefused, SettingsError.
+    """
+    with (
+        configured_database_url(settings, say=say) as url,
+        open_session(url, variable=settings.database_variable or "") as it,
+    ):
+        yield it
+
+
+@contextmanager
+def configured_database_url(settings: Settings, *, say: Callable[[str], None]) -> Iterator[str]:
+    """Its connection URL, for as long as it is needed. Raises ProgramsMissing, ServerFailed."""
+    if settings.database_url:
+        yield settings.database_url
+        return
+    from kernel.postgres.development import development_server  # noqa: PLC0415 - production never needs it
+
+    with development_server(settings.root, data_dir=settings.data_dir, bindir=settings.pg_bindir) as server:
+        say(f"no database URL is set: embedded PostgreSQL ({server.programs.origin}), its data in {server.data}")
+        yield server.url

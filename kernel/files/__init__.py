@@ -1,1 +1,0 @@
-"""Migration files: their names and numbers, checksums and directives, and what each asks of the runner."""

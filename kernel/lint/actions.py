@@ -1,0 +1,262 @@
+"""A statement's words read into acts.
+
+What is not listed here does nothing that a rule asks about. Source of the forms: PostgreSQL documentation, "SQL
+Commands".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel.lint.action import Action
+from kernel.lint.actions_ddl import read_alter_object, read_alter_relation, read_create
+from kernel.lint.actions_dml import read_copy, read_delete, read_insert, read_merge, read_query, read_update
+from kernel.sql.reader import STRING_KEY, Word, WordReader, contains_words, read_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+def read_actions(words: Sequence[Word]) -> Iterator[Action]:
+    """What the statement does, in order; nothing for one that no rule is about."""
+    reader = WordReader(words)
+    first = reader.key
+    if read := _READERS.get(first):
+        reader.index += 1
+        yield from read(reader)
+    elif first == "(":
+        yield from read_query(words)
+
+
+def _drop(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    if reader.take("OWNED"):
+        yield Action(verb="drop schema", begin=begin, name="everything owned by a role")
+        return
+    kind = _object_kind(reader)
+    traits = {"concurrently"} if reader.take("CONCURRENTLY") else set()
+    if reader.take("IF", "EXISTS"):
+        traits.add("if exists")
+    if kind in ("trigger", "policy", "rule"):
+        name = reader.take_name()
+        reader.take("ON")
+        yield Action(verb=f"drop {kind}", relation=reader.take_name(), name=name, begin=begin, traits=frozenset(traits))
+        return
+    verb = {"database": "drop schema", "foreign table": "drop table"}.get(kind, f"drop {kind}")
+    for name in _dropped_names(reader):
+        yield Action(verb=verb, relation=name, name=name, begin=begin, traits=frozenset(traits))
+
+
+def _dropped_names(reader: WordReader) -> Iterator[str]:
+    """The names that a DROP lists; those of functions have their arguments behind them."""
+    while name := reader.take_name():
+        yield name
+        reader.take_group()
+        if reader.take("USING"):  # an operator class
+            reader.take_name()
+        if not reader.take(","):
+            return
+
+
+def _object_kind(reader: WordReader) -> str:
+    """What is altered or dropped, as "materialized view"."""
+    first = reader.key
+    reader.index += bool(first)
+    second = {"MATERIALIZED": "VIEW", "FOREIGN": "TABLE", "EVENT": "TRIGGER"}.get(first, "")
+    if second and reader.take(second):
+        return f"{first} {second}".lower()
+    return first.lower()
+
+
+def _alter(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    kind = _object_kind(reader)
+    if kind in ("table", "foreign table", "materialized view", "index", "view", "sequence"):
+        yield from read_alter_relation(reader, kind, begin)
+    elif kind in ("subscription", "server") or (kind == "user" and reader.next_is("MAPPING")):
+        yield Action(verb="reach out", name=kind, begin=begin)
+    else:
+        yield from read_alter_object(reader, kind, begin)
+
+
+def _truncate(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take("TABLE")
+    for name in reader.take_names():
+        yield Action(verb="truncate", relation=name, begin=begin)
+
+
+def _lock_table(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take("TABLE")
+    names = reader.take_names()
+    mode = " ".join(word.key for word in reader.take_until("MODE")[1:]) if reader.take("IN") or reader.key else ""
+    for name in names:
+        yield Action(verb="lock table", relation=name, begin=begin, other=mode)
+
+
+def _reindex(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    concurrently = any(word.key == "CONCURRENTLY" for word in reader.words)
+    reader.take_group()
+    reader.take_any("INDEX", "TABLE", "SCHEMA", "DATABASE", "SYSTEM")
+    reader.take("CONCURRENTLY")
+    traits = frozenset({"concurrently"} if concurrently else ())
+    yield Action(verb="reindex", relation=reader.take_name(), begin=begin, traits=traits)
+
+
+def _vacuum(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    options = reader.take_group()
+    if contains_words(options, "FULL") or reader.take("FULL"):
+        while reader.take_any("FREEZE", "VERBOSE", "ANALYZE"):
+            pass
+        yield Action(verb="rewrite table", relation=reader.take_name(), begin=begin, name="VACUUM FULL")
+
+
+def _cluster(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take_group()
+    reader.take("VERBOSE")
+    yield Action(verb="rewrite table", relation=reader.take_name(), begin=begin, name="CLUSTER")
+
+
+def _refresh(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take("MATERIALIZED", "VIEW")
+    concurrently = {"concurrently"} if reader.take("CONCURRENTLY") else set()
+    relation = reader.take_name()
+    no_data = {"no data"} if contains_words(reader.take_rest(), "NO", "DATA") else set()
+    yield Action(verb="refresh", relation=relation, begin=begin, traits=frozenset(concurrently | no_data))
+
+
+def _revoke(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take_until("ON")
+    if reader.take("ON"):
+        kind = reader.take_any("TABLE", "SEQUENCE", "FUNCTION", "SCHEMA", "DATABASE", "TYPE", "ALL", "PROCEDURE")
+        if kind == "ALL":
+            reader.take_until("SCHEMA")
+            reader.take("SCHEMA")
+        for name in reader.take_names():
+            yield Action(verb="revoke", relation=name, name=kind.lower(), begin=begin)
+
+
+def _reassign(reader: WordReader) -> Iterator[Action]:
+    yield Action(verb="change owner", begin=reader.first_begin, name="everything owned by a role")
+
+
+def _do(reader: WordReader) -> Iterator[Action]:
+    bodies = tuple(word for word in reader.take_rest() if word.key == STRING_KEY)
+    yield Action(verb="do", begin=reader.first_begin, words=bodies)
+
+
+def _set(reader: WordReader) -> Iterator[Action]:
+    begin = reader.first_begin
+    reader.take_any("SESSION", "LOCAL")
+    name = reader.take_name()
+    reader.take_any("=", "TO")
+    value = "".join(word.text for word in reader.take_rest())
+    yield Action(verb="set", name=name, other=value, begin=begin)
+
+
+def _import(reader: WordReader) -> Iterator[Action]:
+    yield Action(verb="reach out", name="import foreign schema", begin=reader.first_begin)
+
+
+_READERS: dict[str, Callable[[WordReader], Iterator[Action]]] = {
+    "CREATE": read_create,
+    "DROP": _drop,
+    "ALTER": _alter,
+    "TRUNCATE": _truncate,
+    "LOCK": _lock_table,
+    "REINDEX": _reindex,
+    "VACUUM": _vacuum,
+    "CLUSTER": _cluster,
+    "REFRESH": _refresh,
+    "REVOKE": _revoke,
+    "REASSIGN": _reassign,
+    "DO": _do,
+    "SET": _set,
+    "IMPORT": _import,
+    "INSERT": read_insert,
+    "UPDATE": read_update,
+    "DELETE": read_delete,
+    "MERGE": read_merge,
+    "COPY": read_copy,
+    "SELECT": lambda reader: read_query(reader.words),
+    "PERFORM": lambda reader: read_query(reader.words),
+    "WITH": lambda reader: read_query(reader.words),
+    "CALL": lambda reader: read_query(reader.words, verb="call"),
+}
+# The first words of all that the rules are about, to find statements inside of bodies by.
+KNOWN_COMMANDS = frozenset(_READERS)
+# Of these, the ones that change the schema.
+SCHEMA_COMMANDS = frozenset({"CREATE", "DROP", "ALTER", "TRUNCATE", "REINDEX", "CLUSTER", "REFRESH", "VACUUM"})
+
+
+# Statements inside of bodies: those of a DO block, which run now, and those that EXECUTE puts together.
+
+
+# What a statement of PL/pgSQL can stand behind.
+_STATEMENT_STARTS_AFTER = frozenset({";", "BEGIN", "THEN", "ELSE", "LOOP"})
+_PLACEHOLDER = re.compile(r"%(?:[0-9]+\$)?[-0-9]*[IsL]")
+# What stands for a name that only the run knows. No table of a person is called that.
+UNKNOWN_NAME = "unknown__name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InnerStatement:
+    """A statement of a body. `executed` is where its EXECUTE begins, None of one that is written out.
+
+    One that EXECUTE takes from a variable has no words.
+    """
+
+    words: tuple[Word, ...]
+    execute_begin: int | None = None
+
+    @property
+    def changes_schema(self) -> bool:
+        """Whether it is DDL; TRUNCATE, which functions may well do, is none here."""
+        return bool(self.words) and self.words[0].key in SCHEMA_COMMANDS - {"TRUNCATE"}
+
+
+def read_inner_statements(body: Word) -> Iterator[InnerStatement]:
+    """The statements of a body, a string whose content is PL/pgSQL or SQL, that the rules know."""
+    reader = WordReader(read_words(body.text.encode(), body.begin))
+    fresh = True
+    while reader.key:
+        if fresh and reader.key in KNOWN_COMMANDS:
+            yield InnerStatement(words=reader.take_until(";"))
+        elif fresh and reader.key == "EXECUTE":
+            begin = reader.begin
+            yield from _executed_statements(reader.take_until(";")[1:], begin)
+        else:
+            fresh = reader.key in _STATEMENT_STARTS_AFTER
+            reader.index += 1
+
+
+def _executed_statements(expression: Sequence[Word], begin: int) -> Iterator[InnerStatement]:
+    """What EXECUTE runs: its strings, with a name that says nothing in place of what only the run knows."""
+    reader = WordReader(expression)
+    reader.take("(")
+    formatted = reader.take("FORMAT", "(")
+    pieces: list[str] = []
+    for word in expression[reader.index :] if formatted else WordReader(expression).take_until("USING", "INTO"):
+        if word.key == STRING_KEY:
+            pieces.append(word.text)
+        elif word.is_name and not formatted and word.key not in ("QUOTE_IDENT", "QUOTE_LITERAL", "FORMAT"):
+            pieces.append(UNKNOWN_NAME)
+        if formatted and pieces:
+            break
+    if not any(piece != UNKNOWN_NAME for piece in pieces):
+        yield InnerStatement(words=(), execute_begin=begin)
+        return
+    text = _PLACEHOLDER.sub(UNKNOWN_NAME, "".join(pieces))
+    whole = WordReader(read_words(text.encode()))
+    while whole.key:
+        if found := whole.take_until(";"):
+            yield InnerStatement(words=tuple(word._replace(begin=begin) for word in found), execute_begin=begin)
+        whole.take(";")

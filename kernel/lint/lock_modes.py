@@ -1,0 +1,50 @@
+"""The modes of table locks, what each shuts out, and what it is called.
+
+Source: PostgreSQL documentation, "Explicit Locking", table of conflicting lock modes.
+"""
+
+from __future__ import annotations
+
+# From the weakest to the strongest, by the names of pg_locks; people know them by the names of LOCK TABLE.
+LOCK_MODE_NAMES = {
+    "AccessShareLock": "ACCESS SHARE",
+    "RowShareLock": "ROW SHARE",
+    "RowExclusiveLock": "ROW EXCLUSIVE",
+    "ShareUpdateExclusiveLock": "SHARE UPDATE EXCLUSIVE",
+    "ShareLock": "SHARE",
+    "ShareRowExclusiveLock": "SHARE ROW EXCLUSIVE",
+    "ExclusiveLock": "EXCLUSIVE",
+    "AccessExclusiveLock": "ACCESS EXCLUSIVE",
+}
+LOCK_MODE_STRENGTH = {name: rank for rank, name in enumerate(LOCK_MODE_NAMES.values())}
+
+# The commands of an application, by the weakest mode that keeps each of them waiting.
+_BLOCKING_MODES = (
+    ("SELECT", ("ACCESS EXCLUSIVE",)),
+    ("SELECT FOR UPDATE", ("EXCLUSIVE", "ACCESS EXCLUSIVE")),
+    *(
+        (command, ("SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"))
+        for command in ("INSERT", "UPDATE", "DELETE")
+    ),
+    ("VACUUM", ("SHARE UPDATE EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE")),
+)
+
+
+def blocked_commands(mode: str) -> tuple[str, ...]:
+    """The commands that wait while somebody holds `mode` on their table."""
+    return tuple(command for command, modes in _BLOCKING_MODES if mode in modes)
+
+
+def blocks_reads(mode: str) -> bool:
+    """Whether a plain SELECT waits for it."""
+    return "SELECT" in blocked_commands(mode)
+
+
+def blocks_writes(mode: str) -> bool:
+    """Whether INSERT, UPDATE and DELETE wait for it."""
+    return "INSERT" in blocked_commands(mode)
+
+
+def strongest_lock_mode(modes: tuple[str, ...]) -> str:
+    """The strongest of several modes, "" of none."""
+    return max(modes, key=LOCK_MODE_STRENGTH.__getitem__, default="")

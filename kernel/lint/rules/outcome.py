@@ -1,0 +1,89 @@
+"""What only a rehearsal can tell: what became of the migration, of the rows, and of whoever else was there."""
+
+from __future__ import annotations
+
+from kernel.lint.finding import REVERT_FILE_LINE, Detection, Rule, Severity
+
+OUTCOME_RULES = (
+    Rule(
+        id="migration-failed",
+        name="The migration fails",
+        condition="the migration fails on a copy of production",
+        effect="it fails in production as well, and the deployment stops there",
+        workaround="mend it as the message says, and rehearse again",
+        severity=Severity.ERROR,
+        detection=Detection.DYNAMIC,
+        hazards=(18,),
+        bad="ALTER TABLE user_preferences ADD COLUMN IF NOT EXISTS theme text;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS theme text;\n",
+    ),
+    Rule(
+        id="standstill",
+        name="Reads or writes stand still",
+        condition="reads or writes of a table are shut out for longer than --max-block",
+        effect="requests pile up behind the lock until the pool of connections is exhausted",
+        workaround="shorten what runs under the lock: one table a file, long work ahead of it or in another file",
+        severity=Severity.ERROR,
+        detection=Detection.DYNAMIC,
+        hazards=(35, 36),
+        bad="DO $$ BEGIN ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text; PERFORM pg_sleep(1.2); END $$;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+    ),
+    Rule(
+        id="data-lost",
+        name="Rows lost or changed, and not declared",
+        condition="rows are removed or values changed, and the file does not declare it",
+        effect="production's data is not what it was, and nobody said that this is meant",
+        workaround="if it is meant, declare it (-- rehearse: rows orders=-10); else mend the statement",
+        severity=Severity.ERROR,
+        detection=Detection.DYNAMIC,
+        hazards=(24, 29, 30, 32, 33),
+        practice_number=5,
+        bad="DELETE FROM orders WHERE id <= 10;\n",
+        good="-- rehearse: rows orders=-10\nDELETE FROM orders WHERE id <= 10;\n",
+    ),
+    Rule(
+        id="breaks-running-version",
+        name="The running version breaks",
+        condition="what the running application uses is gone, or is not what it was",
+        effect="instances of the version before, which run until the deployment is through, fail",
+        workaround="add the new beside the old, and take the old away once no running version needs it",
+        severity=Severity.WARNING,
+        detection=Detection.DYNAMIC,
+        hazards=(40, 41, 42),
+        practice_number=3,
+        setup="CREATE FUNCTION retire() RETURNS void LANGUAGE sql AS\n"
+        "    'ALTER TABLE orders RENAME COLUMN note TO remark';\n",
+        bad="SELECT retire();\n",
+        good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS remark text;\n",
+    ),
+    Rule(
+        id="rule-gone",
+        name="A rule of a table is gone",
+        condition="a key, a constraint, a default or a trigger is gone that no statement names",
+        effect="what it kept out of the table comes in from the commit on",
+        workaround="name what is to go, without CASCADE; make again what is to stay",
+        severity=Severity.WARNING,
+        detection=Detection.DYNAMIC,
+        hazards=(42, 55),
+        setup="CREATE FUNCTION positive(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';\n"
+        "ALTER TABLE orders ADD CONSTRAINT orders_quantity_positive CHECK (positive(quantity));\n",
+        bad="-- migrate: allow=drop-object the check is replaced\nDROP FUNCTION IF EXISTS positive(integer) CASCADE;\n",
+        good="-- migrate: allow=drop-object the check is replaced\n"
+        "ALTER TABLE orders DROP CONSTRAINT IF EXISTS orders_quantity_positive;\n"
+        "DROP FUNCTION IF EXISTS positive(integer);\n",
+    ),
+    Rule(
+        id="revert-differs",
+        name="The revert file does not undo the migration",
+        condition="after the revert the schema or the data is not what it was before the migration",
+        effect="inv db.rollback --revert leaves a database that no version of the files describes",
+        workaround="make the revert file undo what the migration does, or remove it",
+        severity=Severity.WARNING,
+        detection=Detection.DYNAMIC,
+        bad="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY);\n"
+        + REVERT_FILE_LINE
+        + "SELECT 'nothing is undone';\n",
+        good="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY);\n" + REVERT_FILE_LINE + "DROP TABLE notes;\n",
+    ),
+)

@@ -1,0 +1,127 @@
+"""How a migration is written: its transaction, its names, its size, and whether it can be run again."""
+
+from __future__ import annotations
+
+from kernel.lint.finding import Detection, Rule, Severity
+
+SCRIPT_RULES = (
+    Rule(
+        id="not-rerunnable",
+        name="Not safe to re-run",
+        condition="a second run would fail or change something: IF NOT EXISTS, IF EXISTS or OR REPLACE is missing",
+        effect="a database that has part of it already needs repair by hand",
+        workaround="CREATE … IF NOT EXISTS, DROP … IF EXISTS, ADD COLUMN IF NOT EXISTS, CREATE OR REPLACE",
+        severity=Severity.HARMLESS,
+        detection=Detection.BOTH,
+        hazards=(56,),
+        practice_number=1,
+        bad="CREATE TABLE notes (id bigint PRIMARY KEY, body text);\n",
+        good="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY, body text);\n",
+    ),
+    Rule(
+        id="unrelated-changes",
+        name="Several unrelated changes",
+        condition="one file changes a table that is there and creates others that have nothing to do with it",
+        effect="none of them can be applied, watched or undone without the others",
+        workaround="a file for each change",
+        severity=Severity.HARMLESS,
+        detection=Detection.STATIC,
+        practice_number=2,
+        bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n"
+        "CREATE TABLE IF NOT EXISTS invoices (id bigint PRIMARY KEY, total numeric NOT NULL);\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n"
+        "-- next file\n"
+        "CREATE TABLE IF NOT EXISTS invoices (id bigint PRIMARY KEY, total numeric NOT NULL);\n",
+    ),
+    Rule(
+        id="schema-and-data-mixed",
+        name="Schema and data changed in one transaction",
+        condition="rows are changed in bulk in the transaction that changes a table in use",
+        effect="the table stays locked for as long as the rows take",
+        workaround="schema in one file, data in the next",
+        severity=Severity.ERROR,
+        detection=Detection.BOTH,
+        hazards=(35, 36),
+        practice_number=4,
+        bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS tier text;\n"
+        "UPDATE users SET tier = 'basic' WHERE tier IS NULL;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS tier text;\n"
+        "-- next file\n"
+        "UPDATE users SET tier = 'basic' WHERE tier IS NULL;\n",
+    ),
+    Rule(
+        id="not-rehearsed",
+        name="Not tested on production's data",
+        condition="the copy that the migration was rehearsed on has no rows",
+        effect="nothing is known of how long it takes, or whether the rows fit",
+        workaround="rehearse it on a dump with data",
+        severity=Severity.WARNING,
+        detection=Detection.DYNAMIC,
+        practice_number=5,
+        setup="TRUNCATE users, orders;\n",
+        bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+        good="CREATE TABLE IF NOT EXISTS notes (id bigint PRIMARY KEY, body text);\n",
+    ),
+    Rule(
+        id="transaction-in-file",
+        name="Transaction begun or ended in the file",
+        condition="transaction control that the runner's own transaction rules out",
+        effect="part of the file is committed although the rest failed; so the file is refused before anything runs",
+        workaround="take it out, or begin the file with -- migrate: no-transaction",
+        severity=Severity.ERROR,
+        detection=Detection.STATIC,
+        hazards=(57,),
+        bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\nCOMMIT;\n",
+        good="BEGIN;\nALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\nCOMMIT;\n",
+    ),
+    Rule(
+        id="psql-meta-command",
+        name="Command of psql",
+        condition="a command that only psql knows",
+        effect="no server knows it, and psql's run programs; so the file is refused before anything runs",
+        workaround="write it in SQL, or take the line out",
+        severity=Severity.ERROR,
+        detection=Detection.STATIC,
+        hazards=(58,),
+        bad="\\set ON_ERROR_STOP on\nALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+    ),
+    Rule(
+        id="hidden-ddl",
+        name="DDL hidden in EXECUTE or a function",
+        condition="a schema change is put together as text, or sits in a function",
+        effect="neither reader nor linter sees which table it locks",
+        workaround="write the statement out in the file",
+        severity=Severity.ERROR,
+        detection=Detection.BOTH,
+        hazards=(59,),
+        bad="DO $$\nBEGIN\n"
+        "    EXECUTE format('ALTER TABLE %I ADD COLUMN IF NOT EXISTS region text', 'orders');\n"
+        "END\n$$;\n",
+        good="ALTER TABLE orders ADD COLUMN IF NOT EXISTS region text;\n",
+    ),
+    Rule(
+        id="identifier-too-long",
+        name="Name of more than 63 bytes",
+        condition="a name is longer than 63 bytes",
+        effect="PostgreSQL cuts it off; two names may become one, and programs do not find it by what they call it",
+        workaround="a shorter name",
+        severity=Severity.ERROR,
+        detection=Detection.STATIC,
+        hazards=(60,),
+        bad=f"CREATE TABLE IF NOT EXISTS {'very_' * 13}long (id bigint PRIMARY KEY);\n",
+        good=f"CREATE TABLE IF NOT EXISTS {'very_' * 11}long (id bigint PRIMARY KEY);\n",
+    ),
+    Rule(
+        id="duplicate-version",
+        name="Number taken twice",
+        condition="two files have the same version",
+        effect="which of them is applied depends on the file system; so both are refused before anything runs",
+        workaround="move one of them: inv db.renumber FILE",
+        severity=Severity.ERROR,
+        detection=Detection.STATIC,
+        hazards=(65,),
+        bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+        good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+    ),
+)

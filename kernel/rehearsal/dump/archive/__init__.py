@@ -1,0 +1,1 @@
+"""Archives of pg_dump (custom, directory, tar): read their contents, restore them by pg_restore."""

@@ -1,0 +1,124 @@
+"""An archive where pg_restore's account can read it: in place, through a descriptor of ours, or as a private copy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from kernel.errors import DumpUnreadable, RestoreFailed
+from kernel.postgres.process import private_folder
+from kernel.rehearsal.dump.identify import TOC_FILE_NAME, DumpFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kernel.postgres.account import Account
+    from kernel.rehearsal.dump.identify import Dump
+
+
+ArchiveInput = tuple[tuple[str, ...], IO[bytes] | None]
+"""What to append to pg_restore's arguments, and what to give it as stdin."""
+
+
+@contextmanager
+def open_toc_for_account(dump: Dump, account: Account) -> Iterator[ArchiveInput]:
+    """The archive for reading its table of contents, which lies in one file of whatever format. Raises DumpUnreadable.
+
+    A file is opened by us and inherited; of a directory that is closed to the account, that one file is copied.
+    """
+    if dump.format is not DumpFormat.DIRECTORY:
+        with _open_unbuffered(dump.path) as file:
+            yield (), file
+    elif _is_readable_by(account, dump.path):
+        yield (str(dump.path),), None
+    else:
+        with _private_folder(account) as folder:
+            _copy_file(dump.path / TOC_FILE_NAME, folder / TOC_FILE_NAME, account)
+            yield (str(folder),), None
+
+
+@contextmanager
+def open_archive_for_account(dump: Dump, account: Account, *, jobs: int) -> Iterator[ArchiveInput]:
+    """The archive for restoring all of it with so many jobs: several open it several times, by its name.
+
+    Raises DumpUnreadable, and RestoreFailed when a copy is needed and there is no room for it.
+    """
+    if dump.format is not DumpFormat.DIRECTORY and jobs == 1:
+        with _open_unbuffered(dump.path) as file:
+            yield (), file
+    elif _is_readable_by(account, dump.path):
+        yield (str(dump.path),), None
+    else:
+        with _private_folder(account) as folder:
+            parts = sorted(dump.path.iterdir()) if dump.format is DumpFormat.DIRECTORY else [dump.path]
+            for part in parts:
+                _copy_file(part, folder / part.name, account)
+            yield (str(folder if dump.format is DumpFormat.DIRECTORY else folder / dump.path.name),), None
+
+
+@contextmanager
+def text_file_for_account(text: str, account: Account) -> Iterator[Path]:
+    """A file with this text that the account can read, gone at the end."""
+    with _private_folder(account) as folder:
+        path = folder / "list"
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        path.chmod(0o644)  # in a folder that only the account may enter
+        yield path
+
+
+def _is_readable_by(account: Account, path: Path) -> bool:
+    """Whether the account can read a file, or a folder's files, by their names."""
+    path = path.resolve()
+    if not account.switched:
+        return True
+    files = [part for part in path.iterdir() if part.is_file()] if path.is_dir() else [path]
+    folder = path if path.is_dir() else path.parent
+    return (
+        account.first_closed_folder(folder) is None
+        and (not path.is_dir() or account.has_permission(path, os.R_OK))
+        and all(account.has_permission(part, os.R_OK) for part in files)
+    )
+
+
+@contextmanager
+def _open_unbuffered(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = path.open("rb", buffering=0)  # its position is shared with who inherits it
+    except OSError as error:
+        raise DumpUnreadable(f"{path}: {error.strerror}; give a dump that can be read here") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _private_folder(account: Account) -> Iterator[Path]:
+    """A private folder of the account, gone at the end, however we end. Raises RestoreFailed, ServerFailed."""
+    with private_folder() as folder:
+        account.take_ownership(folder, 0o700)
+        if closed := account.first_closed_folder(folder.parent):
+            raise RestoreFailed(
+                f"{closed}: closed to the account {account.name}; set TMPDIR to a folder that it may use"
+            )
+        yield folder
+
+
+def _copy_file(source: Path, target: Path, account: Account) -> None:
+    """Copy a file of an archive for the account, never what a link in the archive points to."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as reading:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DumpUnreadable(f"{source}: not a file, which pg_dump never puts into an archive; dump it again")
+            with target.open("xb") as writing:
+                os.fchmod(writing.fileno(), 0o600)
+                os.fchown(writing.fileno(), account.uid, account.gid)
+                shutil.copyfileobj(reading, writing, 1 << 20)
+    except OSError as error:
+        raise RestoreFailed(
+            f"{source}: cannot be copied to where the account {account.name} reads it ({error.strerror}); "
+            f"let {account.name} read the archive in its place, or set TMPDIR to a larger disk"
+        ) from error

@@ -1,0 +1,146 @@
+"""What PostgreSQL's programs need to connect as we did: in their environment, and never on their command line."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from kernel.errors import Problem, ProgramsMissing, Unprepared
+from kernel.postgres.programs import find_programs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kernel.db.connection import Connection
+    from kernel.postgres.programs import Programs
+    from kernel.rehearsal.dump.archive.header import ArchiveHeader
+
+
+# Where libpq looks for certificates and keys that the connection string does not name.
+_HOME = "HOME"
+# The server that answered us, of several that a string may name; the password that it took, wherever that came from.
+_FROM_CONNECTION = ("host", "hostaddr", "port", "dbname", "user", "password")
+# Told by us in their own places.
+_SET_HERE = frozenset({"options", "application_name", "client_encoding", "target_session_attrs", "passfile", "service"})
+
+
+def libpq_environment(connection: Connection, options: Mapping[str, str], *, name: str) -> dict[str, str]:
+    """PG* variables that lead a program to the server and database of `connection`, which is open.
+
+    `options` are settings of its session, from the start of the session on; `name` is its application_name.
+    The user's own options stay in force. The password is among them: it is for a child's environment only.
+    """
+    info = connection.pgconn.info
+    found: dict[str, str] = {}
+    for option in info:
+        keyword = option.keyword.decode()
+        if option.envvar and option.val and option.val != option.compiled and keyword not in _SET_HERE:
+            found[option.envvar.decode()] = option.val.decode()
+    for keyword in _FROM_CONNECTION:
+        variable = f"PG{'DATABASE' if keyword == 'dbname' else keyword.upper()}"
+        found.pop(variable, None)
+        if value := _connection_value(connection, keyword):
+            found[variable] = value
+    told = next((option.val.decode() for option in info if option.keyword == b"options" and option.val), "")
+    # Backslash and blank are the two characters that mean something there.
+    ours = (f"-c {key}={_escape_option(value)}" for key, value in options.items())
+    found |= {"PGOPTIONS": " ".join(filter(None, (told, *ours))), "PGAPPNAME": name, "PGCLIENTENCODING": "UTF8"}
+    if home := os.environ.get(_HOME):
+        found[_HOME] = home
+    return found
+
+
+def conninfo_without_secrets(connection: Connection) -> str:
+    """The connection string for a command line: the database, and what has no variable, such as keepalives."""
+    told = {
+        option.keyword.decode(): option.val.decode()
+        for option in connection.pgconn.info
+        if option.val and not option.envvar and option.dispchar == b""  # with a mark, it is secret or not for people
+    }
+    return make_conninfo("", dbname=connection.info.dbname, **told)
+
+
+def _connection_value(connection: Connection, keyword: str) -> str:
+    info = connection.info
+    if keyword == "port":
+        return str(info.port)
+    if keyword == "hostaddr":
+        # Of a socket there is none.
+        return "" if info.host.startswith(("/", "@")) else info.hostaddr if pq.version() >= _HOSTADDR_SINCE else ""
+    value: str = getattr(info, keyword)
+    return value
+
+
+_HOSTADDR_SINCE = 120000
+
+
+def _escape_option(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+# Which programs can do it: a pg_restore that reads an archive's version, a pg_dump as new as a server.
+
+
+# So many majors above the one that is needed are looked for: PostgreSQL has one each year, and keeps five alive.
+_MAJORS_SEARCHED = 6
+# The first minor version of each major whose pg_restore a crafted archive cannot make run code (CVE-2026-116314).
+_FIXED_MINORS = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
+
+
+def find_pg_restore(header: ArchiveHeader, given: Programs, *, name: str) -> Programs:
+    """The programs given when their pg_restore reads the archive, else others found here. Raises Unprepared.
+
+    `name` is what messages call the archive.
+    """
+    version = ".".join(str(number) for number in header.version)
+    what = f"{name}: its archive version is {version}"
+    if header.pg_restore_major is None:
+        raise Unprepared(
+            [Problem(message=f"{what}, newer than any known here; dump it again as plain SQL: pg_dump --format=plain")]
+        )
+    return _find_programs_with("pg_restore", header.pg_restore_major, given, f"{what}, which pg_restore reads")
+
+
+def find_pg_dump(major: int, given: Programs, *, name: str) -> Programs:
+    """The programs given when their pg_dump is as new as a server of `major`, else others found here.
+
+    Raises Unprepared; `name` is what messages call the server.
+    """
+    return _find_programs_with("pg_dump", major, given, f"{name}: PostgreSQL {major}, which pg_dump dumps")
+
+
+def pg_restore_warning(reader: Programs) -> str:
+    """What to know of a pg_restore with a hole that crafted archives use, "" of one without."""
+    minor = reader.version.partition(".")[2]
+    fixed = _FIXED_MINORS.get(reader.major)
+    if fixed is None or not minor.isdigit() or int(minor) >= fixed:
+        return ""
+    return (
+        f"pg_restore {reader.version} can be made to run code by a crafted archive (CVE-2026-116314); it ran without "
+        f"rights here, but take archives from people you trust only, or update it to {reader.major}.{fixed}"
+    )
+
+
+def _find_programs_with(program: str, major: int, given: Programs, what: str) -> Programs:
+    """The programs given, or others on this machine, of at least `major` and with `program` among them."""
+    if given.major >= major and (given.bin / program).is_file():
+        return given
+    for wanted in range(major, major + _MAJORS_SEARCHED):
+        with suppress(ProgramsMissing):
+            found = find_programs(None, major=wanted)
+            if (found.bin / program).is_file():
+                return found
+    lacks = "" if (given.bin / program).is_file() else f", and {program} is not there at all"
+    raise Unprepared(
+        [
+            Problem(
+                message=f"{what} from {major} on, and here is {given.version} in {given.bin}{lacks}; "
+                f"install postgresql-client-{major} and the server of that version, "
+                "or set KERNEL_PG_BINDIR to the bin of one",
+            )
+        ]
+    )

@@ -1,0 +1,83 @@
+"""Compressed dumps: gzip and zstd, unpacked as a stream, and refused where they are cut short or damaged."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+from kernel.errors import DumpUnreadable
+from kernel.units import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+# What one piece may swell to is bounded by it: 32 MB of gzip's best, 256 MB of zstd's.
+_CHUNK_BYTES = {"gzip": 1 << 15, "zstd": 1 << 13}
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # 16: with gzip's own header and trailer, whose checksum is then verified
+_AGAIN = "dump or copy it again"
+
+
+class _Frame(Protocol):
+    """One gzip member or zstd frame being unpacked; zlib, zstandard and compression.zstd agree on this much."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def decompress_stream(read: Callable[[int], bytes], compression: str, name: str) -> Iterator[bytes]:
+    """The bytes of a compressed file, in pieces; `name` is what messages call it.
+
+    Several members in a row are one stream, as for gunzip and unzstd. Raises DumpUnreadable with the offset in the
+    compressed file, also when there is nothing here to unpack zstd with.
+    """
+    begin, damage = _choose_decompressor(compression, name)
+    frame = begin()
+    fresh = True  # nothing of the frame has been read
+    offset = 0
+    while packed := read(_CHUNK_BYTES[compression]):
+        while packed:
+            if fresh and offset and not packed.strip(b"\0"):
+                packed = b""  # tapes and some disks fill the last block with zeros
+                continue
+            try:
+                plain = frame.decompress(packed)
+            except damage as error:
+                raise DumpUnreadable(
+                    f"{name}: its {compression} is damaged near byte {format_count(offset)}; {_AGAIN}"
+                ) from error
+            if plain:
+                yield plain
+            fresh = frame.eof
+            rest = frame.unused_data if frame.eof else b""
+            offset += len(packed) - len(rest)
+            packed = rest
+            if frame.eof:
+                frame = begin()
+    if not fresh:
+        raise DumpUnreadable(
+            f"{name}: cut short at byte {format_count(offset)}, in the middle of its {compression}; {_AGAIN}"
+        )
+
+
+def _choose_decompressor(compression: str, name: str) -> tuple[Callable[[], _Frame], type[Exception]]:
+    """What begins a frame, and the error that it raises when it is damaged."""
+    if compression == "gzip":
+        return lambda: zlib.decompressobj(_GZIP_WINDOW), zlib.error
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - Python 3.14's
+    except ImportError:
+        pass
+    else:
+        return zstd.ZstdDecompressor, zstd.ZstdError
+    try:
+        import zstandard  # noqa: PLC0415 - optional, and only for dumps that are compressed so
+    except ImportError as error:
+        raise DumpUnreadable(
+            f"{name}: compressed with zstd, which Python reads from 3.14 on; "
+            "python -m pip install zstandard, or unpack it first: unzstd"
+        ) from error
+    return lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError

@@ -1,0 +1,250 @@
+"""The statements that pg_dump writes, told apart by their shape, and what each means for loading.
+
+A statement gets special treatment only when the whole of it has exactly the shape that pg_dump gives it; any other runs
+as it stands, in its place, with the rights of an ordinary role (see role). So a hostile statement gains nothing by
+looking like something else: what runs with a superuser's rights is matched from its first byte to its semicolon here,
+has no room for an expression, and is sent so that the server takes no second statement with it.
+
+Source: pg_dump.c, dumputils.c and pg_backup_archiver.c of PostgreSQL 9.6 to 18.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
+_NAME = rb"(?:%b\.)?%b" % (IDENTIFIER, IDENTIFIER)
+_STRING = rb"(?:E?'(?:[^'\\]|'')*'|E'(?:[^'\\]|''|\\.)*')"
+# Names, types and lists of them in parentheses; neither strings nor operators, so nothing to evaluate.
+_SIGNATURE = rb'(?:"(?:[^"]|"")+"|[A-Za-z0-9_$\x80-\xff.,()\[\] \n])*'
+
+
+class StatementKind(Enum):
+    """What a statement means for loading."""
+
+    PLAIN = "runs in its place"
+    SETTING = "holds for the statements behind it, on every connection"
+    AUTHORIZATION = "says whose the statements behind it are"
+    SCHEMA = "a schema, which extensions may need"
+    EXTENSION = "created by a superuser, before anything of the dump's own could run"
+    INDEX = "builds an index, side by side with others"
+    INDEX_PROPERTY = "says something of an index, when it is built"
+    FOREIGN_KEY = "checks one table against another, side by side with others"
+    PRIVILEGES = "ownership and privileges: the last of all, by a superuser"
+    EVENT_TRIGGER = "after the last of all: whatever came behind would fire it"
+    COMMENT = "says something of an object"
+    PUBLICATION = "a copy has no subscribers, but migrations meet its demands"
+    DROP = "drops what a fresh database does not have"
+    PLACEHOLDER = "replaces a view by an empty one, to drop what it depends on"
+    DATABASE = "of the database as a whole, which is there already"
+    SEQUENCE = "sets a sequence to a number"
+    DATA = "makes rows or large objects rather than schema"
+    REMOTE = "would reach another server"
+
+
+def _compile_shape(text: bytes) -> re.Pattern[bytes]:
+    """An expression for one statement: %n a name, %i an identifier, %s a string, %g a signature, blanks for blanks."""
+    for sign, meaning in ((b"%n", _NAME), (b"%i", IDENTIFIER), (b"%s", _STRING), (b"%g", _SIGNATURE)):
+        text = text.replace(sign, meaning)
+    return re.compile(text.replace(b" +", rb"[ \n]+"), re.DOTALL)
+
+
+_RELATION = rb"(?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE|INDEX)"
+_SIMPLE_OBJECT = (
+    rb"(?:SCHEMA|TYPE|DOMAIN|COLLATION|CONVERSION|STATISTICS|LANGUAGE|PROCEDURAL LANGUAGE|SERVER|FOREIGN DATA WRAPPER"
+    rb"|PUBLICATION|TEXT SEARCH DICTIONARY|TEXT SEARCH CONFIGURATION|LARGE OBJECT)"
+)
+_ROUTINE = rb"(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR CLASS|OPERATOR FAMILY)"
+
+# By the first word, so that a dump of a hundred thousand statements is not matched against everything.
+_SHAPES: dict[bytes, tuple[tuple[StatementKind, re.Pattern[bytes]], ...]] = {
+    b"SET": (
+        (StatementKind.AUTHORIZATION, _compile_shape(rb"SET SESSION AUTHORIZATION (?P<role>%i|%s|DEFAULT);\Z")),
+        (StatementKind.PLAIN, _compile_shape(rb"SET (?:LOCAL|TRANSACTION|CONSTRAINTS|ROLE|SESSION CHARACTERISTICS)\b")),
+        (StatementKind.SETTING, _compile_shape(rb"SET (?:SESSION )?(?P<name>[A-Za-z_.]+)(?: = | TO )[^;]*;\Z")),
+    ),
+    b"RESET": (
+        (StatementKind.AUTHORIZATION, _compile_shape(rb"RESET SESSION AUTHORIZATION;\Z")),
+        (StatementKind.SETTING, _compile_shape(rb"RESET (?P<name>[A-Za-z_.]+);\Z")),
+    ),
+    b"SELECT": (
+        (
+            StatementKind.SETTING,
+            _compile_shape(rb"SELECT pg_catalog\.set_config\('(?P<name>[a-z_.]+)', %s, false\);\Z"),
+        ),
+        (StatementKind.SEQUENCE, _compile_shape(rb"SELECT pg_catalog\.setval\(%s, -?[0-9]+, (?:true|false)\);\Z")),
+        (StatementKind.DATA, _compile_shape(rb"SELECT pg_catalog\.(?:lo_[a-z0-9]+|lowrite)\(")),
+    ),
+    b"REFRESH": ((StatementKind.DATA, _compile_shape(rb"REFRESH MATERIALIZED VIEW ")),),
+    b"CREATE": (
+        (StatementKind.INDEX, _compile_shape(rb"CREATE (?:UNIQUE )?INDEX %i ON (?:ONLY )?(?P<table>%n) USING ")),
+        (StatementKind.SCHEMA, _compile_shape(rb"CREATE SCHEMA (?:IF NOT EXISTS )?%i;\Z")),
+        (
+            StatementKind.EXTENSION,
+            _compile_shape(
+                rb"CREATE EXTENSION (?:IF NOT EXISTS )?(?P<name>%i)(?: WITH SCHEMA %i)?(?: VERSION (?:%i|%s))?;\Z"
+            ),
+        ),
+        (
+            StatementKind.EVENT_TRIGGER,
+            _compile_shape(rb"CREATE EVENT TRIGGER (?P<name>%i) +ON .*EXECUTE (?:FUNCTION|PROCEDURE) %n\(\);\Z"),
+        ),
+        (StatementKind.REMOTE, _compile_shape(rb"CREATE (?P<what>SUBSCRIPTION|USER MAPPING)\b")),
+        (StatementKind.DATABASE, _compile_shape(rb"CREATE DATABASE ")),
+        (StatementKind.PLACEHOLDER, _compile_shape(rb"CREATE OR REPLACE VIEW %n AS\nSELECT\n +NULL::")),
+        (StatementKind.PUBLICATION, _compile_shape(rb"CREATE PUBLICATION (?P<name>%i)\b")),
+    ),
+    b"ALTER": (
+        (
+            StatementKind.INDEX,
+            _compile_shape(
+                rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%n) +ADD CONSTRAINT %i (?:PRIMARY KEY|UNIQUE|EXCLUDE)\b"
+            ),
+        ),
+        (
+            StatementKind.FOREIGN_KEY,
+            _compile_shape(
+                rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%n) +ADD CONSTRAINT %i FOREIGN KEY \([^()]*\)"
+                rb" REFERENCES (?P<other>%n)\("
+            ),
+        ),
+        (
+            StatementKind.INDEX_PROPERTY,
+            _compile_shape(rb"ALTER TABLE (?:ONLY )?%n (?:CLUSTER ON|REPLICA IDENTITY USING INDEX) %i;\Z"),
+        ),
+        (StatementKind.INDEX_PROPERTY, _compile_shape(rb"ALTER INDEX %n ALTER COLUMN [0-9]+ SET STATISTICS [0-9]+;\Z")),
+        (StatementKind.PRIVILEGES, _compile_shape(rb"ALTER %b %%n OWNER TO (?P<role>%%i);\Z" % _RELATION)),
+        (
+            StatementKind.PRIVILEGES,
+            _compile_shape(rb"ALTER %b (?:%%n|[0-9]+) OWNER TO (?P<role>%%i);\Z" % _SIMPLE_OBJECT),
+        ),
+        (
+            StatementKind.PRIVILEGES,
+            _compile_shape(rb"ALTER %b %%n ?(?:\(%%g\)|USING %%i) OWNER TO (?P<role>%%i);\Z" % _ROUTINE),
+        ),
+        (
+            StatementKind.PRIVILEGES,
+            _compile_shape(rb"ALTER OPERATOR (?:%i\.)?[-+*/<>=~!@#%^&|`?]+ \(%g\) OWNER TO (?P<role>%i);\Z"),
+        ),
+        (
+            StatementKind.PRIVILEGES,
+            _compile_shape(
+                rb"ALTER DEFAULT PRIVILEGES (?:FOR (?:ROLE|USER) %i )?(?:IN SCHEMA %i )?"
+                rb"(?:GRANT|REVOKE) %g (?:TO|FROM) %g;\Z"
+            ),
+        ),
+        (
+            StatementKind.EVENT_TRIGGER,
+            _compile_shape(rb"ALTER EVENT TRIGGER %i (?:OWNER TO %i|DISABLE|ENABLE(?: REPLICA| ALWAYS)?);\Z"),
+        ),
+        (StatementKind.REMOTE, _compile_shape(rb"ALTER (?P<what>SUBSCRIPTION|USER MAPPING)\b")),
+        (StatementKind.DATABASE, _compile_shape(rb"ALTER DATABASE ")),
+        (StatementKind.PUBLICATION, _compile_shape(rb"ALTER PUBLICATION (?P<name>%i) ")),
+        (
+            StatementKind.DROP,
+            _compile_shape(rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n DROP CONSTRAINT (?:IF EXISTS )?%i;\Z"),
+        ),
+        (
+            StatementKind.DROP,
+            _compile_shape(rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n ALTER COLUMN %i DROP DEFAULT;\Z"),
+        ),
+    ),
+    b"GRANT": ((StatementKind.PRIVILEGES, _compile_shape(rb"GRANT %g ON %g TO %g;\Z")),),
+    b"REVOKE": ((StatementKind.PRIVILEGES, _compile_shape(rb"REVOKE %g ON %g FROM %g;\Z")),),
+    b"COMMENT": (
+        (StatementKind.INDEX_PROPERTY, _compile_shape(rb"COMMENT ON (?:INDEX|CONSTRAINT) ")),
+        (StatementKind.DATABASE, _compile_shape(rb"COMMENT ON DATABASE ")),
+        (StatementKind.EVENT_TRIGGER, _compile_shape(rb"COMMENT ON EVENT TRIGGER %i IS %s;\Z")),
+        (StatementKind.COMMENT, _compile_shape(rb"COMMENT ON ")),
+    ),
+    b"SECURITY": ((StatementKind.COMMENT, _compile_shape(rb"SECURITY LABEL ")),),
+    b"DROP": (
+        (StatementKind.DATABASE, _compile_shape(rb"DROP DATABASE ")),
+        (StatementKind.DROP, _compile_shape(rb"DROP ")),
+    ),
+}
+_FIRST_WORD = re.compile(rb"[A-Z]+")
+
+# What an ordinary role may not do and a superuser does in its place, without evaluating anything: of these kinds only.
+_SAFE_FOR_SUPERUSER = (
+    _compile_shape(rb"COMMENT ON (?:EXTENSION|SCHEMA|LANGUAGE|PROCEDURAL LANGUAGE) %i IS %s;\Z"),
+    _compile_shape(
+        rb"CREATE PUBLICATION %i FOR ALL TABLES(?: WITH \((?:[a-z_]+ = (?:'[a-z, ]*'|[a-z]+)(?:, )?)*\))?;\Z"
+    ),
+    _compile_shape(rb"ALTER PUBLICATION %i ADD TABLES IN SCHEMA %i;\Z"),
+)
+# Not of periods (PostgreSQL 18), not NOT VALID, not NOT ENFORCED. The order is that of pg_get_constraintdef.
+_COLUMN_LIST = rb"\(%i(?:, %i)*\)"
+_REFERENTIAL_ACTION = rb"(?:NO ACTION|RESTRICT|CASCADE|SET NULL|SET DEFAULT)"
+_FOREIGN_KEY = _compile_shape(
+    rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%%n) +ADD CONSTRAINT (?P<name>%%i) FOREIGN KEY %b REFERENCES %%n%b"
+    rb"(?: MATCH FULL)?(?: ON UPDATE %b)?(?: ON DELETE %b(?: %b)?)?(?: DEFERRABLE)?(?: INITIALLY DEFERRED)?;\Z"
+    % (_COLUMN_LIST, _COLUMN_LIST, _REFERENTIAL_ACTION, _REFERENTIAL_ACTION, _COLUMN_LIST)
+)
+_COPY = _compile_shape(rb"COPY (?P<table>%n)(?: \((?:%i(?:, )?)*\))? FROM stdin;\Z")
+_INSERT = _compile_shape(rb"INSERT INTO (?P<table>%n) ")
+
+
+def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | None]:
+    """The kind of a statement, semicolon included, and the match of its shape; (PLAIN, None) for everything else."""
+    first = _FIRST_WORD.match(sql)
+    for kind, pattern in _SHAPES.get(first[0] if first else b"", ()):
+        if match := pattern.match(sql):
+            return kind, match
+    return StatementKind.PLAIN, None
+
+
+def is_safe_for_superuser(sql: bytes) -> bool:
+    """Whether a superuser may run it where an ordinary role was not allowed to."""
+    return any(pattern.match(sql) for pattern in _SAFE_FOR_SUPERUSER)
+
+
+def match_foreign_key(sql: bytes) -> re.Match[bytes] | None:
+    """The match of an ALTER TABLE that adds a foreign key and checks the rows: `exclusive` is the table, and `name`."""
+    return _FOREIGN_KEY.match(sql)
+
+
+def copied_table(sql: bytes) -> bytes:
+    """The table, as SQL names it, of a COPY of pg_dump's own shape, else b""."""
+    match = _COPY.match(sql)
+    return match["table"] if match else b""
+
+
+def inserted_table(sql: bytes) -> bytes:
+    """The table, as SQL names it, of an INSERT, else b""."""
+    match = _INSERT.match(sql)
+    return match["table"] if match else b""
+
+
+# The session settings of a dump, as they hold for the statements behind them on whichever connection those run.
+
+
+_SETTING_VALUE = re.compile(rb"(?:=|\bTO\b|,)\s*'?(?P<value>[^';,()]*)", re.DOTALL)
+
+
+class SessionSettings:
+    """The SET statements in force, the last one of each name; `all` that were in force together at some time."""
+
+    def __init__(self) -> None:
+        self._statements: dict[bytes, bytes] = {}
+        self._state_numbers: dict[tuple[bytes, ...], int] = {(): 0}
+        self._seen: dict[bytes, dict[bytes, None]] = {}
+        self.current = 0
+
+    @property
+    def states(self) -> tuple[tuple[bytes, ...], ...]:
+        """Every state, each the statements that bring it about, in order; `current` is a place in it."""
+        return tuple(self._state_numbers)
+
+    def record(self, name: bytes, statement: bytes) -> None:
+        """Take in a statement that sets or resets `name`."""
+        self._statements.pop(name, None)  # the order counts: what a setting may be can depend on another
+        self._statements[name] = statement
+        self._seen.setdefault(name, {}).setdefault(statement)
+        self.current = self._state_numbers.setdefault(tuple(self._statements.values()), len(self._state_numbers))
+
+    def values(self, name: bytes) -> tuple[str, ...]:
+        """The values that `name` was set to with SET, in the order in which they first came."""
+        found = (_SETTING_VALUE.search(statement) for statement in self._seen.get(name, ()))
+        return tuple(match["value"].strip().strip(b'"').decode(errors="replace") for match in found if match)

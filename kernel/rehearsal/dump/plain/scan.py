@@ -1,0 +1,300 @@
+r"""One pass over a plain dump: where its statements and rows are, and what is refused before anything of it runs.
+
+Refused are: a command of psql, wherever it stands, but for the pair of `\restrict` lines and the `\connect` of
+pg_dump -C, neither of which is ever carried out; COPY with a file or a program; statements that reach beyond the
+database and that pg_dump never writes; NUL bytes; and a dump that is cut short. What the words of a statement do not
+show (a function, a DO block, an expression of an index) is not looked for here: see role for why it cannot do harm.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kernel.errors import DumpUnreadable
+from kernel.rehearsal.dump.plain.classify import (
+    SessionSettings,
+    StatementKind,
+    classify_statement,
+    copied_table,
+    inserted_table,
+)
+from kernel.rehearsal.dump.plain.contents import ContentsCollector, DumpIndex, DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.text import SqlStream, open_dump_text
+from kernel.sql.lexer import Fault, LexerError, PartKind, split_script
+from kernel.sql.tokens import copy_direction, first_tokens
+from kernel.units import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.rehearsal.dump.identify import Dump, DumpContents
+    from kernel.rehearsal.dump.plain.text import DumpText
+    from kernel.sql.lexer import Part
+
+
+# The lines `\restrict KEY` and `\unrestrict KEY`, which pg_dump writes around a dump since August 2025.
+#
+# They tell psql to take no command of its own in between. Nothing here would carry one out anyway, but a pair that does
+# not match has been tampered with. Source: PostgreSQL documentation, "psql" (\restrict), and CVE-2025-8714.
+
+
+_RESTRICT_LINE = re.compile(rb"^\\(?P<un>un)?restrict (?P<key>[A-Za-z0-9]+)[ \t]*\r?$", re.MULTILINE)
+_TAMPERED = "the dump was changed after pg_dump wrote it; dump the database again"
+
+
+class RestrictKey:
+    """Which key is open, as the lines go by."""
+
+    def __init__(self, dump: DumpText) -> None:
+        self._dump = dump
+        self._key: bytes | None = None
+
+    def check_lines(self, blank: bytes, offset: int) -> None:
+        """Take in what stands between two statements, beginning at `offset`. Raises DumpUnreadable."""
+        for line in _RESTRICT_LINE.finditer(blank):
+            key, at = line["key"], offset + line.start()
+            if line["un"] and key != self._key:
+                if self._key and self._key.startswith(key) and offset + line.end() == self._dump.size_bytes:
+                    self.check_closed()  # the key itself is cut short
+                raise DumpUnreadable(
+                    f"{self._dump.describe_location(at)}: \\unrestrict without its \\restrict; {_TAMPERED}"
+                )
+            if not line["un"] and self._key is not None:
+                raise DumpUnreadable(f"{self._dump.describe_location(at)}: \\restrict inside of another; {_TAMPERED}")
+            self._key = None if line["un"] else key
+
+    def check_closed(self) -> None:
+        """The dump is at its end. Raises DumpUnreadable when a key is still open."""
+        if self._key is not None:
+            raise DumpUnreadable(
+                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict line "
+                "is not whole; dump or copy it again"
+            )
+
+
+_INSERT_MESSAGE_BYTES = 1 << 18  # of INSERTs that are sent as one
+_MAX_CLASSIFIED_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 13
+_HEADER = b"-- PostgreSQL database dump\n"
+_TRAILER = b"-- PostgreSQL database dump complete"
+_RESTRICT_COMMANDS = ("\\restrict", "\\unrestrict")
+_ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
+# Of a client's encodings these have bytes below 0x80 inside of characters: a backslash or a quote may be none.
+_UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFT_JIS_2004", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB"})
+_INSERT = re.compile(rb"INSERT INTO ")
+_FORBIDDEN_STATEMENTS = {
+    ("LOAD",): "loads a library into the server",
+    ("ALTER", "SYSTEM"): "changes the whole server",
+    ("IMPORT", "FOREIGN"): "reaches another server",
+    ("PREPARE", "TRANSACTION"): "leaves a transaction behind",
+    ("CREATE", "TABLESPACE"): "writes outside of the server's folder",
+}
+_NEVER_WRITTEN = "pg_dump never writes that, so this is no dump to trust; dump the database again"
+
+
+@contextmanager
+def open_plain_dump(dump: Dump) -> Iterator[DumpIndex]:
+    """The index of a plain dump, and the dump held open for loading. Raises DumpUnreadable, with line and byte."""
+    with open_dump_text(dump) as opened_text:
+        yield scan_dump(opened_text)
+
+
+def read_plain_contents(dump: Dump) -> DumpContents:
+    """What a plain dump needs and makes. Raises DumpUnreadable, as `opened` does."""
+    with open_plain_dump(dump) as index:
+        return index.contents
+
+
+def scan_dump(dump: DumpText) -> DumpIndex:
+    """The index of a dump. Raises DumpUnreadable."""
+    encoding = _ENCODING.search(dump.read(0, _HEAD_BYTES))
+    if encoding and encoding[1].upper() in _UNSAFE_ENCODINGS:
+        raise DumpUnreadable(
+            f"{dump.describe_location(encoding.start())}: written in {encoding[1].decode()}, where a backslash may be half a "
+            "character; dump it again with pg_dump --encoding=UTF8"
+        )
+    opaque = encoding is not None and encoding[1].upper() != b"UTF8"
+    for skipping in (True, False):
+        stream = SqlStream(dump, skipping=skipping, opaque=opaque)
+        try:
+            return _DumpScanner(dump, stream).run()
+        except _SkippedWrongly:
+            continue  # rows inside of a string: now the lexer reads every byte
+        except LexerError as error:
+            if skipping and stream.skipped:
+                continue  # it may have been the guess
+            raise _lexer_error(dump, stream, error) from error
+    raise AssertionError("a stream without guesses cannot guess wrong")
+
+
+class _SkippedWrongly(Exception):
+    """Something was left out of the stream that the lexer does not take for rows."""
+
+
+class _DumpScanner:
+    """The state of one pass."""
+
+    def __init__(self, dump: DumpText, stream: SqlStream) -> None:
+        self._dump = dump
+        self._stream = stream
+        self._items: list[DumpStatement | RowBlock] = []
+        self._settings = SessionSettings()
+        self._authorization = b""
+        self._contents = ContentsCollector()
+        self._at = 0  # in the stream, of the part under way
+        self._skipped_seen = 0
+        self._restriction = RestrictKey(dump)
+        self._copy: tuple[bytes, int, int] | None = None  # of the COPY whose rows follow
+        self._rows = (0, 0)
+
+    def run(self) -> DumpIndex:
+        """Read to the end. Raises Unlexable, _GuessedWrong, DumpUnreadable."""
+        last = b""
+        for part in split_script(self._stream.read):
+            self._check_skipped(part)
+            if b"\\" in part.text[: part.start]:
+                self._restriction.check_lines(part.text[: part.start], self._stream.dump_offset(self._at))
+            if part.kind is PartKind.STATEMENT:
+                self._statement(part)
+            elif part.kind is PartKind.COPY_DATA:
+                offset, length = self._rows
+                self._rows = (offset if length else self._stream.dump_offset(self._at), length + len(part.text))
+            elif part.kind is PartKind.COPY_END:
+                self._end_of_rows()
+            self._at += len(part.text)
+            last = part.text[: part.start] if part.kind is PartKind.BLANK else b""
+        if self._skipped_seen < len(self._stream.skipped):
+            raise _SkippedWrongly
+        self._restriction.check_closed()
+        self._refuse_truncated(last)
+        return DumpIndex(
+            text=self._dump,
+            items=tuple(self._items),
+            settings=self._settings.states,
+            contents=self._contents.contents(self._dump.read(0, _HEAD_BYTES), self._settings),
+        )
+
+    def _check_skipped(self, part: Part) -> None:
+        end = self._at + len(part.text)
+        while (
+            self._skipped_seen < len(self._stream.skipped)
+            and (cut := self._stream.skipped[self._skipped_seen]).stream_offset < end
+        ):
+            if cut.is_rows:
+                right = part.kind is PartKind.COPY_END and cut.stream_offset == self._at
+            else:
+                right = cut.stream_offset <= self._at + part.start
+            if not right:
+                raise _SkippedWrongly
+            if cut.is_rows:
+                self._rows = (cut.dump_offset, cut.length)
+            self._skipped_seen += 1
+
+    def _statement(self, part: Part) -> None:
+        sql = part.sql
+        offset = self._stream.dump_offset(self._at + part.start)
+        if self._stream.opaque and not _INSERT.match(sql):
+            sql = self._dump.read(offset, len(sql))
+        if table := inserted_table(sql) if _INSERT.match(sql) else b"":
+            self._insert(table, offset, len(sql))
+            return
+        kind, match = classify_statement(sql) if len(sql) < _MAX_CLASSIFIED_BYTES else (StatementKind.PLAIN, None)
+        if kind is StatementKind.PLAIN:  # every refused one has this kind
+            words = first_tokens(sql, limit=4)
+            for refused, what in _FORBIDDEN_STATEMENTS.items():
+                if words[: len(refused)] == refused:
+                    raise DumpUnreadable(
+                        f"{self._dump.describe_location(offset)}: {' '.join(refused)} {what}; {_NEVER_WRITTEN}"
+                    )
+            if words[:1] == ("COPY",):
+                self._begin_copy(sql, offset)
+                return
+        elif kind is StatementKind.AUTHORIZATION and match:
+            role = match.groupdict().get("role") or b"DEFAULT"
+            self._authorization = b"" if role == b"DEFAULT" else role
+        elif kind is StatementKind.SETTING and match:
+            self._settings.record(match["name"].lower(), sql)
+        self._contents.add_statement(kind, sql, match)
+        self._items.append(DumpStatement(kind, offset, len(sql), self._settings.current, self._authorization))
+
+    def _insert(self, table: bytes, offset: int, length: int) -> None:
+        self._contents.add_rows(length)
+        last = self._items[-1] if self._items else None
+        if (
+            isinstance(last, RowBlock)
+            and last.table == table
+            and not last.statement_length
+            and last.settings_state == self._settings.current
+            and offset + length - last.offset <= _INSERT_MESSAGE_BYTES
+        ):
+            self._items[-1] = last._replace(length=offset + length - last.offset)
+        else:
+            self._items.append(RowBlock(table, 0, 0, offset, length, self._settings.current))
+
+    def _begin_copy(self, sql: bytes, offset: int) -> None:
+        if not sql.endswith(b";"):
+            self._refuse_truncated(b"")
+        words = first_tokens(sql)
+        if copy_direction(words) != "FROM":
+            what = "COPY with a program" if "PROGRAM" in words else "COPY that does not read the rows behind it"
+            raise DumpUnreadable(f"{self._dump.describe_location(offset)}: {what}; {_NEVER_WRITTEN}")
+        self._copy = (copied_table(sql), offset, len(sql))
+        self._rows = (0, 0)
+
+    def _end_of_rows(self) -> None:
+        if self._copy:
+            table, offset, length = self._copy
+            self._items.append(RowBlock(table, offset, length, *self._rows, self._settings.current))
+            self._contents.add_rows(self._rows[1])
+        self._copy = None
+
+    def _refuse_truncated(self, last: bytes) -> None:
+        head = self._dump.read(0, _HEAD_BYTES).replace(b"\r\n", b"\n")
+        if _HEADER in head and _TRAILER not in last:
+            raise _truncated_error(self._dump, f'the line "{_TRAILER.decode()}" is not at its end')
+
+
+def _lexer_error(dump: DumpText, stream: SqlStream, error: LexerError) -> DumpUnreadable:
+    """The error that says where in the dump the lexer stopped, and what that means in one."""
+    offset = _dump_offset(dump, stream, error.line, error.column)
+    message = error.message
+    if error.fault is Fault.PSQL_COMMAND:
+        command = error.command
+        last_line = b"\n" not in dump.read(offset, _HEAD_BYTES)
+        if last_line and any(known.startswith(command) for known in _RESTRICT_COMMANDS):
+            return _truncated_error(dump, f"it ends in {command}")
+        if command in ("\\connect", "\\c"):
+            message = f"{command}: a dump of one database goes into one; dump it alone: pg_dump without --create"
+        else:
+            message = f"{command}: a command of psql, which could run programs here; {_NEVER_WRITTEN}"
+    elif error.fault is Fault.UNTERMINATED:
+        message = f"cut short: {message}; dump or copy it again"
+    elif error.fault is Fault.NOT_UTF8:
+        message = "not UTF-8; dump it again with pg_dump --encoding=UTF8"
+    return DumpUnreadable(f"{dump.describe_location(offset)}: {message}")
+
+
+def _truncated_error(dump: DumpText, why: str) -> DumpUnreadable:
+    return DumpUnreadable(
+        f"{dump.name}: cut short after {format_count(dump.size_bytes)} bytes: {why}; dump or copy it again"
+    )
+
+
+def _dump_offset(dump: DumpText, stream: SqlStream, line: int, column: int) -> int:
+    """The offset in the dump of a line and column (characters) of the stream."""
+    again = SqlStream(dump, skipping=any(cut.is_rows for cut in stream.skipped), opaque=stream.opaque)
+    at, newlines = 0, line - 1
+    while piece := again.read(0):
+        here = piece.count(b"\n")
+        if here >= newlines:
+            start = 0
+            for _ in range(newlines):
+                start = piece.index(b"\n", start) + 1
+            begin = again.dump_offset(at + start)
+            characters = dump.read(begin, 4 * column).decode(errors="replace")[: column - 1]
+            return begin + len(characters.encode())
+        newlines -= here
+        at += len(piece)
+    return dump.size_bytes

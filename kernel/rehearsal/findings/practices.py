@@ -1,0 +1,111 @@
+"""The practices of the specification, as they were put to the test: run again, reverted, met by the running version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kernel.lint.finding import Severity
+from kernel.lint.rules import RULES_BY_ID
+from kernel.rehearsal.findings.evidence import clip_message, make_finding
+from kernel.rehearsal.findings.lock_impact import measure_impact
+from kernel.rehearsal.findings.statements import (
+    is_same_relation,
+    names_in_statement,
+    statement_at_line,
+    statement_verbs,
+    unqualified_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kernel.lint.finding import Finding
+    from kernel.rehearsal.findings.evidence import Evidence
+    from kernel.rehearsal.practices.result import PracticeFault
+    from kernel.rehearsal.result import Run
+
+
+_COMPATIBILITY_PRACTICE = 3  # of the specification's best practices
+# Beside the rules of that practice, those that say at their place what the comparison of the schemas says as well.
+_RULES_LIKE_COMPARISON = frozenset(
+    {"drop-schema", "extension-changed", "privileges-changed", "row-security-switched", "table-swap", "truncate"}
+)
+# What these fear is that a name is gone which the running version knows: the comparison of the schemas tells.
+_RULES_OF_NAMES = frozenset(
+    {"rename-table", "rename-column", "rename-object", "drop-object", "drop-table", "drop-column", "drop-schema"}
+)
+_VERBS_NOT_COMPARED = frozenset({"drop constraint", "drop default", "drop sequence", "drop operator"})
+_ROWS_CONFORM = "every row there keeps to it"
+NAMES_STILL_THERE = "all that the running version names is still there"
+
+
+def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iterator[Finding]:
+    """A finding for each fault that none of the `known` tells of."""
+    for fault in evidence.rerun_faults:
+        # One that fails and leaves everything as it is does no harm: the record keeps it from being run again.
+        severity = Severity.HARMLESS if fault.left_unchanged else Severity.WARNING
+        yield _fault_finding("not-rerunnable", fault, severity)
+    for fault in evidence.revert_faults:
+        yield _fault_finding("revert-differs", fault)
+    failed = {run.version for run in evidence.runs if run.failed}
+    for fault in evidence.compatibility_faults:
+        if fault.version in failed or any(_covers_fault(evidence, one, fault) for one in known):
+            continue
+        found = _fault_finding("breaks-running-version", fault)
+        if fault.only_rejects_rows and evidence.copy_rows:
+            if _has_violating_rows(fault, evidence):
+                continue  # what is told of these rows tells what to do about them
+            found = replace(found, severity=Severity.HARMLESS, message=f"{found.message}; measured: {_ROWS_CONFORM}")
+        yield found
+
+
+def is_repeated_by_second_run(evidence: Evidence, feared: Finding) -> bool:
+    """Whether a finding of the linter is told better by the second run of its file."""
+    return feared.rule == "not-rerunnable" and any(one.version == feared.version for one in evidence.rerun_faults)
+
+
+def all_names_still_there(evidence: Evidence, run: Run, feared: Finding) -> bool:
+    """Whether a finding fears that a name is missed, and none is; of a migration that failed nobody knows."""
+    if feared.rule not in _RULES_OF_NAMES or not evidence.schemas_compared or any(one.failed for one in evidence.runs):
+        return False
+    statement = statement_at_line(run, feared.line)
+    if statement is None or not _VERBS_NOT_COMPARED.isdisjoint(statement_verbs(statement)):
+        return False
+    return not any(fault.version in ("", run.version) for fault in evidence.compatibility_faults)
+
+
+def _fault_finding(rule: str, fault: PracticeFault, severity: Severity | None = None) -> Finding:
+    found = make_finding(
+        rule, clip_message(fault.message), severity=severity, relation=fault.object_name, remedy=fault.remedy
+    )
+    return replace(found, version=fault.version, filename=fault.filename, line=fault.line)
+
+
+def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> bool:
+    """Whether a finding is about the same: the same object, or the statement that names it."""
+    if known.rule not in _RULES_LIKE_COMPARISON and RULES_BY_ID[known.rule].practice_number != _COMPATIBILITY_PRACTICE:
+        return False
+    if fault.version not in ("", known.version):
+        return False
+    if is_same_relation(known.relation, fault.object_name):
+        return True
+    run = next((one for one in evidence.runs if one.version == known.version), None)
+    statement = statement_at_line(run, known.line) if run else None
+    if statement is None or run is None:
+        return False
+    return (
+        unqualified_name(fault.object_name) in names_in_statement(statement)
+        or (fault.line is not None and statement_at_line(run, fault.line) is statement)
+        or any(lock.relation.name == fault.object_name for lock in measure_impact(statement).locks)
+    )
+
+
+def _has_violating_rows(fault: PracticeFault, evidence: Evidence) -> bool:
+    """Whether rows are known that a new rule of their table would not let in."""
+    unvalidated: Iterable[str] = (
+        one.violation.relation
+        for one in (evidence.integrity.unvalidated_constraints if evidence.integrity else ())
+        if one.violation.rows
+    )
+    return any(is_same_relation(relation, fault.object_name) for relation in unvalidated)

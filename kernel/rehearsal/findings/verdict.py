@@ -1,0 +1,135 @@
+"""All findings of a rehearsal, worst first, and those that decide the verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.lint.finding import Severity
+from kernel.lint.rules import RULES_BY_ID
+from kernel.rehearsal.findings.data_loss import (
+    find_losses,
+    findings_for_hidden_writes,
+    losses_of_finding,
+    make_loss_finding,
+    measure_loss_finding,
+)
+from kernel.rehearsal.findings.evidence import SEVERITY_ORDER, add_measurement, make_finding
+from kernel.rehearsal.findings.lock_impact import measure_impact
+from kernel.rehearsal.findings.locks import findings_for_locked_parents, findings_for_unforeseen_locks, measure_finding
+from kernel.rehearsal.findings.outcome import findings_for_failure, findings_for_final_state, is_predicted_failure
+from kernel.rehearsal.findings.practices import (
+    NAMES_STILL_THERE,
+    all_names_still_there,
+    findings_for_practices,
+    is_repeated_by_second_run,
+)
+from kernel.rehearsal.findings.standstill import findings_for_blocking, findings_for_traffic
+from kernel.rehearsal.findings.statements import is_same_relation, statement_at_line
+from kernel.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kernel.lint.finding import Finding
+    from kernel.rehearsal.findings.data_loss import UndeclaredLoss
+    from kernel.rehearsal.findings.evidence import Evidence, Limits
+    from kernel.rehearsal.result import Run
+
+
+def collect_findings(evidence: Evidence) -> tuple[Finding, ...]:
+    """What is to be known, the worst first, then in the order of the files. What a file accepts is left out."""
+    told = dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence))
+    return tuple(sorted(told, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.line or 0, one.rule)))
+
+
+def decisive_findings(found: Iterable[Finding], limits: Limits) -> tuple[Finding, ...]:
+    """The findings at or above the threshold: with one of them the rehearsal fails."""
+    if limits.fail_on is None:
+        return ()
+    return tuple(one for one in found if SEVERITY_ORDER[one.severity] <= SEVERITY_ORDER[limits.fail_on])
+
+
+def _is_accepted(found: Finding, evidence: Evidence) -> bool:
+    """Whether the file accepts the rule, at that statement or as a whole."""
+    run = evidence.run_of_version(found.version)
+    for one in evidence.accepted_rules:
+        if one.rule == found.rule and one.version == found.version:
+            if one.line in (None, found.line):
+                return True
+            own = statement_at_line(run, one.line) if run else None
+            if own is not None and run is not None and own is statement_at_line(run, found.line):
+                return True
+    return False
+
+
+def _all_findings(evidence: Evidence) -> Iterator[Finding]:
+    lost = tuple(find_losses(evidence.receipts, evidence.runs))
+    explained: list[UndeclaredLoss] = []
+    told: list[Finding] = []
+    for run in evidence.runs:
+        told += _findings_for_run(run, evidence, lost, explained)
+    begun = {run.version for run in evidence.runs}
+    told += [one for one in evidence.lint_findings if one.version not in begun]
+    told += [make_loss_finding(one) for one in lost if not any(one is known for known in explained)]
+    if evidence.integrity:
+        known = {one.violation.relation for one in evidence.integrity.unvalidated_constraints}
+        told = [one for one in told if not _is_repeated_by_outcome(one, known)]
+        told += findings_for_final_state(evidence.integrity, evidence.runs)
+    yield from told
+    yield from findings_for_traffic(evidence, told)
+    yield from findings_for_practices(evidence, [*told, *evidence.accepted_findings])
+    if not evidence.copy_rows and any(_touches_existing_relations(run) for run in evidence.runs):
+        yield make_finding("not-rehearsed", RULES_BY_ID["not-rehearsed"].condition)
+
+
+def _findings_for_run(
+    run: Run, evidence: Evidence, lost: tuple[UndeclaredLoss, ...], explained: list[UndeclaredLoss]
+) -> list[Finding]:
+    """The findings of one migration; the losses that they tell of are added to `explained`."""
+    limits = evidence.limits
+    accepted = [one for one in evidence.accepted_findings if one.version == run.version]
+    feared = [one for one in evidence.lint_findings if one.version == run.version]
+    judged = []
+    for one in feared:
+        own = losses_of_finding(run, one, lost)
+        explained += own
+        if is_repeated_by_second_run(evidence, one) or is_predicted_failure(run, one):
+            continue
+        if not own and all_names_still_there(evidence, run, one):
+            judged.append(add_measurement(one, NAMES_STILL_THERE, Severity.HARMLESS))
+        else:
+            judged.append(measure_loss_finding(run, measure_finding(run, one, limits), own, limits))
+    for one in accepted:
+        explained += losses_of_finding(run, one, lost)
+    declared = {table for file, table in evidence.declared_tables if file == run.filename}
+    for found, own in findings_for_hidden_writes(run, lost, declared):
+        explained += own
+        judged.append(found)
+    judged += findings_for_unforeseen_locks(run, [*feared, *accepted], limits)
+    judged += findings_for_locked_parents(run, limits)
+    judged += findings_for_blocking(run, evidence.blocking, judged, accepted, limits)
+    judged += findings_for_failure(run, feared)
+    judged += _write_volume_findings(run, limits)
+    return judged
+
+
+def _is_repeated_by_outcome(text: Finding, unvalidated: Iterable[str]) -> bool:
+    """Whether the state of the database tells better what the linter says of a constraint."""
+    return text.rule == "constraint-not-validated" and any(
+        is_same_relation(text.relation, known) for known in unvalidated
+    )
+
+
+def _touches_existing_relations(run: Run) -> bool:
+    """Whether a migration did something to what was there before."""
+    return any(
+        measure_impact(one).locks or any(not written.relation.created for written in one.written)
+        for one in run.statements
+    )
+
+
+def _write_volume_findings(run: Run, limits: Limits) -> Iterator[Finding]:
+    most = max(run.wal_bytes, run.growth_bytes)
+    if most > limits.wal_bytes:
+        wal, growth = format_bytes(run.wal_bytes), format_bytes(run.growth_bytes)
+        yield make_finding("write-volume", f"{run.filename}: {wal} of WAL written, database grown by {growth}", run=run)

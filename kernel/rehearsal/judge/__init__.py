@@ -1,1 +1,0 @@
-"""The judgement: what was measured, and what text alone can tell, become findings and a verdict. Pure."""

@@ -1,1 +1,0 @@
-"""The practices of the specification put to the test: safe to re-run, reverts, backward compatible."""

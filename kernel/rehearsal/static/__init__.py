@@ -1,1 +1,0 @@
-"""Hazards told from the text of migrations alone: what may happen. What does happen, a rehearsal measures."""

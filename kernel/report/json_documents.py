@@ -1,0 +1,142 @@
+"""The JSON documents of INTERFACE.md, "JSON": sizes in bytes, times in seconds, timestamps in UTC with Z."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from kernel.errors import Drift, FilesInvalid, MigrationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kernel.errors import KernelError, Problem
+    from kernel.migrations.migration import Migration
+    from kernel.operations.migrate import MigrateResult
+    from kernel.operations.status import Status
+    from kernel.operations.verify import FilesCheck, RecordsCheck
+    from kernel.plan import Plan, PlanEntry
+
+
+JsonDocument = dict[str, object]
+
+
+def json_text(document: JsonDocument) -> str:
+    """One document, readable by people too; in ASCII, so that no stream's encoding can change it."""
+    return json.dumps(document, indent=2)
+
+
+def error_document(failed: KernelError) -> JsonDocument:
+    """An error with the keys that apply; one of a run says what the run had applied before, and what still waits."""
+    body: JsonDocument = {"code": failed.code, "exit": failed.exit, "message": str(failed)}
+    if failed.hint:
+        body["hint"] = failed.hint
+    if failed.problems:
+        body["problems"] = _problem_documents(failed.problems)
+        first = failed.problems[0]
+        body |= _without_nulls({"file": first.file, "line": first.line, "column": first.column})
+    if isinstance(failed, MigrationFailed):
+        place = asdict(failed.failure)
+        keys = ("file", "line", "column", "statement", "sqlstate", "detail", "context")
+        body |= _without_nulls({key: place[key] for key in keys})
+        body["aftermath"] = failed.aftermath
+        applied, pending = (
+            [_document_for_filename(name) for name in names] for names in (failed.applied, failed.pending)
+        )
+        return {
+            "error": body,
+            "applied": applied,
+            "failed": _document_for_filename(failed.failure.file),
+            "pending": pending,
+        }
+    return {"error": body}
+
+
+def _problem_documents(problems: Iterable[Problem]) -> list[JsonDocument]:
+    return [_without_nulls(asdict(problem)) for problem in problems]
+
+
+def _document_for_filename(filename: str) -> JsonDocument:
+    return {"version": filename.rpartition("/")[2].partition("_")[0], "filename": filename}
+
+
+def status_document(now: Status) -> JsonDocument:
+    """The document of db.status."""
+    return _plan_document(now.database, now.plan)
+
+
+def verify_document(files: FilesCheck, records: RecordsCheck | None) -> JsonDocument:
+    """The document of db.verify: that of db.status, and the problems. What was not compared with records is null."""
+    if records and records.plan:
+        document = _plan_document(records.database, records.plan)
+    else:
+        document = {
+            "database": records.database if records else None,
+            "total": files.total,
+            "applied": None,
+            "pending": None,
+            "migrations": [_uncompared_document(one) for one in files.migrations],
+        }
+    coded = ((FilesInvalid.code, files.problems), (Drift.code, records.problems if records else ()))
+    problems = [{"code": code} | problem for code, found in coded for problem in _problem_documents(found)]
+    return document | {"revert_files": files.reverts, "gaps": list(files.gaps), "problems": problems}
+
+
+def _plan_document(database: str, plan: Plan) -> JsonDocument:
+    return {
+        "database": database,
+        "total": len(plan.entries),
+        "applied": plan.applied_count,
+        "pending": len(plan.pending),
+        "migrations": [_entry_document(entry) for entry in plan.entries],
+    }
+
+
+def _uncompared_document(one: Migration) -> JsonDocument:
+    return {
+        "version": one.version,
+        "filename": one.filename,
+        "state": None,
+        "applied_at": None,
+        "checksum": one.checksum,
+    }
+
+
+def _entry_document(entry: PlanEntry) -> JsonDocument:
+    record, migration = entry.record, entry.migration
+    checksum = record.checksum if record else migration.checksum if migration else None
+    document: JsonDocument = {
+        "version": entry.version,
+        "filename": entry.filename,
+        "state": str(entry.state),
+        "applied_at": record.applied_at.isoformat(timespec="seconds") + "Z" if record else None,
+        "checksum": checksum,
+    }
+    return document | _without_nulls({"drift": entry.drift or None, "commit": entry.commit, "diff": entry.diff})
+
+
+def migrate_document(outcome: MigrateResult) -> JsonDocument:
+    """The document of db.migrate."""
+    return {
+        "applied": [
+            {
+                "version": one.migration.version,
+                "filename": one.migration.filename,
+                "seconds": round(one.seconds, 6),
+                "statements": one.statements,
+            }
+            for one in outcome.applied
+        ],
+        "failed": None,
+        "pending": file_documents(outcome.pending),
+    }
+
+
+def file_documents(migrations: Iterable[Migration]) -> list[JsonDocument]:
+    """Migrations by version and filename."""
+    return [{"version": one.version, "filename": one.filename} for one in migrations]
+
+
+def _without_nulls(values: dict[str, object]) -> JsonDocument:
+    return {key: value for key, value in values.items() if value is not None}

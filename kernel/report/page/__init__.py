@@ -1,1 +1,0 @@
-"""A rehearsal as one HTML file that needs nothing else: no network, no script, no font, no picture."""
