@@ -49,7 +49,7 @@ def test_the_list_imports_neither_the_driver_nor_the_table(three: Project) -> No
         text=True,
     )
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
-    assert "kernel.command.desk" in imported
+    assert "kernel.cli.context" in imported
     assert not imported & {"psycopg", "tabulate", "dotenv"}
 
 

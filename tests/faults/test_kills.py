@@ -30,10 +30,13 @@ STEPPED = ("004", "008", "012")
 RUN = """
 import sys
 from pathlib import Path
-from kernel import database, migrate, status
-with database.session(sys.argv[2]) as session:
-    found = status.files(Path(sys.argv[1]))
-    migrate.migrate(session, found, migrate.Wish(), lambda event: None)
+from kernel.db.connection import open_session
+from kernel.operations.migrate import MigrateOptions
+from kernel.operations.migrate import migrate
+from kernel.operations.status import require_migrations
+with open_session(sys.argv[2]) as session:
+    found = require_migrations(Path(sys.argv[1]))
+    migrate(session, found, MigrateOptions(), lambda event: None)
 """
 
 

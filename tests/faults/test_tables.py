@@ -133,8 +133,8 @@ def test_the_default_patience_outlasts_a_reader_of_thirty_seconds(monkeypatch: p
         """As much of a Runner as a retry touches."""
 
         def __init__(self) -> None:
-            self.patience = patience
-            self.watch = self
+            self.waits = patience
+            self.activity = self
             self.blockers = ()
 
         def forget(self) -> None: ...

@@ -59,7 +59,7 @@ class Project:
 
     def migrate(self, files: tuple[Migration, ...] | None = None, **wish: Any) -> MigrateResult:
         """Run what is pending, in a session of its own."""
-        asked = MigrateOptions(**{"patience": self.patience, **wish})
+        asked = MigrateOptions(**{"waits": self.patience, **wish})
         with open_session(self.url) as session:
             return migrate(session, files or self.files(), asked, self.told)
 

@@ -135,6 +135,6 @@ def test_what_others_were_in_the_way_of_is_run_again(
             other.rollback()
 
     project.react = let_go
-    project.migrate(patience=WaitLimits(lock_timeout_ms=50, lock_retries=2))
+    project.migrate(waits=WaitLimits(lock_timeout_ms=50, lock_retries=2))
     assert project.recorded() == ["001", "002"]
     assert sum(isinstance(event, MigrationRetrying) for event in project.events) == 1

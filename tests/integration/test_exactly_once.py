@@ -125,12 +125,12 @@ def until_applied(project: Project, wire: Wire, schema: str, *, at: int, heard: 
     wire.cut(at=at, heard=heard)
     patience = WaitLimits(lock_wait_seconds=10, lock_retries=0)
     try:
-        cut.migrate(patience=patience)
+        cut.migrate(waits=patience)
     except (MigrationFailed, DatabaseUnreachable):
         assert not wire.whole
     was_cut = not wire.whole
     wire.cut(at=0, heard=True)
-    cut.migrate(patience=patience)
+    cut.migrate(waits=patience)
     return was_cut
 
 

@@ -44,7 +44,7 @@ def test_a_runner_that_does_not_wait_names_the_holder_and_touches_nothing(
     project: Project, holder: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     with pytest.raises(LockBusy) as busy:
-        project.migrate(patience=AT_ONCE)
+        project.migrate(waits=AT_ONCE)
     pid = holder.info.backend_pid
     assert f"another runner holds the lock of {holder.info.host}" in str(busy.value)
     assert f"pid {pid} (the first runner) from local, connected " in str(busy.value)
@@ -55,7 +55,7 @@ def test_a_runner_that_does_not_wait_names_the_holder_and_touches_nothing(
 
 def test_a_runner_gives_up_when_its_time_is_over(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
     with pytest.raises(LockBusy, match=f"pid {holder.info.backend_pid} "):
-        project.migrate(patience=WaitLimits(lock_wait_seconds=0.1))
+        project.migrate(waits=WaitLimits(lock_wait_seconds=0.1))
     assert [type(event) for event in project.events] == [WaitingForLock]
 
 
@@ -69,7 +69,7 @@ def test_a_runner_waits_for_the_holder_and_then_goes_on(
             holder.execute("SELECT pg_advisory_unlock_all()")
 
     project.react = release
-    project.migrate(patience=WaitLimits(lock_wait_seconds=wait_seconds))
+    project.migrate(waits=WaitLimits(lock_wait_seconds=wait_seconds))
     assert project.recorded() == ["001", "002"]
 
 
@@ -83,7 +83,7 @@ def test_with_nothing_pending_the_lock_is_not_asked_for(project: Project) -> Non
     project.migrate()
     with open_session(project.url) as session:
         assert try_advisory_lock(session, KEY)
-        assert project.migrate(patience=AT_ONCE).applied == ()
+        assert project.migrate(waits=AT_ONCE).applied == ()
 
 
 def test_ledgers_in_different_schemas_do_not_wait_for_each_other(
@@ -91,7 +91,7 @@ def test_ledgers_in_different_schemas_do_not_wait_for_each_other(
     holder: psycopg.Connection[tuple[Any, ...]],  # noqa: ARG001 - it holds the lock of public
 ) -> None:
     project.rows("CREATE SCHEMA app")
-    project.reached(options="-csearch_path=app").migrate(patience=AT_ONCE)
+    project.reached(options="-csearch_path=app").migrate(waits=AT_ONCE)
     assert project.has("app.made")
 
 
@@ -181,7 +181,7 @@ def test_a_failed_run_leaves_the_lock_to_the_next(project: Project) -> None:
     with pytest.raises(MigrationFailed):
         project.migrate()
     project.put("002_fill.sql", "INSERT INTO made VALUES (2);")
-    project.migrate(patience=AT_ONCE)
+    project.migrate(waits=AT_ONCE)
     assert [event.migration.version for event in project.events if isinstance(event, MigrationApplied)] == [
         "001",
         "002",

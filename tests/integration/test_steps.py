@@ -249,7 +249,7 @@ def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
         "CREATE TABLE u AS SELECT current_setting('statement_timeout') AS s;",
     )
     project.react = lambda event: other.commit() if isinstance(event, IndexBuildProgressed) else None
-    project.migrate(patience=WaitLimits(lock_timeout_ms=40, statement_timeout_ms=40_000))
+    project.migrate(waits=WaitLimits(lock_timeout_ms=40, statement_timeout_ms=40_000))
     assert project.rows(INDEXES) == [("t_a", True)]
     phases = [event.phase for event in project.events if isinstance(event, IndexBuildProgressed)]
     assert phases[0].startswith("t_a: waiting for writers before build")
@@ -260,7 +260,7 @@ def test_a_table_that_others_hold_is_tried_again(project: Project, other: psycop
     other.execute("SELECT * FROM t")
     project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\nALTER TABLE t ADD b int;\n")
     project.react = lambda event: other.commit() if isinstance(event, MigrationRetrying) else None
-    project.migrate(patience=WaitLimits(lock_timeout_ms=50, lock_retries=3))
+    project.migrate(waits=WaitLimits(lock_timeout_ms=50, lock_retries=3))
     assert sum(isinstance(event, MigrationRetrying) for event in project.events) == 1
     assert project.rows("SELECT a FROM t WHERE a = 2") == [(2,)], "what was done is not done again"
 

@@ -211,7 +211,7 @@ def test_a_file_that_waits_is_told_by_its_name_and_all_run_again(
             other.rollback()
 
     project.react = release
-    outcome = project.migrate(patience=WaitLimits(lock_timeout_ms=400, lock_retries=3), single_transaction=True)
+    outcome = project.migrate(waits=WaitLimits(lock_timeout_ms=400, lock_retries=3), single_transaction=True)
     assert [one.migration.version for one in outcome.applied] == ["002", "003", "004"]
     blocked = [event for event in project.events if isinstance(event, StatementBlocked)]
     assert {one.migration.filename for one in blocked} == {"003_c.sql"}

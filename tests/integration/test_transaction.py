@@ -277,7 +277,7 @@ def test_a_table_that_others_hold_is_tried_again_and_they_are_named_and_left_alo
             other.commit()
 
     project.react = give_way
-    project.migrate(patience=RETRYING)
+    project.migrate(waits=RETRYING)
     assert project.recorded() == ["001", "002"]
     (retrying,) = (event for event in project.events if isinstance(event, MigrationRetrying))
     (line,) = retrying.blockers
@@ -296,7 +296,7 @@ def test_after_the_last_attempt_the_lock_timeout_is_the_failure(
     project.migrate()
     project.put("002_b.sql", "-- migrate: lock_timeout=20ms\nALTER TABLE t ADD b int;")
     other.execute("SELECT * FROM t")
-    failed = project.failure(patience=WaitLimits(lock_retries=2))
+    failed = project.failure(waits=WaitLimits(lock_retries=2))
     assert failed.failure.sqlstate == "55P03"
     assert [event.attempt for event in project.events if isinstance(event, MigrationRetrying)] == [1, 2]
     assert other.execute("SELECT 1").fetchone() == (1,)
@@ -356,7 +356,7 @@ def test_the_isolation_level_of_the_files_own_begin_is_honoured_and_its_failure_
             other.commit()
 
     project.react = change_the_row
-    project.migrate(patience=RETRYING)
+    project.migrate(waits=RETRYING)
     reasons = [event.reason for event in project.events if isinstance(event, MigrationRetrying)]
     assert reasons == ["could not serialize access due to concurrent update"]
     assert project.rows("SELECT * FROM t, level") == [(12, "repeatable read")]
@@ -372,12 +372,12 @@ def test_who_waits_for_the_claim_of_the_next_file_fails_as_that_file(
     project.put("003_c.sql", "INSERT INTO t VALUES (3);")
     other.execute("INSERT INTO schema_migrations VALUES ('003', '003_c.sql', now(), 'by nobody that has the lock')")
     patience = WaitLimits(lock_timeout_ms=20, lock_retries=0)
-    failed = project.failure(patience=patience, single_transaction=single)
+    failed = project.failure(waits=patience, single_transaction=single)
     assert (failed.failure.file, failed.failure.sqlstate) == ("003_c.sql", "55P03")
     assert failed.applied == (() if single else ("002_b.sql",))
     assert project.recorded() == (["001"] if single else ["001", "002"])
     other.rollback()
-    project.migrate(patience=patience, single_transaction=single)
+    project.migrate(waits=patience, single_transaction=single)
     assert project.rows("SELECT * FROM t") == [(2,), (3,)]
 
 
@@ -390,13 +390,13 @@ def test_a_last_statement_left_open_is_the_server_s_own_error(project: Project) 
 
 def test_a_file_that_fails_by_itself_is_not_tried_again(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1 / 0;")
-    project.failure(patience=RETRYING)
+    project.failure(waits=RETRYING)
     assert not any(isinstance(event, MigrationRetrying) for event in project.events)
 
 
 def test_a_statement_slower_than_its_timeout_is_ended(project: Project) -> None:
     project.put("001_a.sql", "SELECT pg_sleep(30);")
-    failed = project.failure(patience=WaitLimits(statement_timeout_ms=50))
+    failed = project.failure(waits=WaitLimits(statement_timeout_ms=50))
     assert failed.failure.sqlstate == "57014"
     assert "KERNEL_STATEMENT_TIMEOUT" in str(failed.hint)
 

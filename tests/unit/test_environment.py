@@ -123,7 +123,7 @@ def test_dotenv_is_imported_only_for_a_file(tmp_path: Path, content: str | None,
     if content is not None:
         (tmp_path / ".env").write_text(content)
     script = (
-        "import pathlib, sys; from kernel import settings; settings.load(pathlib.Path(sys.argv[1]), {}); "
+        "import pathlib, sys; from kernel.config.settings import load_settings; load_settings(pathlib.Path(sys.argv[1]), {}); "
         "print('dotenv' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)

@@ -164,23 +164,25 @@ def test_what_the_text_does_not_fear_is_told_by_what_the_statement_does() -> Non
 
 def test_a_file_accepts_what_was_measured_as_well() -> None:
     allow = AcceptedRule(rule="create-index-not-concurrently", version="002", line=1)
-    assert judged(index_built(41.2), allows=(allow,)) == []
-    assert judged(index_built(41.2), allows=(replace(allow, version="003"),)) != []
-    assert judged(index_built(41.2), allows=(replace(allow, rule="data-lost"),)) != []
+    assert judged(index_built(41.2), accepted_rules=(allow,)) == []
+    assert judged(index_built(41.2), accepted_rules=(replace(allow, version="003"),)) != []
+    assert judged(index_built(41.2), accepted_rules=(replace(allow, rule="data-lost"),)) != []
 
 
 def test_an_accepted_lock_is_no_standstill_either() -> None:
     shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
     felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
     allow = AcceptedRule(rule=FEARED.rule, version="002")
-    found = judged(index_built(41.2), accepted=(FEARED,), allows=(allow,), shut=(shut,), traffic=(felt,))
+    found = judged(
+        index_built(41.2), accepted_findings=(FEARED,), accepted_rules=(allow,), blocking=(shut,), traffic=(felt,)
+    )
     assert found == []
 
 
 def test_a_standstill_is_told_once() -> None:
     shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
     felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
-    assert only(judged(index_built(41.2), text=(FEARED,), shut=(shut,), traffic=(felt,))).rule == FEARED.rule
+    assert only(judged(index_built(41.2), text=(FEARED,), blocking=(shut,), traffic=(felt,))).rule == FEARED.rule
 
 
 def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> None:
@@ -189,7 +191,7 @@ def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> Non
         statement("SELECT pg_sleep(3);", line=2, seconds=3.0, at=0.001),
     )
     shut = BlockedTime(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
-    one = only(judged(waiting, shut=(shut,)))
+    one = only(judged(waiting, blocking=(shut,)))
     assert (one.rule, one.line, one.relation) == ("standstill", 1, "public.users")
     assert "reads and writes shut out for 3.00 s" in one.message
 
@@ -199,7 +201,7 @@ def test_a_relation_is_not_taken_for_one_whose_name_ends_alike() -> None:
     waiting = run(statement("SELECT wait();", locks=(lock(power, "ACCESS EXCLUSIVE", 3.0),)))
     shut = BlockedTime(relation=power, version="002", reads_seconds=3.0, writes_seconds=3.0)
     known = replace(FEARED, rule="rename-column", relation="users", line=7, version="003")
-    assert {one.rule for one in judged(waiting, text=(known,), shut=(shut,))} == {"rename-column", "standstill"}
+    assert {one.rule for one in judged(waiting, text=(known,), blocking=(shut,))} == {"rename-column", "standstill"}
 
 
 def test_standstill_under_traffic_names_the_statement_that_waited() -> None:
@@ -313,7 +315,7 @@ def test_accepting_a_dropped_table_accepts_the_loss_of_its_rows() -> None:
         locks=(lock(ORDERS, "ACCESS EXCLUSIVE", 0.002),),
         commands=("DROP TABLE public.orders",),
     )
-    assert judged(run(dropped), accepted=(feared,), receipts=(lost("dropped with 10 rows", after=None),)) == []
+    assert judged(run(dropped), accepted_findings=(feared,), receipts=(lost("dropped with 10 rows", after=None),)) == []
 
 
 def test_rows_written_elsewhere_explain_the_loss_there() -> None:
@@ -323,7 +325,7 @@ def test_rows_written_elsewhere_explain_the_loss_there() -> None:
     )
     one = only(judged(run(cascade), receipts=(lost("3 rows removed", "rows orders=-3", rows_removed=3),)))
     assert (one.rule, one.severity, one.relation) == ("cascade-reaches-further", Severity.ERROR, "public.orders")
-    assert judged(run(cascade), declared=(("002_it.sql", "orders"),)) == []
+    assert judged(run(cascade), declared_tables=(("002_it.sql", "orders"),)) == []
 
 
 @pytest.mark.parametrize(
@@ -348,16 +350,19 @@ def test_the_word_do_in_on_conflict_hides_no_trigger() -> None:
 
 def test_a_second_run_that_fails_and_changes_nothing_is_harmless() -> None:
     fault = PracticeFault(message="the second run fails", version="002", left_unchanged=True)
-    assert only(judged(run(), rerun=(fault,))).severity is Severity.HARMLESS
-    assert only(judged(run(), rerun=(replace(fault, left_unchanged=False),))).severity is Severity.WARNING
+    assert only(judged(run(), rerun_faults=(fault,))).severity is Severity.HARMLESS
+    assert only(judged(run(), rerun_faults=(replace(fault, left_unchanged=False),))).severity is Severity.WARNING
 
 
 def test_a_stricter_rule_that_every_row_keeps_is_harmless() -> None:
     fault = PracticeFault(
         message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
     )
-    assert only(judged(run(), compatible=(fault,))).severity is Severity.HARMLESS
-    assert only(judged(run(), compatible=(replace(fault, only_rejects_rows=False),))).severity is Severity.WARNING
+    assert only(judged(run(), compatibility_faults=(fault,))).severity is Severity.HARMLESS
+    assert (
+        only(judged(run(), compatibility_faults=(replace(fault, only_rejects_rows=False),))).severity
+        is Severity.WARNING
+    )
 
 
 def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
@@ -367,8 +372,8 @@ def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
     violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
     found = judged(
         run(),
-        compatible=(fault,),
-        sanity=sanity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
+        compatibility_faults=(fault,),
+        integrity=sanity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
     )
     assert (only(found).rule, only(found).severity) == ("constraint-not-validated", Severity.WARNING)
 
@@ -378,7 +383,7 @@ def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again()
     feared = replace(FEARED, rule="rename-column", relation="users")
     here = PracticeFault(message="column users.a is gone", version="002", object_name="public.users")
     elsewhere = replace(here, message="view v is gone", object_name="public.v")
-    found = judged(run(renamed), text=(feared,), compatible=(here, elsewhere), compared=True)
+    found = judged(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere), schemas_compared=True)
     assert [(one.rule, one.relation) for one in found] == [
         ("rename-column", "users"),
         ("breaks-running-version", "public.v"),
@@ -388,8 +393,8 @@ def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again()
 def test_a_name_that_nobody_misses_is_listed_as_harmless() -> None:
     renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
     feared = replace(FEARED, rule="rename-column", relation="users")
-    assert only(judged(run(renamed), text=(feared,), compared=True)).severity is Severity.HARMLESS
-    assert only(judged(run(renamed), text=(feared,), compared=False)).severity is Severity.ERROR
+    assert only(judged(run(renamed), text=(feared,), schemas_compared=True)).severity is Severity.HARMLESS
+    assert only(judged(run(renamed), text=(feared,), schemas_compared=False)).severity is Severity.ERROR
 
 
 def sanity(
@@ -413,7 +418,7 @@ def test_what_production_has_already_is_nobodys_fault(before: bool, severity: Se
     near = KeyNearLimit(
         column="public.u.id", type="integer", max_value=2_000_000_000, type_limit=2_147_483_647, in_production=before
     )
-    found = judged(run(), sanity=sanity(behind=(behind,), near_end=(near,)))
+    found = judged(run(), integrity=sanity(behind=(behind,), near_end=(near,)))
     assert {one.severity for one in found} == {severity}
     assert ("production has it already" in found[0].message) is before
 
@@ -423,8 +428,8 @@ def test_nothing_was_rehearsed_only_where_something_in_use_was_touched() -> None
     making = run(
         statement("CREATE TABLE t (id int);", locks=(lock(replace(EMPTY, created=True), "ACCESS EXCLUSIVE", 1),))
     )
-    assert only(judged(touching, rows=0)).rule == "not-rehearsed"
-    assert judged(making, rows=0) == []
+    assert only(judged(touching, copy_rows=0)).rule == "not-rehearsed"
+    assert judged(making, copy_rows=0) == []
 
 
 def test_wal_and_growth_beyond_the_limit_are_told() -> None:

@@ -20,7 +20,7 @@ URL = "postgresql://postgres:password@localhost:5432/aibos_dev"
 OTHER = "postgresql://postgres:password@localhost:5432/other"
 SECRET = "hunter2"  # noqa: S105 - the mark that must not be seen
 PATHS = ("KERNEL_MIGRATIONS_DIR", "KERNEL_PG_BINDIR", "KERNEL_DATA_DIR")  # shown on purpose
-EXAMPLE = Path(settings.__file__).parent.parent / ".env.example"
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
 def refused(root: Path, environ: dict[str, str]) -> list[str]:

@@ -39,8 +39,8 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves throu
 USE = """
 import sys
 from pathlib import Path
-from kernel.server import development
-with development.running(Path(sys.argv[1]), bindir=Path(sys.argv[2])) as server:
+from kernel.postgres.development import development_server
+with development_server(Path(sys.argv[1]), bindir=Path(sys.argv[2])) as server:
     print(server.url, server.started, flush=True)
     sys.stdin.read()
 """
@@ -48,8 +48,8 @@ with development.running(Path(sys.argv[1]), bindir=Path(sys.argv[2])) as server:
 START = """
 import sys
 from pathlib import Path
-from kernel.server import development
-server = development.start(Path(sys.argv[1]), bindir=Path(sys.argv[2]))
+from kernel.postgres.development import start_development_server
+server = start_development_server(Path(sys.argv[1]), bindir=Path(sys.argv[2]))
 print(server.url, server.started, flush=True)
 sys.stdin.read()
 """

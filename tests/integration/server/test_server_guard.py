@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 RESTART = """
 import sys
 from pathlib import Path
-from kernel.server import programs, throwaway
+from kernel.postgres.programs import find_programs
+from kernel.postgres.throwaway import open_watched_cluster
 _, bindir, folder, name, times = sys.argv
 SETTINGS = {"fsync": "off"}
-with throwaway.guarded(programs.find(Path(bindir)), folder=Path(folder) if folder else None) as guard:
+with open_watched_cluster(find_programs(Path(bindir)), folder=Path(folder) if folder else None) as guard:
     server = guard.serve(SETTINGS)
     if name:
         guard.stop()

@@ -15,8 +15,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from kernel.server import locks
-with locks.shared(Path(sys.argv[1])):
+from kernel.postgres.file_lock import shared_file_lock
+with shared_file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 HAVE = """
 import sys
 from pathlib import Path
-from kernel.server import throwaway
-with throwaway.server(bindir=Path(sys.argv[1]), room_bytes=int(sys.argv[2])) as server:
+from kernel.postgres.throwaway import throwaway_server
+with throwaway_server(bindir=Path(sys.argv[1]), room_bytes=int(sys.argv[2])) as server:
     print(server.url, server.data, sep="\\n", flush=True)
     sys.stdin.read()
 """
@@ -35,12 +35,12 @@ with throwaway.server(bindir=Path(sys.argv[1]), room_bytes=int(sys.argv[2])) as 
 FILL = """
 import sys
 from pathlib import Path
-from kernel.server import guard, throwaway
+from kernel.postgres import throwaway, watchdog
 def stop_short(cluster, settings):
     print(cluster.folder, flush=True)
     sys.stdin.read()
-guard.configure = stop_short
-with throwaway.server(bindir=Path(sys.argv[1])):
+watchdog.configure_cluster = stop_short
+with throwaway.throwaway_server(bindir=Path(sys.argv[1])):
     pass
 """
 

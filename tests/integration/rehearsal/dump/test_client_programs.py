@@ -34,9 +34,9 @@ SLEEPING = "echo started; sleep 60 & sleep 60"
 SETTINGS = ("search_path", "work_mem", "application_name")
 STARTED_BY_ANOTHER = """
 import sys
-from kernel.rehearsal.dump import program
-from kernel.server.account import ourselves
-program.run(ourselves(), "/bin/sh", "-c", sys.argv[1], output=sys.stdout.buffer)
+from kernel.postgres.process import run_client_program
+from kernel.postgres.account import current_account
+run_client_program(current_account(), "/bin/sh", "-c", sys.argv[1], output=sys.stdout.buffer)
 """
 
 

@@ -57,8 +57,8 @@ class Production:
             "digest": "ab" * 32,
             "name": "prod.dump",
             "programs": self.programs,
-            "say": self.said.append,
-            "store": self.place,
+            "print_line": self.said.append,
+            "store_folder": self.place,
         }
         return CopyRequest(**{**usual, **wished})
 

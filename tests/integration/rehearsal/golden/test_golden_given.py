@@ -31,7 +31,7 @@ COUNT = "SELECT count(*) FROM orders"
 USE = """
 import sys
 import psycopg
-from kernel.rehearsal import golden
+from kernel.rehearsal.prod_copy import CopyRequest, open_copy
 
 def restore(url):
     with psycopg.connect(url, autocommit=True) as connection:
@@ -44,8 +44,8 @@ def wait():
     print("there", flush=True)
     sys.stdin.read()
 
-wish = golden.Wish(digest="ab" * 32, name="prod.dump", test_db=sys.argv[1])
-with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal"), copy.clone("traffic"):
+wish = CopyRequest(digest="ab" * 32, name="prod.dump", test_db=sys.argv[1])
+with open_copy(wish, restore=restore) as copy, copy.clone("rehearsal"), copy.clone("traffic"):
     wait()
 """
 
@@ -252,7 +252,7 @@ def test_names_that_others_have_taken_are_refused_even_with_yes(
 ) -> None:
     rows(server.conninfo, f"CREATE DATABASE {named(database)}_traffic")
     with (
-        open_copy(production.wish(test_db=database, yes=True), restore=production.restore) as copy,
+        open_copy(production.wish(test_db=database, allow_overwrite=True), restore=production.restore) as copy,
         pytest.raises(DatabaseRefused, match=r"there is a database .*_traffic, where a clone would be"),
     ):
         copy.clone("traffic").__enter__()

@@ -35,8 +35,8 @@ USE = """
 import sys
 from pathlib import Path
 import psycopg
-from kernel.rehearsal import golden
-from kernel.server import programs
+from kernel.rehearsal.prod_copy import CopyRequest, open_copy
+from kernel.postgres.programs import find_programs
 
 def restore(url):
     if sys.argv[2] == "restoring":
@@ -52,14 +52,14 @@ def tell(url):
         print(connection.execute("SHOW data_directory").fetchone()[0], flush=True)
     sys.stdin.read()
 
-wish = golden.Wish(
+wish = CopyRequest(
     digest="ab" * 32,
     name="prod.dump",
-    programs=programs.find(Path(sys.argv[4])),
+    programs=find_programs(Path(sys.argv[4])),
     keep=sys.argv[3] == "keep",
-    store=Path(sys.argv[1]),
+    store_folder=Path(sys.argv[1]),
 )
-with golden.opened(wish, restore=restore) as copy, copy.clone("rehearsal") as clone:
+with open_copy(wish, restore=restore) as copy, copy.clone("rehearsal") as clone:
     tell(clone.url)
 """
 
@@ -219,7 +219,7 @@ def test_an_interruption_in_the_block_keeps_the_copy_and_drops_the_clone(product
 
 
 def test_without_a_store_nothing_is_kept_and_it_is_said(production: Production) -> None:
-    wish = production.wish(keep=True, store=Path("/dev/null/nowhere"))
+    wish = production.wish(keep=True, store_folder=Path("/dev/null/nowhere"))
     with open_copy(wish, restore=production.restore) as copy:
         assert rows(copy.url, COUNT) == [(1000,)]
     assert production.said[0].startswith("warning: copies of production cannot be kept: ")

@@ -73,7 +73,7 @@ class Clone:
         (self.folder / filename).write_text(text)
 
     def rehearse(self, **wish: Any) -> tuple[Run, ...]:
-        asked = MigrateOptions(**{"patience": self.patience, **wish})
+        asked = MigrateOptions(**{"waits": self.patience, **wish})
         return trace_migrations(
             self.url, require_migrations(self.folder), asked, observer=self.told, say=self.said.append
         )
