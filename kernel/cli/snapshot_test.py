@@ -13,11 +13,11 @@ from kernel.lint.finding import Severity
 from kernel.operations.drift import add_git_evidence
 from kernel.operations.status import require_migrations
 from kernel.rehearsal.dump.acquire import forget_cached_contents
-from kernel.rehearsal.findings.evidence import Limits
 from kernel.rehearsal.prod_copy.model import ProtectedDatabase
 from kernel.rehearsal.prod_copy.store import open_store
 from kernel.rehearsal.rehearse import rehearse
 from kernel.rehearsal.request import RehearsalRequest, Reporter
+from kernel.rehearsal.result import Limits
 from kernel.report.output_file import check_report_writable, write_report
 from kernel.report.progress import progress_observer
 from kernel.report.rehearsal import rehearsal_text

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
-from kernel.rehearsal.findings.evidence import Limits
+from kernel.rehearsal.result import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

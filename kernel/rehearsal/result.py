@@ -6,11 +6,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from kernel.lint.finding import Severity
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from kernel.errors import Failure
     from kernel.lint.finding import Finding
+
+
+_GIGABYTE = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is borne: reads or writes shut out for `block_seconds`, `wal_bytes` written by one migration.
+
+    The rehearsal fails on findings of `fail_on` and worse; None lets everything pass.
+    """
+
+    block_seconds: float = 1.0
+    wal_bytes: int = _GIGABYTE
+    fail_on: Severity | None = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

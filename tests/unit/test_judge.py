@@ -10,12 +10,13 @@ from kernel.errors import Failure
 from kernel.lint.finding import Finding, Severity
 from kernel.lint.lint import AcceptedRule
 from kernel.rehearsal.data.integrity import IntegrityReport, KeyNearLimit, SequenceBehind, UnvalidatedConstraint
-from kernel.rehearsal.findings.evidence import Evidence, Limits
+from kernel.rehearsal.findings.evidence import Evidence
 from kernel.rehearsal.findings.statements import is_same_relation
 from kernel.rehearsal.findings.verdict import collect_findings, decisive_findings
 from kernel.rehearsal.practices.result import PracticeFault
 from kernel.rehearsal.result import (
     BlockedTime,
+    Limits,
     Lock,
     Receipt,
     Relation,

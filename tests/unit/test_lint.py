@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.lint import squawk
 from kernel.lint.finding import Severity
 from kernel.lint.rules import ALL_RULES, RULES_BY_ID
 from kernel.lint.squawk import DUPLICATE_RULES, IGNORED_RULES, REPORTED_RULES, find_squawk, run_squawk
@@ -149,7 +148,7 @@ def test_what_squawk_is_taken_at_its_word_for_are_rules_of_ours() -> None:
 
 
 def test_without_squawk_our_own_rules_still_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(squawk, "find_squawk", lambda: None)
+    monkeypatch.setattr("kernel.lint.lint.find_squawk", lambda: None)
     result = linted(tmp_path, f"{DROP}ALTER TABLE users ADD COLUMN IF NOT EXISTS phone varchar(20);\n")
     assert "drop-column" in {one.finding.rule for one in result.findings}
     assert result.notes == (
@@ -163,7 +162,7 @@ def test_a_squawk_that_fails_is_noted_and_our_own_rules_still_judge(
     broken = tmp_path / "squawk"
     broken.write_text("#!/bin/sh\necho no\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(squawk, "find_squawk", lambda: str(broken))
+    monkeypatch.setattr("kernel.lint.lint.find_squawk", lambda: str(broken))
     result = linted(tmp_path, DROP)
     assert [one.finding.rule for one in result.findings] == ["drop-column"]
     assert len(result.notes) == 1

@@ -349,7 +349,7 @@ def test_both_timelines_of_a_suggestion_are_on_one_scale() -> None:
     [
         ({}, "Proven."),
         ({"differences": ("public.users: 3 rows missing",)}, "Not proven."),
-        ({"failed": "018_x.sql: no such table"}, "Failed."),
+        ({"failure": "018_x.sql: no such table"}, "Failed."),
         ({"trials": (), "refused": ()}, "No finding has a mechanical remedy."),
     ],
     ids=["proven", "differs", "failed", "nothing"],

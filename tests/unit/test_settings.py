@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.config import settings
 from kernel.config.settings import SETTING_NAMES, URL_NAMES, Settings, load_settings
 from kernel.errors import SettingsError
 

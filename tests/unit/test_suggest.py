@@ -181,8 +181,8 @@ def test_an_expression_reads_the_new_row_in_the_trigger() -> None:
     ("changed", "reason"),
     [
         ({"dependents": ((2, "view daily"),)}, "view daily depends on total"),
-        ({"family": True}, "has partitions, parents or children"),
-        ({"firing": ("touch",)}, "would fire the trigger touch for every row"),
+        ({"has_inheritance": True}, "has partitions, parents or children"),
+        ({"update_triggers": ("touch",)}, "would fire the trigger touch for every row"),
         ({"columns": (ColumnInfo(number=2, name="total", quoted="total", computed=True),)}, "generated or identity"),
         ({"columns": (ColumnInfo(number=2, name="total", quoted="total", plain=False),)}, "of its own"),
         ({"kind": "p"}, "is no ordinary table"),

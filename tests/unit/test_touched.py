@@ -59,7 +59,7 @@ def test_a_rename_alone_touches_nothing() -> None:
 
 def test_a_new_file_written_rows_or_a_witness_touch_a_table() -> None:
     assert one([relation(1, "t")], [relation(1, "t", filenode=9)]).touched
-    assert one([relation(1, "t")], [relation(1, "t", written=1)]).touched
+    assert one([relation(1, "t")], [relation(1, "t", rows_written=1)]).touched
     assert one([relation(1, "t")], [relation(1, "t")], frozenset({1})).touched
 
 
@@ -94,11 +94,11 @@ def test_a_key_of_both_sides_goes_before_one_that_was_lost() -> None:
 
 
 def test_partitions_of_either_side_are_one_table() -> None:
-    before = [relation(1, "root", kind="p", filenode=0), relation(2, "leaf", root=1), relation(3, "other")]
+    before = [relation(1, "root", kind="p", filenode=0), relation(2, "leaf", root_oid=1), relation(3, "other")]
     after = [
         relation(1, "root", kind="p", filenode=0),
         relation(2, "leaf"),
-        relation(3, "other", root=1),
+        relation(3, "other", root_oid=1),
     ]
     table = one(before, after)
     assert table.head.name == "root"

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.findings.evidence import Limits
-    from kernel.rehearsal.result import Receipt, Relation, RowsWritten, Run, TracedStatement, Unexpected
+    from kernel.rehearsal.result import Limits, Receipt, Relation, RowsWritten, Run, TracedStatement, Unexpected
 
 
 # What these fear is that rows are lost: the receipts say whether they are.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Finding, Severity
 from kernel.lint.rules import RULES_BY_ID
+from kernel.rehearsal.result import Limits
 
 if TYPE_CHECKING:
     from kernel.lint.lint import AcceptedRule
@@ -25,21 +26,6 @@ def add_measurement(feared: Finding, seen: str, severity: Severity) -> Finding:
     """The finding at its place, with what was measured of it."""
     remedy = SAFE_AS_IS if severity is Severity.HARMLESS else feared.remedy
     return replace(feared, message=f"{feared.message}; measured: {seen}", severity=severity, remedy=remedy)
-
-
-_GIGABYTE = 1 << 30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is borne: reads or writes shut out for `block_seconds`, `wal_bytes` written by one migration.
-
-    The rehearsal fails on findings of `fail_on` and worse; None lets everything pass.
-    """
-
-    block_seconds: float = 1.0
-    wal_bytes: int = _GIGABYTE
-    fail_on: Severity | None = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 
     from kernel.lint.action import Action
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.findings.evidence import Limits
     from kernel.rehearsal.findings.lock_impact import LockImpact
-    from kernel.rehearsal.result import Run, TracedStatement
+    from kernel.rehearsal.result import Limits, Run, TracedStatement
 
 
 # Which rule a statement meets that was seen to read or rewrite a table under a lock, judged by what it does.

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.findings.evidence import Evidence, Limits
-    from kernel.rehearsal.result import BlockedTime, Run, TracedStatement
+    from kernel.rehearsal.findings.evidence import Evidence
+    from kernel.rehearsal.result import BlockedTime, Limits, Run, TracedStatement
 
 
 def findings_for_blocking(

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from kernel.lint.finding import Finding
     from kernel.rehearsal.findings.data_loss import UndeclaredLoss
-    from kernel.rehearsal.findings.evidence import Evidence, Limits
-    from kernel.rehearsal.result import Run
+    from kernel.rehearsal.findings.evidence import Evidence
+    from kernel.rehearsal.result import Limits, Run
 
 
 def collect_findings(evidence: Evidence) -> tuple[Finding, ...]:

@@ -9,8 +9,8 @@ import pytest
 from kernel.errors import FilesInvalid
 from kernel.lint.finding import EXAMPLE_SCHEMA, Severity
 from kernel.lint.rules import ALL_RULES, RULES_BY_ID
-from kernel.rehearsal.findings.evidence import Limits
 from kernel.rehearsal.request import RehearsalRequest
+from kernel.rehearsal.result import Limits
 from tests.integration.rehearsal.judge.ground import met, told
 
 if TYPE_CHECKING:
