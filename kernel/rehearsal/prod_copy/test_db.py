@@ -150,7 +150,10 @@ def _test_db_lock(url: str, name: str) -> Iterator[None]:
     try:
         connection = open_connection(url, variable=TEST_DB_VARIABLE)
     except DatabaseUnreachable as error:
-        hint = f"TEST_DB is dropped and made from the database {MAINTENANCE_DATABASE} of its server; let this role in, {_OR_THROWAWAY_SERVER}"
+        hint = (
+            f"TEST_DB is dropped and made from the database {MAINTENANCE_DATABASE} of its server; let this role in, "
+            f"{_OR_THROWAWAY_SERVER}"
+        )
         raise DatabaseUnreachable(str(error), hint=hint) from error
     with connection:
         key = int.from_bytes(hashlib.sha256(f"db.snapshot-test\0{name}".encode()).digest()[:8], signed=True)

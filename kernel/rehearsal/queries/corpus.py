@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # A query of the application, and reading queries from a file: SQL statements, with $1 for what is filled in later.
 #
-# Only what PREPARE takes is a query (PostgreSQL documentation, "PREPARE"): SELECT, VALUES, INSERT, UPDATE, DELETE, MERGE.
+# Only what PREPARE takes is a query: SELECT, VALUES, INSERT, UPDATE, DELETE, MERGE (PostgreSQL documentation, PREPARE).
 
 
 _PREPARABLE_KEYWORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "("})
@@ -128,8 +128,8 @@ def read_production_queries(url: str) -> tuple[ApplicationQuery, ...]:
             ).fetchall()
     if any(text == _HIDDEN_QUERY_TEXT for _, text, _ in rows):
         raise DatabaseRefused(
-            f"{session.name}: {STATISTICS_EXTENSION} hides the queries of others; as a superuser: GRANT pg_read_all_stats TO the "
-            "user of PROD_DB"
+            f"{session.name}: {STATISTICS_EXTENSION} hides the queries of others; as a superuser: "
+            "GRANT pg_read_all_stats TO the user of PROD_DB"
         )
     found = (
         ApplicationQuery(name=f"query {number}", text=text) for number, text, _ in rows if is_preparable(text.encode())
@@ -141,8 +141,8 @@ def _statistics_view(connection: Connection, name: str) -> sql.Identifier:
     row = connection.execute(_EXTENSION_SCHEMA_QUERY, (STATISTICS_EXTENSION,)).fetchone()
     if row is None:
         raise DatabaseRefused(
-            f"{name}: {STATISTICS_EXTENSION} is not there; CREATE EXTENSION {STATISTICS_EXTENSION} (with shared_preload_libraries), or give "
-            "the queries in a file: --queries FILE"
+            f"{name}: {STATISTICS_EXTENSION} is not there; CREATE EXTENSION {STATISTICS_EXTENSION} "
+            "(with shared_preload_libraries), or give the queries in a file: --queries FILE"
         )
     return sql.Identifier(row[0], STATISTICS_EXTENSION)
 

@@ -112,7 +112,7 @@ def _classify_error(sqlstate: bytes) -> ProbeAnswer:
 
 # A long transaction in front of the migrations, as a report or a dump of production would be.
 #
-# It has read every table that they lock, and holds its snapshot: an ALTER TABLE waits for it, everybody else waits behind
+# It has read every table that they lock, and holds its snapshot: an ALTER TABLE waits for it, later sessions wait for
 # the ALTER TABLE, and CREATE INDEX CONCURRENTLY waits for it too.
 
 

@@ -145,7 +145,7 @@ def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
         ):
             clone.look.execute(migration.encode())
             kinds.append([type(one).__name__ for one in watch.find_changes()])
-        assert kinds == [["Stale"], [], ["Stale", "Broken"], ["Dearer"], []]
+        assert kinds == [["StalePreparedQuery"], [], ["StalePreparedQuery", "BrokenQuery"], ["PlanRegression"], []]
         assert watch.watched_count == 1
 
 

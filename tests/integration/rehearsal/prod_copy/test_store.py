@@ -14,13 +14,13 @@ from kernel.rehearsal.prod_copy import store
 from kernel.rehearsal.prod_copy.copy import open_copy
 from kernel.rehearsal.prod_copy.store import INCOMPLETE_PREFIX, REMOVED_PREFIX, RemovedEntries, open_store
 from kernel.rehearsal.prod_copy.store_entry import IN_USE_FILE, LOCK_FILE
-from tests.integration.rehearsal.golden.conftest import rows
+from tests.integration.rehearsal.prod_copy.conftest import rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.rehearsal.prod_copy.store import CopyStore
-    from tests.integration.rehearsal.golden.conftest import Production
+    from tests.integration.rehearsal.prod_copy.conftest import Production
 
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli

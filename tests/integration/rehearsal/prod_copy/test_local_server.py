@@ -11,7 +11,7 @@ import pytest
 from kernel.errors import DatabaseRefused
 from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
 from kernel.rehearsal.prod_copy.model import DatabaseLocale
-from tests.integration.rehearsal.golden.conftest import Production, rows
+from tests.integration.rehearsal.prod_copy.conftest import Production, rows
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,20 +10,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from kernel.db import connection
 from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, LockBusy, RestoreFailed, UsageError
 from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
 from kernel.rehearsal.prod_copy.identity import read_identity
 from kernel.rehearsal.prod_copy.model import MAIN_CLONE_NAME, DatabaseLocale, ProtectedDatabase
-from tests.integration.rehearsal.golden.conftest import rows
+from tests.integration.rehearsal.prod_copy.conftest import rows
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
     from kernel.postgres.cluster import Server
-    from tests.integration.rehearsal.golden.conftest import Production
+    from tests.integration.rehearsal.prod_copy.conftest import Production
 
 COUNT = "SELECT count(*) FROM orders"
 
@@ -167,7 +166,7 @@ def test_whatever_a_database_holds_takes_yes_to_overwrite(
 
 def test_yes_overwrites_it(database: str, production: Production) -> None:
     rows(database, "CREATE TABLE precious (i int)")
-    rehearse(production, database, yes=True)
+    rehearse(production, database, allow_overwrite=True)
     assert rows(database, "SELECT to_regclass('precious')") == [(None,)]
 
 
@@ -180,12 +179,12 @@ def test_extensions_alone_are_nothing_that_anybody_would_miss(database: str, pro
 def test_production_is_refused_by_another_url_and_with_yes(
     server: Server, database: str, production_db: str, production: Production
 ) -> None:
-    forbidden = (ProtectedDatabase(variable="PROD_DB", url=production_db),)
+    protected = (ProtectedDatabase(variable="PROD_DB", url=production_db),)
     alias = make_conninfo(production_db, application_name="alias", connect_timeout="7")
     with pytest.raises(DatabaseRefused, match="TEST_DB is the database that PROD_DB names"):
-        rehearse(production, alias, forbidden=forbidden, yes=True)
+        rehearse(production, alias, protected=protected, allow_overwrite=True)
     assert rows(production_db, "SELECT id FROM precious") == [(1,)]
-    rehearse(production, database, forbidden=forbidden)  # another database of the same server
+    rehearse(production, database, protected=protected)  # another database of the same server
     assert there(server, database) == ["_production"]
 
 
@@ -195,17 +194,17 @@ def test_production_is_known_where_the_server_does_not_show_its_identifier(
     rows(production_db, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
     with role(server, f"{named(database)}_owner", "CREATEDB") as owner:
         rows(server.conninfo, f"ALTER DATABASE {named(production_db)} OWNER TO {owner}")
-        forbidden = (ProtectedDatabase(variable="DATABASE_URL", url=production_db),)
+        protected = (ProtectedDatabase(variable="DATABASE_URL", url=production_db),)
         hidden = make_conninfo(production_db, user=owner)
         with open_session(hidden) as session:
             assert read_identity(session).system_identifier is None
         with pytest.raises(DatabaseRefused, match="TEST_DB is the database that DATABASE_URL names"):
-            rehearse(production, hidden, forbidden=forbidden, yes=True)
+            rehearse(production, hidden, protected=protected, allow_overwrite=True)
 
 
 def test_production_that_cannot_be_reached_is_told_of(database: str, production: Production) -> None:
     elsewhere = make_conninfo(database, host="/nonexistent", password="hunter2")  # noqa: S106 - to look for it
-    rehearse(production, database, forbidden=(ProtectedDatabase(variable="DATABASE_URL", url=elsewhere),))
+    rehearse(production, database, protected=(ProtectedDatabase(variable="DATABASE_URL", url=elsewhere),))
     assert production.said[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
     assert "hunter2" not in "".join(production.said)
 
@@ -258,14 +257,14 @@ def test_names_that_others_have_taken_are_refused_even_with_yes(
         copy.clone("traffic").__enter__()
     rows(server.conninfo, f"CREATE DATABASE {named(database)}_golden")
     with pytest.raises(DatabaseRefused, match=r"there is a database .*_golden, where the golden copy"):
-        rehearse(production, database, yes=True)
+        rehearse(production, database, allow_overwrite=True)
     assert there(server, database) == ["_golden", "_traffic"]
 
 
 @pytest.mark.parametrize("name", ["postgres", "template1"])
 def test_the_servers_own_databases_are_refused(server: Server, production: Production, name: str) -> None:
     with pytest.raises(DatabaseRefused, match=f"TEST_DB is {name}, which the server itself needs"):
-        rehearse(production, make_conninfo(server.conninfo, dbname=name), yes=True)
+        rehearse(production, make_conninfo(server.conninfo, dbname=name), allow_overwrite=True)
 
 
 def test_two_rehearsals_do_not_share_it(database: str, production: Production) -> None:
@@ -286,7 +285,7 @@ def test_a_restore_that_fails_leaves_the_database_as_it_was(
     production.also = fail
     rows(database, "CREATE TABLE precious AS SELECT 1 AS id")
     with pytest.raises(LookupError):
-        rehearse(production, database, yes=True)
+        rehearse(production, database, allow_overwrite=True)
     assert rows(database, "SELECT id FROM precious") == [(1,)]
     assert there(server, database) == []
 
@@ -336,7 +335,7 @@ def test_a_copy_of_production_on_a_server_that_went_away_is_named(database: str,
         pytest.MonkeyPatch.context() as patched,
         open_copy(production.wish(test_db=database), restore=production.restore),
     ):
-        patched.setattr(connection, "open_session", go_away)
+        patched.setattr("kernel.rehearsal.prod_copy.model.open_session", go_away)
     (line,) = production.said
     assert f"{named(database)}_golden is a copy of production" in line
     assert "connection refused" in line
@@ -369,7 +368,7 @@ def test_a_clone_whose_making_fails_half_way_is_dropped(
         raise psycopg.OperationalError("lost")
 
     with open_copy(production.wish(test_db=database), restore=production.restore) as copy:
-        monkeypatch.setattr("kernel.rehearsal.prod_copy.databases.copy_settings_and_privileges", fail)
+        monkeypatch.setattr("kernel.rehearsal.prod_copy.copy.copy_settings_and_privileges", fail)
         with pytest.raises(DatabaseRefused, match="lost"):
             copy.clone("traffic").__enter__()
         assert there(server, database) == ["_golden"]
