@@ -145,7 +145,8 @@ def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEnt
         drift, reason = describe_changed_file(migration, record), Reason.CHANGED
     elif migration.filename != record.filename:
         reason = Reason.RENAMED
-        drift = f"applied as {record.filename} with the same content; name it so again, or {_accept_remedy(migration.version)}"
+        remedy = f"name it so again, or {_accept_remedy(migration.version)}"
+        drift = f"applied as {record.filename} with the same content; {remedy}"
     state = VersionState.MODIFIED if reason else VersionState.APPLIED
     return PlanEntry(state=state, migration=migration, record=record, drift=drift, reason=reason)
 
@@ -153,7 +154,8 @@ def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEnt
 def describe_changed_file(migration: Migration, record: Record, *, by: str = "") -> str:
     """The sentence for a file that is not what was applied; `by` is the command that restores it."""
     restore = f"restore it ({by})" if by else "restore it"
-    return f"changed after it was applied on {record.applied_at:%Y-%m-%d}; {restore}, or {_accept_remedy(migration.version)}"
+    when = f"{record.applied_at:%Y-%m-%d}"
+    return f"changed after it was applied on {when}; {restore}, or {_accept_remedy(migration.version)}"
 
 
 def describe_missing_file(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:

@@ -106,8 +106,8 @@ Observer = Callable[[Event], None]
 
 # Somebody who looks on while migrations run, from within their own session: a rehearsal measures through it.
 #
-# Without a witness none of this costs anything. With one, statements go to the server one at a time, so that each can be
-# looked at: only INSERTs in a row share a message, or a file of data would take minutes.
+# Without a witness none of this costs anything. With one, statements go to the server one at a time, so that each can
+# be looked at: only INSERTs in a row share a message, or a file of data would take minutes.
 
 
 class RunHooks(Protocol):

@@ -434,8 +434,8 @@ class _StatementRun:
     def _changed_error(self) -> Drift:
         table = f"{self._runner.ledger.schema}.{PROGRESS_TABLE}"
         message = (
-            f"its first {self._saved_progress.finished} statements ran before and have changed since; restore them; to run it "
-            f"from its beginning, remove version {self._migration.version} from {table}"
+            f"its first {self._saved_progress.finished} statements ran before and have changed since; restore them; "
+            f"to run it from its beginning, remove version {self._migration.version} from {table}"
         )
         return Drift([Problem(message=message, file=self._migration.filename)])
 

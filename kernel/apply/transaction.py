@@ -229,8 +229,8 @@ def _shared_message_error(runner: Executor, group: FileGroup, error: pq.abc.PGre
 
 # A small file in one message, from BEGIN to COMMIT: nothing of it waits for an answer in between.
 #
-# What is otherwise looked at before COMMIT is sent, the server looks at itself: where the transaction or the record is no
-# longer ours, it divides by zero, and the rest of the message is not run.
+# What is otherwise looked at before COMMIT is sent, the server looks at itself: where the transaction or the record is
+# no longer ours, it divides by zero, and the rest of the message is not run.
 
 
 def run_single_message(

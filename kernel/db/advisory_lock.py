@@ -44,7 +44,8 @@ class LockHolder:
     connected_at: datetime
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.application_name or 'unnamed'}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
+        name = self.application_name or "unnamed"
+        return f"pid {self.pid} ({name}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
 
 
 def advisory_lock_key(schema: str) -> int:

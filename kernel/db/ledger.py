@@ -40,8 +40,8 @@ class Record(NamedTuple):
 
 # The rows of schema_migrations, and the table itself.
 #
-# Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
-# the search path, and from then on written with its schema: a migration may empty search_path, as files of pg_dump do.
+# Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere
+# on the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
 
 
 LEDGER_TABLE = "schema_migrations"
@@ -136,7 +136,8 @@ def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object
     if not unique:
         problems.append(f"version is no primary key; mend it: {alter} ADD PRIMARY KEY (version)")
     problems += [
-        f"column {name} has to be filled, and is not ours; mend it: {alter} ALTER COLUMN {_quote_name(name)} DROP NOT NULL"
+        f"column {name} has to be filled, and is not ours; "
+        f"mend it: {alter} ALTER COLUMN {_quote_name(name)} DROP NOT NULL"
         for name, column in found.items()
         if column["required"] and not column["filled"]
     ]

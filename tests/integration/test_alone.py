@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.apply import transaction
+from kernel.apply import envelope
 from kernel.apply.batches import Batch
 from kernel.apply.events import MigrationApplied, MigrationRetrying, MigrationStarted
 from kernel.apply.executor import WaitLimits
@@ -100,7 +100,7 @@ def test_small_and_large_files_follow_each_other(project: Project) -> None:
 def test_a_commit_that_was_not_seen_is_told_as_what_it_is(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the lexer ever take two statements for one."""
     unseen = Part(PartKind.STATEMENT, b"CREATE TABLE t (a int); COMMIT;", 1, 0)
-    monkeypatch.setattr(transaction, "shareable_batch", lambda _work: Batch((unseen,)))
+    monkeypatch.setattr(envelope, "shareable_batch", lambda _work: Batch((unseen,)))
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     failed = project.failure()
     assert str(failed).endswith("something in it commits or rolls back")

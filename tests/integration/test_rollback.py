@@ -29,7 +29,7 @@ def roll_back(project: Project, **wish: Any) -> list[str]:
     """The versions whose records are gone, in the order they went."""
     patience = WaitLimits(lock_wait_seconds=0, lock_retries=0)
     with open_session(project.url) as session:
-        asked = RollbackOptions(**{"patience": patience, **wish})
+        asked = RollbackOptions(**{"waits": patience, **wish})
         outcome = rollback(session, project.files(), asked, project.told)
     return [entry.version for entry in outcome.removed]
 

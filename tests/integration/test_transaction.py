@@ -328,7 +328,7 @@ def test_a_deadlock_rolls_the_file_back_and_it_runs_again(
         other.commit()
 
     with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(project.migrate, patience=WaitLimits(lock_retries=3))
+        running = pool.submit(project.migrate, waits=WaitLimits(lock_retries=3))
         project.until("SELECT FROM pg_locks WHERE relation = 'u'::regclass AND granted")
         waiting = pool.submit(wait_for_u)
         running.result()
