@@ -57,6 +57,8 @@ def main(checkout: Path) -> None:
     print(f"arrows between rooms: {sum(map(len, rooms.values()))}")
     print(f"layers of rooms: {_layers(rooms)}")
     print(f"circles of modules: {len(_circles(imports))}; circles of rooms: {len(_circles(rooms))}")
+    for circle in _circles(rooms):
+        print(f"  {', '.join(circle)}")
     print(f"modules that one file passes through in db.migrate: {len(way)}")
     for module in way:
         print(f"  {module}")
@@ -85,15 +87,16 @@ def _importers(imports: Graph) -> dict[str, int]:
     return counts
 
 
-def _room(module: str) -> str:
-    """The package that a module stands in; a module directly in `kernel` is a room of its own."""
-    package, _, _ = module.rpartition(".")
-    return module if package in ("", "kernel") else package
-
-
 def _between_rooms(imports: Graph) -> dict[str, set[str]]:
+    """A room is a package; a module directly in a package that has sub-packages as well is a room of its own."""
     packages = {module.rpartition(".")[0] for module in imports}
-    room = {module: module if module in packages else _room(module) for module in imports}
+    divided = {package.rpartition(".")[0] for package in packages}
+
+    def room_of(module: str) -> str:
+        package = module.rpartition(".")[0]
+        return module if module in packages or package in divided else package
+
+    room = {module: room_of(module) for module in imports}
     rooms: dict[str, set[str]] = {name: set() for name in room.values() if name != "kernel"}
     for module, imported in imports.items():
         for other in imported:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.integration.rehearsal.witness.conftest import facts
+from tests.integration.rehearsal.tracing.conftest import facts
 
 if TYPE_CHECKING:
-    from tests.integration.rehearsal.witness.conftest import Clone
+    from tests.integration.rehearsal.tracing.conftest import Clone
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 

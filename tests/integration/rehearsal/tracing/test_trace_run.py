@@ -17,13 +17,13 @@ from kernel.errors import Drift, UsageError
 from kernel.rehearsal.tracing import catalog
 from kernel.rehearsal.tracing.catalog import CatalogSnapshot, read_locked_relations
 from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
-from tests.integration.rehearsal.witness.conftest import facts
+from tests.integration.rehearsal.tracing.conftest import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.rehearsal.result import Lock, Run
-    from tests.integration.rehearsal.witness.conftest import Clone
+    from tests.integration.rehearsal.tracing.conftest import Clone
 
 STEPS = "-- migrate: no-transaction\n"
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kernel.lint.finding import EXAMPLE_SCHEMA
-from tests.integration.rehearsal.judge.ground import met, told
+from tests.integration.rehearsal.findings.rehearsals import met, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.rehearsal.judge.ground import Ground
+    from tests.integration.rehearsal.findings.rehearsals import Ground
 
-CORPUS = Path(__file__).parents[3] / "corpus/judged"
+CORPUS = Path(__file__).parents[3] / "corpus/rehearsed"
 MOST_CHARACTERS = 200  # of a message: what a terminal shows in two lines
 MERGE_SINCE = 150000
 # Some of each kind for every run of the tests; all of them are slow.

@@ -10,7 +10,7 @@ import pytest
 
 from kernel.postgres.throwaway import throwaway_server
 from kernel.rehearsal.prod_copy.server_settings import available_memory_bytes, rehearsal_settings
-from tests.integration.rehearsal.judge.ground import Ground
+from tests.integration.rehearsal.findings.rehearsals import Ground
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ import pytest
 
 from kernel.lint.lock_modes import LOCK_MODE_NAMES
 from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
-from tests.integration.rehearsal.witness.conftest import facts
+from tests.integration.rehearsal.tracing.conftest import facts
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tests.integration.rehearsal.witness.conftest import Clone
+    from tests.integration.rehearsal.tracing.conftest import Clone
 
 pytestmark = pytest.mark.slow
 ROWS = 1_500_000

@@ -11,13 +11,13 @@ from kernel.lint.finding import EXAMPLE_SCHEMA, Severity
 from kernel.lint.rules import ALL_RULES, RULES_BY_ID
 from kernel.rehearsal.request import RehearsalRequest
 from kernel.rehearsal.result import Limits
-from tests.integration.rehearsal.judge.ground import met, told
+from tests.integration.rehearsal.findings.rehearsals import met, told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.lint.finding import Rule
-    from tests.integration.rehearsal.judge.ground import Ground
+    from tests.integration.rehearsal.findings.rehearsals import Ground
 
 # Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
 # what these do (tests/unit/test_rules.py).

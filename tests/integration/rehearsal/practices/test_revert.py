@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
-KERNEL = Path(__file__).parents[3] / "migrations"
+KERNEL = Path(__file__).parents[4] / "migrations"
 PATIENCE = WaitLimits(lock_retries=0)
 
 
