@@ -1,4 +1,4 @@
-"""What the documents say of commands, flags, settings and exit codes is true."""
+"""The documentation agrees with the code: commands, flags, settings, exit codes, links, packages, named tests."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ PROJECT = Path(__file__).parents[2]
 DOCUMENTS = [
     PROJECT / "README.md",
     PROJECT / "CHANGELOG.md",
+    PROJECT / "CONTRIBUTING.md",
     PROJECT / "migrations/README.md",
     PROJECT / ".env.example",
     *sorted((PROJECT / "docs").glob("*.md")),
@@ -29,13 +30,15 @@ DOCUMENTS = [
 COMMAND = re.compile(r"\binv (db(?:\.[a-z-]+)?)\b([^`\n|]*)")
 MENTION = re.compile(r"\bdb\.[a-z]+(?:-[a-z]+)*\b")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+SETTING = re.compile(r"\b(?:KERNEL_[A-Z_]+|[A-Z_]*DATABASE_URL|SUPABASE_DB_URL|PROD_DB|TEST_DB)\b")
+README_LINES = 200
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 
 
 @cache
 def arguments(name: str) -> list[Argument]:
-    """The arguments of a task; Invoke takes the help out of it when it is asked, and gives it once."""
+    """The arguments of a task. Cached, because Invoke removes the help texts from the task when it returns them."""
     return list(tasks.namespace[name].get_arguments())
 
 
@@ -56,36 +59,40 @@ def test_every_command_exists_with_every_flag(document: Path) -> None:
 
 
 @documents
-def test_every_task_that_is_mentioned_exists(document: Path) -> None:
+def test_every_mentioned_task_exists(document: Path) -> None:
     mentioned = set(MENTION.findall(document.read_text(encoding="utf-8")))
     assert mentioned <= known().keys() | {"db.pem", "db.xyz", "db.migrate"}
 
 
 @documents
-def test_every_link_leads_somewhere(document: Path) -> None:
+def test_every_link_has_a_target(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (document.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/configuration.md", ".env.example"])
-def test_every_setting_is_told_and_no_other(document: str) -> None:
-    text = (PROJECT / document).read_text(encoding="utf-8")
-    told = set(re.findall(r"\b(?:KERNEL_[A-Z_]+|[A-Z_]*DATABASE_URL|SUPABASE_DB_URL|PROD_DB|TEST_DB)\b", text))
-    assert told == set(SETTING_NAMES)
+@pytest.mark.parametrize("document", ["docs/configuration.md", ".env.example"])
+def test_every_setting_is_described(document: str) -> None:
+    assert set(SETTING.findall((PROJECT / document).read_text(encoding="utf-8"))) == set(SETTING_NAMES)
+
+
+@documents
+def test_every_mentioned_setting_exists(document: Path) -> None:
+    mentioned = set(SETTING.findall(document.read_text(encoding="utf-8")))
+    assert mentioned <= set(SETTING_NAMES)
 
 
 def test_every_exit_code_of_an_error_is_in_the_table() -> None:
     section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
-    told = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", section, re.MULTILINE) for code in row.split(",")}
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, KernelError)]
-    assert {one.exit for one in classes} <= told
+    listed = {int(code) for row in re.findall(r"^\| ([0-9, ]+) \|", section, re.MULTILINE) for code in row.split(",")}
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, KernelError)]
+    assert {error.exit for error in classes} <= listed
 
 
-def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
-    drawn = re.findall(r"(\w+) +([0-9]+) +([a-z_]+) ", errors.__doc__ or "")
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, KernelError)]
-    public = {(one.__name__, str(one.exit), one.code) for one in classes if not one.__name__.startswith("_")}
-    assert set(drawn) == public - {("KernelError", "1", "kernel_error")}
+def test_the_docstring_of_the_errors_shows_their_tree() -> None:
+    shown = re.findall(r"(\w+) +([0-9]+) +([a-z_]+) ", errors.__doc__ or "")
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, KernelError)]
+    public = {(error.__name__, str(error.exit), error.code) for error in classes if not error.__name__.startswith("_")}
+    assert set(shown) == public - {("KernelError", "1", "kernel_error")}
 
 
 def test_the_quick_start_is_two_commands() -> None:
@@ -93,6 +100,17 @@ def test_the_quick_start_is_two_commands() -> None:
     first, second = module["commands"]((PROJECT / "README.md").read_text(encoding="utf-8"))
     assert first.endswith("inv db.migrate")
     assert second.endswith("pytest")
+
+
+def test_the_changelog_names_every_task_and_flag() -> None:
+    text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert set(MENTION.findall(text)) == known().keys() - {"db"}
+    optional = {flag for name in tasks.namespace.task_names for flag in flags(name)} - {"--name", "--file"}
+    assert optional <= set(FLAG.findall(text))
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
 @pytest.mark.parametrize("name", sorted(known()))
