@@ -168,7 +168,7 @@ class _RehearsalInProgress:
         self, runs: tuple[Run, ...], migrated: str, *, lossless: bool
     ) -> tuple[PracticeResult, PracticeResult]:
         """Safe to re-run, and reverts: each on a clone of its own, once all can be applied, as in `migrated`."""
-        stage, copy, patience = self.preconditions, self.copy, self.request.waits
+        stage, copy, waits = self.preconditions, self.copy, self.request.waits
         if any(run.failed for run in runs):
             return _practice_not_tried(RERUN_PRACTICE), _practice_not_tried(REVERT_PRACTICE)
         with copy.clone("again") as clone:
@@ -178,7 +178,7 @@ class _RehearsalInProgress:
                     clone.url,
                     stage.migrations,
                     stage.pending,
-                    patience=patience,
+                    waits=waits,
                     before_url=migrated,
                     data_changed=self._changed_tables,
                 ),
@@ -192,7 +192,7 @@ class _RehearsalInProgress:
                     clone.url,
                     stage.migrations,
                     stage.pending,
-                    patience=patience,
+                    waits=waits,
                     before_url=copy.url if lossless else "",
                     data_changed=self._changed_tables,
                 ),

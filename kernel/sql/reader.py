@@ -24,12 +24,14 @@ _STRING_OPENING = re.compile(rb"[eE]?'")
 class Word(NamedTuple):
     """A word: its `key` in upper case, '"' for a quoted name, "'" for a string; its `text` as PostgreSQL reads it.
 
-    `begin` is the byte of the statement where it begins, for a string where its content does.
+    `begin` is the byte of the statement where it begins, for a string where its content does; `end` is the byte after
+    the whole word, 0 where it was read from no text.
     """
 
     key: str
     text: str
     begin: int
+    end: int = 0
 
     @property
     def is_name(self) -> bool:
@@ -52,11 +54,13 @@ def _iterate_words(sql: bytes, offset: int) -> Iterator[Word]:
                 content = text[skipped : len(text) - skipped]
             else:
                 content = text[skipped : len(text) - 1].replace(b"''", b"'")
-            yield Word(STRING_KEY, content.decode(errors="replace"), offset + begin + skipped)
+            yield Word(STRING_KEY, content.decode(errors="replace"), offset + begin + skipped, offset + end)
         elif kind == "quoted":
-            yield Word(QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), offset + begin)
+            yield Word(
+                QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), offset + begin, offset + end
+            )
         else:
-            yield Word(text.upper().decode(errors="replace"), _fold_case(text), offset + begin)
+            yield Word(text.upper().decode(errors="replace"), _fold_case(text), offset + begin, offset + end)
 
 
 def _joined_tokens(sql: bytes) -> Iterator[tuple[str, int, int]]:

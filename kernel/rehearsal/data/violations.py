@@ -1,8 +1,8 @@
-"""All the rows that stand in the way when a migration failed on data, not just the first that the server met.
+"""Count the rows that made a migration fail, all of them and not just the first that the server met.
 
-The failed statement is taken as far again as it goes without looking at rows, in a transaction that is rolled back:
-constraints NOT VALID, a unique index as a plain one. The catalog then says what rows have to be counted for. What has
-an unusual shape gives (): no number is better than a wrong one.
+The failed statement is repeated in a transaction that is rolled back, without the part that reads rows: constraints as
+NOT VALID, a unique index as a plain one. The catalog then gives the expressions to count rows by. A statement of an
+unusual shape gives (): no number is better than a wrong one.
 """
 
 from __future__ import annotations
@@ -13,36 +13,310 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kernel.db.connection import open_session, with_runner_settings
-from kernel.rehearsal.data.alter_statement import (
-    added_column_without_value,
-    added_constraint,
-    added_constraint_kind,
-    altered_column,
-    edit_statement,
-    find_name_end,
-    fold_identifier,
-    parse_alter_table,
-    plain_column_names,
-    scan_statement,
-    token_text,
-)
+from kernel.lint.action import Action, read_column_definition
+from kernel.lint.actions import read_actions
 from kernel.rehearsal.result import Violation
 from kernel.sql.classify import StatementEffect, statement_effect
+from kernel.sql.reader import WordReader, contains_words, read_words, split_at_commas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel.db.connection import Connection
     from kernel.errors import Failure
-    from kernel.rehearsal.data.alter_statement import AlterTableStatement, StatementToken
+    from kernel.sql.reader import Word
 
 
-# Queries for the rows that stand in the way of a constraint: how many, and which.
-#
-# A query is text over names that the server quoted, with their schemas, so that people can run it anywhere.
+_NOT_NULL_VIOLATION = "23502"
+_UNIQUE_VIOLATION = "23505"
+_DATA_EXCEPTION_CLASS = "22"  # the class: values that a type does not take
+_CHECK_OR_FOREIGN_KEY_VIOLATION = ("23503", "23514")
+_ELLIPSIS = "…"  # stands for what was cut off or masked
+_REPEATABLE_EFFECTS = (StatementEffect.PLAIN, StatementEffect.SETTING, StatementEffect.LEXICAL)
+
+# All names come quoted from the server or as the migration has them, and are put together as text.
+# ruff: noqa: S608
 
 
-# Of a CHECK, its expression; of a FOREIGN KEY, for which rows there has to be another one, and which.
+def find_violations(
+    url: str, failure: Failure, *, statement: bytes | None = None, ahead: Sequence[bytes] = ()
+) -> tuple[Violation, ...]:
+    """Rows that violate what the failed statement asks, () when its shape is unknown or no such row is left.
+
+    `url` is the database that it failed in. `statement` is its full text, where the failure's is cut short or masked;
+    `ahead` are the statements of the same file that were rolled back with it. Raises DatabaseUnreachable.
+    """
+    text = statement if statement is not None else (failure.statement or "").encode()
+    if not text or (statement is None and _ELLIPSIS.encode() in text):
+        return ()
+    if any(statement_effect(earlier) not in _REPEATABLE_EFFECTS for earlier in ahead):
+        return ()  # it would end our transaction, and could not be rolled back
+    with open_session(url) as session:
+        connection = with_runner_settings(session, statement_timeout_ms=0).connection
+        connection.execute("BEGIN")
+        try:
+            for earlier in ahead:
+                connection.execute(earlier)
+            found = tuple(_violations_for_sqlstate(connection, text, failure.sqlstate or ""))
+        except psycopg.Error:
+            return ()  # a statement that cannot be repeated says nothing about rows
+        finally:
+            if not connection.broken:
+                connection.execute("ROLLBACK")
+    return tuple(violation for violation in found if violation.rows)
+
+
+def _violations_for_sqlstate(connection: Connection, text: bytes, state: str) -> Iterator[Violation]:
+    altered = _parse_alter_table(text)
+    if altered is None:
+        if state == _UNIQUE_VIOLATION and (unique := _unique_index_violation(connection, text)) is not None:
+            yield unique
+        return
+    relation = _qualified_table_name(connection, altered.table)
+    if state in _CHECK_OR_FOREIGN_KEY_VIOLATION:
+        yield from _constraint_violations(connection, altered, relation)
+        return
+    for clause in altered.clauses:
+        if state in (_NOT_NULL_VIOLATION, _UNIQUE_VIOLATION):
+            yield from _null_violations(connection, altered, clause, relation)
+        if state == _UNIQUE_VIOLATION:
+            yield from _unique_constraint_violations(connection, altered, clause, relation)
+        if state.startswith(_DATA_EXCEPTION_CLASS):
+            yield from _cast_violations(connection, altered, clause, relation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clause:
+    """A clause of ALTER TABLE: its words, and the action that the linter reads in it, None where it reads none."""
+
+    words: tuple[Word, ...]
+    action: Action | None
+
+    @property
+    def verb(self) -> str:
+        return self.action.verb if self.action else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AlterTable:
+    """An ALTER TABLE: the table as written, `bare_name` without its schema, and its clauses."""
+
+    statement: bytes
+    table: str
+    bare_name: str
+    only: bool
+    clauses: tuple[_Clause, ...]
+
+    def from_item(self, relation: str) -> str:
+        """The FROM item of its rows, as `t`; `relation` is the table under its qualified name."""
+        return _from_item(relation, only=self.only)
+
+    def text(self, words: Sequence[Word]) -> str:
+        """The statement's text from the first of these words to the last, "" for none."""
+        return _text(self.statement, words)
+
+    def column(self, clause: _Clause, name: str) -> str:
+        """A column as the clause has it, with its quotes; `name` is as the catalog has it."""
+        return self.text([next(word for word in clause.words if word.is_name and word.text == name)])
+
+
+def _parse_alter_table(statement: bytes) -> _AlterTable | None:
+    """None for any other statement."""
+    words = read_words(statement)
+    reader = WordReader(words)
+    if not reader.take("ALTER", "TABLE"):
+        return None
+    reader.take("IF", "EXISTS")
+    only, begin = reader.take("ONLY"), reader.index
+    if not reader.take_name():
+        return None
+    head = words[: reader.index]
+    reader.take("*")
+    clauses = []
+    for clause in split_at_commas(reader.take_rest()):
+        actions = tuple(read_actions((*head, *clause)))
+        clauses.append(_Clause(words=clause, action=actions[0] if len(actions) == 1 else None))
+    table = _text(statement, head[begin:])
+    return _AlterTable(
+        statement=statement, table=table, bare_name=_text(statement, head[-1:]), only=only, clauses=tuple(clauses)
+    )
+
+
+def _text(statement: bytes, words: Sequence[Word]) -> str:
+    return statement[words[0].begin : words[-1].end].decode(errors="replace") if words else ""
+
+
+def _from_item(relation: str, *, only: bool) -> str:
+    return f"{'ONLY ' if only else ''}{relation} AS t"
+
+
+def _qualified_table_name(connection: Connection, name: str) -> str:
+    """The table that a statement calls `name`, with its schema. Raises psycopg.Error."""
+    query = """
+    SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = %s::regclass"""
+    row = connection.execute(query, (name,)).fetchone()
+    return str(row[0]) if row else name
+
+
+def _null_violations(
+    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+) -> Iterator[Violation]:
+    """SET NOT NULL, the columns of a primary key, and ADD COLUMN … NOT NULL without a default."""
+    action = clause.action
+    rows = altered.from_item(relation)
+    if action is None:
+        return
+    if action.verb == "add column":
+        definition = read_column_definition(action.words)
+        if definition.clauses.isdisjoint({"default", "identity", "stored", "virtual"}) and (
+            "not null" in definition.clauses and "serial" not in definition.type
+        ):
+            name = altered.column(clause, action.name)
+            yield _count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition="true")
+        return
+    columns = {"set not null": (action.name,), "add primary key": action.columns}.get(action.verb, ())
+    for name in (altered.column(clause, column) for column in columns):
+        yield _count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition=f"t.{name} IS NULL")
+
+
+def _unique_constraint_violations(
+    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+) -> Iterator[Violation]:
+    """UNIQUE (…) and PRIMARY KEY (…)."""
+    if clause.verb not in ("add unique", "add primary key") or clause.action is None or not clause.action.columns:
+        return
+    columns = tuple(altered.column(clause, column) for column in clause.action.columns)
+    yield _count_duplicate_rows(
+        connection,
+        relation,
+        f"{clause.verb.removeprefix('add ').upper()} ({', '.join(columns)})",
+        rows=altered.from_item(relation),
+        expressions=columns,
+        nulls_distinct=not contains_words(clause.words, "NULLS", "NOT", "DISTINCT"),
+    )
+
+
+# An assignment in plpgsql casts as ALTER TYPE does, and refuses what an explicit cast would truncate.
+_CAST_TEST_FUNCTION = """CREATE FUNCTION pg_temp.fits({relation}) RETURNS boolean LANGUAGE plpgsql AS $fits$
+#variable_conflict use_column
+DECLARE fitting {type};
+BEGIN SELECT ({expression}) INTO fitting FROM (SELECT ($1).*) AS {bare_name}; RETURN true;
+EXCEPTION WHEN data_exception THEN RETURN false; END $fits$"""
+
+
+def _cast_violations(
+    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+) -> Iterator[Violation]:
+    """ALTER COLUMN … TYPE: the rows whose value the new type does not take, each of them tried."""
+    if clause.verb != "change type" or clause.action is None:
+        return
+    column = altered.column(clause, clause.action.name)
+    new_type = altered.text(clause.action.words)
+    reader = WordReader(clause.words)
+    reader.take_until("USING")
+    # A string's word begins after its quote: the expression is what follows USING.
+    using = clause.words[reader.index].end if reader.key else clause.words[-1].end
+    expression = altered.statement[using : clause.words[-1].end].decode(errors="replace").strip() or column
+    if "$fits$" in new_type + expression:
+        return
+    function = _CAST_TEST_FUNCTION.format(
+        relation=relation, type=new_type, expression=expression, bare_name=altered.bare_name
+    )
+    connection.execute("SAVEPOINT fits")
+    connection.execute(function.encode())
+    found = _count_matching_rows(
+        connection,
+        relation,
+        f"{column} {new_type}",
+        rows=altered.from_item(relation),
+        condition="NOT pg_temp.fits(t)",
+    )
+    connection.execute("ROLLBACK TO fits")
+    yield replace(found, query=f"{function};\n{found.query}")
+
+
+def _constraint_violations(connection: Connection, altered: _AlterTable, relation: str) -> Iterator[Violation]:
+    """CHECK and FOREIGN KEY: those that the statement validates, and those that it adds, as NOT VALID."""
+    validated = {clause.action.name for clause in altered.clauses if clause.action and clause.verb == "validate"}
+    known = {constraint.oid for constraint in _read_with_schema_names(connection)}
+    # Other actions may change what the constraint is about.
+    if all(clause.verb in ("add check", "add foreign key") for clause in altered.clauses):
+        connection.execute(_as_not_valid(altered))
+    for constraint in _read_with_schema_names(connection):
+        if constraint.oid not in known or (constraint.relation == relation and constraint.name in validated):
+            yield count_constraint_violations(connection, constraint)
+
+
+def _as_not_valid(altered: _AlterTable) -> bytes:
+    """The statement with NOT VALID at the end of each clause that has none."""
+    text = altered.statement
+    for clause in reversed(altered.clauses):
+        if clause.action and "not valid" not in clause.action.traits:
+            end = clause.words[-1].end
+            text = text[:end] + b" NOT VALID" + text[end:]
+    return text
+
+
+def _read_with_schema_names(connection: Connection) -> tuple[NotValidConstraint, ...]:
+    """The NOT VALID constraints, names with their schemas; the search path is restored."""
+    connection.execute("SAVEPOINT path")
+    connection.execute("SELECT set_config('search_path', '', true)")
+    found = read_not_valid_constraints(connection)
+    connection.execute("ROLLBACK TO path")
+    return found
+
+
+_UNIQUE_INDEX = """
+SELECT i.indrelid::regclass::text,
+  ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) AS k),
+  pg_get_expr(i.indpred, i.indrelid)
+FROM pg_index i
+WHERE i.indexrelid = %s AND NOT EXISTS (
+  -- Another operator class or collation may call other values equal than the query would.
+  SELECT FROM unnest(i.indclass::oid[], i.indcollation::oid[], (i.indkey::int2[])[0:i.indnkeyatts - 1])
+    AS k (class, collation_oid, number)
+  JOIN pg_opclass o ON o.oid = k.class
+  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number > 0
+  WHERE NOT o.opcdefault OR a.attcollation IS DISTINCT FROM k.collation_oid AND k.number > 0)
+"""
+_TABLE_INDEXES = "SELECT indexrelid FROM pg_index WHERE indrelid = %s::regclass"
+
+
+def _unique_index_violation(connection: Connection, text: bytes) -> Violation | None:
+    """CREATE UNIQUE INDEX: the index is built without UNIQUE, so that the server gives its expressions."""
+    words = read_words(text)
+    reader = WordReader(words)
+    if not reader.take("CREATE", "UNIQUE", "INDEX"):
+        return None
+    reader.take_until("ON")
+    reader.take("ON")
+    definition = reader.index
+    only, begin = reader.take("ONLY"), reader.index
+    if not reader.take_name():
+        return None
+    name = _text(text, words[begin : reader.index])
+    known = connection.execute(_TABLE_INDEXES, (name,)).fetchall()
+    # Without CONCURRENTLY too, and without a name, which an index that failed may have taken.
+    connection.execute(b"CREATE INDEX ON " + text[words[definition].begin :])
+    built = [row for row in connection.execute(_TABLE_INDEXES, (name,)).fetchall() if row not in known]
+    connection.execute("SELECT set_config('search_path', '', true)")
+    index = connection.execute(_UNIQUE_INDEX, built[0]).fetchone() if len(built) == 1 else None
+    if index is None:
+        return None
+    relation, expressions, condition = index
+    return _count_duplicate_rows(
+        connection,
+        relation,
+        f"unique index on ({', '.join(expressions)})",
+        rows=_from_item(relation, only=only),
+        expressions=tuple(expressions),
+        condition=condition or "",
+        nulls_distinct=not contains_words(words, "NULLS", "NOT", "DISTINCT"),
+    )
+
+
+# Of a CHECK, its expression; of a FOREIGN KEY, the condition that a row refers to no parent.
 # MATCH SIMPLE asks nothing of a row with a NULL in it, MATCH FULL of one that is NULL throughout.
 _NOT_VALID_CONSTRAINTS = """
 SELECT c.oid::bigint, c.conrelid::regclass::text, c.conname, c.connoinherit,
@@ -64,15 +338,11 @@ FROM pg_constraint c
 WHERE NOT c.convalidated AND c.contype IN ('c', 'f') AND c.conrelid <> 0 AND c.conislocal  -- children inherit theirs
 ORDER BY 2, 3
 """
-_QUALIFIED_NAME = """
-SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = %s::regclass
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotValidConstraint:
-    """A constraint that old rows were never checked for: `rows` is FROM what, `condition` what violates it."""
+    """A constraint that is NOT VALID: `condition` holds for the rows of `from_item` that violate it."""
 
     oid: int
     relation: str
@@ -88,7 +358,7 @@ def read_not_valid_constraints(connection: Connection) -> tuple[NotValidConstrai
             oid=oid,
             relation=relation,
             name=name,
-            from_item=f"{'ONLY ' if only else ''}{relation} AS t",
+            from_item=_from_item(relation, only=only),
             condition=condition,
         )
         for oid, relation, name, only, condition in connection.execute(_NOT_VALID_CONSTRAINTS.encode()).fetchall()
@@ -96,24 +366,24 @@ def read_not_valid_constraints(connection: Connection) -> tuple[NotValidConstrai
 
 
 def count_constraint_violations(connection: Connection, one: NotValidConstraint) -> Violation:
-    """The rows that violate it, 0 for none."""
-    return count_matching_rows(connection, one.relation, one.name, rows=one.from_item, condition=one.condition)
+    """Count the rows that violate a constraint; `rows` of the result is 0 for none."""
+    return _count_matching_rows(connection, one.relation, one.name, rows=one.from_item, condition=one.condition)
 
 
-def count_matching_rows(
+def _count_matching_rows(
     connection: Connection, relation: str, constraint: str, *, rows: str, condition: str
 ) -> Violation:
-    """The rows of a relation for which a condition holds."""
-    behind = f"FROM {rows} WHERE {condition}"
+    """Count the rows of a relation for which a condition holds."""
+    source = f"FROM {rows} WHERE {condition}"
     return Violation(
         relation=relation,
         constraint=constraint,
-        rows=fetch_count(connection, f"SELECT count(*) {behind}"),
-        query=f"SELECT * {behind}",
+        rows=_fetch_count(connection, f"SELECT count(*) {source}"),
+        query=f"SELECT * {source}",
     )
 
 
-def count_duplicate_rows(
+def _count_duplicate_rows(
     connection: Connection,
     relation: str,
     constraint: str,
@@ -123,246 +393,24 @@ def count_duplicate_rows(
     condition: str = "",
     nulls_distinct: bool = True,
 ) -> Violation:
-    """The rows that are not alone with their key, for a unique index over the expressions."""
+    """Count the rows that share their key with another row, for a unique index over the expressions."""
     conditions = [f"({one}) IS NOT NULL" for one in expressions] if nulls_distinct else []
     whole = " AND ".join([*conditions, *([f"({condition})"] if condition else [])]) or "true"
     key = ", ".join(f"({one})" for one in expressions)
     query = (
-        f"SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY {key}) AS copies FROM {rows} WHERE {whole}) AS t "  # noqa: S608 - as above
+        f"SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY {key}) AS copies FROM {rows} WHERE {whole}) AS t "
         "WHERE copies > 1"
     )
-    groups = f"SELECT count(*) AS copies FROM {rows} WHERE {whole} GROUP BY {key} HAVING count(*) > 1"  # noqa: S608 - as above
+    groups = f"SELECT count(*) AS copies FROM {rows} WHERE {whole} GROUP BY {key} HAVING count(*) > 1"
     return Violation(
         relation=relation,
         constraint=constraint,
-        rows=fetch_count(connection, f"SELECT coalesce(sum(copies), 0)::bigint FROM ({groups}) AS t"),  # noqa: S608 - as above
+        rows=_fetch_count(connection, f"SELECT coalesce(sum(copies), 0)::bigint FROM ({groups}) AS t"),
         query=query,
     )
 
 
-def fetch_count(connection: Connection, query: str) -> int:
-    """The number that a query gives. Raises psycopg.Error."""
+def _fetch_count(connection: Connection, query: str) -> int:
+    """The number that a query returns. Raises psycopg.Error."""
     row = connection.execute(query.encode()).fetchone()
     return int(row[0]) if row else 0
-
-
-def qualified_table_name(connection: Connection, name: str) -> str:
-    """The table that a statement calls `name`, with its schema. Raises psycopg.Error."""
-    row = connection.execute(_QUALIFIED_NAME, (name,)).fetchone()
-    return str(row[0]) if row else name
-
-
-# The rows that stand in the way of a unique index, a unique constraint, or a primary key.
-
-
-_UNIQUE_INDEX = """
-SELECT i.indrelid::regclass::text,
-  ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) AS k),
-  pg_get_expr(i.indpred, i.indrelid)
-FROM pg_index i
-WHERE i.indexrelid = %s AND NOT EXISTS (
-  -- Another operator class or collation may call other values equal than the query would.
-  SELECT FROM unnest(i.indclass::oid[], i.indcollation::oid[], (i.indkey::int2[])[0:i.indnkeyatts - 1])
-    AS k (class, collation_oid, number)
-  JOIN pg_opclass o ON o.oid = k.class
-  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number > 0
-  WHERE NOT o.opcdefault OR a.attcollation IS DISTINCT FROM k.collation_oid AND k.number > 0)
-"""
-_TABLE_INDEXES = "SELECT indexrelid FROM pg_index WHERE indrelid = %s::regclass"
-
-
-def unique_constraint_violations(
-    connection: Connection, text: bytes, altered: AlterTableStatement, action: tuple[StatementToken, ...]
-) -> Iterator[Violation]:
-    """UNIQUE (…) and PRIMARY KEY (…) of plain columns."""
-    kind = added_constraint_kind(action)
-    if kind not in ("UNIQUE", "PRIMARY"):
-        return
-    rest = added_constraint(action)[1 if kind == "UNIQUE" else 2 :]
-    nulls_distinct = True
-    if [token.word for token in rest[:3]] == ["NULLS", "NOT", "DISTINCT"]:
-        nulls_distinct, rest = False, rest[3:]
-    columns = plain_column_names(text, rest)
-    if columns:
-        relation = qualified_table_name(connection, altered.table)
-        yield count_duplicate_rows(
-            connection,
-            relation,
-            f"{'UNIQUE' if kind == 'UNIQUE' else 'PRIMARY KEY'} ({', '.join(columns)})",
-            rows=altered.from_item(relation),
-            expressions=columns,
-            nulls_distinct=nulls_distinct,
-        )
-
-
-def unique_index_violation(connection: Connection, text: bytes) -> Violation | None:
-    """CREATE UNIQUE INDEX: built without UNIQUE, so that the server says over which expressions it is."""
-    found = scan_statement(text)
-    words = [token.word for token in found]
-    if words[:3] != ["CREATE", "UNIQUE", "INDEX"] or "ON" not in words:
-        return None
-    at = words.index("ON") + 1
-    only = words[at : at + 1] == ["ONLY"]
-    end = find_name_end(found, at + only)
-    if end is None:
-        return None
-    name = token_text(text, found[at + only : end])
-    known = connection.execute(_TABLE_INDEXES, (name,)).fetchall()
-    # Without CONCURRENTLY too, and without a name, which an index that failed may have taken.
-    connection.execute(edit_statement(text, dropped=[found[1], *found[3 : at - 1]]))
-    built = [row for row in connection.execute(_TABLE_INDEXES, (name,)).fetchall() if row not in known]
-    connection.execute("SELECT set_config('search_path', '', true)")
-    index = connection.execute(_UNIQUE_INDEX, built[0]).fetchone() if len(built) == 1 else None
-    if index is None:
-        return None
-    relation, expressions, condition = index
-    distinct = ["NULLS", "NOT", "DISTINCT"] not in [words[place : place + 3] for place in range(end, len(words))]
-    return count_duplicate_rows(
-        connection,
-        relation,
-        f"unique index on ({', '.join(expressions)})",
-        rows=f"{'ONLY ' if only else ''}{relation} AS t",
-        expressions=tuple(expressions),
-        condition=condition or "",
-        nulls_distinct=distinct,
-    )
-
-
-# The rows that stand in the way of another type: their values are none of it.
-
-
-# A variable of plpgsql is assigned by the casts that ALTER TYPE uses, which refuse what an explicit cast cuts off.
-_CAST_TEST_FUNCTION = """CREATE FUNCTION pg_temp.fits({relation}) RETURNS boolean LANGUAGE plpgsql AS $fits$
-#variable_conflict use_column
-DECLARE fitting {kind};
-BEGIN SELECT ({expression}) INTO fitting FROM (SELECT ($1).*) AS {bare}; RETURN true;
-EXCEPTION WHEN data_exception THEN RETURN false; END $fits$"""
-
-
-def cast_violations(
-    connection: Connection, text: bytes, altered: AlterTableStatement, action: tuple[StatementToken, ...]
-) -> Iterator[Violation]:
-    """ALTER COLUMN … TYPE: the rows whose value the new type does not take, tried one by one."""
-    column, rest = altered_column(text, action)
-    words = [token.word for token in rest]
-    if words[:3] == ["SET", "DATA", "TYPE"]:
-        rest, words = rest[2:], words[2:]
-    if words[:1] != ["TYPE"]:
-        return
-    cut = next((at for at, word in enumerate(words) if word in ("USING", "COLLATE")), len(words))
-    kind = token_text(text, rest[1:cut])
-    using = words.index("USING") + 1 if "USING" in words else len(words)
-    expression = token_text(text, rest[using:]) or column
-    relation = qualified_table_name(connection, altered.table)
-    function = _CAST_TEST_FUNCTION.format(relation=relation, kind=kind, expression=expression, bare=altered.bare_name)
-    if "$fits$" in kind + expression:
-        return
-    connection.execute("SAVEPOINT fits")
-    connection.execute(function.encode())
-    rows = altered.from_item(relation)
-    found = count_matching_rows(connection, relation, f"{column} {kind}", rows=rows, condition="NOT pg_temp.fits(t)")
-    connection.execute("ROLLBACK TO fits")
-    yield replace(found, query=f"{function};\n{found.query}")
-
-
-_NOT_NULL_VIOLATION = "23502"
-_UNIQUE_VIOLATION = "23505"
-_DATA_EXCEPTION_CLASS = "22"  # the class: values that a type does not take
-_CHECK_OR_FOREIGN_KEY_VIOLATION = ("23503", "23514")
-_ELLIPSIS = "…"  # stands for what was cut off or masked
-_VALIDATE_CONSTRAINT = ["VALIDATE", "CONSTRAINT"]
-
-
-def find_violations(
-    url: str, failure: Failure, *, statement: bytes | None = None, ahead: Sequence[bytes] = ()
-) -> tuple[Violation, ...]:
-    """The rows in the way of the failed statement, () when its shape does not tell or there are none any more.
-
-    `url` is the database that it failed in. `statement` is its full text, where the failure's is cut short or masked;
-    `ahead` are the statements of the same file that were rolled back with it. Raises DatabaseUnreachable.
-    """
-    text = statement if statement is not None else (failure.statement or "").encode()
-    if not text or (statement is None and _ELLIPSIS.encode() in text):
-        return ()
-    if any(
-        statement_effect(one) not in (StatementEffect.PLAIN, StatementEffect.SETTING, StatementEffect.LEXICAL)
-        for one in ahead
-    ):
-        return ()  # it would end our transaction, and could not be taken back
-    with open_session(url) as session:
-        connection = with_runner_settings(session, statement_timeout_ms=0).connection
-        connection.execute("BEGIN")
-        try:
-            for one in ahead:
-                connection.execute(one)
-            found = tuple(_violations_for_sqlstate(connection, text, failure.sqlstate or ""))
-        except psycopg.Error:
-            return ()  # what cannot be taken so far again tells nothing about rows
-        finally:
-            if not connection.broken:
-                connection.execute("ROLLBACK")
-    return tuple(one for one in found if one.rows)
-
-
-def _violations_for_sqlstate(connection: Connection, text: bytes, state: str) -> Iterator[Violation]:
-    altered = parse_alter_table(text)
-    if altered is None:
-        if state == _UNIQUE_VIOLATION and (unique := unique_index_violation(connection, text)) is not None:
-            yield unique
-    elif state in _CHECK_OR_FOREIGN_KEY_VIOLATION:
-        yield from _constraint_violations(connection, text, altered)
-    elif state in (_NOT_NULL_VIOLATION, _UNIQUE_VIOLATION):
-        for action in altered.actions:
-            yield from _null_violations(connection, text, altered, action)
-            if state == _UNIQUE_VIOLATION:
-                yield from unique_constraint_violations(connection, text, altered, action)
-    elif state.startswith(_DATA_EXCEPTION_CLASS):
-        for action in altered.actions:
-            yield from cast_violations(connection, text, altered, action)
-
-
-def _constraint_violations(connection: Connection, text: bytes, altered: AlterTableStatement) -> Iterator[Violation]:
-    """CHECK and FOREIGN KEY: those that the statement validates, and those that it adds, once they are NOT VALID."""
-    words = [[token.word for token in action] for action in altered.actions]
-    validated = {
-        fold_identifier(action[2])
-        for action, one in zip(altered.actions, words, strict=True)
-        if one[:-1] == _VALIDATE_CONSTRAINT
-    }
-    added = [action for action in altered.actions if added_constraint_kind(action) in ("CHECK", "FOREIGN")]
-    relation = qualified_table_name(connection, altered.table)
-    known = {one.oid for one in _read_with_schema_names(connection)}
-    if added and len(added) == len(altered.actions):  # other actions may change what the constraint is about
-        ends = [
-            action[-1].end for action, one in zip(altered.actions, words, strict=True) if one[-2:] != ["NOT", "VALID"]
-        ]
-        connection.execute(edit_statement(text, added=[(end, b" NOT VALID") for end in ends]))
-    for one in _read_with_schema_names(connection):
-        if one.oid not in known or (one.relation == relation and one.name in validated):
-            yield count_constraint_violations(connection, one)
-
-
-def _read_with_schema_names(connection: Connection) -> tuple[NotValidConstraint, ...]:
-    """As violators.unvalidated, the names spelled with their schemas; the search path stays what it is."""
-    connection.execute("SAVEPOINT path")
-    connection.execute("SELECT set_config('search_path', '', true)")
-    found = read_not_valid_constraints(connection)
-    connection.execute("ROLLBACK TO path")
-    return found
-
-
-def _null_violations(
-    connection: Connection, text: bytes, altered: AlterTableStatement, action: tuple[StatementToken, ...]
-) -> Iterator[Violation]:
-    """SET NOT NULL, the columns of a primary key, and ADD COLUMN … NOT NULL without a value for it."""
-    relation = qualified_table_name(connection, altered.table)
-    rows = altered.from_item(relation)
-    column, rest = altered_column(text, action)
-    words = [token.word for token in rest]
-    columns = [column] if words == ["SET", "NOT", "NULL"] else []
-    if added_constraint_kind(action) == "PRIMARY":
-        columns = list(plain_column_names(text, added_constraint(action)[2:]))
-    for one in columns:
-        yield count_matching_rows(connection, relation, f"{one} NOT NULL", rows=rows, condition=f"t.{one} IS NULL")
-    if (added := added_column_without_value(text, action)) is not None:
-        yield count_matching_rows(connection, relation, f"{added} NOT NULL", rows=rows, condition="true")

@@ -1,13 +1,13 @@
-"""Backward compatible: what the application that runs now, and knows only the old schema, would trip over. Pure.
+"""Backward compatible: what breaks the running application, which knows only the old schema. Pure.
 
-It knows things by their names: a table that was renamed is gone for it, unless a view of the old name gives it the same
-columns. Source: the specification, "Backwards Compatibility".
+The application knows objects by their names: a renamed table is missing for it, unless a view of the old name has the
+same columns. Source: the specification, "Backwards Compatibility".
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal.practices.result import PracticeFault, PracticeResult, make_practice_result
@@ -20,76 +20,11 @@ if TYPE_CHECKING:
     from kernel.rehearsal.schema.snapshot import Schema, SchemaObject
 
 
-# Which migration is to blame for what breaks: the only one there is, or the only one that names the object.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incompatibility:
-    """What breaks: the fault without its place, and the table or other object whose change is to blame.
-
-    `stricter` is as in Fault.
-    """
-
-    object_name: str
-    message: str
-    remedy: str
-    only_rejects_rows: bool = False
-
-
-def attribute_to_migration(one: Incompatibility, runs: Sequence[Run]) -> PracticeFault:
-    """The fault with the file to blame: the only one there is, or the only one whose commands name the object."""
-    named = [(run, statement) for run in runs for statement in run.statements if _mentions(statement, one.object_name)]
-    culprits = {run.filename: run for run, _ in named} or {run.filename: run for run in runs}
-    fault = PracticeFault(
-        message=printable_line(one.message),
-        remedy=one.remedy,
-        object_name=one.object_name,
-        only_rejects_rows=one.only_rejects_rows,
-    )
-    if len(culprits) != 1:
-        return fault
-    (run,) = culprits.values()
-    lines = {statement.line for _, statement in named}
-    line = lines.pop() if len(lines) == 1 else None
-    return replace(fault, version=run.version, filename=run.filename, line=line)
-
-
-def _mentions(statement: TracedStatement, about: str) -> bool:
-    return any(command.endswith(f" {about}") or f" {about}." in command for command in statement.commands)
-
-
-# Changes of a type that keep every old value and every old statement valid.
-#
-# Source: PostgreSQL documentation, "Character Types" and "Numeric Types".
-
-
-_SIZED_TYPE = re.compile(
-    r"(?P<name>character varying|bit varying|varbit|numeric)(?:\((?P<size>\d+)(?:,(?P<scale>\d+))?\))?"
-)
-
-
-def is_type_widened(old: str, new: str) -> bool:
-    """Whether a column of the new type takes and gives whatever one of the old type did."""
-    if old == new:
-        return True
-    was, now = _SIZED_TYPE.fullmatch(old), _SIZED_TYPE.fullmatch(new)
-    if {old, new} == {"text", "character varying"} or (was and new == "text"):
-        return was is None or was["name"] == "character varying"
-    if not (was and now and was["name"] == now["name"]):
-        return False
-    if now["size"] is None:
-        return True
-    if was["size"] is None:
-        return False
-    size, scale = (int(now[part] or 0) - int(was[part] or 0) for part in ("size", "scale"))
-    return scale >= 0 and size >= scale
-
-
 COMPATIBILITY_PRACTICE = "backward compatible"
 
 _TABLE_KINDS = ("table", "partitioned table", "foreign table")
 _RELATION_KINDS = (*_TABLE_KINDS, "view", "materialized view")
-# Others that an application names: in a cast, in a call.
+# Other objects that an application names: in a cast, in a call.
 _NAMED_KINDS = (
     "enum",
     "domain",
@@ -102,24 +37,43 @@ _NAMED_KINDS = (
     "extension",
 )
 _TRIGGER_RETURN_TYPES = ("trigger", "event_trigger")
-_EXPAND_THEN_CONTRACT = "add the new beside the old, and take the old away once no running version needs it"
+_EXPAND_THEN_CONTRACT = "add the new next to the old, and drop the old once no running version needs it"
 _REQUIRE_LATER = "add it nullable or with a default, fill it, and require it once every running version writes it"
 _COMPLY_FIRST = "let every running version keep to it first"
 _KEEP_PRIVILEGE = "grant it until no running version needs it"
 
 
 def check_compatibility(before: Schema, after: Schema, *, runs: Sequence[Run] = ()) -> PracticeResult:
-    """Compare the schema that the application knows with the one that it will meet.
+    """Compare the schema that the running application knows with the schema after the migrations.
 
-    `before` and `after` are of one database, or of copies made by TEMPLATE. With the `runs` of the migrations each
-    fault says which of them is to blame, where only one can be.
+    `before` and `after` are of one database, or of clones of one template. With the `runs` of the migrations each fault
+    has the file that caused it, where only one can have.
     """
-    broken = dict.fromkeys(_Comparison(before, after).incompatibilities())
-    return make_practice_result(COMPATIBILITY_PRACTICE, [attribute_to_migration(one, runs) for one in broken])
+    faults = dict.fromkeys(_Comparison(before, after).faults())
+    return make_practice_result(COMPATIBILITY_PRACTICE, [_attribute_to_migration(fault, runs) for fault in faults])
+
+
+def _attribute_to_migration(fault: PracticeFault, runs: Sequence[Run]) -> PracticeFault:
+    """The fault with the file that caused it: the only one that ran, or the only one whose commands name the object."""
+    naming = [
+        (run, statement) for run in runs for statement in run.statements if _names_object(statement, fault.object_name)
+    ]
+    causes = {run.filename: run for run, _ in naming} or {run.filename: run for run in runs}
+    fault = replace(fault, message=printable_line(fault.message))
+    if len(causes) != 1:
+        return fault
+    (run,) = causes.values()
+    lines = {statement.line for _, statement in naming}
+    line = lines.pop() if len(lines) == 1 else None
+    return replace(fault, version=run.version, filename=run.filename, line=line)
+
+
+def _names_object(statement: TracedStatement, name: str) -> bool:
+    return any(command.endswith(f" {name}") or f" {name}." in command for command in statement.commands)
 
 
 class _Comparison:
-    """Two schemas as the application sees them: by names."""
+    """Two schemas, compared by the names that an application uses."""
 
     def __init__(self, before: Schema, after: Schema) -> None:
         self._before = before
@@ -131,12 +85,12 @@ class _Comparison:
         self._schemas = {thing.schema for thing in after.objects if thing.kind == "schema"}
         self._old_columns, self._new_columns = _columns_by_table(before), _columns_by_table(after)
 
-    def incompatibilities(self) -> Iterator[Incompatibility]:
-        """Everything that breaks, table by table."""
+    def faults(self) -> Iterator[PracticeFault]:
+        """All incompatible changes, table by table; the faults are of no file yet."""
         for old in sorted(self._before.objects, key=lambda thing: (thing.kind != "schema", thing.name)):
             if old.kind == "schema":
                 if old.identity not in self._names:
-                    yield Incompatibility(
+                    yield PracticeFault(
                         object_name=old.name,
                         message=f"{old.kind} {old.name} {self._describe_absence(old)}",
                         remedy=_EXPAND_THEN_CONTRACT,
@@ -148,20 +102,20 @@ class _Comparison:
         yield from self._check_constraints()
 
     def _describe_absence(self, old: SchemaObject) -> str:
-        """What became of a thing that has its name no more."""
+        """What happened to an object whose name no longer exists."""
         new = self._new.get(old.key)
         if new is None or new.kind != old.kind:
             return "is gone"
         return f"is {new.name} now" if new.name != old.name else "is another one"
 
-    def _schema_is_gone(self, old: SchemaObject) -> bool:
+    def _schema_is_dropped(self, old: SchemaObject) -> bool:
         return bool(old.schema) and old.schema not in self._schemas
 
-    def _check_relation(self, old: SchemaObject) -> Iterator[Incompatibility]:
+    def _check_relation(self, old: SchemaObject) -> Iterator[PracticeFault]:
         new = self._relations.get(old.name)
         if new is None:
-            if not self._schema_is_gone(old):
-                yield Incompatibility(
+            if not self._schema_is_dropped(old):
+                yield PracticeFault(
                     object_name=old.name,
                     message=f"{old.kind} {old.name} {self._describe_absence(old)}",
                     remedy=_EXPAND_THEN_CONTRACT,
@@ -170,53 +124,53 @@ class _Comparison:
         what = f"{new.kind} {new.name}"
         columns = self._new_columns.get(new.key, {})
         known = self._old_columns.get(old.key, {})
-        for bare, column in known.items():
-            if bare in columns:
+        for name, column in known.items():
+            if name in columns:
                 yield from _check_column(
-                    old, column, columns[bare], through_view=new.kind == "view" and old.kind != "view"
+                    old, column, columns[name], through_view=new.kind == "view" and old.kind != "view"
                 )
             else:
                 message = f"column {column.name} {self._describe_absence(column)}"
-                yield Incompatibility(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
-        for bare, column in columns.items():
-            if bare not in known and old.kind in _TABLE_KINDS and _is_required(column):
+                yield PracticeFault(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+        for name, column in columns.items():
+            if name not in known and old.kind in _TABLE_KINDS and _is_required(column):
                 message = (
                     f"column {column.name} is new, NOT NULL and without a default: INSERTs that do not name it fail"
                 )
-                yield Incompatibility(object_name=old.name, message=message, remedy=_REQUIRE_LATER)
+                yield PracticeFault(object_name=old.name, message=message, remedy=_REQUIRE_LATER)
         if new.fact("populated") and not old.fact("populated"):
             message = f"{what} is not populated any more, and cannot be read"
-            yield Incompatibility(object_name=old.name, message=message, remedy="refresh it in the same migration")
+            yield PracticeFault(object_name=old.name, message=message, remedy="refresh it in the same migration")
         if str(new.fact("row security") or "").startswith("on") and not old.fact("row security"):
             message = f"{what} has row security now: rows that no policy shows are hidden"
-            yield Incompatibility(
+            yield PracticeFault(
                 object_name=old.name, message=message, remedy="add policies for the roles of every running version"
             )
         yield from _check_privileges(old, new)
 
-    def _check_named_object(self, old: SchemaObject) -> Iterator[Incompatibility]:
+    def _check_named_object(self, old: SchemaObject) -> Iterator[PracticeFault]:
         if str(old.fact("returns")) in _TRIGGER_RETURN_TYPES:
             return
         what = f"{old.kind} {old.name}"
         new = self._names.get(old.identity)
         if new is None:
-            if not self._schema_is_gone(old):
-                yield Incompatibility(
+            if not self._schema_is_dropped(old):
+                yield PracticeFault(
                     object_name=old.name, message=f"{what} {self._describe_absence(old)}", remedy=_EXPAND_THEN_CONTRACT
                 )
             return
         if new.fact("returns") != old.fact("returns"):
             message = f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}"
-            yield Incompatibility(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+            yield PracticeFault(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
         for label in _fact_items(old, "labels"):
             if label not in _fact_items(new, "labels"):
-                yield Incompatibility(
+                yield PracticeFault(
                     object_name=old.name,
                     message=f"{what} has no value '{label}' any more",
                     remedy=_EXPAND_THEN_CONTRACT,
                 )
         if new.fact("NOT NULL") and not old.fact("NOT NULL"):
-            yield Incompatibility(
+            yield PracticeFault(
                 object_name=old.name,
                 message=f"{what} takes no NULL any more",
                 remedy=_COMPLY_FIRST,
@@ -224,43 +178,49 @@ class _Comparison:
             )
         yield from _check_privileges(old, new)
 
-    def _check_constraints(self) -> Iterator[Incompatibility]:
-        """Constraints and unique indexes of what was there before: new ones refuse, lost ones break ON CONFLICT."""
+    def _check_constraints(self) -> Iterator[PracticeFault]:
+        """Constraints and unique indexes of existing tables: new ones refuse rows, dropped ones break ON CONFLICT."""
         matched = pair_objects(self._before, self._after, oids=True)
         renamings = Renamings(matched.common)
         now = {pair.before.key: pair.after for pair in matched.common}
         before = {
-            (now[rule.parent_key].key, str(renamings.translate(rule, rule.fact("definition")))): rule
-            for rule in _constraints_and_unique_indexes(self._before)
-            if rule.parent_key in now
+            (
+                now[constraint.parent_key].key,
+                str(renamings.translate(constraint, constraint.fact("definition"))),
+            ): constraint
+            for constraint in _constraints_and_unique_indexes(self._before)
+            if constraint.parent_key in now
         }
         after = {
-            (rule.parent_key, str(rule.fact("definition"))): rule
-            for rule in _constraints_and_unique_indexes(self._after)
+            (constraint.parent_key, str(constraint.fact("definition"))): constraint
+            for constraint in _constraints_and_unique_indexes(self._after)
         }
-        was = {whole.key: self._old[key] for key, whole in now.items()}
-        for (of, definition), rule in sorted(after.items(), key=_object_name):
-            known = (of, definition) in before or (of, _arbiter_definition(definition)) in before
-            if of in was and not known and self._restricts(was[of], definition):
-                message = f"{rule.kind} {rule.name} is new: rows that it does not allow are refused: {definition}"
-                yield Incompatibility(
-                    object_name=was[of].name, message=message, remedy=_COMPLY_FIRST, only_rejects_rows=True
+        was = {table.key: self._old[key] for key, table in now.items()}
+        for (key, definition), constraint in sorted(after.items(), key=_object_name):
+            known = (key, definition) in before or (key, _arbiter_definition(definition)) in before
+            if key in was and not known and self._restricts(was[key], definition):
+                message = (
+                    f"{constraint.kind} {constraint.name} is new: rows that it does not allow are refused: {definition}"
                 )
-        served = {(of, _arbiter_definition(definition)) for of, definition in after}
-        for (of, definition), rule in sorted(before.items(), key=_object_name):
-            if (of, definition) not in after and _is_arbiter(rule) and (of, definition) not in served:
-                message = f"{rule.kind} {rule.name} is gone: INSERT … ON CONFLICT that relies on it fails: {definition}"
-                yield Incompatibility(object_name=was[of].name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+                yield PracticeFault(
+                    object_name=was[key].name, message=message, remedy=_COMPLY_FIRST, only_rejects_rows=True
+                )
+        served = {(key, _arbiter_definition(definition)) for key, definition in after}
+        for (key, definition), constraint in sorted(before.items(), key=_object_name):
+            if (key, definition) not in after and _is_arbiter(constraint) and (key, definition) not in served:
+                what = f"{constraint.kind} {constraint.name} is gone"
+                message = f"{what}: INSERT … ON CONFLICT that relies on it fails: {definition}"
+                yield PracticeFault(object_name=was[key].name, message=message, remedy=_EXPAND_THEN_CONTRACT)
 
-    def _restricts(self, whole: SchemaObject, definition: str) -> bool:
-        """Whether a rule is about columns that the application knows, not only about new ones; or about a domain."""
-        own, _, _ = definition.partition(" REFERENCES ")
-        known = self._old_columns.get(whole.key, ())
-        return whole.kind == "domain" or any(re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", own) for bare in known)
+    def _restricts(self, table: SchemaObject, definition: str) -> bool:
+        """Whether a constraint restricts columns that the application knows, or a domain."""
+        columns, _, _ = definition.partition(" REFERENCES ")
+        known = self._old_columns.get(table.key, ())
+        return table.kind == "domain" or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", columns) for name in known)
 
 
 def _columns_by_table(schema: Schema) -> dict[str, dict[str, SchemaObject]]:
-    """The columns of each relation by its key, by their names."""
+    """The columns by the key of their relation, then by name."""
     found: dict[str, dict[str, SchemaObject]] = {}
     for thing in schema.objects:
         if thing.place:
@@ -269,7 +229,7 @@ def _columns_by_table(schema: Schema) -> dict[str, dict[str, SchemaObject]]:
 
 
 def _constraints_and_unique_indexes(schema: Schema) -> Iterator[SchemaObject]:
-    """What restricts rows. The index of a constraint is not told apart from it, nor a partition's from the whole's."""
+    """What restricts rows, without the index of a constraint and what partitions have from their parent."""
     for thing in schema.objects:
         if not thing.origin_key and (thing.kind == "constraint" or (thing.kind == "index" and thing.fact("unique"))):
             yield thing
@@ -280,23 +240,27 @@ def _object_name(one: tuple[object, SchemaObject]) -> str:
 
 
 def _arbiter_definition(definition: str) -> str:
-    """What a bare unique index on the columns of a constraint is defined as: ON CONFLICT (columns) finds either."""
+    """The definition of a unique index on the constraint's columns: ON CONFLICT (columns) accepts either."""
     return re.sub(r"^(?:PRIMARY KEY|UNIQUE) (?=\()", "USING btree ", definition)
 
 
-def _is_arbiter(rule: SchemaObject) -> bool:
-    return rule.kind == "index" or str(rule.fact("definition")).startswith(("UNIQUE", "PRIMARY KEY", "EXCLUDE"))
+def _is_arbiter(constraint: SchemaObject) -> bool:
+    return constraint.kind == "index" or str(constraint.fact("definition")).startswith(
+        ("UNIQUE", "PRIMARY KEY", "EXCLUDE")
+    )
 
 
 def _check_column(
     relation: SchemaObject, old: SchemaObject, new: SchemaObject, *, through_view: bool
-) -> Iterator[Incompatibility]:
-    """What breaks about a column; where a view stands in for its table, the defaults are those of the table behind."""
+) -> Iterator[PracticeFault]:
+    """Incompatible changes of a column; a view in place of the table uses the defaults of its own table."""
 
-    def broken(message: str, remedy: str) -> Incompatibility:
-        stricter = remedy == _COMPLY_FIRST
-        return Incompatibility(
-            object_name=relation.name, message=f"column {new.name} {message}", remedy=remedy, only_rejects_rows=stricter
+    def broken(message: str, remedy: str) -> PracticeFault:
+        return PracticeFault(
+            object_name=relation.name,
+            message=f"column {new.name} {message}",
+            remedy=remedy,
+            only_rejects_rows=remedy == _COMPLY_FIRST,
         )
 
     if not is_type_widened(str(old.fact("type")), str(new.fact("type"))):
@@ -321,10 +285,10 @@ def _is_required(column: SchemaObject) -> bool:
     return column.fact("NOT NULL") is not None and not _has_default(column)
 
 
-def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[Incompatibility]:
+def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[PracticeFault]:
     for item in _fact_items(old, "privileges"):
         if item not in _fact_items(new, "privileges"):
-            yield Incompatibility(
+            yield PracticeFault(
                 object_name=old.name, message=f"{new.kind} {new.name}: {item} is revoked", remedy=_KEEP_PRIVILEGE
             )
 
@@ -332,3 +296,26 @@ def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[Incompat
 def _fact_items(thing: SchemaObject, label: str) -> tuple[str, ...]:
     fact = thing.fact(label)
     return fact if isinstance(fact, tuple) else ()
+
+
+# Source: PostgreSQL documentation, "Character Types" and "Numeric Types".
+_SIZED_TYPE = re.compile(
+    r"(?P<name>character varying|bit varying|varbit|numeric)(?:\((?P<size>\d+)(?:,(?P<scale>\d+))?\))?"
+)
+
+
+def is_type_widened(old: str, new: str) -> bool:
+    """Whether a column of the new type accepts and returns all values of the old type."""
+    if old == new:
+        return True
+    was, now = _SIZED_TYPE.fullmatch(old), _SIZED_TYPE.fullmatch(new)
+    if {old, new} == {"text", "character varying"} or (was and new == "text"):
+        return was is None or was["name"] == "character varying"
+    if not (was and now and was["name"] == now["name"]):
+        return False
+    if now["size"] is None:
+        return True
+    if was["size"] is None:
+        return False
+    size, scale = (int(now[part] or 0) - int(was[part] or 0) for part in ("size", "scale"))
+    return scale >= 0 and size >= scale

@@ -1,4 +1,4 @@
-"""What a practice found wrong, and with which file; and the practice's result made of it."""
+"""The result of a practice that was tested, and its faults, each with the file that it is about."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kernel.errors import MigrationFailed
+    from kernel.migrations.migration import Migration
 
 
-# (url before, url after) -> a sentence for each table whose rows differ, () for none.
+# (URL before, URL after) -> a sentence for each table whose rows differ, () for none.
 CompareData = Callable[[str, str], tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PracticeFault:
-    """One thing that goes against a practice; `line` counts from 1, file and version are "" where nobody can tell.
+    """One violation of a practice; `line` counts from 1, file and version are "" where they are not known.
 
-    `about` is the table or other object in question, "" for none. `stricter` says that it only keeps rows out, which
-    were let in before; `unchanged`, that what failed left nothing behind.
+    `object_name` is the table or other object concerned, "" for none. `only_rejects_rows`: the change does nothing but
+    refuse rows that were accepted before. `left_unchanged`: the file failed and left nothing in the database.
     """
 
     message: str
@@ -43,7 +44,7 @@ class PracticeFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PracticeResult:
-    """The result of a practice as the reports show it, and its faults one by one for the judge."""
+    """The result of a practice as the reports show it, and its faults, of which findings are made."""
 
     practice: Practice
     faults: tuple[PracticeFault, ...] = ()
@@ -52,15 +53,33 @@ class PracticeResult:
 def make_practice_result(
     name: str, faults: Iterable[PracticeFault], *, notes: Iterable[str] = (), untested: bool = False
 ) -> PracticeResult:
-    """Faults decide; without any, the practice held, unless something of it could not be tested."""
-    found = tuple(faults)
-    held = False if found else None if untested else True
-    return PracticeResult(
-        practice=Practice(name=name, held=held, details=(*(str(fault) for fault in found), *notes)), faults=found
+    """A practice with a fault did not hold; one without held, or is None where part of it was `untested`."""
+    faults = tuple(faults)
+    held = False if faults else None if untested else True
+    return PracticeResult(practice=Practice(name=name, held=held, details=(*map(str, faults), *notes)), faults=faults)
+
+
+def fault_of_file(
+    migration: Migration,
+    message: str,
+    *,
+    remedy: str,
+    filename: str = "",
+    line: int | None = None,
+    left_unchanged: bool = False,
+) -> PracticeFault:
+    """A fault of a migration's file, or of another file of it: `filename`."""
+    return PracticeFault(
+        message=message,
+        remedy=remedy,
+        version=migration.version,
+        filename=filename or migration.filename,
+        line=line,
+        left_unchanged=left_unchanged,
     )
 
 
 def format_migration_error(error: MigrationFailed) -> str:
-    """The server's sentence and its code."""
+    """The server's message and the SQLSTATE."""
     code = error.failure.sqlstate
     return f"{error} ({code})" if code else str(error)

@@ -49,15 +49,15 @@ FAILING = {
         "42710",
         "write CREATE OR REPLACE TRIGGER",
     ),
-    "CREATE POLICY own ON users USING (true)": ("42710", "write DROP POLICY IF EXISTS ahead of it"),
-    "CREATE PUBLICATION news FOR TABLE users": ("42710", "write DROP PUBLICATION IF EXISTS ahead of it"),
+    "CREATE POLICY own ON users USING (true)": ("42710", "write DROP POLICY IF EXISTS before it"),
+    "CREATE PUBLICATION news FOR TABLE users": ("42710", "write DROP PUBLICATION IF EXISTS before it"),
     "ALTER TYPE mood ADD VALUE 'happy'": ("42710", "write ADD VALUE IF NOT EXISTS"),
     "ALTER TABLE users ADD COLUMN phone text": ("42701", "write ADD COLUMN IF NOT EXISTS"),
     "ALTER TABLE users ADD phone text": ("42701", "write ADD COLUMN IF NOT EXISTS"),
-    "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17)": ("42710", "write DROP CONSTRAINT IF EXISTS ahead of it"),
-    "ALTER TABLE users ADD CONSTRAINT one UNIQUE (email)": ("42P07", "write DROP CONSTRAINT IF EXISTS ahead of it"),
-    "ALTER TABLE log ADD PRIMARY KEY (line)": ("42P16", "write DROP CONSTRAINT IF EXISTS ahead of it"),
-    "ALTER DOMAIN brief ADD CONSTRAINT c CHECK (VALUE <> '')": ("42710", "write DROP CONSTRAINT IF EXISTS ahead of it"),
+    "ALTER TABLE users ADD CONSTRAINT adult CHECK (age > 17)": ("42710", "write DROP CONSTRAINT IF EXISTS before it"),
+    "ALTER TABLE users ADD CONSTRAINT one UNIQUE (email)": ("42P07", "write DROP CONSTRAINT IF EXISTS before it"),
+    "ALTER TABLE log ADD PRIMARY KEY (line)": ("42P16", "write DROP CONSTRAINT IF EXISTS before it"),
+    "ALTER DOMAIN brief ADD CONSTRAINT c CHECK (VALUE <> '')": ("42710", "write DROP CONSTRAINT IF EXISTS before it"),
     "ALTER TABLE users DROP COLUMN age": ("42703", "write DROP COLUMN IF EXISTS"),
     "ALTER TABLE users DROP CONSTRAINT users_pkey": ("42704", "write DROP CONSTRAINT IF EXISTS"),
     "DROP TABLE log": ("42P01", "write DROP … IF EXISTS"),
@@ -98,7 +98,7 @@ SAFE = (
 def check(project: Project, *, before_url: str = "", data_changed: CompareData | None = None) -> PracticeResult:
     files = project.files()
     return check_rerun(
-        project.url, files, files[1:], patience=project.patience, before_url=before_url, data_changed=data_changed
+        project.url, files, files[1:], waits=project.patience, before_url=before_url, data_changed=data_changed
     )
 
 
@@ -212,7 +212,7 @@ def test_rows_written_again_are_neither_safe_nor_unsafe_until_somebody_compares_
     found = check(begun)
     assert found.practice.held is None
     assert found.practice.details == (
-        "002_second.sql:1: run again, it updates 2 rows of public.users; nobody compared them",
+        "002_second.sql:1: run again, it updates 2 rows of public.users; the values were not compared",
     )
 
 

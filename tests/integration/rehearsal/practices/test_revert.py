@@ -24,7 +24,7 @@ PATIENCE = WaitLimits(lock_retries=0)
 
 def check(project: Project) -> PracticeResult:
     files = project.files()
-    return check_reverts(project.url, files, files[1:], patience=project.patience)
+    return check_reverts(project.url, files, files[1:], waits=project.patience)
 
 
 def begin(project: Project) -> None:
@@ -34,14 +34,14 @@ def begin(project: Project) -> None:
 
 def test_the_kernels_own_migrations_go_up_and_down_and_up_to_the_same_schema(database: str) -> None:
     files = require_migrations(KERNEL)
-    found = check_reverts(database, files, files, patience=PATIENCE)
+    found = check_reverts(database, files, files, waits=PATIENCE)
     assert found.practice.details == ()
     assert found.practice.held is True
 
 
 def test_the_kernels_own_migrations_are_safe_to_re_run(database: str) -> None:
     files = require_migrations(KERNEL)
-    found = check_rerun(database, files, files, patience=PATIENCE)
+    found = check_rerun(database, files, files, waits=PATIENCE)
     assert found.practice.details == ()
     assert found.practice.held is True
 
@@ -132,7 +132,7 @@ def test_the_data_are_compared_when_all_is_reverted(project: Project) -> None:
         return ("table public.users: 3 rows fewer",)
 
     found = check_reverts(
-        project.url, files, files[1:], patience=project.patience, before_url="golden", data_changed=differ
+        project.url, files, files[1:], waits=project.patience, before_url="golden", data_changed=differ
     )
     assert asked == [("golden", project.url, ["001"])]
     assert found.practice.details == ("after all reverts: table public.users: 3 rows fewer",)
