@@ -1,36 +1,34 @@
-"""ALTER TABLE action by action: what is written of each, and the statement to write it in again."""
+"""ALTER TABLE as a list of actions, each with its text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel.lint.action import Action
 from kernel.lint.actions import read_actions
 from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, read_quoted_name
 from kernel.rehearsal.suggest.source import StatementText
 from kernel.sql.reader import WordReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kernel.lint.action import Action
-    from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlterTableAction:
-    """An action from the word `begin` of its statement to the one ahead of `end`; `act` is how the rules see it."""
+    """An action from the word `begin` of its statement to the word before `end`; `action` is the linter's reading."""
 
     begin: int
     end: int
-    action: Action | None
+    action: Action
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlterTable:
-    """The statement, its actions in the order in which they happen.
+    """The statement, with its actions in the order in which PostgreSQL runs them.
 
-    `written` is the table as it stands there, ONLY included; `name` is as the facts have it.
+    `table_sql` is the table as it is written, with ONLY; `table_name` is the key of the table in the catalog.
     """
 
     statement: StatementText
@@ -39,74 +37,66 @@ class AlterTable:
     actions: tuple[AlterTableAction, ...]
 
     def action_reader(self, action: AlterTableAction) -> WordReader:
-        """A reader at the beginning of an action, which ends with it; its `at` counts from the statement's words."""
+        """A reader of one action; its `index` counts the words of the statement."""
         reader = WordReader(self.statement.words[: action.end])
         reader.index = action.begin
         return reader
-
-    def action_text(self, action: AlterTableAction) -> str:
-        """The action as it is written."""
-        return self.statement.text(action.begin, action.end)
 
     def alter_sql(self, *actions: str) -> str:
         """ALTER TABLE with these actions."""
         return f"ALTER TABLE {self.table_sql} {', '.join(actions)};\n"
 
-    def table_info(self, ground: CatalogState) -> TableInfo:
-        """What is known of the table. Raises Unsure."""
-        return ground.table(self.table_name)
+    def keep_actions(self, actions: Sequence[AlterTableAction]) -> list[RewriteStep]:
+        """One statement with these actions as they are written; [] for none."""
+        texts = [self.statement.text(action.begin, action.end) for action in actions]
+        return [RewriteStep(sql=self.alter_sql(*texts))] if texts else []
 
 
 def parse_alter_table(sql: bytes) -> AlterTable:
-    """ALTER TABLE taken apart. Raises Unsure for what is no plain list of actions."""
-    cut = StatementText(sql)
-    reader = cut.reader()
+    """Parse ALTER TABLE. Raises CannotRewrite for any other statement, and for IF EXISTS."""
+    statement = StatementText(sql)
+    reader = statement.reader()
     if not reader.take("ALTER", "TABLE"):
-        raise CannotRewrite("the statement is no ALTER TABLE")
+        raise CannotRewrite("the statement is not ALTER TABLE")
     if reader.take("IF", "EXISTS"):
-        raise CannotRewrite("with IF EXISTS it is not known whether there is anything to alter")
+        raise CannotRewrite("with IF EXISTS it is not known whether the table exists")
     begin = reader.index
     reader.take("ONLY")
     name = read_quoted_name(reader)
-    written = cut.text(begin, reader.index)
-    head = cut.words[: reader.index]
+    table_sql = statement.text(begin, reader.index)
+    head = statement.words[: reader.index]
     reader.take("*")
     actions = []
-    while reader.index < cut.end:
+    while reader.index < statement.end:
         start = reader.index
         reader.take_until(",", ";")
-        acts = tuple(read_actions((*head, *cut.words[start : reader.index])))
-        actions.append(AlterTableAction(begin=start, end=reader.index, action=acts[0] if acts else None))
+        # An action that no rule is about has no verb here.
+        action = next(read_actions((*head, *statement.words[start : reader.index])), Action(verb=""))
+        actions.append(AlterTableAction(begin=start, end=reader.index, action=action))
         reader.take(",")
     return AlterTable(
-        statement=cut, table_sql=written, table_name=name, actions=tuple(sorted(actions, key=_execution_pass))
+        statement=statement, table_sql=table_sql, table_name=name, actions=tuple(sorted(actions, key=_execution_pass))
     )
 
 
 def _execution_pass(action: AlterTableAction) -> int:
-    """When it happens: PostgreSQL goes through the actions in passes, whatever their order is.
+    """PostgreSQL runs the actions in passes, whatever their order is.
 
     Source: AlterTablePass in PostgreSQL's source (src/backend/commands/tablecmds.c).
     """
-    verb = action.action.verb if action.action else ""
+    verb = action.action.verb
     return 0 if verb.startswith("drop ") else {"change type": 1, "add column": 2}.get(verb, 3)
 
 
-def keep_actions(altered: AlterTable, actions: list[AlterTableAction]) -> Iterator[RewriteStep]:
-    """The actions that nothing is suggested for, in one statement; nothing for none."""
-    if actions:
-        yield RewriteStep(sql=altered.alter_sql(*(altered.action_text(one) for one in actions)))
-
-
-def read_changed_tables(sql: bytes) -> Iterator[str]:
-    """The table that ALTER TABLE or CREATE INDEX is about, as the facts have it; nothing for other statements."""
+def changed_table(sql: bytes) -> str:
+    """The catalog key of the table that ALTER TABLE or CREATE INDEX is about; "" for other statements."""
     reader = StatementText(sql).reader()
     if reader.take("ALTER", "TABLE"):
         reader.take("IF", "EXISTS")
-        reader.take("ONLY")
-        yield read_quoted_name(reader)
     elif reader.key == "CREATE":
         reader.take_until("ON")
-        if reader.take("ON"):
-            reader.take("ONLY")
-            yield read_quoted_name(reader)
+        reader.take("ON")
+    else:
+        return ""
+    reader.take("ONLY")
+    return read_quoted_name(reader)

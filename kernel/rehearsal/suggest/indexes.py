@@ -1,4 +1,4 @@
-"""Indexes without a lock that shuts writes out: CONCURRENTLY, each alone in its file.
+"""CREATE INDEX, DROP INDEX and REINDEX with CONCURRENTLY, each alone in its file, so that writes are not blocked.
 
 Source: PostgreSQL documentation, "CREATE INDEX", "DROP INDEX", "REINDEX".
 """
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from kernel.rehearsal.suggest.model import (
     CannotRewrite,
     RewriteStep,
-    StatementRewrite,
+    StepTransaction,
     distinct_key_names,
     quote_name,
     read_quoted_name,
-    step_outside_transaction,
 )
 from kernel.rehearsal.suggest.source import StatementText
 from kernel.sql.reader import WordReader, split_at_commas
@@ -26,50 +25,52 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
-_UNNAMED_EXPRESSION = "the index has no name, and one that PostgreSQL makes of an expression; give it a name"
-_BUILD_COMMENT = (
-    "Built while the table is read and written: that takes longer, and waits for transactions that are older."
-)
+_UNNAMED_EXPRESSION = "the index has no name, and PostgreSQL would derive one from an expression; give it a name"
+_PARTITIONED = "an index of a partitioned table cannot be built concurrently; build those of its partitions instead"
+_BUILD_COMMENT = "Built while the table is read and written. It takes longer, and waits for older transactions."
 
 
-def create_index_concurrently(sql: bytes, ground: CatalogState) -> StatementRewrite:
-    """CREATE INDEX. One without a name gets the one that PostgreSQL would choose: IF NOT EXISTS asks for a name."""
-    cut = StatementText(sql)
-    reader = cut.reader()
+def concurrent_step(sql: str, *, label: str, comment: str) -> RewriteStep:
+    """A statement that runs outside a transaction, and so in a file of its own."""
+    return RewriteStep(sql=sql, transaction=StepTransaction.NONE, label=label, comment=comment)
+
+
+def create_index_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+    """Rewrite CREATE INDEX. IF NOT EXISTS needs a name: an unnamed index gets the one that PostgreSQL would choose."""
+    statement = StatementText(sql)
+    reader = statement.reader()
     reader.take("CREATE")
     unique = "UNIQUE " if reader.take("UNIQUE") else ""
     reader.take("INDEX")
     reader.take("IF", "NOT", "EXISTS")
     begin = reader.index
-    given = "" if reader.key == "ON" else read_quoted_name(reader) and cut.text(begin, reader.index)
+    name = "" if reader.key == "ON" else read_quoted_name(reader) and statement.text(begin, reader.index)
     if not reader.take("ON"):
-        raise CannotRewrite("the statement is written in a way that is not known here")
+        raise CannotRewrite("the statement has a form that cannot be rewritten")
     begin = reader.index
-    table = ground.table(read_quoted_name(reader))
+    table = catalog.table(read_quoted_name(reader))
     if table.kind == "p":
-        raise CannotRewrite(
-            "an index of a partitioned table cannot be built concurrently; build those of its partitions so"
-        )
-    if not given:
+        raise CannotRewrite(_PARTITIONED)
+    if not name:
         reader.take_until("(")
         keys = [_key_name(item) for item in split_at_commas(reader.take_group())]
         if reader.take("INCLUDE"):
             keys += [_key_name(item) for item in split_at_commas(reader.take_group())]
-        given = quote_name(ground.reserve_default_name(table, distinct_key_names(keys), "idx"))
-    built = f"CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {given} ON {cut.text(begin)};\n"
-    return StatementRewrite(steps=(step_outside_transaction(built, label="index", says=_BUILD_COMMENT),))
+        name = quote_name(catalog.reserve_default_name(table, distinct_key_names(keys), "idx"))
+    create = f"CREATE {unique}INDEX CONCURRENTLY IF NOT EXISTS {name} ON {statement.text(begin)};\n"
+    return [concurrent_step(create, label="index", comment=_BUILD_COMMENT)]
 
 
-def unique_index_step(name: str, table: TableInfo, written: str, keys: str) -> RewriteStep:
+def unique_index_step(name: str, table: TableInfo, table_sql: str, keys: str) -> RewriteStep:
     """The unique index for a constraint: `keys` begin with its columns in parentheses."""
-    sql = f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {written} {keys};\n"
     if table.kind != "r":
-        raise CannotRewrite("an index of a partitioned table cannot be built concurrently")
-    return step_outside_transaction(sql, label="index", says=_BUILD_COMMENT)
+        raise CannotRewrite(_PARTITIONED)
+    create = f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table_sql} {keys};\n"
+    return concurrent_step(create, label="index", comment=_BUILD_COMMENT)
 
 
 def _key_name(item: Sequence[Word]) -> str:
-    """What PostgreSQL calls a key: the column, the function that is called, or expr (FigureIndexColname)."""
+    """PostgreSQL's name for a key: the column, the function that is called, or expr (FigureIndexColname)."""
     reader = WordReader(item)
     if reader.key == "(":
         return _expression_name(reader.take_group())
@@ -86,11 +87,11 @@ def _expression_name(inner: Sequence[Word]) -> str:
         if not reader.key:
             return _expression_name(group)
     name = _last_name(reader)
-    called = bool(reader.take_group())
+    is_call = bool(reader.take_group())
     if name and not reader.key and name not in ("cast", "case"):
         return name
-    # Of a cast it takes the name of what is cast, or else of the type.
-    if (called and reader.key == ":") or {word.key for word in inner} & {":", "CASE", "CAST", "COLLATE", "["}:
+    # PostgreSQL names a cast after what is cast, or after the type.
+    if (is_call and reader.key == ":") or {word.key for word in inner} & {":", "CASE", "CAST", "COLLATE", "["}:
         raise CannotRewrite(_UNNAMED_EXPRESSION)
     return "expr"
 
@@ -105,43 +106,38 @@ def _last_name(reader: WordReader) -> str:
     return name
 
 
-def drop_index_concurrently(sql: bytes, ground: CatalogState) -> StatementRewrite:
-    """DROP INDEX: each index in a file of its own."""
-    cut = StatementText(sql)
-    reader = cut.reader()
+def drop_index_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+    """Rewrite DROP INDEX: each index in a file of its own."""
+    statement = StatementText(sql)
+    reader = statement.reader()
     reader.take("DROP", "INDEX")
     reader.take("IF", "EXISTS")
-    pieces = []
+    steps = []
     while True:
         begin = reader.index
-        index = read_quoted_name(reader)
-        if ground.table(index).kind != "i":
+        if catalog.table(read_quoted_name(reader)).kind != "i":
             raise CannotRewrite("an index of a partitioned table cannot be dropped concurrently")
-        dropped = f"DROP INDEX CONCURRENTLY IF EXISTS {cut.text(begin, reader.index)};\n"
-        pieces.append(
-            step_outside_transaction(dropped, label="drop_index", says="Dropped once nobody uses it any more.")
-        )
+        drop = f"DROP INDEX CONCURRENTLY IF EXISTS {statement.text(begin, reader.index)};\n"
+        steps.append(concurrent_step(drop, label="drop_index", comment="Dropped once no transaction uses it."))
         if not reader.take(","):
             break
     if reader.take("CASCADE"):
-        raise CannotRewrite("DROP INDEX CONCURRENTLY knows no CASCADE")
-    return StatementRewrite(steps=tuple(pieces))
+        raise CannotRewrite("DROP INDEX CONCURRENTLY does not support CASCADE")
+    return steps
 
 
-def reindex_concurrently(sql: bytes, ground: CatalogState) -> StatementRewrite:
-    """REINDEX of an index or a table."""
-    cut = StatementText(sql)
-    reader = cut.reader()
+def reindex_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+    """Rewrite REINDEX of an index or a table."""
+    statement = StatementText(sql)
+    reader = statement.reader()
     reader.take("REINDEX")
     begin = reader.index
     reader.take_group()
-    options = f"{cut.text(begin, reader.index)} " if reader.index > begin else ""
+    options = f"{statement.text(begin, reader.index)} " if reader.index > begin else ""
     kind = reader.take_any("INDEX", "TABLE")
     if not kind:
-        raise CannotRewrite("only REINDEX INDEX and REINDEX TABLE can be told apart from what they are not to touch")
+        raise CannotRewrite("only REINDEX INDEX and REINDEX TABLE can be rewritten")
     begin = reader.index
-    ground.table(read_quoted_name(reader))
-    built = f"REINDEX {options}{kind} CONCURRENTLY {cut.text(begin)};\n"
-    return StatementRewrite(
-        steps=(step_outside_transaction(built, label="reindex", says="Built beside the old one, then swapped."),)
-    )
+    catalog.table(read_quoted_name(reader))  # raises CannotRewrite unless it exists
+    rebuild = f"REINDEX {options}{kind} CONCURRENTLY {statement.text(begin)};\n"
+    return [concurrent_step(rebuild, label="reindex", comment="Built next to the old one, then swapped.")]

@@ -1,4 +1,4 @@
-"""What suggested files are put together from."""
+"""Steps that suggested files are composed of, and the names that PostgreSQL gives to indexes and constraints."""
 
 from __future__ import annotations
 
@@ -6,11 +6,46 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from kernel.rehearsal.result import Leftover
     from kernel.sql.reader import WordReader
+
+
+class CannotRewrite(Exception):
+    """A statement that has no mechanical rewrite; the message says why, without a full stop."""
+
+
+class StepTransaction(Enum):
+    """How a step has to run: with its neighbours, in a transaction of its own, or outside a transaction."""
+
+    SHARED = "shared"
+    SEPARATE = "separate"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteStep:
+    """One or several statements, with their semicolons.
+
+    `label` becomes part of the file name, `comment` stands above the statements. A step that `starts_file` does not
+    share a file with the steps before it. `nondeterministic_columns` are (table, column) that the step fills with
+    values that differ in every run.
+    """
+
+    sql: str
+    transaction: StepTransaction = StepTransaction.SHARED
+    starts_file: bool = False
+    label: str = ""
+    comment: str = ""
+    nondeterministic_columns: tuple[tuple[str, str], ...] = ()
+
+
+def comment_text(text: str) -> str:
+    """Text for a comment, on one line. Unprintable characters, which could end the comment, become `?`."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def choose_dollar_quote(text: str) -> str:
@@ -21,13 +56,13 @@ def choose_dollar_quote(text: str) -> str:
     return tag
 
 
-def quote_literal(text: str) -> str:
-    """A string for SQL, where standard_conforming_strings is on, as the runner insists."""
-    return "'" + text.replace("'", "''") + "'"
+def quote_name(name: str) -> str:
+    """A quoted identifier; always quoted, because which words are reserved differs between versions."""
+    return sql.Identifier(name).as_string(None)
 
 
 def read_quoted_name(reader: WordReader) -> str:
-    """The name at which a reader stands, quoted, as Source.written gives it; the reader goes past it."""
+    """Read a name, qualified or not; each part quoted, as the keys of TableCatalog.tables are."""
     parts: list[str] = []
     while reader.index < len(reader.words) and reader.words[reader.index].is_name:
         parts.append(quote_name(reader.words[reader.index].text))
@@ -37,104 +72,47 @@ def read_quoted_name(reader: WordReader) -> str:
     return ".".join(parts)
 
 
-def step_outside_transaction(sql: str, *, label: str, says: str = "") -> RewriteStep:
-    """A statement that runs outside of any transaction, and so in a file of its own."""
-    return RewriteStep(sql=sql, transaction=StepTransaction.NONE, label=label, comment=says)
-
-
-class StepTransaction(Enum):
-    """How a piece has to run: with its neighbours, in a transaction of its own, or outside of any."""
-
-    SHARED = "with others"
-    SEPARATE = "a transaction of its own"
-    NONE = "outside of a transaction"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewriteStep:
-    """One or several statements, with their semicolons.
-
-    `label` becomes a part of the name of the file, `says` a comment above the statements. What `begins` a file does not
-    run with what stands ahead of it.
-    """
-
-    sql: str
-    transaction: StepTransaction = StepTransaction.SHARED
-    starts_file: bool = False
-    label: str = ""
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementRewrite:
-    """The pieces that a statement becomes, and what they leave behind (see Suggested)."""
-
-    steps: tuple[RewriteStep, ...]
-    leftovers: tuple[Leftover, ...] = ()
-    nondeterministic_columns: tuple[tuple[str, str], ...] = ()
-
-
-class CannotRewrite(Exception):
-    """A signal: nothing is suggested, for this reason, a sentence without its full stop."""
-
-
-def comment_text(text: str) -> str:
-    """Text for a comment: one line, whatever names it holds. What does not print could end the comment."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-
-
-# The names that PostgreSQL gives to indexes and constraints that have none.
-#
-# Source: makeObjectName and ChooseRelationName in PostgreSQL's source (src/backend/commands/indexcmds.c), and
-# ChooseConstraintName (src/backend/catalog/pg_constraint.c).
+# Source of the rest: makeObjectName and ChooseRelationName in PostgreSQL's source (src/backend/commands/indexcmds.c),
+# and ChooseConstraintName (src/backend/catalog/pg_constraint.c).
 
 
 _NAME_BYTES = 63  # NAMEDATALEN - 1
 
 
-def choose_name(table: str, columns: Iterable[str], label: str, taken: Container[str]) -> str:
-    """The first free name of table, columns and label: orders_total_check, orders_total_check1 and so on."""
+def choose_name(table: str, columns: Iterable[str], label: str, used: Container[str]) -> str:
+    """The first unused name of table, columns and label: orders_total_check, orders_total_check1 and so on."""
     addition = _clip_to_bytes("_".join(columns), _NAME_BYTES)
     number = 0
-    while (name := _join_within_limit(table, addition, f"{label}{number or ''}")) in taken:
+    while (name := _join_within_limit(table, addition, f"{label}{number or ''}")) in used:
         number += 1
     return name
 
 
 def distinct_key_names(columns: Iterable[str]) -> tuple[str, ...]:
-    """The columns of an index told apart: a second `lower` is `lower1`."""
-    found: list[str] = []
+    """The key columns of an index with unique names: a second `lower` is `lower1`."""
+    names: list[str] = []
     for column in columns:
         name, number = column, 0
-        while name in found:
+        while name in names:
             number += 1
             name = f"{_clip_to_bytes(column, _NAME_BYTES - len(str(number)))}{number}"
-        found.append(name)
-    return tuple(found)
-
-
-def quote_name(name: str) -> str:
-    """A name for SQL, always in quotes: which words are reserved differs between versions."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def unquote_name(quoted_name: str) -> str:
-    """The name that `quoted` has put into quotes."""
-    return quoted_name[1:-1].replace('""', '"')
+        names.append(name)
+    return tuple(names)
 
 
 def _join_within_limit(first: str, second: str, label: str) -> str:
-    """Both and the label within the length of a name: what is longer is cut first."""
+    """Both and the label within the length of a name; the longer of the two is cut first."""
     room = _NAME_BYTES - len(label) - 1 - bool(second)
-    one, other = len(first.encode()), len(second.encode())
-    while one + other > room:
-        if one > other:
-            one -= 1
+    first_bytes, second_bytes = len(first.encode()), len(second.encode())
+    while first_bytes + second_bytes > room:
+        if first_bytes > second_bytes:
+            first_bytes -= 1
         else:
-            other -= 1
-    return "_".join(part for part in (_clip_to_bytes(first, one), _clip_to_bytes(second, other), label) if part)
+            second_bytes -= 1
+    parts = (_clip_to_bytes(first, first_bytes), _clip_to_bytes(second, second_bytes), label)
+    return "_".join(part for part in parts if part)
 
 
-def _clip_to_bytes(name: str, most: int) -> str:
-    """As many whole characters as have room in so many bytes."""
-    return name.encode()[:most].decode(errors="ignore")
+def _clip_to_bytes(name: str, size: int) -> str:
+    """As many whole characters as fit into `size` bytes."""
+    return name.encode()[:size].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""A statement that pieces are cut out of: between two words, without the comments that stand around them."""
+"""A migration file as statements that can be moved to other files, each with its comments and data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.actions import read_actions
 from kernel.migrations.script import parse_directives
-from kernel.rehearsal.suggest.model import quote_name
+from kernel.rehearsal.suggest.model import read_quoted_name
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind, split_script
-from kernel.sql.reader import END_KEY, Word, WordReader, read_words
+from kernel.sql.reader import WordReader, read_words
 from kernel.sql.tokens import BackslashOutsideQuotes, UnclosedToken, scan_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from kernel.lint.action import Action
     from kernel.migrations.migration import Migration
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from kernel.sql.lexer import Part
 
 
-_NOT_A_COLUMN_AFTER = (":", "AS", ".")
+_NUMBER_COMMENT = re.compile(rb"[ \t]*--[ \t]*Migration:[ \t]*[0-9]+")
+_MAX_NAME_PARTS = 2  # schema and name
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class StatementText:
-    """The words of a statement, each with the stretch of text that it is."""
+    """The words of a statement, each with the range of text that it covers."""
 
     def __init__(self, sql: bytes) -> None:
         self.sql = sql
@@ -38,69 +40,41 @@ class StatementText:
         spans = _token_spans(sql)
         begins = [begin for begin, _ in spans]
         # A word begins where its token does; a string's `begin` is that of its content. It ends where the last token
-        # ahead of the next word does: a doubled quote makes one word of two tokens.
+        # before the next word does: a doubled quote makes one word of two tokens.
         first = [bisect_right(begins, word.begin) - 1 for word in self.words]
-        behind = [*first[1:], bisect_right(begins, len(sql))] if first else []
-        self._spans = [(spans[one][0], spans[other - 1][1]) for one, other in zip(first, behind, strict=True)]
+        after = [*first[1:], bisect_right(begins, len(sql))] if first else []
+        self._spans = [(spans[one][0], spans[other - 1][1]) for one, other in zip(first, after, strict=True)]
 
     def reader(self) -> WordReader:
-        """A reader at the first word; its `at` is what the methods here count by."""
+        """A reader at the first word; the methods here count words as its `index` does."""
         return WordReader(self.words)
 
     @property
     def end(self) -> int:
-        """The number of words, the semicolon not counted."""
+        """The number of words without the semicolon."""
         return len(self.words) - (bool(self.words) and self.words[-1].key == ";")
 
-    def text(self, begin: int = 0, end: int | None = None, replaced: Mapping[int, str] | None = None) -> str:
-        """The text from the word `begin` to the one ahead of `end`; `replaced` are words to write otherwise."""
+    def text(self, begin: int, end: int | None = None) -> str:
+        """The text from the word `begin` to the one before `end`, without the comments around it."""
         end = self.end if end is None else end
-        if begin >= end:
-            return ""
-        found, at = [], self._spans[begin][0]
-        for place, new in sorted((replaced or {}).items()):
-            if begin <= place < end:
-                found += [self.sql[at : self._spans[place][0]], new.encode()]
-                at = self._spans[place][1]
-        return b"".join([*found, self.sql[at : self._spans[end - 1][1]]]).decode()
-
-    def column_words(
-        self, among: Collection[str], begin: int = 0, end: int | None = None
-    ) -> Iterator[tuple[int, Word]]:
-        """The words that name one of the columns `among`: no function, no type, no part of a longer name."""
-        end = self.end if end is None else end
-        for place in range(begin, end):
-            word = self.words[place]
-            ahead = self.words[place - 1].key if place else ""
-            after = self.words[place + 1].key if place + 1 < len(self.words) else ""
-            if word.is_name and word.text in among and after not in ("(", ".") and ahead not in _NOT_A_COLUMN_AFTER:
-                yield place, word
+        return self.sql[self._spans[begin][0] : self._spans[end - 1][1]].decode() if begin < end else ""
 
 
 def _token_spans(sql: bytes) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    with suppress(
-        UnclosedToken, BackslashOutsideQuotes
-    ):  # as the words do, which end where nothing more can be told apart
+    spans: list[tuple[int, int]] = []
+    # The words of a statement end at the same place if it is not closed.
+    with suppress(UnclosedToken, BackslashOutsideQuotes):
         for _, begin, end in scan_tokens(sql, 0):
-            found.append((begin, end))
-    return found
-
-
-# A migration file as units that can be put apart: a statement, what stands ahead of it, the data behind it.
-
-
-_NUMBER_COMMENT = re.compile(rb"[ \t]*--[ \t]*Migration:[ \t]*[0-9]+")
-_MAX_NAME_PARTS = 2  # schema and name
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+            spans.append((begin, end))
+    return spans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementUnit:
-    """A statement of a file.
+    """A statement of a file with what belongs to it.
 
-    `sql` has its semicolon, `ahead` are the comments above it, `behind` is the data of COPY, or a comment on its last
-    line. `line` counts from 1. `acts` are what it does, as the rules see it.
+    `sql` includes its semicolon; `leading` are the comments above it; `trailing` is the data of COPY, or a comment on
+    its last line. `line` counts from 1. `actions` are the linter's reading of it.
     """
 
     sql: bytes
@@ -112,17 +86,17 @@ class StatementUnit:
 
     @property
     def text(self) -> str:
-        """The whole of it, as it stands in the file, without blank lines around it."""
+        """All of it as it stands in the file, without blank lines around it."""
         body = self.sql.rstrip()
-        closing = b"" if body.endswith(b";") or not body else b"\n;"  # behind a comment it would be one
+        closing = b"" if body.endswith(b";") or not body else b"\n;"  # after a line comment it would be part of that
         return b"".join((self.leading, body, closing, self.trailing)).decode().strip("\r\n") + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationUnits:
-    """A file. `head` are the comments ahead of its first statement, without directives for the runner.
+    """A file. The first unit's comments come without directives for the runner.
 
-    `transaction` tells that the file writes the BEGIN and COMMIT around it itself; they are no units.
+    `has_own_transaction` is true of a file that writes BEGIN and COMMIT around everything; they are not units.
     """
 
     version: str
@@ -132,41 +106,46 @@ class MigrationUnits:
     has_own_transaction: bool = False
 
     def unit_index_at(self, line: int | None) -> int | None:
-        """The place of the unit that a line belongs to; None for a finding about the whole file."""
+        """The index of the unit that a line belongs to; None for a finding about the whole file."""
         if line is None:
             return None
-        place = bisect_right(self.units, line, key=lambda one: one.line) - 1
-        return place if place >= 0 else None
+        index = bisect_right(self.units, line, key=lambda unit: unit.line) - 1
+        return index if index >= 0 else None
 
-    def names_in(self, places: Iterable[int]) -> Iterator[str]:
-        """The names in the units at these places that may be relations', to ask the database about."""
-        for place in places:
-            yield from _quoted_names(self.units[place].sql)
+    def names_in(self, indexes: Iterable[int]) -> Iterator[str]:
+        """All names in these units, quoted, as candidates for names of relations."""
+        for index in indexes:
+            reader = WordReader(read_words(self.units[index].sql))
+            while reader.key:
+                begin = reader.index
+                name = read_quoted_name(reader)
+                if name and (reader.index - begin + 1) // 2 <= _MAX_NAME_PARTS:
+                    yield name
+                elif not name:
+                    reader.index += 1
 
 
 def split_into_units(migration: Migration, content: bytes) -> MigrationUnits:
-    """A file's units. Its content has been read by the runner before: what cannot be lexed raises Unlexable."""
+    """Split a file that the runner has read before. Raises LexerError."""
     content = content.removeprefix(_BYTE_ORDER_MARK)
     units: list[StatementUnit] = []
     head = b""
     for part in split_script(io.BytesIO(content).read):
         if part.kind is PartKind.STATEMENT:
-            behind, ahead = _split_comments(part, first=not units)
+            trailing, leading = _split_comments(part, first=not units)
             if units:
-                units[-1] = replace(units[-1], trailing=units[-1].trailing + behind)
+                units[-1] = replace(units[-1], trailing=units[-1].trailing + trailing)
             else:
-                head, ahead = ahead, _without_directives(ahead)
-            units.append(_statement_unit(part, ahead))
+                head, leading = leading, _without_directives(leading)
+            units.append(_statement_unit(part, leading))
         elif units:
             units[-1] = replace(units[-1], trailing=units[-1].trailing + part.text)
         else:
             head += part.text
     directives, _ = parse_directives(head, migration.filename)
-    own = [one.effect for one in units] and (units[0].effect, units[-1].effect) == (
-        StatementEffect.BEGIN,
-        StatementEffect.COMMIT,
-    )
-    if own:
+    effects = [unit.effect for unit in units]
+    has_own_transaction = effects[:1] == [StatementEffect.BEGIN] and effects[-1:] == [StatementEffect.COMMIT]
+    if has_own_transaction:
         units[1:2] = [replace(unit, leading=units[0].leading + unit.leading) for unit in units[1:2]]
         units = units[1:-1]
     return MigrationUnits(
@@ -174,22 +153,22 @@ def split_into_units(migration: Migration, content: bytes) -> MigrationUnits:
         filename=migration.filename,
         units=tuple(units),
         directives=directives,
-        has_own_transaction=bool(own),
+        has_own_transaction=has_own_transaction,
     )
 
 
-def _statement_unit(part: Part, ahead: bytes) -> StatementUnit:
+def _statement_unit(part: Part, leading: bytes) -> StatementUnit:
     return StatementUnit(
         sql=part.sql,
         line=part.line,
         effect=statement_effect(part.sql),
         actions=tuple(read_actions(read_words(part.sql))),
-        leading=ahead,
+        leading=leading,
     )
 
 
 def _split_comments(part: Part, *, first: bool) -> tuple[bytes, bytes]:
-    """What belongs to the statement before, a comment on its last line; and what stands ahead of this one."""
+    """A comment on the last line of the previous statement, and the comments above this one."""
     before = part.text[: part.start]
     line, newline, rest = before.partition(b"\n")
     if first or not newline or not line.strip().startswith(b"--"):
@@ -198,30 +177,12 @@ def _split_comments(part: Part, *, first: bool) -> tuple[bytes, bytes]:
 
 
 def _without_directives(comments: bytes) -> bytes:
-    """Comments without the lines that tell the runner how to run the file: each new file has its own."""
+    """Comments without lines for the runner, and without the migration's number: each new file has its own."""
     return b"".join(line for line in comments.splitlines(keepends=True) if not _is_directive(line))
 
 
 def _is_directive(line: bytes) -> bool:
-    """Whether a line is a directive of the runner's, or the one that says the number of the file."""
     if _NUMBER_COMMENT.match(line):
         return True
-    found, problems = parse_directives(line, "")
-    return bool(problems) or found.no_transaction or found.lock_timeout_ms is not None
-
-
-def _quoted_names(sql: bytes) -> Iterator[str]:
-    """Every name in a statement, qualified or not and always quoted; which are those of relations, the database knows.
-
-    A longer chain than schema and name is none of them.
-    """
-    chain: list[str] = []
-    previous = ""
-    for word in (*read_words(sql), Word(END_KEY, "", 0)):
-        if chain and word.key != "." and previous != ".":
-            if len(chain) <= _MAX_NAME_PARTS:
-                yield ".".join(chain)
-            chain = []
-        if word.is_name:
-            chain.append(quote_name(word.text))
-        previous = word.key
+    directives, problems = parse_directives(line, "")
+    return bool(problems) or directives.no_transaction or directives.lock_timeout_ms is not None

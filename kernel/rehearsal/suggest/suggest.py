@@ -1,7 +1,7 @@
-"""Suggestions, each applied in the place of its original on a clone of their own, and compared with it.
+"""Try suggestions: rewritten files run in place of their originals on a clone of their own, and are compared.
 
-The clone goes through the migrations in their order, so that each is written anew for the database that it meets, and
-those behind a suggestion run behind it, under the numbers that they would then have.
+The clone goes through the migrations in order, so that each is rewritten for the database that it meets. Files after a
+suggestion run after it, under the numbers that they would then have.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_session
-from kernel.errors import FilesInvalid, Problem
 from kernel.lint.finding import Severity
-from kernel.migrations.migration import discover_migrations, explain_bad_filename, format_version, parse_filename
+from kernel.migrations.migration import discover_migrations, format_version, parse_filename
 from kernel.operations.migrate import MigrateOptions
 from kernel.rehearsal.result import RefusedSuggestion, SuggestionResult, SuggestionTrial
 from kernel.rehearsal.suggest.catalog import read_table_catalog
@@ -32,199 +31,195 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.prod_copy.copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest, Reporter
-    from kernel.rehearsal.result import Run, SuggestedFile, Suggestion
+    from kernel.rehearsal.result import Run, Suggestion
 
 
 SUGGESTION_CLONE = "suggested"
-_MAX_FILE_BYTES = 8 << 20  # a file beyond that is data, and read into memory here
+_MAX_FILE_BYTES = 8 << 20  # a larger file is data; suggestions read files into memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalRehearsal:
-    """What the rehearsal of the files as they are came to: the clone at `url` is still as they left it."""
+    """The rehearsal of the files as they are: the clone at `url` is still as they left it."""
 
     url: str = field(repr=False)
     runs: tuple[Run, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def completed_runs(self) -> dict[str, Run]:
+        """The runs that did not fail, by version."""
+        return {run.version: run for run in self.runs if run.failed is None}
+
+    def mechanical_findings(self) -> dict[str, list[Finding]]:
+        """The findings with a mechanical remedy that were not measured harmless, by version."""
+        findings: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            if finding.severity is not Severity.HARMLESS and finding.rule in MECHANICAL_RULES:
+                findings.setdefault(finding.version, []).append(finding)
+        return findings
+
 
 def suggest_rewrites(
-    copy: ProdCopy, found: tuple[Migration, ...], original: OriginalRehearsal, wish: RehearsalRequest, telling: Reporter
+    copy: ProdCopy,
+    migrations: tuple[Migration, ...],
+    original: OriginalRehearsal,
+    request: RehearsalRequest,
+    reporter: Reporter,
 ) -> SuggestionResult:
-    """The suggestions for the `found` migrations that `original` has applied, tried on another clone of the copy.
+    """Suggest files in place of the `migrations` that `original` has applied, tried on another clone of the copy.
 
-    Without a finding whose workaround is mechanical, nothing is cloned. Findings that were measured harmless ask for
-    nothing. A suggestion that fails is given up, and the others are tried again on another clone. Raises what golden's
-    Copy.clone raises, and DatabaseUnreachable.
+    Without a finding that has a mechanical remedy nothing is cloned. A suggestion that fails is refused, and the others
+    are tried again on another clone. Raises what ProdCopy.clone raises, and DatabaseUnreachable.
     """
-    began = time.monotonic()
-    wanted = _mechanical_findings(original)
-    applied = {run.version for run in original.runs if run.failed is None}
-    if applied.isdisjoint(wanted):
+    started = time.monotonic()
+    findings = original.mechanical_findings()
+    if original.completed_runs.keys().isdisjoint(findings):
         return SuggestionResult()
     excluded: dict[str, str] = {}
     while True:
-        telling.show_progress("trying what is suggested")
-        trying = _TrialRequest(request=wish, reporter=telling, findings_by_version=wanted, excluded=excluded)
-        advice = _try_suggestions(copy, found, original, trying)
-        culprit = next((one.suggestion for one in advice.trials if any(run.failed for run in one.suggested_runs)), None)
-        if culprit is None:
-            return replace(advice, seconds=time.monotonic() - began)
-        excluded[culprit.version] = advice.failure  # once more, with the original in its place
+        reporter.show_progress("trying the suggestions")
+        with tempfile.TemporaryDirectory(prefix="suggested-") as folder, copy.clone(SUGGESTION_CLONE) as clone:
+            trial_run = _TrialRun(
+                url=clone.url,
+                folder=Path(folder),
+                request=request,
+                reporter=reporter,
+                findings_by_version=findings,
+                excluded=excluded,
+            )
+            trial_run.run(migrations, original)
+            result = trial_run.result(original)
+            failed = next(
+                (one.suggestion for one in result.trials if any(run.failed for run in one.suggested_runs)), None
+            )
+            if failed is None:
+                if result.trials and not result.failure:
+                    clones = MigratedClones(
+                        copy=copy,
+                        migrations=migrations,
+                        last_version=max(original.completed_runs, key=int),
+                        original_url=original.url,
+                        suggested_url=clone.url,
+                    )
+                    proof = prove_equivalence(clones, [trial.suggestion for trial in result.trials], request)
+                    result = replace(
+                        result, differences=proof.differences, nondeterministic_values=proof.nondeterministic_values
+                    )
+                return replace(result, seconds=time.monotonic() - started)
+        excluded[failed.version] = result.failure  # again, with the original in its place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _TrialRequest:
-    """What is tried: findings by version, and the versions whose suggestion failed before, with the reason."""
+@dataclass(slots=True, kw_only=True)
+class _TrialRun:
+    """A run of all migrations on the clone at `url`; the files to run are written to `folder`.
 
+    `excluded` are the versions whose suggestion failed before, with the reason.
+    """
+
+    url: str
+    folder: Path
     request: RehearsalRequest
     reporter: Reporter
     findings_by_version: Mapping[str, Sequence[Finding]]
     excluded: Mapping[str, str]
+    _number_shift: int = 0
+    _runs: list[Run] = field(default_factory=list)
+    _seconds: float = 0.0
+    _suggestions: list[tuple[Suggestion, frozenset[str]]] = field(default_factory=list)
+    _refused: list[tuple[str, RefusedSuggestion]] = field(default_factory=list)
 
-
-def _try_suggestions(
-    copy: ProdCopy, found: tuple[Migration, ...], original: OriginalRehearsal, trying: _TrialRequest
-) -> SuggestionResult:
-    """All suggestions on a fresh clone; the Advice tells of the first that fails."""
-    runs = {run.version: run for run in original.runs if run.failed is None}
-    failed = {run.version for run in original.runs if run.failed}
-    with tempfile.TemporaryDirectory(prefix="suggested-") as folder, copy.clone(SUGGESTION_CLONE) as clone:
-        course = _TrialRun(clone.url, Path(folder), trying)
-        for one in found:
-            if one.version in failed:  # and with it ended the original
+    def run(self, migrations: Sequence[Migration], original: OriginalRehearsal) -> None:
+        """Run the migrations up to the one at which the original failed."""
+        failed = {run.version for run in original.runs if run.failed}
+        for migration in migrations:
+            if migration.version in failed:
                 break
-            course.add_migration(one, trying.findings_by_version.get(one.version, ()) if one.version in runs else ())
-        if not course.trials:
-            return SuggestionResult(refused=tuple(course.refused))
-        course.apply_pending()
-        advice = course.result(runs)
-        if not advice.failure:
-            suggested = [one for one, _ in course.trials]
-            ends = MigratedClones(
-                copy=copy,
-                migrations=found,
-                last_version=max(runs, key=int),
-                original_url=original.url,
-                suggested_url=clone.url,
-            )
-            proof = prove_equivalence(ends, suggested, trying.request)
-            advice = replace(
-                advice, differences=proof.differences, nondeterministic_values=proof.nondeterministic_values
-            )
-    return advice
+            is_rehearsed = migration.version in original.completed_runs
+            findings = self.findings_by_version.get(migration.version, ()) if is_rehearsed else ()
+            suggestion = self._suggest(migration, findings) if findings else None
+            if suggestion and suggestion.files:
+                self._add_suggestion(suggestion)
+            else:
+                self._add_original(migration)
+        if self._suggestions:
+            self._apply_pending()
 
+    def _add_original(self, migration: Migration) -> None:
+        """Write a file as it is, under the number that it would have."""
+        parsed = parse_filename(migration.filename)
+        name = migration.filename
+        if parsed and self._number_shift:
+            name = f"{format_version(migration.number + self._number_shift)}_{parsed[1]}.sql"
+        (self.folder / name).write_bytes(migration.path.read_bytes())
 
-def _mechanical_findings(original: OriginalRehearsal) -> dict[str, list[Finding]]:
-    """The findings to do something about, by the version of their file."""
-    wanted: dict[str, list[Finding]] = {}
-    for one in original.findings:
-        if one.severity is not Severity.HARMLESS and one.rule in MECHANICAL_RULES:
-            wanted.setdefault(one.version, []).append(one)
-    return wanted
+    def _add_suggestion(self, suggestion: Suggestion) -> None:
+        for file in suggestion.files:
+            (self.folder / file.filename).write_text(file.text, encoding="utf-8", newline="\n")
+        versions = frozenset(file.filename.partition("_")[0] for file in suggestion.files)
+        self._suggestions.append((suggestion, versions))
+        self._number_shift += len(suggestion.files) - 1
 
-
-class _TrialRun:
-    """The way through the migrations on the clone at `url`; the files to run are put into `folder`."""
-
-    def __init__(self, url: str, folder: Path, trying: _TrialRequest) -> None:
-        self._url = url
-        self._folder = folder
-        self._request = trying.request
-        self._reporter = trying.reporter
-        self._excluded = trying.excluded
-        self._shift = 0
-        self._runs: list[Run] = []
-        self._seconds = 0.0
-        self.trials: list[tuple[Suggestion, frozenset[str]]] = []
-        self.refused: list[tuple[str, RefusedSuggestion]] = []
-
-    def add_original(self, one: Migration) -> None:
-        """Put a file as it is, under the number that it would have."""
-        parsed = parse_filename(one.filename)
-        moved = f"{format_version(one.number + self._shift)}_{parsed[1]}.sql" if parsed else ""
-        name = moved if self._shift else one.filename
-        (self._folder / name).write_bytes(one.path.read_bytes())
-
-    def add_migration(self, one: Migration, findings: Sequence[Finding]) -> None:
-        """Put what is suggested in place of a file, or the file itself where nothing is."""
-        suggested = self._suggest(one, findings) if findings else None
-        if suggested is None or not suggested.files:
-            self.add_original(one)
-            return
-        for file in suggested.files:
-            (self._folder / file.filename).write_text(file.text, encoding="utf-8", newline="\n")
-        self.trials.append((suggested, frozenset(_file_version(file) for file in suggested.files)))
-        self._shift += len(suggested.files) - 1
-
-    def _suggest(self, one: Migration, findings: Sequence[Finding]) -> Suggestion | None:
+    def _suggest(self, migration: Migration, findings: Sequence[Finding]) -> Suggestion | None:
         reason = ""
-        if one.version in self._excluded:
-            reason = f"what was suggested failed: {self._excluded[one.version]}"
-        elif one.path.stat().st_size > _MAX_FILE_BYTES:
-            reason = "the file is too large to be anything but data"
+        if migration.version in self.excluded:
+            reason = f"the suggestion failed: {self.excluded[migration.version]}"
+        elif migration.path.stat().st_size > _MAX_FILE_BYTES:
+            reason = "the file is too large, and mostly data"
         if reason:
-            given_up = {(found.rule, found.line) for found in findings}
-            self.refused += [
-                (one.filename, RefusedSuggestion(rule=rule, line=line, reason=reason))
-                for rule, line in sorted(given_up, key=str)
+            refused = sorted({(finding.rule, finding.line) for finding in findings}, key=str)
+            self._refused += [
+                (migration.filename, RefusedSuggestion(rule=rule, line=line, reason=reason)) for rule, line in refused
             ]
             return None
-        self.apply_pending()  # so that the facts are those that the file meets
-        source = split_into_units(one, one.path.read_bytes())
-        with open_session(self._url) as session:
-            names = source.names_in(rules_by_unit(source, findings))
-            known = read_table_catalog(session.connection, names)
-        suggested = rewrite_migration(source, findings, known, first=one.number + self._shift)
-        self.refused += [(one.filename, refused) for refused in suggested.refused]
-        return suggested
+        self._apply_pending()  # the catalog has to be the one that the file meets
+        source = split_into_units(migration, migration.path.read_bytes())
+        with open_session(self.url) as session:
+            catalog = read_table_catalog(session.connection, source.names_in(rules_by_unit(source, findings)))
+        suggestion = rewrite_migration(source, findings, catalog, first=migration.number + self._number_shift)
+        self._refused += [(migration.filename, refused) for refused in suggestion.refused]
+        return suggestion
 
-    def apply_pending(self) -> None:
-        """Apply what has been put into the folder since the last time, under witnesses."""
-        files = discover_migrations(self._folder)
+    def _apply_pending(self) -> None:
+        """Apply and trace the files that were written since the last call, unless one has failed."""
+        files = discover_migrations(self.folder)
         if not files or (self._runs and self._runs[-1].failed):
             return
-        wish = MigrateOptions(waits=self._request.waits)
-        runs = trace_migrations(self._url, files, wish, observer=self._reporter.observer, say=self._reporter.print_line)
+        options = MigrateOptions(waits=self.request.waits)
+        runs = trace_migrations(self.url, files, options, observer=self.reporter.observer, say=self.reporter.print_line)
         self._runs += (_shift_times(run, self._seconds) for run in runs)
         self._seconds += max((run.at_seconds + run.seconds for run in runs), default=0.0)
 
-    def result(self, originals: dict[str, Run]) -> SuggestionResult:
-        """What has come of it so far, without the proof."""
+    def result(self, original: OriginalRehearsal) -> SuggestionResult:
+        """The trials so far, without the proof."""
         trials = []
-        for suggested, versions in self.trials:
-            before, after = originals[suggested.version], tuple(run for run in self._runs if run.version in versions)
+        for suggestion, versions in self._suggestions:
+            before = original.completed_runs[suggestion.version]
+            after = tuple(run for run in self._runs if run.version in versions)
             trials.append(
                 SuggestionTrial(
-                    suggestion=suggested,
+                    suggestion=suggestion,
                     original_run=before,
                     suggested_runs=after,
                     blocked_before=blocking_by_relation([before]),
                     blocked_after=blocking_by_relation(after),
                 )
             )
-        failed = next((f"{run.filename}: {run.failed.message}" for run in self._runs if run.failed), "")
-        return SuggestionResult(trials=tuple(trials), refused=tuple(self.refused), failure=failed)
-
-
-def _file_version(file: SuggestedFile) -> str:
-    parsed = parse_filename(file.filename)
-    if parsed is None:
-        raise FilesInvalid([Problem(message=explain_bad_filename(file.filename), file=file.filename)])
-    return parsed[0]
+        failure = next((f"{run.filename}: {run.failed.message}" for run in self._runs if run.failed), "")
+        return SuggestionResult(trials=tuple(trials), refused=tuple(self._refused), failure=failure)
 
 
 def _shift_times(run: Run, seconds: float) -> Run:
-    """A Run on the clock of all of them: that of its own rehearsal began at 0."""
+    """A run on the clock of the whole trial; each call of trace_migrations starts at 0."""
     return replace(
         run,
         at_seconds=run.at_seconds + seconds,
         statements=tuple(
             replace(
-                one,
-                at_seconds=one.at_seconds + seconds,
-                locks=tuple(replace(lock, at_seconds=lock.at_seconds + seconds) for lock in one.locks),
+                statement,
+                at_seconds=statement.at_seconds + seconds,
+                locks=tuple(replace(lock, at_seconds=lock.at_seconds + seconds) for lock in statement.locks),
             )
-            for one in run.statements
+            for statement in run.statements
         ),
     )
