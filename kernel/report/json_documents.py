@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from kernel.errors import Drift, FilesInvalid, MigrationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from kernel.errors import KernelError, Problem
     from kernel.migrations.migration import Migration
@@ -25,6 +27,12 @@ JsonDocument = dict[str, object]
 def json_text(document: JsonDocument) -> str:
     """One document, readable by people too; in ASCII, so that no stream's encoding can change it."""
     return json.dumps(document, indent=2)
+
+
+def utc_timestamp(moment: datetime) -> str:
+    """A moment in UTC with Z, to the second; one without a time zone is taken to be in UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def error_document(failed: KernelError) -> JsonDocument:
@@ -110,7 +118,7 @@ def _entry_document(entry: PlanEntry) -> JsonDocument:
         "version": entry.version,
         "filename": entry.filename,
         "state": str(entry.state),
-        "applied_at": record.applied_at.isoformat(timespec="seconds") + "Z" if record else None,
+        "applied_at": utc_timestamp(record.applied_at) if record else None,
         "checksum": checksum,
     }
     return document | _without_nulls({"drift": entry.drift or None, "commit": entry.commit, "diff": entry.diff})

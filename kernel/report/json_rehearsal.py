@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
+from kernel.report.json_documents import utc_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from kernel.lint.finding import Finding
     from kernel.rehearsal.result import (
@@ -135,12 +134,6 @@ def rehearsal_document(rehearsal: Rehearsal) -> JsonDocument:
         **suggestion_keys(rehearsal.advice),
         "environment": [{"name": name, "value": value} for name, value in rehearsal.environment],
     }
-
-
-def utc_timestamp(moment: datetime) -> str:
-    """A moment in UTC with Z; one without a time zone is taken to be in UTC."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _source_document(source: DumpSource) -> JsonDocument:

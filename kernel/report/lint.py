@@ -115,8 +115,9 @@ def github_annotations(found: LintResult, directory: Path, root: Path) -> Iterat
             "col": str(one.column),
             "title": finding.rule,
         }
-        told = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
-        yield f"::{_GITHUB_LEVELS[finding.severity]} {told}::{_escape_data(f'{_finding_message(one)}; {finding.remedy}')}"
+        written = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
+        message = _escape_data(f"{_finding_message(one)}; {finding.remedy}")
+        yield f"::{_GITHUB_LEVELS[finding.severity]} {written}::{message}"
 
 
 def _escape_data(value: str) -> str:

@@ -1,7 +1,8 @@
-"""The file of a report: tried before the work begins, written as a whole or not at all."""
+"""The file of a report: checked before the work begins, written as a whole or not at all."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 from contextlib import contextmanager
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
 
 
 def check_report_writable(path: Path) -> None:
-    """Raise UsageError when a report could not be written there; a rehearsal takes too long to find out at its end.
+    """Raise UsageError when a report could not be written to `path`, before a rehearsal that takes long begins.
 
-    A file is made beside it and removed: permissions alone do not tell of a read-only file system, and say nothing to
-    the superuser.
+    A file is created in the same folder and removed: permissions alone do not show a read-only file system, and do not
+    apply to the superuser.
     """
+    if importlib.util.find_spec("jinja2") is None:
+        raise UsageError(
+            f"--report {path}: the page needs Jinja2, which is not installed; "
+            "pip install 'aibos-kernel-migrations[rehearsal]'"
+        )
     with _write_errors_as_usage(path):
         draft, descriptor = _create_draft(path)
         os.close(descriptor)
@@ -29,7 +35,7 @@ def check_report_writable(path: Path) -> None:
 def write_report(path: Path, text: str) -> None:
     """Write a report; a reader sees the old one or the new one, never a part. Raises UsageError.
 
-    Its permissions are those of any new file: it is made to be shared, and holds no row's content.
+    Its permissions are those of any new file: it is meant to be shared, and holds no content of rows.
     """
     with _write_errors_as_usage(path):
         draft, descriptor = _create_draft(path)
@@ -46,7 +52,7 @@ def write_report(path: Path, text: str) -> None:
 
 
 def _create_draft(path: Path) -> tuple[Path, int]:
-    """A new file beside the one to come, and its descriptor."""
+    """A new file in the folder of the report, and its descriptor."""
     real = _resolve_link(path)
     if real.exists() and not real.is_file():
         raise UsageError(f"--report {path}: is no ordinary file; name a file to write")
@@ -55,7 +61,7 @@ def _create_draft(path: Path) -> tuple[Path, int]:
 
 
 def _resolve_link(path: Path) -> Path:
-    """The file behind a symbolic link, so that the link stays one."""
+    """The target of a symbolic link, so that the link is kept."""
     return Path(os.path.realpath(path))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.report.html_page.markup import unbroken_figure
+from kernel.report.html_page.filters import unbroken_figure
 from kernel.report.json_rehearsal import rehearsal_document
 from kernel.units import format_bytes, format_count, format_seconds
 from tests.browser.samples import SAMPLES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,14 @@ def test_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "absent" / "report.html"
     with pytest.raises(UsageError, match=r"--report .*absent/report.html: its folder does not exist; make it first"):
         check_report_writable(path)
+
+
+def test_a_page_without_jinja2_is_refused_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(UsageError, match=r"pip install 'aibos-kernel-migrations\[rehearsal\]'"):
+        check_report_writable(tmp_path / "report.html")
 
 
 def test_a_file_for_a_folder_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ ENTRANCES = {
     "invoke": {"tasks"},
     "dotenv": {"kernel.config.settings"},
     "tabulate": {"kernel.report.rehearsal"},
+    "jinja2": {"kernel.report.html_page"},
     "subprocess": {
         "kernel.postgres",  # the programs of PostgreSQL
         "kernel.migrations.git_history",  # which knows the numbers of other branches, and what a file was

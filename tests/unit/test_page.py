@@ -7,22 +7,26 @@ import unicodedata
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.report.html_page.markup import NO_FIGURE, style_tag, tag, unbroken_figure
+from kernel.report import html_page
+from kernel.report.html_page.filters import unbroken_figure
 from kernel.report.html_page.page import render_page
 from kernel.report.json_rehearsal import rehearsal_document
 from kernel.report.safe_text import show_hidden_characters
 from kernel.units import format_bytes, format_count, format_seconds
-from tests.browser.samples import DEARER, HOSTILE, LOSS, SAMPLES, failing, huge, passing, suggested
+from tests.browser.samples import DEARER, HOSTILE, LOSS, ORDERS, SAMPLES, failing, held, huge, passing, suggested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.rehearsal.result import Rehearsal
 
+NO_FIGURE = "\N{EN DASH}"
+STYLE_SHEET = Path(html_page.__file__).parent / "templates" / "style.css"
 _VOID = ("meta", "link", "br", "hr")
 # All the elements that the page is made of; none of them runs or fetches anything by itself.
 _ELEMENTS = {
@@ -371,15 +375,15 @@ def test_a_suggestion_that_helps_nobody_is_said_to(seconds: float, *, warned: bo
     assert ("No shorter." in section(replace(failing(), advice=advice), "safer").text) is warned
 
 
-@pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--"])
+@pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--", "{{ 1 }}"])
 def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
-    tree = Tree()
-    tree.feed(tag("p", text, title=text))
-    element = tree.open[0].parts[0]
-    assert isinstance(element, Element)
-    assert (element.text, element.attributes) == (text, {"title": text})
+    lock = held(replace(ORDERS, name=text, rows=0, size_bytes=0), "ACCESS EXCLUSIVE", 0, 1)
+    run = passing().runs[0]
+    traced = replace(run.statements[0], locks=(lock,))
+    root = parsed(replace(passing(), runs=(replace(run, statements=(traced,)),)))
+    (label,) = [one for one in root.find("code") if one.attributes.get("class") == "relation"]
+    assert (label.text, label.attributes["title"]) == (text, text)
 
 
-def test_only_a_style_sheet_of_ours_is_taken_as_it_is() -> None:
-    with pytest.raises(ValueError, match="would end its own element"):
-        style_tag("a { content: '</style>' }")
+def test_the_style_sheet_is_on_the_page_as_it_stands_in_its_file() -> None:
+    assert parsed(passing()).find("style")[0].text.strip() == STYLE_SHEET.read_text(encoding="utf-8").strip()

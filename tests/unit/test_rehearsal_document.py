@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kernel.report.json_documents import json_text
-from kernel.report.json_rehearsal import rehearsal_document, utc_timestamp
+from kernel.report.json_documents import json_text, utc_timestamp
+from kernel.report.json_rehearsal import rehearsal_document
 from tests.browser.samples import SAMPLES, failing, passing
 
 # INTERFACE.md, "JSON", snapshot-test.
