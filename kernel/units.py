@@ -57,6 +57,11 @@ def format_count(value: int) -> str:
     return f"{value:,}".replace(",", " ")
 
 
+def clip_text(text: str, length: int) -> str:
+    """The text, or its first `length` characters and an ellipsis."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def format_quantity(number: int, word: str, plural: str = "") -> str:
     """A number with its noun: 1 row, 2 rows, 3 indexes."""
     return f"{format_count(number)} {plural_form(number, word, plural)}"

@@ -1,3 +1,3 @@
-"""The judgement: what was measured, and what text alone can tell, become findings and a verdict. Pure."""
+"""Findings and the verdict, made of what was measured and of the linter's findings. Pure."""
 
 from __future__ import annotations

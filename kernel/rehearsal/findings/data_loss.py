@@ -1,4 +1,4 @@
-"""Data: what became of rows that no migration declares, and which statement did it."""
+"""Findings about data loss: undeclared changes of rows, and the statement that caused each."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Limits, Receipt, Relation, RowsWritten, Run, TracedStatement, Unexpected
 
 
-# What these fear is that rows are lost: the receipts say whether they are.
+# Rules about rows that may be lost: the receipts say whether they are.
 DATA_LOSS_RULES = frozenset({"truncate", "drop-table", "drop-column", "drop-schema", "write-without-where"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndeclaredLoss:
-    """What a receipt says is lost and not declared, and the statement that did it, if one is known."""
+    """A change of rows that no file declares, and the statement that caused it, if one is known."""
 
     table: str
     lost: Unexpected
@@ -44,7 +44,7 @@ class UndeclaredLoss:
 
 
 def find_losses(receipts: Iterable[Receipt], runs: Sequence[Run]) -> Iterator[UndeclaredLoss]:
-    """Everything lost and not declared."""
+    """All undeclared losses."""
     for receipt in receipts:
         for lost in receipt.unexpected if receipt.content is TableContent.CHANGED else ():
             run, statement = _responsible_statement(receipt, lost, runs)
@@ -52,7 +52,7 @@ def find_losses(receipts: Iterable[Receipt], runs: Sequence[Run]) -> Iterator[Un
 
 
 def make_loss_finding(loss: UndeclaredLoss) -> Finding:
-    """The finding of a loss that no other tells of."""
+    """The finding of a loss that no other finding covers."""
     by_type = loss.statement is not None and "change type" in statement_verbs(loss.statement)
     return make_finding(
         "type-change-loses-data" if by_type else "data-lost",
@@ -64,47 +64,47 @@ def make_loss_finding(loss: UndeclaredLoss) -> Finding:
     )
 
 
-def losses_of_finding(run: Run, feared: Finding, losses: Iterable[UndeclaredLoss]) -> tuple[UndeclaredLoss, ...]:
+def losses_of_finding(run: Run, finding: Finding, losses: Iterable[UndeclaredLoss]) -> tuple[UndeclaredLoss, ...]:
     """The losses that a finding of the linter is about."""
-    if feared.rule not in DATA_LOSS_RULES:
+    if finding.rule not in DATA_LOSS_RULES:
         return ()
-    statements = statements_at_line(run, feared.line)
+    statements = statements_at_line(run, finding.line)
     locked = [lock.relation for statement in statements for lock in statement.locks]
     # The rows of a partition are the whole table's.
-    roots = {one.root for one in locked if is_same_relation(feared.relation, one.name)}
+    roots = {one.root for one in locked if is_same_relation(finding.relation, one.name)}
     return tuple(
         one
         for one in losses
         if any(one.statement is statement for statement in statements)
         and (
-            is_same_relation(feared.relation, one.table)
+            is_same_relation(finding.relation, one.table)
             or one.table in roots
-            or (feared.rule == "drop-schema" and unqualified_name(feared.relation) == schema_name(one.table))
+            or (finding.rule == "drop-schema" and unqualified_name(finding.relation) == schema_name(one.table))
         )
     )
 
 
-def measure_loss_finding(run: Run, feared: Finding, losses: Sequence[UndeclaredLoss], limits: Limits) -> Finding:
-    """A finding of the linter about rows, judged by what became of them; `losses` are those that it is about."""
-    statement = statement_at_line(run, feared.line)
-    if feared.rule not in DATA_LOSS_RULES or statement is None or failed_at_statement(run, statement):
-        return feared
+def measure_loss_finding(run: Run, finding: Finding, losses: Sequence[UndeclaredLoss], limits: Limits) -> Finding:
+    """A finding of the linter about rows, with the severity that follows from the `losses` it is about."""
+    statement = statement_at_line(run, finding.line)
+    if finding.rule not in DATA_LOSS_RULES or statement is None or failed_at_statement(run, statement):
+        return finding
     if losses:
-        return add_losses(feared, f"{feared.message}; measured:", losses)
+        return _add_losses(finding, f"{finding.message}; measured:", losses)
     seen = measure_impact(statement)
-    if feared.rule == "write-without-where":
-        return _measure_write_without_where(run, statement, feared, limits)
+    if finding.rule == "write-without-where":
+        return _measure_write_without_where(run, statement, finding, limits)
     if not seen.locks:
-        return add_measurement(feared, "there was nothing to do it to", Severity.HARMLESS)
-    what = f"no row lost that is not declared, {seen.describe(feared.relation)}"
+        return add_measurement(finding, "there was nothing to do it to", Severity.HARMLESS)
+    what = f"no row lost that is not declared, {seen.describe(finding.relation)}"
     if seen.blocked_seconds > limits.block_seconds:
-        return add_measurement(feared, what, Severity.ERROR)
-    # Of what is gone, an application may miss the name, not only the rows.
-    return add_measurement(feared, what, Severity.HARMLESS if feared.rule == "truncate" else Severity.WARNING)
+        return add_measurement(finding, what, Severity.ERROR)
+    # An application may need the name of a dropped object, not only its rows.
+    return add_measurement(finding, what, Severity.HARMLESS if finding.rule == "truncate" else Severity.WARNING)
 
 
-def add_losses(known: Finding, message: str, losses: Sequence[UndeclaredLoss]) -> Finding:
-    """A finding with the losses that come of the same: an error, with the way to declare them."""
+def _add_losses(known: Finding, message: str, losses: Sequence[UndeclaredLoss]) -> Finding:
+    """The finding as an error, with the losses of the same cause and the declarations that accept them."""
     about = known.relation
     what = ", ".join(
         one.lost.what if is_same_relation(about, one.table) else f"{one.table}: {one.lost.what}" for one in losses
@@ -116,22 +116,22 @@ def add_losses(known: Finding, message: str, losses: Sequence[UndeclaredLoss]) -
     return replace(known, severity=Severity.ERROR, message=f"{message} {what}", remedy=remedy)
 
 
-def _measure_write_without_where(run: Run, statement: TracedStatement, feared: Finding, limits: Limits) -> Finding:
+def _measure_write_without_where(run: Run, statement: TracedStatement, finding: Finding, limits: Limits) -> Finding:
     """UPDATE or DELETE without WHERE, by the rows that it locked and for how long."""
     rows = sum(one.updated + one.deleted for one in statement.written if not one.relation.created)
     if not rows:
-        return add_measurement(feared, "no row was there", Severity.HARMLESS)
+        return add_measurement(finding, "no row was there", Severity.HARMLESS)
     end = run.at_seconds + run.seconds if run.transactional else statement.at_seconds + statement.seconds
     seconds = max(statement.seconds, end - statement.at_seconds)
     severity = Severity.ERROR if seconds > limits.block_seconds else Severity.WARNING
     what = f"{format_quantity(rows, 'row')} written and locked for {format_seconds(seconds)}"
-    return add_measurement(feared, what, severity)
+    return add_measurement(finding, what, severity)
 
 
 def _responsible_statement(
     receipt: Receipt, lost: Unexpected, runs: Sequence[Run]
 ) -> tuple[Run | None, TracedStatement | None]:
-    """The statement that did most of it, the last of those that did as much; else the only migration there is."""
+    """The statement that caused most of the loss, the last of equals; else the only migration that ran."""
     best: tuple[tuple[int, ...], Run, TracedStatement] | None = None
     for run in runs:
         for statement in run.statements:
@@ -144,7 +144,7 @@ def _responsible_statement(
 
 
 def _responsibility(receipt: Receipt, lost: Unexpected, statement: TracedStatement) -> tuple[int, ...]:
-    """How much a statement has to do with what is lost, the more telling signs first."""
+    """How much a statement contributed to a loss, the stronger signs first."""
     table = receipt.table
     drops = any(one.startswith("DROP ") for one in statement.commands)
     taken = drops and any(
@@ -165,10 +165,7 @@ def _responsibility(receipt: Receipt, lost: Unexpected, statement: TracedStateme
     return (deleted, 2 * dropped + taken, updated, rewritten)
 
 
-# Rows written where nobody would look for it: by ON DELETE CASCADE, by TRUNCATE … CASCADE, by triggers.
-
-
-# Statements that write rows where they say it.
+# Statements that write rows to the tables they name; ON DELETE CASCADE, TRUNCATE … CASCADE and triggers write others.
 _WRITING_VERBS = frozenset({"insert", "update", "delete", "merge", "copy", "truncate"})
 
 
@@ -177,7 +174,7 @@ def findings_for_hidden_writes(
 ) -> Iterator[tuple[Finding, tuple[UndeclaredLoss, ...]]]:
     """Rows that a statement wrote to a table it does not name, with the losses that this explains.
 
-    `declared` are the tables, without schemas, that the file says what becomes of: those it knows of.
+    `declared` are the tables, without schemas, of which the file declares changes.
     """
     for statement in run.statements:
         if (
@@ -188,11 +185,11 @@ def findings_for_hidden_writes(
             continue
         named = names_in_statement(statement)
         for one in statement.written:
-            own = tuple(loss for loss in lost if loss.statement is statement and loss.table == one.relation.name)
+            explained = tuple(loss for loss in lost if loss.statement is statement and loss.table == one.relation.name)
             known = not named.isdisjoint(_relation_names(one.relation))
-            if one.relation.created or known or (not own and unqualified_name(one.relation.name) in declared):
+            if one.relation.created or known or (not explained and unqualified_name(one.relation.name) in declared):
                 continue
-            yield _hidden_write_finding(run, statement, one, own), own
+            yield _hidden_write_finding(run, statement, one, explained), explained
 
 
 def _relation_names(relation: Relation) -> set[str]:
@@ -200,7 +197,7 @@ def _relation_names(relation: Relation) -> set[str]:
 
 
 def _writes_through_view(statement: TracedStatement) -> bool:
-    """Whether it writes to a view: to which tables that goes, is the view's affair."""
+    """Whether it writes to a view, whose definition names the tables."""
     named = names_in_statement(statement)
     return any(
         lock.relation.kind == "view" and unqualified_name(lock.relation.name) in named for lock in statement.locks
@@ -208,7 +205,7 @@ def _writes_through_view(statement: TracedStatement) -> bool:
 
 
 def _hidden_write_finding(
-    run: Run, statement: TracedStatement, one: RowsWritten, own: tuple[UndeclaredLoss, ...]
+    run: Run, statement: TracedStatement, one: RowsWritten, explained: tuple[UndeclaredLoss, ...]
 ) -> Finding:
     name = one.relation.name
     counts = [(one.inserted, "inserted"), (one.updated, "updated"), (one.deleted, "deleted")]
@@ -217,9 +214,9 @@ def _hidden_write_finding(
     by = "a trigger or a foreign key" if one.updated else "a trigger" if one.inserted else "CASCADE or a trigger"
     what = f"{name}: {done} by {by} of a statement that does not name it"
     found = make_finding(rule, what, run=run, statement=statement, relation=name)
-    if not own:
+    if not explained:
         return found
-    lost = add_losses(found, f"{what}:", own)
-    # What the receipt says has been said when rows are gone, and nothing else is.
-    said = [loss.lost.rows_removed for loss in own] == [one.deleted]
+    lost = _add_losses(found, f"{what}:", explained)
+    # The message already has the number of rows removed, where nothing else was lost.
+    said = [loss.lost.rows_removed for loss in explained] == [one.deleted]
     return replace(lost, message=f"{what}, which is not declared") if said else lost

@@ -1,4 +1,4 @@
-"""What the judge has before it, and the limits it judges by."""
+"""What findings are made of: everything that was measured, the limits, and the rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kernel.lint.finding import Finding, Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.result import Limits
+from kernel.units import clip_text
 
 if TYPE_CHECKING:
     from kernel.lint.lint import AcceptedRule
@@ -18,23 +19,16 @@ if TYPE_CHECKING:
 
 SAFE_AS_IS = "nothing: on this data it is safe as it is"
 
-
 SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
-
-
-def add_measurement(feared: Finding, seen: str, severity: Severity) -> Finding:
-    """The finding at its place, with what was measured of it."""
-    remedy = SAFE_AS_IS if severity is Severity.HARMLESS else feared.remedy
-    return replace(feared, message=f"{feared.message}; measured: {seen}", severity=severity, remedy=remedy)
+_MESSAGE_CHARACTERS = 140
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that was seen. `text` are the linter's findings for the rehearsed files, `accepted` those the files accept.
+    """All that was measured. `lint_findings` are for the rehearsed files, `accepted_findings` those that they accept.
 
-    `allows` are all rules that the files accept, `declared` pairs of a file's name and a table, without schema, that it
-    says what becomes of. `faults` are by practice; `compared` tells that the schemas were. `rows` is how many the copy
-    holds, as the planner estimates.
+    `accepted_rules` are all rules that the files accept. `declared_tables` are pairs of a file's name and a table,
+    without schema, of which the file declares changes. `copy_rows` is the planner's estimate of the rows in the copy.
     """
 
     runs: tuple[Run, ...]
@@ -55,14 +49,8 @@ class Evidence:
     limits: Limits = field(default_factory=Limits)
 
     def run_of_version(self, version: str) -> Run | None:
-        """The run of a version, None where it was not begun."""
+        """The run of a version, None where it did not begin."""
         return next((one for one in self.runs if one.version == version), None)
-
-
-# Making findings out of rules: the rule gives the workaround, the measurement the sentence.
-
-
-_SHOWN_CHARACTERS = 140  # characters
 
 
 def make_finding(
@@ -75,7 +63,7 @@ def make_finding(
     relation: str = "",
     remedy: str = "",
 ) -> Finding:
-    """A finding of a rule, at a statement where there is one; severity and workaround are the rule's unless given."""
+    """A finding of a rule, at a statement if one is known; severity and remedy are the rule's by default."""
     known = RULES_BY_ID[rule]
     return Finding(
         rule=rule,
@@ -90,12 +78,18 @@ def make_finding(
 
 
 def reclassify_finding(rule: str, found: Finding) -> Finding:
-    """The same finding under another rule, with that rule's sentence and workaround."""
+    """The same finding under another rule, with that rule's message and workaround."""
     known = RULES_BY_ID[rule]
     message = f"{found.relation}: {known.condition}" if found.relation else known.condition
     return replace(found, rule=rule, message=message, remedy=known.workaround)
 
 
-def clip_message(said: str) -> str:
-    """What somebody else said, or as much of it as a line of a report can hold."""
-    return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]}…"
+def add_measurement(finding: Finding, measured: str, severity: Severity) -> Finding:
+    """The finding with what was measured, and the severity that follows from it."""
+    remedy = SAFE_AS_IS if severity is Severity.HARMLESS else finding.remedy
+    return replace(finding, message=f"{finding.message}; measured: {measured}", severity=severity, remedy=remedy)
+
+
+def clip_message(message: str) -> str:
+    """A message of the server or of a practice, no longer than a line of a report can hold."""
+    return clip_text(message, _MESSAGE_CHARACTERS)

@@ -1,6 +1,6 @@
-"""What a statement did to those who use the database: whom it shut out, how long, what it read or wrote meanwhile.
+"""Impact of a statement on other sessions: blocked reads and writes, duration, and the I/O done under the lock.
 
-Only relations that were there before count: nobody waits for what the migration has made itself.
+Only relations that existed before count: no other session uses what the migration itself creates.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from kernel.rehearsal.findings.statements import is_concurrent, is_same_relation
 from kernel.units import format_bytes, format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.rehearsal.result import Lock, Relation, Run, Scan, TracedStatement
 
 
-_PAIR = 2
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockImpact:
-    """The harm of one statement. `locks` are those that shut somebody out, the longest first.
+    """The impact of one statement. `locks` are those that block other sessions, the longest first.
 
-    `scans` are rows read under such a lock, `rewrites` and `rebuilds` tables and indexes with rows that were written
-    anew, the indexes of rewritten tables not told again.
+    `scans` are rows read under such a lock, `rewrites` and `index_rebuilds` tables and indexes with rows that were
+    rewritten; the indexes of rewritten tables are not listed again.
     """
 
     locks: tuple[Lock, ...] = ()
@@ -36,56 +33,67 @@ class LockImpact:
 
     @property
     def grows_with_rows(self) -> bool:
-        """Whether it takes longer, the more rows there are."""
+        """Whether its duration grows with the number of rows."""
         return bool(self.scans or self.rewrites or self.index_rebuilds)
 
     @property
     def blocked_seconds(self) -> float:
-        """For how long at most somebody was shut out of something."""
+        """The longest time that a lock blocked other sessions."""
         return max((lock.held_seconds for lock in self.locks), default=0.0)
 
     @property
     def main_relation(self) -> str:
-        """The table that was worked on, or else shut the longest; "" when nothing was."""
-        worked = (*self.rewrites, *(scan.relation for scan in self.scans), *self.index_rebuilds)
-        felt_on = [one.table or one.name for one in worked] or [locked_table(lock) for lock in self.locks]
-        return felt_on[0] if felt_on else ""
+        """The table that was rewritten or read, or else blocked the longest; "" for none."""
+        worked_on = (*self.rewrites, *(scan.relation for scan in self.scans), *self.index_rebuilds)
+        tables = [one.table or one.name for one in worked_on] or [locked_table(lock) for lock in self.locks]
+        return tables[0] if tables else ""
 
     def describe(self, about: str = "") -> str:
-        """What was measured; the relation that the sentence is `about` is not named again."""
-        told = (*self._describe_work(about), *self._describe_blocking(about))
-        return ", ".join(told) or "nothing read, nobody shut out"
+        """What was measured, as a phrase for a sentence `about` a relation, which is not named again."""
+        phrases = (*self._describe_work(about), *self._describe_blocking(about))
+        return ", ".join(phrases) or "nothing read, nothing blocked"
 
     def _describe_work(self, about: str) -> Iterator[str]:
         if self.rewrites:
             first = self.rewrites[0]
-            yield f"{_name_unless_about('', first.name, about)}written anew ({format_bytes(first.size_bytes)}){_and_more(self.rewrites)}"
+            name = _name_unless_about("", first.name, about)
+            yield f"{name}rewritten ({format_bytes(first.size_bytes)}){_and_more(self.rewrites)}"
         rewritten = {one.name for one in self.rewrites}
         scans = sorted(
             (one for one in self.scans if one.relation.name not in rewritten),
             key=lambda one: (not is_same_relation(one.relation.name, about), -one.rows),
         )
         if scans:
-            read = f"{format_quantity(scans[0].rows, 'row')} {_name_unless_about('of ', scans[0].relation.name, about)}read"
-            others = sum(one.rows for one in scans[1:])
-            where = scans[1].relation.name if len(scans) == _PAIR else f"{len(scans) - 1} more tables"
-            yield f"{read}, and {format_count(others)} of {where}" if others else read
+            first_scan, *others = scans
+            name = _name_unless_about("of ", first_scan.relation.name, about)
+            read = f"{format_quantity(first_scan.rows, 'row')} {name}read"
+            rows = sum(scan.rows for scan in others)
+            yield (
+                f"{read}, and {format_count(rows)} of {_one_or_count([scan.relation.name for scan in others])}"
+                if (rows)
+                else read
+            )
         if self.index_rebuilds:
-            yield f"index {unqualified_name(self.index_rebuilds[0].name)}{_and_more(self.index_rebuilds)} built anew"
+            yield f"index {unqualified_name(self.index_rebuilds[0].name)}{_and_more(self.index_rebuilds)} rebuilt"
 
     def _describe_blocking(self, about: str) -> Iterator[str]:
         longest = {locked_table(lock): lock for lock in reversed(self.locks)}
         order = sorted(longest, key=lambda name: (not is_same_relation(name, about), -longest[name].held_seconds))
         if order:
             lock = longest[order[0]]
-            who = "reads and writes" if blocks_reads(lock.mode) else "writes"
-            yield f"{who} {_name_unless_about('of ', order[0], about)}shut out for {format_seconds(lock.held_seconds)}"
-        if len(order) > 1:
-            yield f"{order[1] if len(order) == _PAIR else f'{len(order) - 1} more tables'} too"
+            waiting = "reads and writes" if blocks_reads(lock.mode) else "writes"
+            name = _name_unless_about("of ", order[0], about)
+            yield f"{waiting} {name}shut out for {format_seconds(lock.held_seconds)}"
+        if others := order[1:]:
+            yield f"{_one_or_count(others)} too"
 
 
 def _name_unless_about(before: str, name: str, about: str) -> str:
     return "" if is_same_relation(name, about) else f"{before}{name} "
+
+
+def _one_or_count(tables: Sequence[str]) -> str:
+    return tables[0] if len(tables) == 1 else f"{len(tables)} more tables"
 
 
 def _and_more(several: tuple[Relation, ...]) -> str:
@@ -93,12 +101,12 @@ def _and_more(several: tuple[Relation, ...]) -> str:
 
 
 def locked_table(lock: Lock) -> str:
-    """The table that a lock is felt on: planning a query locks every index of its tables."""
+    """The table that a lock blocks: planning a query locks every index of its tables."""
     return lock.relation.table or lock.relation.name
 
 
 def measure_impact(statement: TracedStatement) -> LockImpact:
-    """The harm of a statement. What CONCURRENTLY reads and builds, it does while others work."""
+    """The impact of a statement; CONCURRENTLY reads and builds without blocking other sessions."""
     locks = sorted(_blocking_locks(statement.locks), key=lambda lock: (-lock.held_seconds, bool(lock.relation.table)))
     if is_concurrent(statement):
         return LockImpact(locks=tuple(locks))
@@ -119,11 +127,8 @@ def measure_impact(statement: TracedStatement) -> LockImpact:
 
 
 def _blocks_sessions(relation: Relation, mode: str) -> bool:
-    """Whether somebody waits for a lock of this mode, "" for none; only REFRESH writes to a materialized view."""
-    if not mode:
-        return False
-    only_read = relation.kind == "materialized view"
-    return blocks_reads(mode) if only_read else blocks_writes(mode)
+    """Whether a lock of this mode blocks other sessions; applications only read from a materialized view."""
+    return blocks_reads(mode) if relation.kind == "materialized view" else blocks_writes(mode)
 
 
 def _blocking_locks(locks: Iterable[Lock]) -> Iterator[Lock]:
@@ -131,7 +136,7 @@ def _blocking_locks(locks: Iterable[Lock]) -> Iterator[Lock]:
 
 
 def locks_held_before(run: Run, statement: TracedStatement) -> tuple[Lock, ...]:
-    """The locks that shut somebody out and that earlier statements of the migration still held when this one began."""
+    """The blocking locks that earlier statements of the migration still held when this one began."""
     return tuple(
         lock
         for one in run.statements

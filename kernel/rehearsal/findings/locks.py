@@ -1,7 +1,7 @@
-"""Locks, scans and rewrites: what the text feared is measured, and what it could not see is told.
+"""Findings about locks, scans and rewrites: the linter's are measured, and those that no text shows are added.
 
-A lock that lasts a moment and under which nothing was read is no harm, whatever its mode: every ALTER TABLE takes one.
-What reads or rewrites a table under a lock is a finding; whether it is an error is a matter of the limit.
+A lock that lasts a moment and under which nothing was read is harmless, whatever its mode: every ALTER TABLE takes one.
+A statement that reads or rewrites a table under a lock is a finding; the limit decides whether it is an error.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Limits, Run, TracedStatement
 
 
-# Which rule a statement meets that was seen to read or rewrite a table under a lock, judged by what it does.
-
-
+# The rule of a statement that reads or rewrites a table under a lock, by what it does.
 _RULE_BY_VERB = {
     "create index": "create-index-not-concurrently",
     "reindex": "reindex-not-concurrently",
@@ -61,24 +59,24 @@ _RULE_BY_VERB = {
     "validate": "validate-in-same-transaction",
     **dict.fromkeys(("insert", "update", "delete", "merge", "copy"), "schema-and-data-mixed"),
 }
-# The same for what no text tells, by the commands that the server told of.
+# The same for what the text does not show, by the commands that the event triggers reported.
 _RULE_BY_COMMAND = {
     "CREATE INDEX": "create-index-not-concurrently",
     "REINDEX": "reindex-not-concurrently",
     "REFRESH MATERIALIZED VIEW": "refresh-locks-view",
     "ALTER TABLE": "hidden-ddl",
 }
-# Rows go with these; what became of them, the receipts say.
+# These remove rows; the receipts say which.
 _INTENDED_VERBS = frozenset({"truncate", "drop table", "drop column", "lock table"})
 
 
-def rule_for_impact(statement: TracedStatement, seen: LockImpact) -> str | None:
-    """The id of the rule, None where what was seen is what the statement is for."""
-    acts = statement_actions(statement)
-    if any(act.verb in _INTENDED_VERBS for act in acts):
+def rule_for_impact(statement: TracedStatement, impact: LockImpact) -> str | None:
+    """The id of the rule, None where the impact is what the statement is for."""
+    actions = statement_actions(statement)
+    if any(action.verb in _INTENDED_VERBS for action in actions):
         return None
-    for act in acts:
-        if rule := _rule_for_action(act, seen):
+    for action in actions:
+        if rule := _rule_for_action(action, impact):
             return rule
     if first_words(statement) == ("ALTER", "DOMAIN"):
         return "domain-constraint-scans"
@@ -88,46 +86,48 @@ def rule_for_impact(statement: TracedStatement, seen: LockImpact) -> str | None:
         ):
             return rule
     return (
-        "work-under-exclusive-lock" if seen.rewrites or _scans_under_access_exclusive(seen) else "work-under-share-lock"
+        "work-under-exclusive-lock"
+        if impact.rewrites or _scans_under_access_exclusive(impact)
+        else "work-under-share-lock"
     )
 
 
-def rule_for_type_change(seen: LockImpact) -> str:
-    """The id of the rule that a change of type meets, by what became of the table."""
-    if seen.rewrites:
+def rule_for_type_change(impact: LockImpact) -> str:
+    """The id of the rule of a change of type, by what it did to the table."""
+    if impact.rewrites:
         return "type-change-rewrites"
-    if seen.index_rebuilds:
+    if impact.index_rebuilds:
         return "type-change-rebuilds-indexes"
-    return "type-change-rewrites" if seen.scans else "type-change-harmless"
+    return "type-change-rewrites" if impact.scans else "type-change-harmless"
 
 
-def _rule_for_action(act: Action, seen: LockImpact) -> str | None:
-    match act.verb:
+def _rule_for_action(action: Action, impact: LockImpact) -> str | None:
+    match action.verb:
         case "change type":
-            return rule_for_type_change(seen)
+            return rule_for_type_change(impact)
         case "add column":
-            return _rule_for_added_column(act, seen)
-        case "create table" if "partition" in act.traits:
+            return _rule_for_added_column(action, impact)
+        case "create table" if "partition" in action.traits:
             return "partition-beside-default"
-        case "add primary key" if "using index" in act.traits:
+        case "add primary key" if "using index" in action.traits:
             return "primary-key-sets-not-null"
-    return _RULE_BY_VERB.get(act.verb)
+    return _RULE_BY_VERB.get(action.verb)
 
 
-def _rule_for_added_column(act: Action, seen: LockImpact) -> str | None:
-    """The rule by what was read or written for a new column: its default, its parent, its CHECK."""
-    if seen.rewrites:
+def _rule_for_added_column(action: Action, impact: LockImpact) -> str | None:
+    """The rule by the reason that rows were read or written for a new column: default, REFERENCES or CHECK."""
+    if impact.rewrites:
         return "volatile-default"
-    if contains_words(act.words, "REFERENCES"):
+    if contains_words(action.words, "REFERENCES"):
         return "foreign-key-locks-parent"
-    return "check-validated-under-lock" if contains_words(act.words, "CHECK") else None
+    return "check-validated-under-lock" if contains_words(action.words, "CHECK") else None
 
 
-def _scans_under_access_exclusive(seen: LockImpact) -> bool:
-    return any(scan.held_lock_mode == "ACCESS EXCLUSIVE" for scan in seen.scans)
+def _scans_under_access_exclusive(impact: LockImpact) -> bool:
+    return any(scan.held_lock_mode == "ACCESS EXCLUSIVE" for scan in impact.scans)
 
 
-# What these fear is a lock that lasts: the witnesses see whether it did.
+# Rules about a lock that may last long: it is measured whether it did.
 RULES_OF_ONE_STATEMENT = frozenset(
     {
         "create-index-not-concurrently", "drop-index-not-concurrently", "reindex-not-concurrently",
@@ -138,7 +138,7 @@ RULES_OF_ONE_STATEMENT = frozenset(
         "partition-beside-default", "detach-partition", "policy-or-trigger-lock", "hidden-ddl",
     }
 )  # fmt: skip
-# And these, a statement that takes long behind one that locks.
+# Rules about a long statement after one that locks.
 RULES_OF_FOLLOWING_WORK = frozenset(
     {
         "work-under-exclusive-lock", "work-under-share-lock", "several-tables-locked", "lock-table",
@@ -152,53 +152,53 @@ LOCK_RULES = (
 )
 # Dropping these locks the tables that they refer to.
 _DROPS_OF_REFERRING = ("DROP TABLE ", "DROP TABLE CONSTRAINT ", "DROP FOREIGN TABLE ")
-# A statement that takes less of a standstill than this is not what made it long.
+# A statement with a smaller share of the blocked time than this is not its cause.
 _MIN_SHARE_OF_BLOCKING = 0.1
 
 
-def measure_finding(run: Run, feared: Finding, limits: Limits) -> Finding:
-    """A finding of the linter, judged by what happened: worse, as feared, or harmless. Others come back as they are.
+def measure_finding(run: Run, finding: Finding, limits: Limits) -> Finding:
+    """A finding of the linter with what was measured and the severity that follows; other findings are unchanged.
 
-    So does what was not run to its end: nothing is known of it but the text. Of statements on one line the worst
+    A statement that did not run to its end leaves the finding as it is. Of several statements on one line the worst
     counts.
     """
-    found = [_measure_at_statement(run, one, feared, limits) for one in statements_at_line(run, feared.line)]
-    return min(found, key=lambda one: SEVERITY_ORDER[one.severity], default=feared)
+    found = [_measure_at_statement(run, one, finding, limits) for one in statements_at_line(run, finding.line)]
+    return min(found, key=lambda one: SEVERITY_ORDER[one.severity], default=finding)
 
 
-def _measure_at_statement(run: Run, statement: TracedStatement, feared: Finding, limits: Limits) -> Finding:
+def _measure_at_statement(run: Run, statement: TracedStatement, finding: Finding, limits: Limits) -> Finding:
     if failed_at_statement(run, statement):
-        return feared
-    if feared.rule == "hidden-ddl" and not runs_opaque_code(statement):
-        return feared  # a function, which somebody else may call
-    if feared.rule in RULES_OF_ONE_STATEMENT:
-        seen = measure_impact(statement)
-        if feared.rule == "type-change-rewrites":
-            feared = _reclassify_type_change(feared, seen)
-        return add_measurement(feared, seen.describe(feared.relation), severity_of_impact(seen, limits))
-    if feared.rule in RULES_OF_FOLLOWING_WORK:
-        return _measure_following_work(run, statement, feared, limits)
-    return feared
+        return finding
+    if finding.rule == "hidden-ddl" and not runs_opaque_code(statement):
+        return finding  # a function, which other sessions may call
+    if finding.rule in RULES_OF_ONE_STATEMENT:
+        impact = measure_impact(statement)
+        if finding.rule == "type-change-rewrites":
+            finding = _reclassify_type_change(finding, impact)
+        return add_measurement(finding, impact.describe(finding.relation), severity_of_impact(impact, limits))
+    if finding.rule in RULES_OF_FOLLOWING_WORK:
+        return _measure_following_work(run, statement, finding, limits)
+    return finding
 
 
-def severity_of_impact(seen: LockImpact, limits: Limits) -> Severity:
-    """An error when somebody was shut out for too long, else harmless, unless rows were read or written meanwhile."""
-    if seen.blocked_seconds > limits.block_seconds:
+def severity_of_impact(impact: LockImpact, limits: Limits) -> Severity:
+    """An error when other sessions were blocked for longer than the limit, a warning when it grows with the rows."""
+    if impact.blocked_seconds > limits.block_seconds:
         return Severity.ERROR
-    return Severity.WARNING if seen.grows_with_rows else Severity.HARMLESS
+    return Severity.WARNING if impact.grows_with_rows else Severity.HARMLESS
 
 
-def _reclassify_type_change(feared: Finding, seen: LockImpact) -> Finding:
-    """The finding under the rule that what became of the table meets."""
-    rule = rule_for_type_change(seen)
-    return feared if rule == feared.rule else reclassify_finding(rule, feared)
+def _reclassify_type_change(finding: Finding, impact: LockImpact) -> Finding:
+    """The finding under the rule for what was done to the table."""
+    rule = rule_for_type_change(impact)
+    return finding if rule == finding.rule else reclassify_finding(rule, finding)
 
 
-def _measure_following_work(run: Run, statement: TracedStatement, feared: Finding, limits: Limits) -> Finding:
-    """A statement behind others that lock, by how long it took while they did."""
+def _measure_following_work(run: Run, statement: TracedStatement, finding: Finding, limits: Limits) -> Finding:
+    """A statement after others that lock, by how long it took under their locks."""
     held = locks_held_before(run, statement) or measure_impact(statement).locks
     if not held:
-        return add_measurement(feared, "nothing locked", Severity.HARMLESS)
+        return add_measurement(finding, "nothing locked", Severity.HARMLESS)
     longest = max(held, key=lambda lock: lock.held_seconds)
     took = min(statement.seconds, longest.held_seconds)
     found = Severity.HARMLESS
@@ -208,34 +208,36 @@ def _measure_following_work(run: Run, statement: TracedStatement, feared: Findin
         found = Severity.WARNING
     others = len({locked_table(lock) for lock in held}) - 1
     more = f" and {format_quantity(others, 'more table')}" if others else ""
-    seen = f"{format_seconds(took)} while {locked_table(longest)}{more} was locked"
-    return add_measurement(feared, seen, found)
+    measured = f"{format_seconds(took)} while {locked_table(longest)}{more} was locked"
+    return add_measurement(finding, measured, found)
 
 
-def findings_for_unforeseen_locks(run: Run, told: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
-    """What was read, rewritten or rebuilt under a lock by a statement of which the text did not say so."""
-    covered = [statement for one in told if one.rule in LOCK_RULES for statement in statements_at_line(run, one.line)]
+def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
+    """Findings of statements that read, rewrote or rebuilt under a lock and that no lint finding covers."""
+    covered = [statement for one in known if one.rule in LOCK_RULES for statement in statements_at_line(run, one.line)]
     for statement in run.statements:
         if any(statement is one for one in covered) or failed_at_statement(run, statement):
             continue
-        seen = measure_impact(statement)
-        rule = rule_for_impact(statement, seen) if seen.grows_with_rows else _rule_for_harmless_type_change(statement)
+        impact = measure_impact(statement)
+        rule = (
+            rule_for_impact(statement, impact) if impact.grows_with_rows else _rule_for_harmless_type_change(statement)
+        )
         if rule is None:
             continue
-        about = seen.main_relation
+        about = impact.main_relation
         yield make_finding(
             rule,
-            f"{about}: {RULES_BY_ID[rule].condition}; measured: {seen.describe(about)}",
-            severity=severity_of_impact(seen, limits),
+            f"{about}: {RULES_BY_ID[rule].condition}; measured: {impact.describe(about)}",
+            severity=severity_of_impact(impact, limits),
             run=run,
             statement=statement,
             relation=about,
-            remedy="" if seen.grows_with_rows else SAFE_AS_IS,
+            remedy="" if impact.grows_with_rows else SAFE_AS_IS,
         )
 
 
 def _rule_for_harmless_type_change(statement: TracedStatement) -> str | None:
-    """The rule of what looks dangerous and did nothing: a change of type that the text does not fear either."""
+    """The rule of a change of type that did not read or rewrite rows, and that the linter does not report."""
     return (
         "type-change-harmless"
         if "change type" in statement_verbs(statement) and measure_impact(statement).locks
@@ -244,7 +246,7 @@ def _rule_for_harmless_type_change(statement: TracedStatement) -> str | None:
 
 
 def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:
-    """Tables locked because what refers to them was dropped, which no statement names."""
+    """Tables locked because a table or constraint that refers to them was dropped; no statement names them."""
     for statement in run.statements:
         if not any(command.startswith(_DROPS_OF_REFERRING) for command in statement.commands):
             continue
@@ -253,12 +255,7 @@ def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:
             one = lock.relation
             known = unqualified_name(one.name) in named or (one.root and unqualified_name(one.root) in named)
             dropped = any(command == f"DROP TABLE {one.name}" for command in statement.commands)
-            if (
-                one.kind not in ("table", "partitioned table")
-                or known
-                or dropped
-                or not _is_access_exclusive(lock.mode)
-            ):
+            if one.kind not in ("table", "partitioned table") or known or dropped or lock.mode != "ACCESS EXCLUSIVE":
                 continue
             too_long = lock.held_seconds > limits.block_seconds
             yield make_finding(
@@ -271,7 +268,3 @@ def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:
                 relation=one.name,
                 remedy="" if too_long else SAFE_AS_IS,
             )
-
-
-def _is_access_exclusive(mode: str) -> bool:
-    return mode == "ACCESS EXCLUSIVE"

@@ -1,4 +1,7 @@
-"""A migration that failed in the rehearsal: why, and how many rows are in its way."""
+"""Findings about the outcome: why a migration failed, and the state that the migrations leave.
+
+A fault that production already has is reported as harmless, and an object that a statement drops by name is none.
+"""
 
 from __future__ import annotations
 
@@ -21,36 +24,36 @@ if TYPE_CHECKING:
 _CONSTRAINT_CLASS, _DATA_CLASS = "23", "22"
 # Rules of the linter that say that a statement fails, by the SQLSTATE that it fails with.
 _RULE_BY_SQLSTATE = {"23502": "add-required-column", "55P04": "enum-value-used-at-once"}
-# And those that say why a file is refused before anything runs.
+# Rules of files that are refused before anything runs.
 _REFUSAL_RULES = frozenset(
     {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "duplicate-version"}
 )
 
 
-def findings_for_failure(run: Run, feared: Iterable[Finding]) -> Iterator[Finding]:
-    """The finding of a migration that failed, where the linter's do not say it all; none of one that was applied."""
+def findings_for_failure(run: Run, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The finding of a migration that failed, unless the linter's findings say why it was refused."""
     failed = run.failed
-    if failed is None or any(one.rule in _REFUSAL_RULES and not run.statements for one in feared):
+    if failed is None or any(one.rule in _REFUSAL_RULES and not run.statements for one in findings):
         return
     failure = failed.failure
     statement = statement_at_line(run, failure.line if failure else None)
-    foreseen = [one for one in feared if is_predicted_failure(run, one)]
+    predicted = [one for one in findings if is_predicted_failure(run, one)]
     yield make_finding(
-        foreseen[0].rule if foreseen else _failure_rule(failed),
+        predicted[0].rule if predicted else _failure_rule(failed),
         "; ".join([_failure_message(failed), *_describe_violations(failed)]),
         run=run,
         statement=statement,
-        relation=foreseen[0].relation if foreseen else _failure_relation(failed),
-        remedy=foreseen[0].remedy if foreseen else _failure_remedy(failed),
+        relation=predicted[0].relation if predicted else _failure_relation(failed),
+        remedy=predicted[0].remedy if predicted else _failure_remedy(failed),
     )
 
 
-def is_predicted_failure(run: Run, feared: Finding) -> bool:
-    """Whether a finding of the linter says what then happened: its statement fails for that reason."""
+def is_predicted_failure(run: Run, findings: Finding) -> bool:
+    """Whether a finding of the linter predicted the failure of its statement."""
     failure = run.failed.failure if run.failed else None
-    if failure is None or failure.line is None or _RULE_BY_SQLSTATE.get(failure.sqlstate or "") != feared.rule:
+    if failure is None or failure.line is None or _RULE_BY_SQLSTATE.get(failure.sqlstate or "") != findings.rule:
         return False
-    return statement_at_line(run, feared.line) is statement_at_line(run, failure.line)
+    return statement_at_line(run, findings.line) is statement_at_line(run, failure.line)
 
 
 def _failure_rule(failed: RunFailure) -> str:
@@ -61,7 +64,7 @@ def _failure_rule(failed: RunFailure) -> str:
 
 
 def _failure_message(failed: RunFailure) -> str:
-    """The first line of what the server said, or the runner, and its code."""
+    """The first line of the error message, and the SQLSTATE."""
     shown = clip_message(failed.message.partition("\n")[0])
     state = failed.failure.sqlstate if failed.failure else None
     return f"{shown} ({state})" if state else shown
@@ -83,65 +86,58 @@ def _failure_remedy(failed: RunFailure) -> str:
     return "; ".join(queries) or failed.hint
 
 
-# The state that the migrations leave behind: sequences, indexes, constraints, keys.
-#
-# What production has already is told, and is nobody's fault. What a statement names and takes away is meant.
-
-
 _PRODUCTION_TOO = "; production has it already"
 
 
-def findings_for_final_state(sanity: IntegrityReport, runs: Sequence[Run]) -> Iterator[Finding]:
-    """A finding for each, at the last statement that names it; harmless for what was so before."""
-    for behind in sanity.sequences_behind:
-        what = f"{behind.sequence}: next is {behind.next_value}, {behind.column} has {behind.max_value} already"
-        table = behind.column.rpartition(".")[0]
-        yield _state_finding("sequence-behind", what, table, runs, unqualified_name(table), before=behind.in_production)
-    for near in sanity.keys_near_limit:
+def findings_for_final_state(report: IntegrityReport, runs: Sequence[Run]) -> Iterator[Finding]:
+    """A finding for each fault, at the last statement that names its object."""
+    for sequence in report.sequences_behind:
+        what = f"{sequence.sequence}: next is {sequence.next_value}, {sequence.column} has {sequence.max_value} already"
+        table = sequence.column.rpartition(".")[0]
+        yield _state_finding(
+            "sequence-behind", what, table, runs, unqualified_name(table), before=sequence.in_production
+        )
+    for near in report.keys_near_limit:
         share = 100 * near.max_value // near.type_limit
         what = f"{near.column}: {format_count(near.max_value)} is {share} % of what {near.type} holds"
         table = near.column.rpartition(".")[0]
         yield _state_finding("int4-key-near-end", what, table, runs, unqualified_name(table), before=near.in_production)
-    for invalid in sanity.invalid_indexes:
+    for invalid in report.invalid_indexes:
         what = f"{invalid.index} of {invalid.table}: is INVALID"
         yield _state_finding(
             "invalid-index", what, invalid.table, runs, unqualified_name(invalid.index), before=invalid.in_production
         )
-    in_the_way = {
-        (one.relation, one.constraint) for run in runs for one in (run.failed.violations if run.failed else ())
-    }
-    for one in sanity.unvalidated_constraints:
-        # A migration that fails on these rows says so itself.
-        if (one.violation.relation, one.violation.constraint) not in in_the_way:
+    violated = {(one.relation, one.constraint) for run in runs for one in (run.failed.violations if run.failed else ())}
+    for one in report.unvalidated_constraints:
+        # The finding of the failed migration covers these rows.
+        if (one.violation.relation, one.violation.constraint) not in violated:
             yield _unvalidated_finding(one, runs)
     named = {word for run in runs for one in run.statements for word in names_in_statement(one)}
-    for gone in sanity.lost_safeguards:
+    for gone in report.lost_safeguards:
         if unqualified_name(gone.name) not in named:
             yield _missing_rule_finding(gone, runs)
 
 
-def _state_finding(
-    rule: str, what: str, relation: str, runs: Sequence[Run], name: str, *, before: bool, worst: Severity | None = None
-) -> Finding:
+def _state_finding(rule: str, what: str, relation: str, runs: Sequence[Run], name: str, *, before: bool) -> Finding:
     if before:
         return make_finding(rule, what + _PRODUCTION_TOO, severity=Severity.HARMLESS, relation=relation)
     run, statement = _last_statement_naming(name, runs)
-    return make_finding(rule, what, severity=worst, run=run, statement=statement, relation=relation)
+    return make_finding(rule, what, run=run, statement=statement, relation=relation)
 
 
 def _unvalidated_finding(one: UnvalidatedConstraint, runs: Sequence[Run]) -> Finding:
     violation = one.violation
-    rows = (
-        f"{format_quantity(violation.rows, 'row')} violating it"
-        if violation.rows
-        else "no row violates it, it can be validated"
-    )
+    rows = "no row violates it, it can be validated"
+    if violation.rows:
+        rows = f"{format_quantity(violation.rows, 'row')} violating it"
+    if one.in_production:
+        rows += _PRODUCTION_TOO
     run, statement = (
         (None, None) if one.in_production else _last_statement_naming(unqualified_name(violation.constraint), runs)
     )
     return make_finding(
         "constraint-not-validated",
-        f"{violation.relation}: {violation.constraint} is not validated; {rows}{_PRODUCTION_TOO if one.in_production else ''}",
+        f"{violation.relation}: {violation.constraint} is not validated; {rows}",
         severity=Severity.WARNING if violation.rows and not one.in_production else Severity.HARMLESS,
         run=run,
         statement=statement,
@@ -164,7 +160,7 @@ def _missing_rule_finding(gone: LostSafeguard, runs: Sequence[Run]) -> Finding:
 def _last_statement_naming(
     name: str, runs: Sequence[Run], *, dropping: str = ""
 ) -> tuple[Run | None, TracedStatement | None]:
-    """The last statement that names it, or that drops something of a table; else the only migration there is."""
+    """The last statement that names it, or that drops a part of a table; else the only migration that ran."""
     for run in reversed(runs):
         for statement in reversed(run.statements):
             if name and name in names_in_statement(statement):

@@ -1,4 +1,4 @@
-"""The practices of the specification, as they were put to the test: run again, reverted, met by the running version."""
+"""Findings about the practices of the specification: safe to re-run, reverts, backward compatible."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 _COMPATIBILITY_PRACTICE = 3  # of the specification's best practices
-# Beside the rules of that practice, those that say at their place what the comparison of the schemas says as well.
+# In addition to the rules of that practice: rules that report the same as the comparison of the schemas.
 _RULES_LIKE_COMPARISON = frozenset(
     {"drop-schema", "extension-changed", "privileges-changed", "row-security-switched", "table-swap", "truncate"}
 )
-# What these fear is that a name is gone which the running version knows: the comparison of the schemas tells.
+# Rules about names that the running version uses: the comparison of the schemas shows whether they are missing.
 _RULES_OF_NAMES = frozenset(
     {"rename-table", "rename-column", "rename-object", "drop-object", "drop-table", "drop-column", "drop-schema"}
 )
 _VERBS_NOT_COMPARED = frozenset({"drop constraint", "drop default", "drop sequence", "drop operator"})
-_ROWS_CONFORM = "every row there keeps to it"
-NAMES_STILL_THERE = "all that the running version names is still there"
+_ROWS_CONFORM = "every existing row satisfies it"
+NAMES_STILL_THERE = "all names that the running version uses are still there"
 
 
 def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iterator[Finding]:
-    """A finding for each fault that none of the `known` tells of."""
+    """A finding for each fault that none of the `known` findings covers."""
     for fault in evidence.rerun_faults:
-        # One that fails and leaves everything as it is does no harm: the record keeps it from being run again.
+        # A second run that fails and changes nothing is harmless: the record keeps the file from running again.
         severity = Severity.HARMLESS if fault.left_unchanged else Severity.WARNING
         yield _fault_finding("not-rerunnable", fault, severity)
     for fault in evidence.revert_faults:
@@ -55,21 +55,21 @@ def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iter
         found = _fault_finding("breaks-running-version", fault)
         if fault.only_rejects_rows and evidence.copy_rows:
             if _has_violating_rows(fault, evidence):
-                continue  # what is told of these rows tells what to do about them
+                continue  # the finding about these rows says what to do
             found = replace(found, severity=Severity.HARMLESS, message=f"{found.message}; measured: {_ROWS_CONFORM}")
         yield found
 
 
-def is_repeated_by_second_run(evidence: Evidence, feared: Finding) -> bool:
-    """Whether a finding of the linter is told better by the second run of its file."""
-    return feared.rule == "not-rerunnable" and any(one.version == feared.version for one in evidence.rerun_faults)
+def is_repeated_by_second_run(evidence: Evidence, finding: Finding) -> bool:
+    """Whether the second run of a file has a more exact finding than the linter's."""
+    return finding.rule == "not-rerunnable" and any(one.version == finding.version for one in evidence.rerun_faults)
 
 
-def all_names_still_there(evidence: Evidence, run: Run, feared: Finding) -> bool:
-    """Whether a finding fears that a name is missed, and none is; of a migration that failed nobody knows."""
-    if feared.rule not in _RULES_OF_NAMES or not evidence.schemas_compared or any(one.failed for one in evidence.runs):
+def all_names_still_there(evidence: Evidence, run: Run, finding: Finding) -> bool:
+    """Whether a finding is about a missing name, and no name is missing; unknown (False) after a failure."""
+    if finding.rule not in _RULES_OF_NAMES or not evidence.schemas_compared or any(one.failed for one in evidence.runs):
         return False
-    statement = statement_at_line(run, feared.line)
+    statement = statement_at_line(run, finding.line)
     if statement is None or not _VERBS_NOT_COMPARED.isdisjoint(statement_verbs(statement)):
         return False
     return not any(fault.version in ("", run.version) for fault in evidence.compatibility_faults)
@@ -83,14 +83,14 @@ def _fault_finding(rule: str, fault: PracticeFault, severity: Severity | None = 
 
 
 def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> bool:
-    """Whether a finding is about the same: the same object, or the statement that names it."""
+    """Whether a finding is about the same object, or the statement that names it."""
     if known.rule not in _RULES_LIKE_COMPARISON and RULES_BY_ID[known.rule].practice_number != _COMPATIBILITY_PRACTICE:
         return False
     if fault.version not in ("", known.version):
         return False
     if is_same_relation(known.relation, fault.object_name):
         return True
-    run = next((one for one in evidence.runs if one.version == known.version), None)
+    run = evidence.run_of_version(known.version)
     statement = statement_at_line(run, known.line) if run else None
     if statement is None or run is None:
         return False
@@ -102,7 +102,7 @@ def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> b
 
 
 def _has_violating_rows(fault: PracticeFault, evidence: Evidence) -> bool:
-    """Whether rows are known that a new rule of their table would not let in."""
+    """Whether rows are known that violate a new constraint of the table."""
     unvalidated: Iterable[str] = (
         one.violation.relation
         for one in (evidence.integrity.unvalidated_constraints if evidence.integrity else ())

@@ -1,4 +1,4 @@
-"""What a statement that was run does by its text: the acts that the linter's rules are about, its first word."""
+"""What the text of a traced statement says: the actions that the linter's rules are about, names, the first words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
-# Names of relations, as files write them and as the server tells them: with a schema or without, quoted or not.
-
-
+# Names of relations come from files and from the server: with a schema or without, quoted or not.
 _NAME_PART = re.compile(r'"((?:[^"]|"")*)"|([^".]+)')
 
 
@@ -32,14 +30,14 @@ def is_same_relation(one: str, other: str) -> bool:
     """Whether both may mean the same relation: one that has no schema may be in any; "" is none."""
     if not one or not other:
         return False
-    ours, theirs = _name_parts(one), _name_parts(other)
-    shorter = min(len(ours), len(theirs))
-    # The linter tells names without quotes, so that a dot in one divides nothing.
-    return ours[-shorter:] == theirs[-shorter:] or one in (other, theirs[-1]) or other == ours[-1]
+    parts, other_parts = _name_parts(one), _name_parts(other)
+    shorter = min(len(parts), len(other_parts))
+    # The linter's names have no quotes: a dot may be part of a name.
+    return parts[-shorter:] == other_parts[-shorter:] or one in (other, other_parts[-1]) or other == parts[-1]
 
 
 def schema_name(name: str) -> str:
-    """The schema of a qualified name, "" of another."""
+    """The schema of a qualified name, else ""."""
     parts = _name_parts(name)
     return parts[-2] if len(parts) > 1 else ""
 
@@ -48,24 +46,27 @@ def _name_parts(name: str) -> tuple[str, ...]:
     return tuple(plain or quoted.replace('""', '"') for quoted, plain in _NAME_PART.findall(name)) or (name,)
 
 
-# Code that the server runs: what it does is told nowhere in the statement.
+# Code that the server runs: the statement does not say what it does.
 _CODE_COMMANDS = frozenset({"DO", "CALL", "SELECT", "EXECUTE"})
 
 
 def statement_actions(statement: TracedStatement) -> tuple[Action, ...]:
-    """What the statement does, and what the DO block does that it is."""
+    """The statement's actions, with those inside a DO block."""
     return _parse_actions(statement.sql)
 
 
 def statement_verbs(statement: TracedStatement) -> frozenset[str]:
-    """The verbs of its acts."""
-    return frozenset(act.verb for act in statement_actions(statement))
+    """The verbs of its actions."""
+    return frozenset(action.verb for action in statement_actions(statement))
 
 
 def names_in_statement(statement: TracedStatement) -> frozenset[str]:
-    """Every word of it, names among them as PostgreSQL reads them, and what a DO block names."""
+    """All its words, names as the catalog has them, and the names inside a DO block."""
     inner = {
-        unqualified_name(name) for act in statement_actions(statement) for name in (act.relation, act.other) if name
+        unqualified_name(name)
+        for action in statement_actions(statement)
+        for name in (action.relation, action.other)
+        if name
     }
     return frozenset(word.text for word in _statement_words(statement.sql)) | inner
 
@@ -81,24 +82,24 @@ def runs_opaque_code(statement: TracedStatement) -> bool:
 
 
 def is_concurrent(statement: TracedStatement) -> bool:
-    """Whether it does its work without keeping anybody waiting, but for a moment."""
-    return any("concurrently" in act.traits for act in statement_actions(statement))
+    """Whether it is a CONCURRENTLY command, which blocks other sessions for moments only."""
+    return any("concurrently" in action.traits for action in statement_actions(statement))
 
 
 def statement_at_line(run: Run, line: int | None) -> TracedStatement | None:
-    """The statement of a run that a line of its file belongs to, the last of them; None where none of it was run."""
+    """The last statement of a run that starts at or before a line of its file; None if none ran."""
     return next(iter(reversed(statements_at_line(run, line))), None)
 
 
 def statements_at_line(run: Run, line: int | None) -> tuple[TracedStatement, ...]:
-    """The statements that a line belongs to: several may stand on one line, which does not tell them apart."""
-    begun = [one for one in run.statements if line is not None and one.line <= line]
-    nearest = max((one.line for one in begun), default=None)
-    return tuple(one for one in begun if one.line == nearest)
+    """The statements that a line belongs to: several may start on one line."""
+    started = [statement for statement in run.statements if line is not None and statement.line <= line]
+    nearest = max((statement.line for statement in started), default=None)
+    return tuple(statement for statement in started if statement.line == nearest)
 
 
 def failed_at_statement(run: Run, statement: TracedStatement) -> bool:
-    """Whether the migration failed at this statement: what was seen of it is not all that there is to see."""
+    """Whether the migration failed at this statement, so that its trace is incomplete."""
     return run.failed is not None and statement is run.statements[-1]
 
 
@@ -113,8 +114,8 @@ def _parse_actions(sql: str) -> tuple[Action, ...]:
 
 
 def _with_do_blocks(words: tuple[Word, ...]) -> Iterator[Action]:
-    for act in read_actions(words):
-        yield act
-        for block in act.words if act.verb == "do" else ():
+    for action in read_actions(words):
+        yield action
+        for block in action.words if action.verb == "do" else ():
             for inner in read_inner_statements(block):
                 yield from _with_do_blocks(tuple(inner.words))

@@ -1,4 +1,4 @@
-"""All findings of a rehearsal, worst first, and those that decide the verdict."""
+"""All findings of a rehearsal, the worst first, and those that decide the verdict."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 def collect_findings(evidence: Evidence) -> tuple[Finding, ...]:
-    """What is to be known, the worst first, then in the order of the files. What a file accepts is left out."""
-    told = dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence))
-    return tuple(sorted(told, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.line or 0, one.rule)))
+    """All findings, the worst first, then in the order of the files; without those that a file accepts."""
+    findings = dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence))
+    return tuple(sorted(findings, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.line or 0, one.rule)))
 
 
 def decisive_findings(found: Iterable[Finding], limits: Limits) -> tuple[Finding, ...]:
@@ -56,72 +56,72 @@ def _is_accepted(found: Finding, evidence: Evidence) -> bool:
         if one.rule == found.rule and one.version == found.version:
             if one.line in (None, found.line):
                 return True
-            own = statement_at_line(run, one.line) if run else None
-            if own is not None and run is not None and own is statement_at_line(run, found.line):
+            accepted = statement_at_line(run, one.line) if run else None
+            if accepted is not None and run is not None and accepted is statement_at_line(run, found.line):
                 return True
     return False
 
 
 def _all_findings(evidence: Evidence) -> Iterator[Finding]:
-    lost = tuple(find_losses(evidence.receipts, evidence.runs))
+    losses = tuple(find_losses(evidence.receipts, evidence.runs))
     explained: list[UndeclaredLoss] = []
-    told: list[Finding] = []
+    findings: list[Finding] = []
     for run in evidence.runs:
-        told += _findings_for_run(run, evidence, lost, explained)
-    begun = {run.version for run in evidence.runs}
-    told += [one for one in evidence.lint_findings if one.version not in begun]
-    told += [make_loss_finding(one) for one in lost if not any(one is known for known in explained)]
+        findings += _findings_for_run(run, evidence, losses, explained)
+    started = {run.version for run in evidence.runs}
+    findings += [one for one in evidence.lint_findings if one.version not in started]
+    findings += [make_loss_finding(one) for one in losses if not any(one is known for known in explained)]
     if evidence.integrity:
         known = {one.violation.relation for one in evidence.integrity.unvalidated_constraints}
-        told = [one for one in told if not _is_repeated_by_outcome(one, known)]
-        told += findings_for_final_state(evidence.integrity, evidence.runs)
-    yield from told
-    yield from findings_for_traffic(evidence, told)
-    yield from findings_for_practices(evidence, [*told, *evidence.accepted_findings])
+        findings = [one for one in findings if not _is_repeated_by_outcome(one, known)]
+        findings += findings_for_final_state(evidence.integrity, evidence.runs)
+    yield from findings
+    yield from findings_for_traffic(evidence, findings)
+    yield from findings_for_practices(evidence, [*findings, *evidence.accepted_findings])
     if not evidence.copy_rows and any(_touches_existing_relations(run) for run in evidence.runs):
         yield make_finding("not-rehearsed", RULES_BY_ID["not-rehearsed"].condition)
 
 
 def _findings_for_run(
-    run: Run, evidence: Evidence, lost: tuple[UndeclaredLoss, ...], explained: list[UndeclaredLoss]
+    run: Run, evidence: Evidence, losses: tuple[UndeclaredLoss, ...], explained: list[UndeclaredLoss]
 ) -> list[Finding]:
-    """The findings of one migration; the losses that they tell of are added to `explained`."""
+    """The findings of one migration; the losses that they report are added to `explained`."""
     limits = evidence.limits
     accepted = [one for one in evidence.accepted_findings if one.version == run.version]
-    feared = [one for one in evidence.lint_findings if one.version == run.version]
-    judged = []
-    for one in feared:
-        own = losses_of_finding(run, one, lost)
+    lint_findings = [one for one in evidence.lint_findings if one.version == run.version]
+    findings = []
+    for one in lint_findings:
+        own = losses_of_finding(run, one, losses)
         explained += own
         if is_repeated_by_second_run(evidence, one) or is_predicted_failure(run, one):
             continue
         if not own and all_names_still_there(evidence, run, one):
-            judged.append(add_measurement(one, NAMES_STILL_THERE, Severity.HARMLESS))
+            findings.append(add_measurement(one, NAMES_STILL_THERE, Severity.HARMLESS))
         else:
-            judged.append(measure_loss_finding(run, measure_finding(run, one, limits), own, limits))
+            findings.append(measure_loss_finding(run, measure_finding(run, one, limits), own, limits))
     for one in accepted:
-        explained += losses_of_finding(run, one, lost)
+        explained += losses_of_finding(run, one, losses)
     declared = {table for file, table in evidence.declared_tables if file == run.filename}
-    for found, own in findings_for_hidden_writes(run, lost, declared):
+    for found, own in findings_for_hidden_writes(run, losses, declared):
         explained += own
-        judged.append(found)
-    judged += findings_for_unforeseen_locks(run, [*feared, *accepted], limits)
-    judged += findings_for_locked_parents(run, limits)
-    judged += findings_for_blocking(run, evidence.blocking, judged, accepted, limits)
-    judged += findings_for_failure(run, feared)
-    judged += _write_volume_findings(run, limits)
-    return judged
+        findings.append(found)
+    findings += findings_for_unforeseen_locks(run, [*lint_findings, *accepted], limits)
+    findings += findings_for_locked_parents(run, limits)
+    findings += findings_for_blocking(run, evidence.blocking, findings, accepted, limits)
+    findings += findings_for_failure(run, lint_findings)
+    findings += _write_volume_findings(run, limits)
+    return findings
 
 
-def _is_repeated_by_outcome(text: Finding, unvalidated: Iterable[str]) -> bool:
-    """Whether the state of the database tells better what the linter says of a constraint."""
-    return text.rule == "constraint-not-validated" and any(
-        is_same_relation(text.relation, known) for known in unvalidated
+def _is_repeated_by_outcome(finding: Finding, unvalidated: Iterable[str]) -> bool:
+    """Whether the final state of the database has a more exact finding about the same constraint."""
+    return finding.rule == "constraint-not-validated" and any(
+        is_same_relation(finding.relation, known) for known in unvalidated
     )
 
 
 def _touches_existing_relations(run: Run) -> bool:
-    """Whether a migration did something to what was there before."""
+    """Whether a migration locked or wrote relations that existed before it."""
     return any(
         measure_impact(one).locks or any(not written.relation.created for written in one.written)
         for one in run.statements

@@ -210,7 +210,9 @@ def test_the_migration_whose_command_names_the_table_is_to_blame(session: Sessio
     runs = [ran("016", (3, "ALTER TABLE app.users2")), ran("017", (5, "ALTER TABLE app.users"))]
     found = check_compatibility(before, now, runs=runs)
     assert blamed(found) == [("017_x.sql", 5)]
-    assert found.practice.details[0].startswith("017_x.sql:5: column app.users.balance is gone; add the new next to the old")
+    assert found.practice.details[0].startswith(
+        "017_x.sql:5: column app.users.balance is gone; add the new next to the old"
+    )
 
 
 def test_nobody_is_blamed_where_two_could_be(session: Session, before: Schema) -> None:
