@@ -1,4 +1,4 @@
-"""The rules as a section of docs/rules.md. To write it anew: python -m kernel.report.rules docs/rules.md."""
+"""The rules as a section of docs/rules.md. To generate it: python -m kernel.report.rules_doc docs/rules.md."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import EXAMPLE_SCHEMA
-from kernel.lint.rules import ALL_RULES
+from kernel.lint.rules import ALL_RULES, EXAMPLE_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.lint.finding import Rule
+    from kernel.lint.rules import Rule
 
 
 RULES_HEADING = "## Hazards\n"
@@ -22,8 +21,8 @@ def rules_markdown() -> str:
     """The section, from its heading to the end of the document."""
     lines = [
         RULES_HEADING,
-        f"{len(ALL_RULES)} rules. Where the text is enough, `db.lint` says what may happen; a rehearsal says what did.",
-        "An error fails `db.lint`; what is harmless is a remark. The examples are about this database:",
+        f"{len(ALL_RULES)} rules. `db.lint` reports what the text of a migration shows; a rehearsal reports what was measured.",
+        "An error fails `db.lint`; harmless findings are remarks. The examples use this database:",
         "",
         *_code_block(EXAMPLE_SCHEMA),
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import NEXT_FILE_LINE, REVERT_FILE_LINE
 from kernel.lint.lint import lint_migrations, read_migration_directory
+from kernel.lint.rules import NEXT_FILE_LINE, REVERT_FILE_LINE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,6 @@ import pytest
 
 from kernel.errors import FilesInvalid
 from kernel.lint.finding import Severity
-from kernel.lint.rules import ALL_RULES, RULES_BY_ID
-from kernel.lint.squawk import DUPLICATE_RULES, IGNORED_RULES, REPORTED_RULES, find_squawk, run_squawk
 from kernel.report.lint import github_annotations, lint_document, lint_text
 from tests.unit.linting import findings, linted
 
@@ -130,21 +128,6 @@ def test_an_annotation_is_one_line_whatever_names_hold(tmp_path: Path) -> None:
     (line,) = github_annotations(linted(folder, 'DROP TABLE IF EXISTS "x\n::error::y";\n'), folder, tmp_path)
     assert line.startswith("::error file=a%2Cb%3Ac%25d/001_file.sql,line=1,col=1,title=drop-table::x ::error::y: ")
     assert "\n" not in line
-
-
-def test_every_rule_of_squawk_that_is_met_is_known_here(tmp_path: Path) -> None:
-    command = find_squawk()
-    assert command, "squawk-cli is one of the dev dependencies"
-    known = REPORTED_RULES.keys() | DUPLICATE_RULES.keys() | IGNORED_RULES.keys()
-    paths = []
-    for rule in ALL_RULES:
-        paths.append(tmp_path / f"{rule.id}.sql")
-        paths[-1].write_text(rule.setup + rule.bad)
-    assert {remark.rule for remark in run_squawk(command, paths)} <= known
-
-
-def test_what_squawk_is_taken_at_its_word_for_are_rules_of_ours() -> None:
-    assert {*REPORTED_RULES.values(), *DUPLICATE_RULES.values()} <= RULES_BY_ID.keys()
 
 
 def test_without_squawk_our_own_rules_still_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,24 @@
-"""The rules: every hazard that a rehearsal or the linter knows, as data."""
+"""The rules of the linter and the rehearsal, as data."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from kernel.lint.rules.columns import COLUMN_RULES
 from kernel.lint.rules.constraints import CONSTRAINT_RULES, INDEX_RULES
 from kernel.lint.rules.locks import LOCK_RULES
 from kernel.lint.rules.objects import OBJECT_RULES, TABLE_RULES
 from kernel.lint.rules.outcome import OUTCOME_RULES
+from kernel.lint.rules.rule import EXAMPLE_SCHEMA, NEXT_FILE_LINE, REVERT_FILE_LINE, Rule, Severity
 from kernel.lint.rules.scripts import SCRIPT_RULES
 
-if TYPE_CHECKING:
-    from kernel.lint.finding import Rule
-
+__all__ = [
+    "ALL_RULES",
+    "EXAMPLE_SCHEMA",
+    "NEXT_FILE_LINE",
+    "REVERT_FILE_LINE",
+    "RULES_BY_ID",
+    "Rule",
+    "Severity",
+]
 
 ALL_RULES: tuple[Rule, ...] = (
     *INDEX_RULES,

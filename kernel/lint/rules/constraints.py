@@ -1,8 +1,8 @@
-"""Building, dropping and repairing indexes."""
+"""Indexes and constraints: building, adding, validating, dropping."""
 
 from __future__ import annotations
 
-from kernel.lint.finding import NEXT_FILE_LINE, Detection, Rule, Severity
+from kernel.lint.rules.rule import NEXT_FILE_LINE, Detection, Rule, Severity
 
 INDEX_RULES = (
     Rule(
@@ -13,7 +13,6 @@ INDEX_RULES = (
         workaround="CREATE INDEX CONCURRENTLY, alone in its file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(1,),
         bad="CREATE INDEX IF NOT EXISTS orders_placed_at_idx ON orders (placed_at);\n",
         good="CREATE INDEX CONCURRENTLY IF NOT EXISTS orders_placed_at_idx ON orders (placed_at);\n",
     ),
@@ -21,11 +20,10 @@ INDEX_RULES = (
         id="drop-index-not-concurrently",
         name="Index dropped under a lock",
         condition="an index is dropped without CONCURRENTLY",
-        effect="reads and writes of its table wait (ACCESS EXCLUSIVE) behind every query that runs when it begins",
+        effect="reads and writes of its table wait (ACCESS EXCLUSIVE) for every query that is running when it starts",
         workaround="DROP INDEX CONCURRENTLY, alone in its file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(2,),
         bad="DROP INDEX IF EXISTS users_status_idx;\n",
         good="DROP INDEX CONCURRENTLY IF EXISTS users_status_idx;\n",
     ),
@@ -33,23 +31,21 @@ INDEX_RULES = (
         id="reindex-not-concurrently",
         name="Index rebuilt under a lock",
         condition="REINDEX without CONCURRENTLY",
-        effect="writes to the table wait, and reads that would use the index, until it is built anew",
+        effect="writes to the table wait, and reads that would use the index, until it is rebuilt",
         workaround="REINDEX … CONCURRENTLY, alone in its file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(3,),
         bad="REINDEX TABLE orders;\n",
         good="REINDEX TABLE CONCURRENTLY orders;\n",
     ),
     Rule(
         id="concurrently-in-transaction",
         name="Statement that cannot run in a transaction",
-        condition="a statement that cannot run in a transaction stands among others",
+        condition="a statement that cannot run in a transaction is mixed with others",
         effect="PostgreSQL refuses it (25001), and the file is refused before anything runs",
         workaround="give it a file of its own, or begin the file with -- migrate: no-transaction",
         severity=Severity.ERROR,
         detection=Detection.STATIC,
-        hazards=(4,),
         bad=(
             "ALTER TABLE orders ADD COLUMN IF NOT EXISTS region text;\n"
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS orders_region_idx ON orders (region);\n"
@@ -63,12 +59,11 @@ INDEX_RULES = (
     Rule(
         id="invalid-index",
         name="Index left invalid",
-        condition="an index is INVALID when the migrations are through",
+        condition="an index is INVALID after the migrations",
         effect="it costs every write, helps no query, and IF NOT EXISTS takes it for the finished one",
-        workaround="REINDEX INDEX CONCURRENTLY, once the rows in its way are gone",
+        workaround="REINDEX INDEX CONCURRENTLY, once the rows that prevent it are corrected",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(5,),
         setup="CREATE TABLE events (id bigint) PARTITION BY RANGE (id);\n"
         "CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (1000);\n",
         bad="CREATE INDEX IF NOT EXISTS events_id_idx ON ONLY events (id);\n",
@@ -76,13 +71,12 @@ INDEX_RULES = (
     ),
     Rule(
         id="plan-regression",
-        name="Query became dear",
-        condition="a query of the application has a plan at least five times dearer than before",
-        effect="what was fast is slow from the moment the migration commits",
+        name="Query became expensive",
+        condition="the plan of a query of the application costs at least five times as much as before",
+        effect="the query is slow from the moment the migration commits",
         workaround="keep the index that it used until another serves it, and ANALYZE what was rewritten",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(44,),
         setup="INSERT INTO orders (user_id, total) SELECT n % 1000 + 1, n FROM generate_series(1, 20000) AS n;\n"
         "ANALYZE orders;\n",
         queries="SELECT id, total FROM orders WHERE user_id = $1;\n",
@@ -90,9 +84,6 @@ INDEX_RULES = (
         good="CREATE INDEX CONCURRENTLY IF NOT EXISTS orders_user_placed_idx ON orders (user_id, placed_at);\n",
     ),
 )
-
-
-# Adding, validating and proving constraints.
 
 
 _PARTITIONED_TABLE = """\
@@ -110,7 +101,6 @@ CONSTRAINT_RULES = (
         workaround="add it NOT VALID, and VALIDATE CONSTRAINT in a later file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(6,),
         bad="ALTER TABLE users ADD CONSTRAINT users_age_adult CHECK (age >= 18);\n",
         good=(
             "ALTER TABLE users ADD CONSTRAINT users_age_adult CHECK (age >= 18) NOT VALID;\n"
@@ -126,7 +116,6 @@ CONSTRAINT_RULES = (
         workaround="add it NOT VALID, and VALIDATE CONSTRAINT in a later file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(7,),
         bad="ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id);\n",
         good=(
             "ALTER TABLE orders ADD CONSTRAINT orders_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id)"
@@ -143,7 +132,6 @@ CONSTRAINT_RULES = (
         workaround="add the column; then the foreign key NOT VALID; then VALIDATE CONSTRAINT, each in its file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(8,),
         bad="ALTER TABLE orders ADD COLUMN IF NOT EXISTS payer_id bigint REFERENCES users (id);\n",
         good=(
             "ALTER TABLE orders ADD COLUMN IF NOT EXISTS payer_id bigint;\n"
@@ -163,7 +151,6 @@ CONSTRAINT_RULES = (
         workaround="CREATE INDEX CONCURRENTLY on the columns, before the foreign key",
         severity=Severity.HARMLESS,
         detection=Detection.BOTH,
-        hazards=(9,),
         bad=(
             "ALTER TABLE orders ADD COLUMN IF NOT EXISTS payer_id bigint;\n"
             "ALTER TABLE orders ADD CONSTRAINT orders_payer_fkey FOREIGN KEY (payer_id) REFERENCES users NOT VALID;\n"
@@ -174,11 +161,10 @@ CONSTRAINT_RULES = (
         id="validate-in-same-transaction",
         name="Constraint validated in the transaction that adds it",
         condition="VALIDATE CONSTRAINT runs in the transaction that added the constraint NOT VALID",
-        effect="the lock of ADD CONSTRAINT is held while every row is checked: NOT VALID was for nothing",
+        effect="the lock of ADD CONSTRAINT is held while every row is checked: NOT VALID has no use",
         workaround="move VALIDATE CONSTRAINT to the next file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(10,),
         bad=_PARTITIONED_TABLE.replace(NEXT_FILE_LINE, ""),
         good=_PARTITIONED_TABLE,
     ),
@@ -186,11 +172,10 @@ CONSTRAINT_RULES = (
         id="constraint-not-validated",
         name="Constraint never validated",
         condition="a constraint was added NOT VALID and no later file validates it",
-        effect="rows from before may violate it, and the planner cannot rely on it",
+        effect="existing rows may violate it, and the planner cannot rely on it",
         workaround="VALIDATE CONSTRAINT in a later file, once the query finds no violating rows",
         severity=Severity.HARMLESS,
         detection=Detection.BOTH,
-        hazards=(11,),
         bad=(
             "ALTER TABLE users ADD CONSTRAINT users_email_present CHECK (email IS NOT NULL) NOT VALID;\n"
             "-- next file\n"
@@ -206,7 +191,6 @@ CONSTRAINT_RULES = (
         workaround="CREATE UNIQUE INDEX CONCURRENTLY, then ADD CONSTRAINT … UNIQUE USING INDEX in the next file",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(12,),
         bad="ALTER TABLE users ADD CONSTRAINT users_email_key UNIQUE (email);\n",
         good=(
             "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS users_email_key ON users (email);\n"
@@ -222,7 +206,6 @@ CONSTRAINT_RULES = (
         workaround="prove NOT NULL first by a validated CHECK, then SET NOT NULL, then add the primary key",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(13,),
         setup="CREATE TABLE tags AS SELECT n AS id FROM generate_series(1, 1000) AS n;\n"
         "CREATE UNIQUE INDEX tags_id_key ON tags (id);\n",
         bad="ALTER TABLE tags ADD CONSTRAINT tags_pkey PRIMARY KEY USING INDEX tags_id_key;\n",
@@ -239,11 +222,10 @@ CONSTRAINT_RULES = (
         id="exclusion-constraint",
         name="EXCLUDE builds its index under a lock",
         condition="an EXCLUDE constraint is added to a table that may have rows",
-        effect="reads and writes wait (ACCESS EXCLUSIVE) until the index is built; there is no concurrent way",
+        effect="reads and writes wait (ACCESS EXCLUSIVE) until the index is built; it cannot be built concurrently",
         workaround="declare it with CREATE TABLE, or plan a time without traffic and accept it with -- migrate: allow",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(14,),
         bad="ALTER TABLE orders ADD CONSTRAINT orders_once EXCLUDE USING btree (id WITH =);\n",
         good=(
             "CREATE TABLE IF NOT EXISTS bookings (\n    span tstzrange NOT NULL,\n"
@@ -258,7 +240,6 @@ CONSTRAINT_RULES = (
         workaround="add CHECK (column IS NOT NULL) NOT VALID, VALIDATE it in the next file, SET NOT NULL in a third",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(15,),
         practice_number=3,
         bad="ALTER TABLE users ALTER COLUMN email SET NOT NULL;\n",
         good=_PARTITIONED_TABLE + "-- next file\n"
@@ -268,12 +249,11 @@ CONSTRAINT_RULES = (
     Rule(
         id="constraint-violated",
         name="Rows violate the new constraint",
-        condition="rows that are there violate what the migration adds",
+        condition="existing rows violate a constraint that the migration adds",
         effect="the migration fails in production, after it held its locks for as long as it took to find out",
-        workaround="clean the rows up in a migration of their own first; the rehearsal gives the query that lists them",
+        workaround="first clean up the rows in a migration of their own; the rehearsal gives the query that lists them",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(16, 17, 18),
         bad="ALTER TABLE users ADD CONSTRAINT users_age_young CHECK (age < 60) NOT VALID;\n"
         "-- next file\n"
         "ALTER TABLE users VALIDATE CONSTRAINT users_age_young;\n",
@@ -285,11 +265,10 @@ CONSTRAINT_RULES = (
         id="domain-constraint-scans",
         name="Domain constraint scans every user of the domain",
         condition="a constraint is added to a domain without NOT VALID",
-        effect="every table with a column of that domain is locked (SHARE) and read through",
-        workaround="add it NOT VALID; VALIDATE CONSTRAINT locks and reads the same tables, so at a time of few writes",
+        effect="every table with a column of that domain is locked (SHARE) and read completely",
+        workaround="add it NOT VALID; VALIDATE CONSTRAINT locks and reads the same tables, so run it in quiet hours",
         severity=Severity.ERROR,
         detection=Detection.BOTH,
-        hazards=(48,),
         setup="CREATE DOMAIN percentage AS integer;\nCREATE TABLE discounts (rate percentage);\n"
         "INSERT INTO discounts SELECT n % 100 FROM generate_series(1, 1000) AS n;\n",
         bad="ALTER DOMAIN percentage ADD CONSTRAINT percentage_range CHECK (VALUE BETWEEN 0 AND 100);\n",

@@ -1,8 +1,8 @@
-"""What only a rehearsal can tell: what became of the migration, of the rows, and of whoever else was there."""
+"""Results of a rehearsal: a failed migration, blocked sessions, lost rows, incompatible changes."""
 
 from __future__ import annotations
 
-from kernel.lint.finding import REVERT_FILE_LINE, Detection, Rule, Severity
+from kernel.lint.rules.rule import REVERT_FILE_LINE, Detection, Rule, Severity
 
 OUTCOME_RULES = (
     Rule(
@@ -10,22 +10,20 @@ OUTCOME_RULES = (
         name="The migration fails",
         condition="the migration fails on a copy of production",
         effect="it fails in production as well, and the deployment stops there",
-        workaround="mend it as the message says, and rehearse again",
+        workaround="fix it as the message says, and rehearse again",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(18,),
         bad="ALTER TABLE user_preferences ADD COLUMN IF NOT EXISTS theme text;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS theme text;\n",
     ),
     Rule(
         id="standstill",
-        name="Reads or writes stand still",
-        condition="reads or writes of a table are shut out for longer than --max-block",
-        effect="requests pile up behind the lock until the pool of connections is exhausted",
-        workaround="shorten what runs under the lock: one table a file, long work ahead of it or in another file",
+        name="Reads or writes are blocked",
+        condition="reads or writes of a table are blocked for longer than --max-block",
+        effect="requests queue for the lock until the connection pool is exhausted",
+        workaround="shorten what runs under the lock: one table a file, long work before it or in another file",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(35, 36),
         bad="DO $$ BEGIN ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text; PERFORM pg_sleep(1.2); END $$;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
     ),
@@ -33,11 +31,10 @@ OUTCOME_RULES = (
         id="data-lost",
         name="Rows lost or changed, and not declared",
         condition="rows are removed or values changed, and the file does not declare it",
-        effect="production's data is not what it was, and nobody said that this is meant",
-        workaround="if it is meant, declare it (-- rehearse: rows orders=-10); else mend the statement",
+        effect="production's data changes, and the file does not say that this is intended",
+        workaround="if it is intended, declare it (-- rehearse: rows orders=-10); otherwise fix the statement",
         severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
-        hazards=(24, 29, 30, 32, 33),
         practice_number=5,
         bad="DELETE FROM orders WHERE id <= 10;\n",
         good="-- rehearse: rows orders=-10\nDELETE FROM orders WHERE id <= 10;\n",
@@ -45,12 +42,11 @@ OUTCOME_RULES = (
     Rule(
         id="breaks-running-version",
         name="The running version breaks",
-        condition="what the running application uses is gone, or is not what it was",
-        effect="instances of the version before, which run until the deployment is through, fail",
-        workaround="add the new beside the old, and take the old away once no running version needs it",
+        condition="what the running application uses is missing or changed",
+        effect="instances of the previous version, which run until the deployment is complete, fail",
+        workaround="add the new next to the old, and remove the old once no running version needs it",
         severity=Severity.WARNING,
         detection=Detection.DYNAMIC,
-        hazards=(40, 41, 42),
         practice_number=3,
         setup="CREATE FUNCTION retire() RETURNS void LANGUAGE sql AS\n"
         "    'ALTER TABLE orders RENAME COLUMN note TO remark';\n",
@@ -59,13 +55,12 @@ OUTCOME_RULES = (
     ),
     Rule(
         id="rule-gone",
-        name="A rule of a table is gone",
-        condition="a key, a constraint, a default or a trigger is gone that no statement names",
-        effect="what it kept out of the table comes in from the commit on",
-        workaround="name what is to go, without CASCADE; make again what is to stay",
+        name="A table lost a constraint, default or trigger",
+        condition="a key, constraint, default or trigger that no statement names is missing after the migration",
+        effect="rows that it rejected or completed are accepted as they are from the commit on",
+        workaround="drop by name, without CASCADE; create again what is to stay",
         severity=Severity.WARNING,
         detection=Detection.DYNAMIC,
-        hazards=(42, 55),
         setup="CREATE FUNCTION positive(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';\n"
         "ALTER TABLE orders ADD CONSTRAINT orders_quantity_positive CHECK (positive(quantity));\n",
         bad="-- migrate: allow=drop-object the check is replaced\nDROP FUNCTION IF EXISTS positive(integer) CASCADE;\n",
@@ -76,7 +71,7 @@ OUTCOME_RULES = (
     Rule(
         id="revert-differs",
         name="The revert file does not undo the migration",
-        condition="after the revert the schema or the data is not what it was before the migration",
+        condition="after the revert the schema or the data differs from before the migration",
         effect="inv db.rollback --revert leaves a database that no version of the files describes",
         workaround="make the revert file undo what the migration does, or remove it",
         severity=Severity.WARNING,

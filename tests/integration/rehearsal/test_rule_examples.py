@@ -9,15 +9,14 @@ import pytest
 
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
-from kernel.lint.finding import EXAMPLE_SCHEMA, NEXT_FILE_LINE, REVERT_FILE_LINE
-from kernel.lint.rules import ALL_RULES
+from kernel.lint.rules import ALL_RULES, EXAMPLE_SCHEMA, NEXT_FILE_LINE, REVERT_FILE_LINE
 from kernel.migrations.migration import discover_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.lint.finding import Rule
+    from kernel.lint.rules import Rule
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from kernel.db.connection import open_session
-from kernel.lint.finding import EXAMPLE_SCHEMA, Finding, Severity
+from kernel.lint.finding import Finding, Severity
 from kernel.lint.lint import lint_migrations, read_migration_directory
-from kernel.lint.rules import ALL_RULES
+from kernel.lint.rules import ALL_RULES, EXAMPLE_SCHEMA
 from kernel.migrations.migration import Migration, discover_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.postgres.programs import find_programs
@@ -43,7 +43,7 @@ from kernel.report.suggestions import SUGGESTIONS_COLUMNS, suggestions_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.lint.finding import Rule
+    from kernel.lint.rules import Rule
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.prod_copy.copy import ProdCopy
     from kernel.rehearsal.result import Run, SuggestionResult, SuggestionTrial

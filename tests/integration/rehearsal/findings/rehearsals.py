@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
-from kernel.lint.finding import NEXT_FILE_LINE, REVERT_FILE_LINE, Finding, Severity
+from kernel.lint.finding import Finding, Severity
+from kernel.lint.rules import NEXT_FILE_LINE, REVERT_FILE_LINE
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.operations.status import require_migrations
 from kernel.rehearsal.prod_copy.copy import ProdCopy

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.lint.finding import EXAMPLE_SCHEMA
+from kernel.lint.rules import EXAMPLE_SCHEMA
 from tests.integration.rehearsal.findings.rehearsals import met, told
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.lint.finding import EXAMPLE_SCHEMA, Severity
-from kernel.lint.rules import ALL_RULES, RULES_BY_ID
+from kernel.lint.finding import Severity
+from kernel.lint.rules import ALL_RULES, EXAMPLE_SCHEMA, RULES_BY_ID
 from kernel.rehearsal.request import RehearsalRequest
 from kernel.rehearsal.result import Limits
 from tests.integration.rehearsal.findings.rehearsals import met, told
@@ -16,7 +16,7 @@ from tests.integration.rehearsal.findings.rehearsals import met, told
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.lint.finding import Rule
+    from kernel.lint.rules import Rule
     from tests.integration.rehearsal.findings.rehearsals import Ground
 
 # Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
