@@ -1,1 +1,1 @@
-"""How long the whole process takes beside psql and a plain loop: `python -m bench`, see docs/benchmarks.md."""
+"""Measure whole runs in comparison with psql and a minimal runner: `python -m bench`, see docs/benchmarks.md."""

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from bench import judge, measure, report, scenarios, stage
+from bench import measure, report, scenarios
+from bench.compare import compare_samples
+from bench.server import is_on_disk, open_benchmark_server
 from kernel.errors import KernelError
 from kernel.postgres.programs import find_client_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.contest import Finding
-    from bench.judge import Samples
-    from bench.stage import Stage
+    from bench.compare import Samples
+    from bench.model import ComparisonResult
+    from bench.server import BenchmarkServer
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 _MISSED = 1
@@ -31,41 +33,43 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if unknown := [name for name in options.scenarios if name not in _chosen(long=True)]:
-        parser.error(f"{unknown[0]}: no such scenario; they are {', '.join(_chosen(long=True))}")
+    if unknown := [name for name in options.scenarios if name not in _scenario_names(long=True)]:
+        parser.error(f"{unknown[0]}: no such scenario; they are {', '.join(_scenario_names(long=True))}")
     rounds = _QUICK_ROUNDS if options.quick else options.rounds
-    told = os.environ.get("KERNEL_PG_BINDIR")
+    bindir = os.environ.get("KERNEL_PG_BINDIR")
     try:
-        with stage.opened(Path(told) if told else None) as opened:
-            conditions = _conditions(opened, rounds)
+        with open_benchmark_server(Path(bindir) if bindir else None) as server:
+            conditions = _conditions(server, rounds)
             if not conditions["on_disk"]:
-                _say(f"warning: {opened.server.data} lies in memory, where no commit waits; set TMPDIR to a disk")
-            findings, samples = _measured(opened, options.scenarios or _chosen(long=options.all), rounds)
+                _print_progress(
+                    f"warning: {server.server.data} is in memory, where no commit waits; set TMPDIR to a disk"
+                )
+            results, samples = _measure(server, options.scenarios or _scenario_names(long=options.all), rounds)
     except KernelError as error:
-        _say(str(error))
+        _print_progress(str(error))
         return error.exit
     if options.json:
-        print(report.document(conditions, findings, samples))
+        print(report.document(conditions, results, samples))
     else:
         print(", ".join(str(value) for name, value in conditions.items() if name not in ("rounds", "on_disk")))
         print(f"medians of {rounds} rounds; targets are for a server that waits for its disk\n")
-        print(report.table(findings))
-    return _MISSED if any(finding.met is False for finding in findings) else 0
+        print(report.table(results))
+    return _MISSED if any(result.met is False for result in results) else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    every = _chosen(long=True)
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the project beside psql.")
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(every))
-    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_ROUNDS} rounds: a first impression")
+    names = _scenario_names(long=True)
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the project in comparison with psql.")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(names))
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_ROUNDS} rounds only")
     parser.add_argument(
         "--rounds",
         type=_rounds,
         metavar="N",
         default=_ROUNDS,
-        help=f"rounds to take the median of (default: {_ROUNDS})",
+        help=f"number of rounds (default: {_ROUNDS})",
     )
-    parser.add_argument("--all", action="store_true", help=f"with the long ones: {', '.join(scenarios.LONG)}")
+    parser.add_argument("--all", action="store_true", help=f"including the long ones: {', '.join(scenarios.LONG)}")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     return parser
 
@@ -76,37 +80,39 @@ def _rounds(text: str) -> int:
     return int(text)
 
 
-def _chosen(*, long: bool) -> list[str]:
+def _scenario_names(*, long: bool) -> list[str]:
     return [*scenarios.USUAL, *(scenarios.LONG if long else ())]
 
 
-def _conditions(opened: Stage, rounds: int) -> dict[str, object]:
-    """What the ratios were measured with; `on_disk` tells whether a commit has to wait."""
+def _conditions(server: BenchmarkServer, rounds: int) -> dict[str, object]:
+    """The versions that were measured; `on_disk` says whether a commit waits for a disk."""
     return {
-        "server": f"PostgreSQL {opened.server.programs.version}",
+        "server": f"PostgreSQL {server.server.programs.version}",
         "python": f"Python {platform.python_version()}",
         "psycopg": f"psycopg {psycopg.__version__}",
         "system": platform.system(),
         "rounds": rounds,
-        "on_disk": stage.on_disk(opened.server.data),
+        "on_disk": is_on_disk(server.server.data),
     }
 
 
-def _measured(opened: Stage, names: Sequence[str], rounds: int) -> tuple[list[Finding], dict[str, Samples]]:
-    psql = find_client_program("psql", opened.server.programs.bin)
-    findings: list[Finding] = []
+def _measure(
+    server: BenchmarkServer, names: Sequence[str], rounds: int
+) -> tuple[list[ComparisonResult], dict[str, Samples]]:
+    psql = find_client_program("psql", server.server.programs.bin)
+    results: list[ComparisonResult] = []
     samples: dict[str, Samples] = {}
     for name in names:
         with tempfile.TemporaryDirectory(prefix="aibos-bench-") as folder:
             Path(folder).chmod(0o755)
             scenario = (scenarios.USUAL | scenarios.LONG)[name](Path(folder) / "files", psql)
-            _say(f"{name}: {len(scenario.contestants)} contestants, {rounds} rounds and one ahead")
-            samples[scenario.name] = measure.contest(opened, scenario, rounds=rounds)
-            findings += judge.findings(scenario, samples[scenario.name])
-    return findings, samples
+            _print_progress(f"{name}: {len(scenario.programs)} programs, {rounds} rounds after a warm-up")
+            samples[scenario.name] = measure.measure_programs(server, scenario, rounds=rounds)
+            results += compare_samples(scenario, samples[scenario.name])
+    return results, samples
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""The files that the contestants work on, and the same files as scripts for psql. Always the same bytes.
+"""The migrations of a scenario, and the same files as scripts for psql. Always the same bytes.
 
-In a folder of its own: `migrations/`, which every runner reads; `psql/`, each of them in a transaction with its record;
-`all.sql`, the whole of `psql/`; `ledger.sql` and `record.sql`, for a file too large to be written a second time.
+In one folder: `migrations/`, which every runner reads; `psql/`, each file in a transaction with its record; `all.sql`,
+all files of `psql/` in one; `ledger.sql` and `record.sql`, for a file too large to be written twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# The specification, "Migration Tracking Table".
+# docs/specification.md, "The table".
 LEDGER = """\
 CREATE TABLE schema_migrations (
   version VARCHAR(255) PRIMARY KEY,
@@ -49,7 +49,7 @@ _BLOCK = 10_000  # rows written at a time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Where a set of files lies; the layout is that of this module's docstring."""
+    """The folder of a scenario, with the layout of this module's docstring."""
 
     root: Path
 
@@ -59,12 +59,12 @@ class Files:
 
     @property
     def large(self) -> Path:
-        """The only migration of a set that holds one."""
+        """The migration of a scenario that has only one."""
         return self.migrations / "001_carry_over.sql"
 
 
 def small(root: Path, count: int) -> Files:
-    """`count` migrations that make a table, its primary key, an index and a comment each."""
+    """`count` migrations that create a table with its primary key, an index and a comment each."""
     files = _made(root)
     (root / "psql").mkdir()
     with (root / "all.sql").open("x", encoding="utf-8") as everything:
@@ -80,7 +80,7 @@ def small(root: Path, count: int) -> Files:
 
 
 def inserts(root: Path, rows: int) -> Files:
-    """One migration of so many INSERTs, of about 150 bytes each."""
+    """One migration of `rows` INSERTs, of about 150 bytes each."""
     return _large(root, lambda: _rows(_INSERT, rows))
 
 
@@ -96,7 +96,7 @@ def copy(root: Path, rows: int) -> Files:
 
 
 def record(path: Path) -> str:
-    """The INSERT that records a file as applied, written as a person would for psql."""
+    """The INSERT that records a file as applied, as a user would write it for psql."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     version = path.name.partition("_")[0]
@@ -121,7 +121,7 @@ def _large(root: Path, text: Callable[[], Iterator[str]]) -> Files:
 
 
 def _rows(template: str, count: int) -> Iterator[str]:
-    """The rows in blocks: neither one write each nor all of them in memory, where they would count as ours."""
+    """The rows in blocks. All of them at once would raise the memory of this process, and so that of every program."""
     for first in range(0, count, _BLOCK):
         yield "".join(
             template.format(number=number, account=number % 977, volume=number % 31, amount=f"{number % 10_007}.25")

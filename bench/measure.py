@@ -1,4 +1,4 @@
-"""Run the contestants of a scenario, round after round, and see what each run took."""
+"""Run the programs of a scenario, round after round, and measure each run."""
 
 from __future__ import annotations
 
@@ -11,79 +11,79 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from bench import memory
-from bench.contest import ContestFailed, Sample
+from bench.model import BenchmarkFailed, Sample
 from kernel.postgres.process import program_environment
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from bench.contest import Contestant, Scenario
-    from bench.judge import Samples
-    from bench.stage import Stage
+    from bench.compare import Samples
+    from bench.model import Program, Scenario
+    from bench.server import BenchmarkServer
 
 # Of getrusage's ru_maxrss: bytes on macOS, kilobytes elsewhere.
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
-_TAIL_CHARACTERS = 2000
+_ERROR_TAIL_CHARACTERS = 2000
 
 
-def contest(stage: Stage, scenario: Scenario, *, rounds: int) -> Samples:
-    """Run every contestant `rounds` times, in turn, and each in a fresh database. Raises ContestFailed.
+def measure_programs(server: BenchmarkServer, scenario: Scenario, *, rounds: int) -> Samples:
+    """Run every program `rounds` times, in turn, each in a fresh database. Raises BenchmarkFailed.
 
-    One round ahead does not count: it compiles modules, fills caches, and makes the server's log files. Every other
-    round goes backwards, so that nobody always follows the same neighbour.
+    A warm-up round is not counted: it compiles modules, fills caches, and creates the server's log files. Every other
+    round is in reverse order, so that no program always follows the same one.
     """
-    samples: Samples = {one.name: [] for one in scenario.contestants}
+    samples: Samples = {program.name: [] for program in scenario.programs}
     for number in range(rounds + 1):
-        for contestant in scenario.contestants[:: -1 if number % 2 else 1]:
-            sample = _run(stage, scenario, contestant)
+        for program in scenario.programs[:: -1 if number % 2 else 1]:
+            sample = _run(server, scenario, program)
             if number:
-                samples[contestant.name].append(sample)
+                samples[program.name].append(sample)
     return samples
 
 
-def _run(stage: Stage, scenario: Scenario, contestant: Contestant) -> Sample:
-    there: AbstractContextManager[str] = stage.database(contestant.applied)
-    named = {}
-    if contestant.copies:
-        golden, clone = stage.copied(contestant.copies)
-        there, named = nullcontext(clone), {"BENCH_GOLDEN": golden}
-    with there as database:
-        looking = memory.watched(stage, database) if scenario.measures_backend else nullcontext(lambda: None)
-        with looking as backend_bytes:
-            seconds, process_bytes = _timed(contestant, stage.environment(database) | named)
+def _run(server: BenchmarkServer, scenario: Scenario, program: Program) -> Sample:
+    opened: AbstractContextManager[str] = server.database(program.applied)
+    template_setting = {}
+    if program.clone:
+        template, clone = server.cloned_database(program.clone)
+        opened, template_setting = nullcontext(clone), {"BENCH_TEMPLATE_DB": template}
+    with opened as database:
+        watching = memory.watch_backends(server, database) if scenario.measures_backend else nullcontext(lambda: None)
+        with watching as backend_bytes:
+            seconds, process_bytes = _timed(program, server.environment(database) | template_setting)
             sample = Sample(seconds=seconds, process_bytes=process_bytes, backend_bytes=backend_bytes())
-        with stage.connect(database) as connection:
+        with server.connect(database) as connection:
             proven = connection.execute(scenario.proof.encode()).fetchone()
     if proven != (True,):
-        raise ContestFailed(f"{scenario.name}: {contestant.name} ended well and did not do its work")
+        raise BenchmarkFailed(f"{scenario.name}: {program.name} ended without an error, but its work is not done")
     return sample
 
 
-def _timed(contestant: Contestant, reaching: dict[str, str]) -> tuple[float, int]:
-    """(seconds, peak of resident memory in bytes) of a process and its children. Raises ContestFailed.
+def _timed(program: Program, connection_environment: dict[str, str]) -> tuple[float, int]:
+    """(seconds, peak of resident memory in bytes) of a process and its children. Raises BenchmarkFailed.
 
-    A process starts with the memory of the one that started it, which is what the peak is at least.
+    The peak is at least the memory of the process that starts it, since a process begins as a copy of that one.
     """
-    # Nothing of the developer's own environment, and the same for all.
-    environment = program_environment() | reaching | {"KERNEL_MIGRATIONS_DIR": str(contestant.migrations)}
-    with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as told:
+    # Nothing of the developer's environment, and the same for all programs.
+    environment = program_environment() | connection_environment | {"KERNEL_MIGRATIONS_DIR": str(program.migrations)}
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as output:
         began = time.perf_counter()
         with subprocess.Popen(
-            contestant.command,
+            program.command,
             stdin=subprocess.DEVNULL,
-            stdout=told,
-            stderr=complaints,
+            stdout=output,
+            stderr=errors,
             env=environment,
-            cwd=contestant.folder,
+            cwd=program.folder,
         ) as running:
             _, status, usage = os.wait4(running.pid, 0)
             seconds = time.perf_counter() - began
-            running.returncode = os.waitstatus_to_exitcode(status)  # else Popen would wait for it once more
+            running.returncode = os.waitstatus_to_exitcode(status)  # otherwise Popen would wait for it again
         if running.returncode:
-            complaints.seek(0)
-            said = complaints.read().decode(errors="replace")[-_TAIL_CHARACTERS:]
-            raise ContestFailed(f"{contestant.name}: ended with {running.returncode}; it said:\n{said}")
-        if contestant.tells:
-            told.seek(0)
-            seconds = float(told.read())
+            errors.seek(0)
+            text = errors.read().decode(errors="replace")[-_ERROR_TAIL_CHARACTERS:]
+            raise BenchmarkFailed(f"{program.name}: ended with {running.returncode}:\n{text}")
+        if program.prints_seconds:
+            output.seek(0)
+            seconds = float(output.read())
     return seconds, usage.ru_maxrss * _MAXRSS_BYTES

@@ -1,7 +1,7 @@
-"""A production to copy: what pgbench makes at a scale, beside the project's own schema; and its dump.
+"""A dump to rehearse on: the tables of pgbench at a scale, and the Kernel's schema.
 
-The tables, rows and keys are those of `pgbench -i --foreign-keys` (PostgreSQL documentation, "pgbench"), made by SQL,
-since not every PostgreSQL comes with pgbench. The schema is made by the project's own migrations.
+The tables, rows and keys are those of `pgbench -i --foreign-keys` (PostgreSQL documentation, "pgbench"), created by
+SQL, because not every PostgreSQL has pgbench. The Kernel's schema is created by its migrations.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from bench.contest import ContestFailed
+from bench.model import BenchmarkFailed
 from kernel.postgres.process import program_environment
 from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
     from kernel.postgres.cluster import Server
 
-ACCOUNTS_OF_A_BRANCH = 100_000
+ACCOUNTS_PER_BRANCH = 100_000
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _DATABASE = "production"
 _PGBENCH = """
@@ -44,16 +44,16 @@ ALTER TABLE pgbench_history ADD CONSTRAINT pgbench_history_aid_fkey FOREIGN KEY 
 
 
 def dump(path: Path, scale: int, psql: Path) -> Path:
-    """What the pg_dump beside `psql` writes of it, as SQL: `scale` branches, and 100,000 accounts for each.
+    """Write a plain dump of `scale` branches with 100,000 accounts each, by the pg_dump next to `psql`.
 
-    Raises ContestFailed when the migrations cannot be applied.
+    Raises BenchmarkFailed when the migrations cannot be applied.
     """
     with throwaway_server(bindir=psql.parent if psql.parent.name == "bin" else None) as server:
         with psycopg.connect(server.conninfo, autocommit=True) as administrator:
             administrator.execute(f"CREATE DATABASE {_DATABASE}".encode())
         _migrate(server)
         with psycopg.connect(server.conninfo, dbname=_DATABASE) as connection:
-            connection.execute(_PGBENCH.format(branches=scale, each=ACCOUNTS_OF_A_BRANCH).encode())
+            connection.execute(_PGBENCH.format(branches=scale, each=ACCOUNTS_PER_BRANCH).encode())
         conninfo = make_conninfo(server.conninfo, dbname=_DATABASE)
         command = (str(server.programs.bin / "pg_dump"), f"--dbname={conninfo}", f"--file={path}")
         subprocess.run(command, check=True, env=program_environment())
@@ -61,7 +61,7 @@ def dump(path: Path, scale: int, psql: Path) -> Path:
 
 
 def _migrate(server: Server) -> None:
-    """Apply the migrations of the checkout as a user would, and nothing of a developer's settings."""
+    """Apply the migrations of the checkout as a user would, without the settings of the developer."""
     settings = {
         "MIGRATION_DATABASE_URL": server.url.replace("/postgres?", f"/{_DATABASE}?", 1),
         "KERNEL_MIGRATIONS_DIR": str(_CHECKOUT / "migrations"),
@@ -75,4 +75,4 @@ def _migrate(server: Server) -> None:
         check=False,
     )
     if done.returncode:
-        raise ContestFailed(f"the project's own schema could not be made: {done.stderr.strip()}")
+        raise BenchmarkFailed(f"the Kernel's schema could not be created: {done.stderr.strip()}")

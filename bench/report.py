@@ -1,4 +1,4 @@
-"""Findings as a table and as JSON."""
+"""Results as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import tabulate
 
-from bench.contest import Quantity
+from bench.model import Quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.contest import Comparison, Finding
-    from bench.judge import Samples
+    from bench.compare import Samples
+    from bench.model import Comparison, ComparisonResult
 
 _HEADERS = ("scenario", "measured", "median", "rounds", "target", "met")
 _MET = {True: "yes", False: "no", None: ""}
@@ -24,65 +24,67 @@ _QUANTITIES = {
 }
 
 
-def table(findings: Sequence[Finding]) -> str:
-    """The findings, a row each."""
+def table(results: Sequence[ComparisonResult]) -> str:
+    """The results, one row each."""
     rows = []
     shown = ""
-    for finding in findings:
-        comparison = finding.comparison
+    for result in results:
+        comparison = result.comparison
         rows.append(
             (
-                finding.scenario if finding.scenario != shown else "",
-                _measured(finding),
-                _value(finding.value, comparison),
-                f"{_value(finding.lowest, comparison)} … {_value(finding.highest, comparison)}",
+                result.scenario if result.scenario != shown else "",
+                _measured(result),
+                _value(result.value, comparison),
+                f"{_value(result.lowest, comparison)} … {_value(result.highest, comparison)}",
                 _target(comparison),
-                _MET[finding.met],
+                _MET[result.met],
             )
         )
-        shown = finding.scenario
+        shown = result.scenario
     return tabulate.tabulate(rows, headers=_HEADERS, disable_numparse=True)
 
 
-def document(conditions: Mapping[str, object], findings: Sequence[Finding], samples: Mapping[str, Samples]) -> str:
-    """One JSON document: `conditions`, `findings`, and under `samples` what each run took, in seconds and bytes."""
+def document(
+    conditions: Mapping[str, object], results: Sequence[ComparisonResult], samples: Mapping[str, Samples]
+) -> str:
+    """One JSON document: `conditions`, `findings`, and under `samples` every run in seconds and bytes."""
     text = {
         "conditions": dict(conditions),
         "findings": [
             {
-                "scenario": finding.scenario,
-                "of": finding.comparison.of,
-                "to": finding.comparison.to,
-                "quantity": finding.comparison.quantity.value,
-                "median": finding.value,
-                "lowest": finding.lowest,
-                "highest": finding.highest,
-                "rows": finding.comparison.rows,
-                "at_most": finding.comparison.at_most,
-                "at_least": finding.comparison.at_least,
-                "met": finding.met,
+                "scenario": result.scenario,
+                "of": result.comparison.program,
+                "to": result.comparison.reference,
+                "quantity": result.comparison.quantity.value,
+                "median": result.value,
+                "lowest": result.lowest,
+                "highest": result.highest,
+                "rows": result.comparison.rows,
+                "at_most": result.comparison.at_most,
+                "at_least": result.comparison.at_least,
+                "met": result.met,
             }
-            for finding in findings
+            for result in results
         ],
         "samples": {
             scenario: {
-                contestant: {quantity.value: [sample.of(quantity) for sample in taken] for quantity in Quantity}
-                for contestant, taken in of_scenario.items()
+                program: {quantity.value: [sample.value(quantity) for sample in runs] for quantity in Quantity}
+                for program, runs in scenario_samples.items()
             }
-            for scenario, of_scenario in samples.items()
+            for scenario, scenario_samples in samples.items()
         },
     }
     return json.dumps(text, indent=2, ensure_ascii=False)
 
 
-def _measured(finding: Finding) -> str:
-    comparison = finding.comparison
-    if comparison.to is None:
-        return f"{_QUANTITIES[comparison.quantity]}{comparison.of}"
+def _measured(result: ComparisonResult) -> str:
+    comparison = result.comparison
+    if comparison.reference is None:
+        return f"{_QUANTITIES[comparison.quantity]}{comparison.program}"
     if comparison.rows is not None:
-        return f"rows a second of {comparison.of}, its start taken off"
+        return f"rows a second of {comparison.program}, its start taken off"
     between = " / " if comparison.quantity is Quantity.SECONDS else ", above that for "
-    return f"{_QUANTITIES[comparison.quantity]}{comparison.of}{between}{comparison.to}"
+    return f"{_QUANTITIES[comparison.quantity]}{comparison.program}{between}{comparison.reference}"
 
 
 def _target(comparison: Comparison) -> str:

@@ -1,11 +1,11 @@
-"""The scenarios and their targets. docs/benchmarks.md says why these."""
+"""The scenarios and their targets, with the reasons in docs/benchmarks.md."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import contestants, files, production
-from bench.contest import Comparison, Copies, Quantity, Scenario
+from bench import files, production, programs
+from bench.model import ClonedDatabase, Comparison, Quantity, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ STATUS, BARE, LIST, BARE_LIST = "inv db.status", "a bare task", "inv --list", "-
 FIRST, AGAIN = "the first copy", "the next copy, kept"
 STATUS_FEW, STATUS_MANY, NOTHING_TO_DO = "status, 15 applied", "status, 5,000 applied", "migrate, nothing to do"
 CHECK, UNTOUCHED = "check of a rewritten table", "check of an untouched one"
-WHOLE_ROWS = "sum(hashtext(t::text)) of both sides"
+ROW_HASH_SUMS = "sum(hashtext(t::text)) of both sides"
 
 _MEGABYTE = 1_000_000
 _PROCESS_BYTES = 150 * _MEGABYTE
@@ -34,18 +34,18 @@ def small_200(folder: Path, psql: Path) -> Scenario:
     made = files.small(folder, 200)
     return Scenario(
         name="200 small migrations",
-        contestants=(
-            contestants.ours(OURS, made, "db.migrate"),
-            contestants.ours(SINGLE, made, "db.migrate", "--single-transaction"),
-            contestants.psql_session(PSQL, made, psql),
-            contestants.psql_each(PSQL_EACH, made, psql),
-            contestants.loop(LOOP, made),
+        programs=(
+            programs.kernel_task(OURS, made, "db.migrate"),
+            programs.kernel_task(SINGLE, made, "db.migrate", "--single-transaction"),
+            programs.psql_session(PSQL, made, psql),
+            programs.psql_each(PSQL_EACH, made, psql),
+            programs.plain_loop(LOOP, made),
         ),
         comparisons=(
-            Comparison(of=OURS, to=PSQL, at_most=1.4),
-            Comparison(of=SINGLE, to=PSQL),
-            Comparison(of=OURS, to=PSQL_EACH),
-            Comparison(of=OURS, to=LOOP),
+            Comparison(program=OURS, reference=PSQL, at_most=1.4),
+            Comparison(program=SINGLE, reference=PSQL),
+            Comparison(program=OURS, reference=PSQL_EACH),
+            Comparison(program=OURS, reference=LOOP),
         ),
         proof=_made_accounts(200),
     )
@@ -56,53 +56,53 @@ def small_1000(folder: Path, psql: Path) -> Scenario:
     made = files.small(folder, 1000)
     return Scenario(
         name="1,000 small migrations",
-        contestants=(
-            contestants.ours(OURS, made, "db.migrate"),
-            contestants.ours(SINGLE, made, "db.migrate", "--single-transaction"),
-            contestants.psql_session(PSQL, made, psql),
-            contestants.loop(LOOP, made),
+        programs=(
+            programs.kernel_task(OURS, made, "db.migrate"),
+            programs.kernel_task(SINGLE, made, "db.migrate", "--single-transaction"),
+            programs.psql_session(PSQL, made, psql),
+            programs.plain_loop(LOOP, made),
         ),
         comparisons=(
-            Comparison(of=OURS, to=PSQL, at_most=1.05),
-            Comparison(of=SINGLE, to=PSQL, at_most=0.9),
-            Comparison(of=OURS, to=LOOP),
+            Comparison(program=OURS, reference=PSQL, at_most=1.05),
+            Comparison(program=SINGLE, reference=PSQL, at_most=0.9),
+            Comparison(program=OURS, reference=LOOP),
         ),
         proof=_made_accounts(1000),
     )
 
 
 def start_up(folder: Path, _psql: Path) -> Scenario:
-    """What a task costs before and behind its work."""
+    """What a task costs before and after its work."""
     made = files.small(folder, 15)
     return Scenario(
         name="start-up",
-        contestants=(
-            contestants.ours(STATUS, made, "db.status", applied=True),
-            contestants.bare_task(BARE, made, "ping"),
-            contestants.ours(LIST, made, "--list", applied=True),
-            contestants.bare_task(BARE_LIST, made, "--list"),
+        programs=(
+            programs.kernel_task(STATUS, made, "db.status", applied=True),
+            programs.bare_task(BARE, made, "ping"),
+            programs.kernel_task(LIST, made, "--list", applied=True),
+            programs.bare_task(BARE_LIST, made, "--list"),
         ),
         comparisons=(
-            Comparison(of=STATUS, to=BARE, at_most=1.3),
-            Comparison(of=LIST, to=BARE_LIST),
+            Comparison(program=STATUS, reference=BARE, at_most=1.3),
+            Comparison(program=LIST, reference=BARE_LIST),
         ),
         proof="SELECT count(*) = 15 FROM schema_migrations",
     )
 
 
 def long_history(folder: Path, _psql: Path) -> Scenario:
-    """5,000 applied files: reading them costs little beside starting."""
+    """5,000 applied files: reading them is fast compared with starting."""
     few, many = files.small(folder / "few", 15), files.small(folder / "many", 5000)
     return Scenario(
         name="5,000 applied files",
-        contestants=(
-            contestants.ours(STATUS_FEW, few, "db.status", applied=True),
-            contestants.ours(STATUS_MANY, many, "db.status", applied=True),
-            contestants.ours(NOTHING_TO_DO, many, "db.migrate", applied=True),
+        programs=(
+            programs.kernel_task(STATUS_FEW, few, "db.status", applied=True),
+            programs.kernel_task(STATUS_MANY, many, "db.status", applied=True),
+            programs.kernel_task(NOTHING_TO_DO, many, "db.migrate", applied=True),
         ),
         comparisons=(
-            Comparison(of=STATUS_MANY, to=STATUS_FEW, at_most=1.5),
-            Comparison(of=NOTHING_TO_DO, to=STATUS_FEW),
+            Comparison(program=STATUS_MANY, reference=STATUS_FEW, at_most=1.5),
+            Comparison(program=NOTHING_TO_DO, reference=STATUS_FEW),
         ),
         proof="SELECT count(*) IN (15, 5000) FROM schema_migrations",
     )
@@ -113,32 +113,32 @@ def inserts_3mb(folder: Path, psql: Path) -> Scenario:
     made = files.inserts(folder, 20_000)
     return Scenario(
         name="20,000 INSERTs, 3 MB",
-        contestants=(
-            contestants.ours(OURS, made, "db.migrate"),
-            contestants.psql_large(PSQL, made, psql),
-            contestants.loop(LOOP, made),
+        programs=(
+            programs.kernel_task(OURS, made, "db.migrate"),
+            programs.psql_large(PSQL, made, psql),
+            programs.plain_loop(LOOP, made),
         ),
         comparisons=(
-            Comparison(of=OURS, to=PSQL, at_most=0.25),
-            Comparison(of=LOOP, to=PSQL),
+            Comparison(program=OURS, reference=PSQL, at_most=0.25),
+            Comparison(program=LOOP, reference=PSQL),
         ),
         proof=f"SELECT {_ENTRIES} 20000",
     )
 
 
 def inserts_60mb(folder: Path, psql: Path) -> Scenario:
-    """400,000 INSERTs in one file, with the memory that they take on both sides."""
+    """400,000 INSERTs in one file, with the memory of client and server."""
     made = files.inserts(folder, 400_000)
     return Scenario(
         name="400,000 INSERTs, 60 MB",
-        contestants=(
-            contestants.ours(OURS, made, "db.migrate"),
-            contestants.psql_large(PSQL, made, psql),
-            contestants.loop(LOOP, made),
+        programs=(
+            programs.kernel_task(OURS, made, "db.migrate"),
+            programs.psql_large(PSQL, made, psql),
+            programs.plain_loop(LOOP, made),
         ),
         comparisons=(
-            Comparison(of=OURS, to=PSQL, at_most=0.35),
-            Comparison(of=LOOP, to=PSQL),
+            Comparison(program=OURS, reference=PSQL, at_most=0.35),
+            Comparison(program=LOOP, reference=PSQL),
             *_memory(OURS, LOOP),
         ),
         proof=f"SELECT {_ENTRIES} 400000",
@@ -146,16 +146,16 @@ def inserts_60mb(folder: Path, psql: Path) -> Scenario:
 
 
 def copy_1gb(folder: Path, psql: Path) -> Scenario:
-    """A gigabyte of COPY data in one file: memory stays where it is."""
+    """A gigabyte of COPY data in one file: memory does not grow."""
     made = files.copy(folder, 12_000_000)
     return Scenario(
         name="12,000,000 rows of COPY, 1 GB",
-        contestants=(
-            contestants.ours(OURS, made, "db.migrate"),
-            contestants.psql_large(PSQL, made, psql),
+        programs=(
+            programs.kernel_task(OURS, made, "db.migrate"),
+            programs.psql_large(PSQL, made, psql),
         ),
         comparisons=(
-            Comparison(of=OURS, to=PSQL),
+            Comparison(program=OURS, reference=PSQL),
             *_memory(OURS),
         ),
         proof=f"SELECT {_ENTRIES} 12000000",
@@ -163,47 +163,47 @@ def copy_1gb(folder: Path, psql: Path) -> Scenario:
 
 
 def rehearsal_copy(folder: Path, psql: Path) -> Scenario:
-    """A dump of pgbench's tables beside our own schema, restored for the first rehearsal, and cloned for the next."""
+    """A dump of pgbench's tables and the Kernel's schema, restored for the first rehearsal, cloned for the next."""
     scale = 50
-    made, rows = files.small(folder, 1), scale * production.ACCOUNTS_OF_A_BRANCH
+    made, rows = files.small(folder, 1), scale * production.ACCOUNTS_PER_BRANCH
     dump, store = production.dump(folder / "production.sql", scale, psql), folder / "store"
     return Scenario(
         name=f"a dump of {rows:,} rows",
-        contestants=(
-            contestants.psql_restore(PSQL, made, dump, psql),
-            contestants.copy(FIRST, made, dump, rows),
-            contestants.copy(AGAIN, made, dump, rows, store=store),
+        programs=(
+            programs.psql_restore(PSQL, made, dump, psql),
+            programs.clone_dump(FIRST, made, dump, rows),
+            programs.clone_dump(AGAIN, made, dump, rows, store=store),
         ),
         comparisons=(
-            Comparison(of=FIRST, to=PSQL, at_most=0.8),
-            Comparison(of=AGAIN, to=PSQL, at_most=0.15),
+            Comparison(program=FIRST, reference=PSQL, at_most=0.8),
+            Comparison(program=AGAIN, reference=PSQL, at_most=0.15),
         ),
-        proof="SELECT true",  # ours fill servers of their own, and look themselves
+        proof="SELECT true",  # the other programs use servers of their own, and check the rows themselves
     )
 
 
 def data(folder: Path, _psql: Path) -> Scenario:
-    """The check of 5,000,000 rows that were rewritten and are the same."""
+    """The comparison of 5,000,000 rows that were rewritten and are unchanged."""
     rows = 5_000_000
     made = files.small(folder, 1)
     account = "SELECT n AS id, n % 50 AS branch, 0 AS balance, repeat('x', 84)::char(84) AS filler"
-    golden = (
+    template = (
         f"CREATE TABLE account AS {account} FROM generate_series(1, {rows}) AS n",
         "ALTER TABLE account ADD PRIMARY KEY (id)",
         "VACUUM (FREEZE, ANALYZE) account",
     )
-    rewritten = Copies(golden=golden, migration="ALTER TABLE account ALTER id TYPE bigint")
+    rewritten = ClonedDatabase(template=template, migration="ALTER TABLE account ALTER id TYPE bigint")
     return Scenario(
         name="data of 5,000,000 rows",
-        contestants=(
-            contestants.receipts(CHECK, made, rewritten),
-            contestants.receipts(UNTOUCHED, made, Copies(golden=golden)),
-            contestants.whole_rows(WHOLE_ROWS, made, rewritten, "account"),
+        programs=(
+            programs.data_check(CHECK, made, rewritten),
+            programs.data_check(UNTOUCHED, made, ClonedDatabase(template=template)),
+            programs.row_hash_sums(ROW_HASH_SUMS, made, rewritten, "account"),
         ),
         comparisons=(
-            Comparison(of=CHECK, to=WHOLE_ROWS, at_most=0.5),
-            Comparison(of=UNTOUCHED, to=CHECK),
-            Comparison(of=CHECK, to=UNTOUCHED, rows=rows, at_least=5_000_000),
+            Comparison(program=CHECK, reference=ROW_HASH_SUMS, at_most=0.5),
+            Comparison(program=UNTOUCHED, reference=CHECK),
+            Comparison(program=CHECK, reference=UNTOUCHED, rows=rows, at_least=5_000_000),
         ),
         proof=f"SELECT count(*) = {rows} FROM account",
     )
@@ -226,12 +226,12 @@ def _made_accounts(count: int) -> str:
     return f"SELECT (SELECT count(*) FROM schema_migrations) = {count} AND ({tables}) = {count}"
 
 
-def _memory(of: str, *others: str) -> tuple[Comparison, ...]:
-    """The targets of memory for one contestant; the others for orientation. psql reads a file line by line."""
+def _memory(program: str, *others: str) -> tuple[Comparison, ...]:
+    """The memory targets of one program; the others have none. psql reads a file line by line."""
     backend, process = Quantity.BACKEND_BYTES, Quantity.PROCESS_BYTES
     return (
-        Comparison(of=of, to=None, quantity=process, at_most=_PROCESS_BYTES),
-        *(Comparison(of=other, to=None, quantity=process) for other in others),
-        Comparison(of=of, to=PSQL, quantity=backend, at_most=_BACKEND_BYTES),
-        *(Comparison(of=other, to=PSQL, quantity=backend) for other in others),
+        Comparison(program=program, reference=None, quantity=process, at_most=_PROCESS_BYTES),
+        *(Comparison(program=other, reference=None, quantity=process) for other in others),
+        Comparison(program=program, reference=PSQL, quantity=backend, at_most=_BACKEND_BYTES),
+        *(Comparison(program=other, reference=PSQL, quantity=backend) for other in others),
     )

@@ -1,1 +1,1 @@
-"""Programs to compare with: as little as does the same work. They import nothing of the project."""
+"""Minimal programs to compare with. They import nothing of the project, except clone.py."""

@@ -1,6 +1,6 @@
-"""Copy a dump as a rehearsal does, up to the clone that it would migrate: `clone.py DUMP ROWS [STORE]`.
+"""Restore and clone a dump as a rehearsal does: `clone.py DUMP ROWS [STORE]`.
 
-With STORE the golden copy is kept there, or taken from there. ROWS is how many accounts of pgbench the clone must hold.
+With STORE the restored copy is kept there, or taken from there. ROWS is the number of pgbench accounts in the clone.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from kernel.rehearsal.request import RehearsalRequest, Reporter
 
 
 def main(dump: str, rows: str, store: str = "") -> int:
-    """Exit code 0 when the clone holds the rows."""
-    wish = RehearsalRequest(dump=Path(dump), keep=bool(store), store_folder=Path(store) if store else None)
-    telling = Reporter()
+    """Print the seconds; the exit code is 0 when the clone has the rows."""
+    request = RehearsalRequest(dump=Path(dump), keep=bool(store), store_folder=Path(store) if store else None)
+    reporter = Reporter()
     with (
-        acquire_dump(wish, telling) as found,
-        open_restored_copy(found, wish, telling) as copy,
+        acquire_dump(request, reporter) as origin,
+        open_restored_copy(origin, request, reporter) as copy,
         copy.clone("rehearsal") as clone,
         open_session(clone.url) as session,
     ):
-        # By the key of the last: to count them would take longer than to clone them.
+        # Look for the last key: counting the rows would take longer than cloning them.
         query = "SELECT EXISTS (SELECT FROM pgbench_accounts WHERE aid = %s)"
-        there = session.connection.execute(query, (int(rows),)).fetchone()
-        # As the report says it: from the empty database to the golden copy; of a kept one, until it is cloned.
+        last_row = session.connection.execute(query, (int(rows),)).fetchone()
+        # As in the report: from the empty database to the template database; of a kept one, the cloning.
         cloning = clone.seconds if copy.restored.reused else 0.0
         print(copy.restored.seconds + cloning)
-        return there != (True,)
+        return last_row != (True,)
 
 
 if __name__ == "__main__":

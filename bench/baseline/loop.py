@@ -1,6 +1,6 @@
 """A runner in twenty lines: every file of a folder as one message, in one transaction with its record.
 
-python loop.py FOLDER, the database as PGHOST, PGPORT, PGUSER and PGDATABASE name it
+python loop.py FOLDER. PGHOST, PGPORT, PGUSER and PGDATABASE name the database.
 """
 
 from __future__ import annotations

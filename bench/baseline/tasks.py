@@ -1,4 +1,4 @@
-"""The least that a task on a database can cost: Invoke, psycopg, one connection, one SELECT."""
+"""A minimal task on a database: Invoke, psycopg, one connection, one SELECT."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from invoke.tasks import task
 
 @task
 def ping(_c: Context) -> None:
-    """Connect to the database that PGHOST and its kin name."""
-    import psycopg  # here, as in the project's own tasks.py: --list does not pay for it
+    """Connect to the database of the PG… variables."""
+    import psycopg  # late, as in the project's tasks.py: --list does not need it
 
     with psycopg.connect() as connection:
         connection.execute("SELECT 1")

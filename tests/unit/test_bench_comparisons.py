@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import files, judge, report
-from bench.contest import Comparison, Finding, Quantity, Sample, Scenario
+from bench import files, report
+from bench.compare import compare_samples
+from bench.model import Comparison, ComparisonResult, Quantity, Sample, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def _scenario(*comparisons: Comparison) -> Scenario:
-    return Scenario(name="a piece of work", contestants=(), comparisons=comparisons, proof="SELECT true")
+    return Scenario(name="a piece of work", programs=(), comparisons=comparisons, proof="SELECT true")
 
 
 def _samples(*seconds: float) -> list[Sample]:
@@ -20,38 +21,40 @@ def _samples(*seconds: float) -> list[Sample]:
 
 
 def test_ratio_is_of_the_medians_and_its_range_of_the_rounds() -> None:
-    compared = _scenario(Comparison(of="ours", to="psql", at_most=2.0))
-    (found,) = judge.findings(compared, {"ours": _samples(2, 4, 30), "psql": _samples(1, 4, 5)})
+    compared = _scenario(Comparison(program="ours", reference="psql", at_most=2.0))
+    (found,) = compare_samples(compared, {"ours": _samples(2, 4, 30), "psql": _samples(1, 4, 5)})
     assert (found.value, found.lowest, found.highest) == (1.0, 1.0, 6.0)
 
 
 def test_bytes_are_compared_by_their_difference() -> None:
-    compared = _scenario(Comparison(of="ours", to="psql", quantity=Quantity.PROCESS_BYTES))
-    (found,) = judge.findings(compared, {"ours": _samples(60), "psql": _samples(40)})
+    compared = _scenario(Comparison(program="ours", reference="psql", quantity=Quantity.PROCESS_BYTES))
+    (found,) = compare_samples(compared, {"ours": _samples(60), "psql": _samples(40)})
     assert found.value == 20e6
 
 
 def test_bytes_without_another_stand_for_themselves() -> None:
-    compared = _scenario(Comparison(of="ours", to=None, quantity=Quantity.PROCESS_BYTES))
-    (found,) = judge.findings(compared, {"ours": _samples(60, 61)})
+    compared = _scenario(Comparison(program="ours", reference=None, quantity=Quantity.PROCESS_BYTES))
+    (found,) = compare_samples(compared, {"ours": _samples(60, 61)})
     assert (found.value, found.lowest, found.highest) == (60.5e6, 60e6, 61e6)
 
 
 def test_what_could_not_be_measured_is_left_out() -> None:
-    compared = _scenario(Comparison(of="ours", to="psql", quantity=Quantity.BACKEND_BYTES, at_most=1))
-    assert not list(judge.findings(compared, {"ours": _samples(1), "psql": _samples(1)}))
+    compared = _scenario(Comparison(program="ours", reference="psql", quantity=Quantity.BACKEND_BYTES, at_most=1))
+    assert not list(compare_samples(compared, {"ours": _samples(1), "psql": _samples(1)}))
 
 
 @pytest.mark.parametrize(("value", "at_most", "met"), [(1.4, 1.4, True), (1.41, 1.4, False), (9.0, None, None)])
 def test_target_is_met_up_to_and_with_its_value(value: float, at_most: float | None, met: bool | None) -> None:
-    comparison = Comparison(of="ours", to="psql", at_most=at_most)
-    found = Finding(scenario="a piece of work", comparison=comparison, value=value, lowest=value, highest=value)
+    comparison = Comparison(program="ours", reference="psql", at_most=at_most)
+    found = ComparisonResult(
+        scenario="a piece of work", comparison=comparison, value=value, lowest=value, highest=value
+    )
     assert found.met is met
 
 
 def test_rows_a_second_are_those_of_the_seconds_that_the_other_did_not_take() -> None:
-    compared = _scenario(Comparison(of="check", to="start", rows=6_000_000, at_least=2e6))
-    (found,) = judge.findings(compared, {"check": _samples(4, 5, 2), "start": _samples(1, 2, 1)})
+    compared = _scenario(Comparison(program="check", reference="start", rows=6_000_000, at_least=2e6))
+    (found,) = compare_samples(compared, {"check": _samples(4, 5, 2), "start": _samples(1, 2, 1)})
     assert (found.value, found.lowest, found.highest) == (2e6, 2e6, 6e6)
     assert found.met is True
     assert " ".join(report.table([found]).splitlines()[-1].split()) == (
@@ -61,16 +64,17 @@ def test_rows_a_second_are_those_of_the_seconds_that_the_other_did_not_take() ->
 
 
 def test_fewer_rows_a_second_than_asked_for_miss_the_target() -> None:
-    compared = _scenario(Comparison(of="check", to="start", rows=6_000_000, at_least=2.1e6))
-    (found,) = judge.findings(compared, {"check": _samples(4), "start": _samples(1)})
+    compared = _scenario(Comparison(program="check", reference="start", rows=6_000_000, at_least=2.1e6))
+    (found,) = compare_samples(compared, {"check": _samples(4), "start": _samples(1)})
     assert found.met is False
 
 
 def test_table_leaves_the_target_of_an_orientation_empty() -> None:
     compared = _scenario(
-        Comparison(of="ours", to="psql"), Comparison(of="ours", to=None, quantity=Quantity.PROCESS_BYTES, at_most=70e6)
+        Comparison(program="ours", reference="psql"),
+        Comparison(program="ours", reference=None, quantity=Quantity.PROCESS_BYTES, at_most=70e6),
     )
-    shown = report.table(list(judge.findings(compared, {"ours": _samples(60, 62), "psql": _samples(40, 31)})))
+    shown = report.table(list(compare_samples(compared, {"ours": _samples(60, 62), "psql": _samples(40, 31)})))
     _, _, ratio, memory = shown.splitlines()
     assert " ".join(ratio.split()) == "a piece of work ours / psql 1.72 1.50 … 2.00"
     assert " ".join(memory.split()) == "memory of ours 61 MB 60 MB … 62 MB ≤ 70 MB yes"

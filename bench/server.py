@@ -1,4 +1,4 @@
-"""Where the contest takes place: a throwaway server as careful as production's, a fresh database for each run."""
+"""The server of the benchmark: a throwaway one with the durability of production, and a fresh database for each run."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from kernel.postgres.throwaway import throwaway_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.contest import Copies
+    from bench.model import ClonedDatabase
     from kernel.postgres.cluster import Server
 
 # PostgreSQL's own defaults, which a throwaway server turns off.
 _DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-_NEVER_IN_MEMORY = 1 << 62  # bytes that no /dev/shm has free
+_MORE_THAN_MEMORY_BYTES = 1 << 62  # more than any /dev/shm has, so that the data are on disk
 _MOUNTS = Path("/proc/self/mounts")
 _IN_MEMORY = ("tmpfs", "ramfs")
 _ORIGIN = "template1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A running server, and the connection that makes databases on it."""
+class BenchmarkServer:
+    """A running server, and the connection that creates databases on it."""
 
     server: Server
     administrator: psycopg.Connection[tuple[Any, ...]] = field(repr=False)
-    _copied: dict[Copies, tuple[str, str]] = field(default_factory=dict, repr=False)
+    _cloned: dict[ClonedDatabase, tuple[str, str]] = field(default_factory=dict, repr=False)
     _recorded: dict[Path, str] = field(default_factory=dict, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False)
 
     @contextmanager
     def database(self, applied: Path | None) -> Iterator[str]:
-        """The name of a fresh database, in which the files of the folder `applied` are recorded, gone at the end."""
+        """The name of a fresh database, in which the files of the folder `applied` are recorded; dropped at the end."""
         name = self._create(self._template(applied) if applied else _ORIGIN)
-        # What was written to make it must not fall due while a contestant runs.
+        # Its dirty pages must not be written while a program runs.
         self.administrator.execute("CHECKPOINT")
         try:
             yield name
@@ -52,26 +52,26 @@ class Stage:
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
             self.administrator.execute(drop.format(sql.Identifier(name)))
 
-    def copied(self, copies: Copies) -> tuple[str, str]:
-        """The names of the golden copy and of its clone, made once: whoever gets them only reads."""
-        if copies not in self._copied:
-            others = [golden for one, (golden, _) in self._copied.items() if one.golden == copies.golden]
-            golden = others[0] if others else self._create(_ORIGIN)
-            if not others:
-                self._run(golden, *copies.golden)
-            clone = self._create(golden)
-            self._run(clone, *([copies.migration] if copies.migration else []))
+    def cloned_database(self, wanted: ClonedDatabase) -> tuple[str, str]:
+        """The names of a template database and its clone, created once for all programs, which only read them."""
+        if wanted not in self._cloned:
+            templates = [names[0] for other, names in self._cloned.items() if other.template == wanted.template]
+            template = templates[0] if templates else self._create(_ORIGIN)
+            if not templates:
+                self._run(template, *wanted.template)
+            clone = self._create(template)
+            self._run(clone, *([wanted.migration] if wanted.migration else []))
             self.administrator.execute("CHECKPOINT")
-            self._copied[copies] = golden, clone
-        return self._copied[copies]
+            self._cloned[wanted] = template, clone
+        return self._cloned[wanted]
 
     def environment(self, database: str) -> dict[str, str]:
         """How psql, psycopg and the project's settings reach a database of the server."""
         parameters = conninfo_to_dict(self.server.conninfo, dbname=database)
-        named = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
-        # The strongest of the settings' URLs, so that a developer's .env files cannot send us elsewhere.
+        variables = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
+        # The URL setting of the highest priority, so that a developer's .env files have no effect.
         url = {"MIGRATION_DATABASE_URL": self.server.url.replace("/postgres?", f"/{database}?", 1)}
-        return url | {variable: str(parameters[name]) for variable, name in named.items()}
+        return url | {variable: str(parameters[name]) for variable, name in variables.items()}
 
     def connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection in autocommit."""
@@ -100,21 +100,21 @@ class Stage:
 
 
 @contextmanager
-def opened(bindir: Path | None) -> Iterator[Stage]:
-    """A stage on the PostgreSQL of `bindir`, or the one found. Raises ProgramsMissing, ServerFailed."""
+def open_benchmark_server(bindir: Path | None) -> Iterator[BenchmarkServer]:
+    """Start a server of the PostgreSQL in `bindir`, or of the installed one. Raises ProgramsMissing, ServerFailed."""
     with (
-        throwaway_server(bindir=bindir, settings=_DURABLE, room_bytes=_NEVER_IN_MEMORY) as server,
+        throwaway_server(bindir=bindir, settings=_DURABLE, room_bytes=_MORE_THAN_MEMORY_BYTES) as server,
         psycopg.connect(server.conninfo, autocommit=True) as administrator,
     ):
-        yield Stage(server=server, administrator=administrator)
+        yield BenchmarkServer(server=server, administrator=administrator)
 
 
-def on_disk(folder: Path) -> bool:
-    """Whether a folder lies on a disk, as far as the system tells (Linux): in memory, waiting for it costs nothing."""
+def is_on_disk(folder: Path) -> bool:
+    """Whether a folder is on a disk and not in memory, where commits do not wait; True where it is not known."""
     if not sys.platform.startswith("linux"):
         return True
     mounts = [line.split() for line in _MOUNTS.read_text(encoding="utf-8").splitlines()]
-    above = [(mount, kind) for _, mount, kind, *_ in mounts if folder.is_relative_to(mount)]
-    # The longest holds the folder, and of several mounted there the last.
-    _, kind = max(reversed(above), key=lambda one: len(one[0]))
+    parents = [(mount, kind) for _, mount, kind, *_ in mounts if folder.is_relative_to(mount)]
+    # The longest path contains the folder; of several mounts at that path, the last is in effect.
+    _, kind = max(reversed(parents), key=lambda parent: len(parent[0]))
     return kind not in _IN_MEMORY
