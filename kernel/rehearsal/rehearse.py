@@ -103,7 +103,7 @@ class _RehearsalInProgress:
             copy.checkpoint()
             its_wish = MigrateOptions(waits=wish.waits)
             runs = trace_migrations(
-                clone.url, stage.migrations, its_wish, observer=telling.observer, say=telling.print_line
+                clone.url, stage.migrations, its_wish, observer=telling.observer, print_line=telling.print_line
             )
             runs = tuple(_add_violations(clone.url, run) for run in runs)
             telling.show_progress("comparing the data")

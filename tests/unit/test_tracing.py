@@ -208,10 +208,10 @@ def test_a_long_statement_is_shortened_and_its_password_masked() -> None:
 
 
 def test_only_our_own_messages_are_marks() -> None:
-    assert parse_ddl_notice("aibos-kernel-witness command ALTER TABLE public.t") == DdlEvent(
+    assert parse_ddl_notice("aibos-kernel-trace command ALTER TABLE public.t") == DdlEvent(
         command="ALTER TABLE public.t"
     )
-    assert parse_ddl_notice("aibos-kernel-witness rewrite 16385") == DdlEvent(rewritten_oid=16385)
+    assert parse_ddl_notice("aibos-kernel-trace rewrite 16385") == DdlEvent(rewritten_oid=16385)
     assert parse_ddl_notice("relation exists, skipping") is None
 
 

@@ -186,7 +186,9 @@ class _TrialRun:
         if not files or (self._runs and self._runs[-1].failed):
             return
         options = MigrateOptions(waits=self.request.waits)
-        runs = trace_migrations(self.url, files, options, observer=self.reporter.observer, say=self.reporter.print_line)
+        runs = trace_migrations(
+            self.url, files, options, observer=self.reporter.observer, print_line=self.reporter.print_line
+        )
         self._runs += (_shift_times(run, self._seconds) for run in runs)
         self._seconds += max((run.at_seconds + run.seconds for run in runs), default=0.0)
 

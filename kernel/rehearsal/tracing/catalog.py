@@ -1,7 +1,7 @@
-"""What the migration's own session says of relations: the locks it holds, their files, what was read and written.
+"""Relations as the migration's own session sees them: its locks, their files, the rows read and written.
 
-Only it sees what it has not committed yet. Relations are known by OID: a statement may rename or drop them. The system
-catalogs are left out: their OIDs lie below FirstNormalObjectId (PostgreSQL's source, access/transam.h).
+Only this session sees what it has not committed. Relations are identified by OID: a statement may rename or drop them.
+The system catalogs are left out: their OIDs are below FirstNormalObjectId (PostgreSQL's source, access/transam.h).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ RELATION_KINDS = {
     "c": "composite type",
 }
 WAL_POSITION_SQL = "pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::pg_catalog.int8"
-# A role that the migration has taken may be allowed little: everything here is open to everybody, and no name is left
-# to its search_path. {scope} is "xact_" for what the open transaction did, "" for all that was ever done.
+# The migration may have set a role with few privileges: every role may call these functions, and no name depends on the
+# search_path. {scope} is "xact_" for counters of the open transaction, "" for the totals.
 _SNAPSHOT_SQL = f"""
 SELECT {WAL_POSITION_SQL};
 WITH held AS MATERIALIZED (
@@ -56,19 +56,19 @@ LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catal
 WHERE coalesce(held.relation, c.oid) >= {FIRST_NORMAL_OID}
 """  # noqa: S608 - constants
 _LOCKED_SOURCE = "held LEFT JOIN pg_catalog.pg_class c ON c.oid = held.relation"
-# Joined from both sides: a relation that is dropped is left with its lock alone.
+# FULL JOIN: a dropped relation has a lock and no row in pg_class.
 _ALL_SOURCE = "pg_catalog.pg_class c FULL JOIN held ON held.relation = c.oid"
 _LOCKED_SQL = _SNAPSHOT_SQL.format(scope="xact_", source=_LOCKED_SOURCE)
 _ALL_SQL = _SNAPSHOT_SQL.format(scope="xact_", source=_ALL_SOURCE)
 _ALL_TOTALS_SQL = _SNAPSHOT_SQL.format(scope="", source=_ALL_SOURCE)
-# What a transaction did reaches the counters of everybody at its session's leisure, unless told to (15 and newer).
+# A session adds its counters to the totals at most once a second, unless this function forces it (15 and newer).
 _FLUSH_SQL = "SELECT pg_catalog.pg_stat_force_next_flush()"
 FLUSH_SERVER_VERSION = 150000
 
 
 @dataclass(frozen=True, slots=True)
 class RowCounters:
-    """Rows of a relation read one after the other (of an index: entries read, in so many scans) and written."""
+    """Rows of a relation read sequentially (of an index: entries read, and the number of scans) and written."""
 
     read: int = 0
     scans: int = 0
@@ -77,7 +77,7 @@ class RowCounters:
     deleted: int = 0
 
     def since(self, before: RowCounters) -> RowCounters:
-        """The difference; a TRUNCATE takes back what was counted before it, which makes nothing negative here."""
+        """The difference, at least 0: a TRUNCATE resets counters."""
         return RowCounters(
             read=max(0, self.read - before.read),
             scans=max(0, self.scans - before.scans),
@@ -89,11 +89,11 @@ class RowCounters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationState:
-    """A relation as it is now. `name` is None once it is dropped: then nothing but its lock is left.
+    """The state of a relation. `name` is None for a dropped one, of which only its lock is known.
 
-    `modes` are the locks that the session holds on it, by the names of LOCK TABLE. `owner` is the OID of the table that
-    an index or a TOAST table belongs to, `parent` of the one that a partition or an heir is of, 0 for others. `rows` is
-    -1 where the planner knows nothing.
+    `modes` are the locks that the session holds on it, by the names of LOCK TABLE. `owner_oid` is the table that an
+    index or a TOAST table belongs to, `parent_oid` the parent of a partition or child table, 0 for others. `rows` is
+    the planner's estimate, -1 without one.
     """
 
     oid: int
@@ -110,30 +110,30 @@ class RelationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSnapshot:
-    """What was seen at once: relations by their OID, and the position in the log of changes, in bytes."""
+    """Relations by OID, and the position in the WAL in bytes, read by one query."""
 
     wal_position: int
     relations: dict[int, RelationState]
 
 
 def read_locked_relations(connection: Connection, *, but: range = range(0)) -> CatalogSnapshot:
-    """The relations that the open transaction holds locks on, with what it did to them; without the OIDs `but`."""
+    """The relations that the open transaction has locked, with its own counters; without the OIDs `but`."""
     return _read_snapshot(connection, f"{_LOCKED_SQL} AND (relation < {but.start} OR relation >= {but.stop})")
 
 
 def read_all_relations(connection: Connection) -> CatalogSnapshot:
-    """All relations, with what the open transaction did to them."""
+    """All relations, with the counters of the open transaction."""
     return _read_snapshot(connection, _ALL_SQL)
 
 
 def read_all_relations_with_totals(connection: Connection) -> CatalogSnapshot:
-    """All relations, with what was ever done to them; only with what is committed, and outside of a transaction."""
+    """All relations, with their total counters; only outside a transaction."""
     flush_counters(connection)
     return _read_snapshot(connection, _ALL_TOTALS_SQL)
 
 
 def flush_counters(connection: Connection) -> None:
-    """Outside of a transaction: hand what it counted over, so that the next transaction counts from nothing."""
+    """Add the session's counters to the totals, so that the next transaction counts from 0; outside a transaction."""
     if connection.info.server_version >= FLUSH_SERVER_VERSION:
         connection.execute(_FLUSH_SQL)
 
@@ -142,11 +142,11 @@ def _read_snapshot(connection: Connection, query: str) -> CatalogSnapshot:
     cursor = connection.execute(query.encode())
     (position,) = cursor.fetchone() or (0,)
     cursor.nextset()
-    sights = {}
+    states = {}
     for oid, modes, name, kind, filenode, owner, parent, rows, pages, of_toast, *counted in cursor.fetchall():
         if of_toast:  # goes with its TOAST table, which goes with its table
             continue
-        sights[oid] = RelationState(
+        states[oid] = RelationState(
             oid=oid,
             modes=tuple(LOCK_MODE_NAMES[mode] for mode in modes or () if mode in LOCK_MODE_NAMES),
             name=name,
@@ -158,10 +158,7 @@ def _read_snapshot(connection: Connection, query: str) -> CatalogSnapshot:
             pages=pages or 0,
             counters=RowCounters(*(count or 0 for count in counted)),
         )
-    return CatalogSnapshot(wal_position=position, relations=sights)
-
-
-# The relations of a clone by their OID, each under the name that it had when it was first seen.
+    return CatalogSnapshot(wal_position=position, relations=states)
 
 
 _SIZES_SQL = f"""
@@ -172,55 +169,55 @@ _DEPENDENT_KINDS = frozenset({"index", "partitioned index", "toast table"})
 
 
 class KnownRelations:
-    """What was there before the first migration, and what is `created` since."""
+    """The relations of a clone by OID, under the name each had when it was first seen; new ones are `created`."""
 
     def __init__(self, connection: Connection, before: Mapping[int, RelationState]) -> None:
         sizes: dict[int, int] = dict(connection.execute(_SIZES_SQL.encode()).fetchall())
         self._by_oid: dict[int, Relation] = {}
         self._created_indexes: list[int] = []
-        # The tables first: what belongs to one is told with the name of it.
-        for sight in sorted(before.values(), key=lambda one: one.kind in _DEPENDENT_KINDS):
-            self._add(sight, created=False, size_bytes=sizes.get(sight.oid, 0), root=_root_name(sight, before))
+        # Tables first: an index or TOAST table has the name of its table.
+        for state in sorted(before.values(), key=lambda one: one.kind in _DEPENDENT_KINDS):
+            self._add(state, created=False, size_bytes=sizes.get(state.oid, 0), root=_root_name(state, before))
 
-    def add_new(self, sights: Mapping[int, RelationState]) -> None:
-        """Take in what is new."""
-        new = (sight for oid, sight in sights.items() if oid not in self._by_oid and sight.name is not None)
-        for sight in sorted(new, key=lambda one: one.kind in _DEPENDENT_KINDS):
-            self._add(sight, created=True)
+    def add_new(self, states: Mapping[int, RelationState]) -> None:
+        """Add the relations that are not known yet."""
+        new = (state for oid, state in states.items() if oid not in self._by_oid and state.name is not None)
+        for state in sorted(new, key=lambda one: one.kind in _DEPENDENT_KINDS):
+            self._add(state, created=True)
 
     def get(self, oid: int) -> Relation | None:
-        """None for what came and went within one statement: nobody else can have waited for it."""
+        """The relation, None for one that a single statement created and dropped: it blocked no session."""
         return self._by_oid.get(oid)
 
     def settle_created_indexes(self) -> None:
-        """A transaction has ended: what it made of indexes on tables that were there, everybody uses from now on."""
+        """A transaction ended: other sessions use the indexes that it created on existing tables."""
         for oid in self._created_indexes:
             self._by_oid[oid] = replace(self._by_oid[oid], created=False)
         self._created_indexes.clear()
 
     def get_all(self, oids: Iterable[int]) -> list[Relation]:
-        """Those of them that are known."""
+        """The relations of these OIDs that are known."""
         return [self._by_oid[oid] for oid in oids if oid in self._by_oid]
 
-    def _add(self, sight: RelationState, *, created: bool, size_bytes: int = 0, root: str = "") -> None:
-        table = self._by_oid.get(sight.owner_oid) if sight.kind in _DEPENDENT_KINDS else None
-        self._by_oid[sight.oid] = Relation(
-            oid=sight.oid,
-            name=sight.name or "",
-            kind=sight.kind or RELATION_KINDS["r"],
-            rows=max(0, round(sight.rows)),
+    def _add(self, state: RelationState, *, created: bool, size_bytes: int = 0, root: str = "") -> None:
+        table = self._by_oid.get(state.owner_oid) if state.kind in _DEPENDENT_KINDS else None
+        self._by_oid[state.oid] = Relation(
+            oid=state.oid,
+            name=state.name or "",
+            kind=state.kind or RELATION_KINDS["r"],
+            rows=max(0, round(state.rows)),
             size_bytes=size_bytes,
             created=created,
             table=table.name if table else "",
             root=root,
         )
         if created and table and not table.created:
-            self._created_indexes.append(sight.oid)
+            self._created_indexes.append(state.oid)
 
 
-def _root_name(sight: RelationState, sights: Mapping[int, RelationState]) -> str:
-    """The topmost table of a family, "" of one that has no parent; of several parents the first counts."""
-    top = sight
-    while parent := sights.get(top.parent_oid):
+def _root_name(state: RelationState, states: Mapping[int, RelationState]) -> str:
+    """The topmost parent of a partition or child table, "" without parent; of several parents the first counts."""
+    top = state
+    while parent := states.get(top.parent_oid):
         top = parent
-    return "" if top is sight or sight.kind in _DEPENDENT_KINDS else top.name or ""
+    return "" if top is state or state.kind in _DEPENDENT_KINDS else top.name or ""

@@ -1,7 +1,7 @@
-"""Event triggers that tell of DDL wherever it hides: in DO blocks, in functions, in the cascade of a DROP.
+"""Event triggers that report all DDL commands, also those in DO blocks, in functions and in the cascade of a DROP.
 
-They say it in messages to the client and write nothing: one that wrote to a table would break DROP INDEX CONCURRENTLY.
-INFO, and not NOTICE, which pg_dump's files turn off (client_min_messages).
+They send messages to the client and write nothing: a trigger that wrote to a table would break DROP INDEX CONCURRENTLY.
+The level is INFO, and not NOTICE, which pg_dump's files turn off (client_min_messages).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from kernel.db.connection import Connection
 
 
-_SCHEMA = "aibos_kernel_witness"
-_PREFIX = "aibos-kernel-witness"
+_SCHEMA = "aibos_kernel_trace"
+_PREFIX = "aibos-kernel-trace"
 _COMMAND, _REWRITE = "command", "rewrite"
-# pg_event_trigger_ddl_commands() names each command and its object, pg_event_trigger_dropped_objects() what went:
-# `original` is what was named, the others went along. Source: PostgreSQL documentation, "Event Trigger Functions".
+# Of the dropped objects, `original` are those that the command named; the others were dropped with them.
+# Source: PostgreSQL documentation, "Event Trigger Functions".
 _CREATE_SQL = f"""
 CREATE SCHEMA {_SCHEMA};
 CREATE FUNCTION {_SCHEMA}.ended() RETURNS event_trigger LANGUAGE plpgsql AS $$
-DECLARE one pg_catalog.record;
+DECLARE event pg_catalog.record;
 BEGIN
-  FOR one IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() LOOP
-    RAISE INFO '{_PREFIX} {_COMMAND} %', pg_catalog.concat_ws(' ', one.command_tag, one.object_identity);
+  FOR event IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() LOOP
+    RAISE INFO '{_PREFIX} {_COMMAND} %', pg_catalog.concat_ws(' ', event.command_tag, event.object_identity);
   END LOOP;
 END $$;
 CREATE FUNCTION {_SCHEMA}.dropped() RETURNS event_trigger LANGUAGE plpgsql AS $$
-DECLARE one pg_catalog.record;
+DECLARE event pg_catalog.record;
 BEGIN
-  FOR one IN SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE original LOOP
+  FOR event IN SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE original LOOP
     RAISE INFO '{_PREFIX} {_COMMAND} DROP %',
-      pg_catalog.concat_ws(' ', pg_catalog.upper(one.object_type), one.object_identity);
+      pg_catalog.concat_ws(' ', pg_catalog.upper(event.object_type), event.object_identity);
   END LOOP;
 END $$;
 CREATE FUNCTION {_SCHEMA}.rewriting() RETURNS event_trigger LANGUAGE plpgsql AS $$
@@ -48,40 +48,40 @@ CREATE EVENT TRIGGER {_SCHEMA}_rewriting ON table_rewrite EXECUTE FUNCTION {_SCH
 ALTER EVENT TRIGGER {_SCHEMA}_ended ENABLE ALWAYS;
 ALTER EVENT TRIGGER {_SCHEMA}_dropped ENABLE ALWAYS;
 ALTER EVENT TRIGGER {_SCHEMA}_rewriting ENABLE ALWAYS;
-"""  # noqa: S608 - names of ours
+"""  # noqa: S608 - constants
 _DROP_SQL = f"SET client_min_messages = error; DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE"
 
 
 @dataclass(frozen=True, slots=True)
 class DdlEvent:
-    """What a message of ours tells: a command ("ALTER TABLE public.orders"), or the OID of a table to be rewritten."""
+    """An event: a command ("ALTER TABLE public.orders"), or the OID of a table that is rewritten."""
 
     command: str = ""
     rewritten_oid: int = 0
 
 
 def create_event_triggers(connection: Connection) -> str:
-    """Make the event triggers in a database; "" or why they cannot be."""
+    """Create the event triggers in a database; the reason why they cannot be created, or ""."""
     try:
         drop_event_triggers(connection)
         with connection.transaction():
             connection.execute(sql.SQL(_CREATE_SQL))
     except psycopg.Error as error:
-        return f"DDL inside of DO blocks and functions is not told apart: {error.diag.message_primary or error}"
+        return f"DDL inside DO blocks and functions is not traced: {error.diag.message_primary or error}"
     return ""
 
 
 def drop_event_triggers(connection: Connection) -> None:
-    """Take them away. Raises psycopg.Error."""
+    """Drop the event triggers. Raises psycopg.Error."""
     connection.execute(sql.SQL(_DROP_SQL))
 
 
 def parse_ddl_notice(message: str) -> DdlEvent | None:
-    """What one of our messages says; None for anybody else's."""
-    prefix, _, said = message.partition(" ")
+    """The event of a message of these triggers; None for any other message."""
+    prefix, _, event = message.partition(" ")
     if prefix != _PREFIX:
         return None
-    what, _, value = said.partition(" ")
-    if what == _REWRITE:
+    kind, _, value = event.partition(" ")
+    if kind == _REWRITE:
         return DdlEvent(rewritten_oid=int(value))
     return DdlEvent(command=value)

@@ -1,8 +1,8 @@
-"""A second session that looks at the locks of the first while a statement runs.
+"""Poll the locks of the migration's session from a second session while a statement runs.
 
-It alone sees what a statement takes and lets go of before it ends: CREATE INDEX CONCURRENTLY, VACUUM, subtransactions
-rolled back; and how long a lock was waited for. A look every 2 to 5 ms misses none of the phases of a concurrent build,
-one every 20 ms all of them, and a tight loop would slow the statement down by a third.
+Polling alone shows locks that a statement releases before it ends (CREATE INDEX CONCURRENTLY, VACUUM, subtransactions
+rolled back), and how long the statement waited for a lock. Polling every 2 to 5 ms misses none of the phases of a
+concurrent build, every 20 ms all of them, and a tight loop would slow the statement down by a third.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FIRST_POLL_SECONDS = 0.001  # most statements are over by then, and cost nothing
 _SHORTEST_INTERVAL_SECONDS = 0.002
 _LONGEST_INTERVAL_SECONDS = 0.005
-_INTERVAL_PER_COST = 8  # times what a look takes: it costs at most a ninth of one processor
+_INTERVAL_PER_COST = 8  # times the duration of a poll: it uses at most a ninth of one processor
 _LOCKS_SQL = f"""
 SELECT pg_catalog.int8(relation), mode, granted FROM pg_catalog.pg_lock_status()
 WHERE pid = %s AND locktype = 'relation' AND database = %s AND relation >= {FIRST_NORMAL_OID}
@@ -35,10 +35,10 @@ WHERE pid = %s AND locktype = 'relation' AND database = %s AND relation >= {FIRS
 
 @dataclass(slots=True, kw_only=True)
 class PolledLock:
-    """A lock that was seen, from when to when, as time.monotonic(); as long as it can have been.
+    """A lock that polls have seen, for the longest time that it can have been held; times are time.monotonic().
 
-    `since` is the look before the one that saw it first, `until` the first look that missed it again, None while it was
-    there to the last. `waited_since` is when it was asked for, None when it was granted at once, as far as can be seen.
+    `since` is the poll before the first that saw it, `until` the first poll that no longer did, None while it was held
+    to the last. `waited_since` is when the session began to wait, None when no poll saw it waiting.
     """
 
     oid: int
@@ -49,13 +49,12 @@ class PolledLock:
 
 
 class LockPoller:
-    """Watches the locks of the backend `pid` in the database `database` (an OID), in a thread of its own.
+    """Polls the locks of the backend `pid` in the database `database` (an OID), in a thread of its own.
 
-    Its own connection should stand in another database: CONCURRENTLY waits for everybody's snapshot in this one.
-    Of the statement watched last, `sightings` are the locks that were seen, `waiting` those that were only seen waited
-    for, by OID and mode, and since when, `last_look` the moment of the last look at
-    it (when it began, if it was too quick for any), `gap_seconds` the longest time without one. `lost` is why it sees
-    no more, "" while it does.
+    Its connection should be to another database: CONCURRENTLY waits for all snapshots in this one.
+    Of the last statement, `locks` are those that were seen, `waiting` those that were only waited for, by OID and mode,
+    with the time when waiting began, `last_poll` the moment of the last poll (when the statement began, if there was
+    none), `gap_seconds` the longest time between polls. `lost_reason` is why polling stopped, "" while it works.
     """
 
     def __init__(self, connection: Connection, *, pid: int, database: int) -> None:
@@ -64,7 +63,7 @@ class LockPoller:
         self._resumed = threading.Event()
         self._paused = threading.Event()
         self._poll_lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lock-poller", daemon=True)
         self._closing = False
         self._active = False
         self._interval_seconds = _SHORTEST_INTERVAL_SECONDS
@@ -89,7 +88,7 @@ class LockPoller:
         self._thread.join()
 
     def start_statement(self) -> None:
-        """A statement is sent now."""
+        """Poll until `end_statement`."""
         self._held.clear()
         self.waiting.clear()
         self._released = []
@@ -100,7 +99,7 @@ class LockPoller:
         self._resumed.set()
 
     def end_statement(self) -> None:
-        """It is over."""
+        """Stop polling, and set `locks`."""
         with self._poll_lock:
             self._active = False
             self._resumed.clear()

@@ -1,4 +1,4 @@
-"""Locks from when they were granted to when they were let go of, and which of them are worth telling."""
+"""Locks from when they were granted to when they were released, and for how long they blocked each relation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from kernel.rehearsal.tracing.lock_poller import LockPoller
 
 
-# A statement may have been seen with its weaker lock one look before the stronger one that it took just behind it.
+# A poll may have seen the weaker lock of a statement just before the stronger one.
 _SLACK_SECONDS = 0.005
 
 
 @dataclass(slots=True, kw_only=True)
 class LockSpan:
-    """A lock on a relation from `at`, in seconds of the clock, until `until`, None while it is held."""
+    """A lock on a relation, in seconds of the clock; `end_seconds` is None while it is held."""
 
     relation: Relation
     mode: str
@@ -31,7 +31,7 @@ class LockSpan:
     end_seconds: float | None = None
 
     def covers(self, other: LockSpan, end: float, *, slack_seconds: float) -> bool:
-        """Whether it shuts out at least what another does, for at least as long; `end` is when everything ends."""
+        """Whether it blocks at least what another does, for at least as long; `end` is when all locks end."""
         return (
             self.relation.oid == other.relation.oid
             and LOCK_MODE_STRENGTH[self.mode] >= LOCK_MODE_STRENGTH[other.mode]
@@ -42,21 +42,21 @@ class LockSpan:
 
 
 def significant_locks(statements: Iterable[Iterable[LockSpan]], end: float) -> list[tuple[Lock, ...]]:
-    """For each statement the locks that it took, or took more strongly than before, the strongest first."""
+    """For each statement the locks that it took, or took in a stronger mode than before, the strongest first."""
     kept: dict[int, list[LockSpan]] = {}
     locks = []
     for spans in statements:
-        own: list[LockSpan] = []
+        significant: list[LockSpan] = []
         for span in sorted(spans, key=lambda one: (-LOCK_MODE_STRENGTH[one.mode], one.begin_seconds)):
             earlier = kept.get(span.relation.oid, ())
             if not (
                 any(other.covers(span, end, slack_seconds=0) for other in earlier)
-                or any(other.covers(span, end, slack_seconds=_SLACK_SECONDS) for other in own)
+                or any(other.covers(span, end, slack_seconds=_SLACK_SECONDS) for other in significant)
             ):
-                own.append(span)
-        for span in own:
+                significant.append(span)
+        for span in significant:
             kept.setdefault(span.relation.oid, []).append(span)
-        locks.append(tuple(_lock_from_span(span, end) for span in own))
+        locks.append(tuple(_lock_from_span(span, end) for span in significant))
     return locks
 
 
@@ -70,60 +70,60 @@ def _lock_from_span(span: LockSpan, end: float) -> Lock:
     )
 
 
-# The locks that the migration's session holds, statement after statement, by its own word and by the lookout's.
-
-
 class HeldLocks:
-    """What is held since when. `at` makes seconds of the clock of a moment of time.monotonic()."""
+    """The locks of the migration's session, from what it holds after each statement and from the lock poller.
 
-    def __init__(self, relations: KnownRelations, at: Callable[[float], float]) -> None:
+    `seconds_at` converts a moment of time.monotonic() to seconds of the clock.
+    """
+
+    def __init__(self, relations: KnownRelations, seconds_at: Callable[[float], float]) -> None:
         self._relations = relations
-        self._seconds_at = at
+        self._seconds_at = seconds_at
         self._modes: dict[int, tuple[str, ...]] = {}
         self._open: list[LockSpan] = []
 
-    def begin_transaction(self, own: Mapping[int, RelationState]) -> None:
-        """Before a transaction's first statement: what is held now is not its doing."""
-        self._modes = {oid: one.modes for oid, one in own.items() if one.modes}
+    def begin_transaction(self, held: Mapping[int, RelationState]) -> None:
+        """Before a transaction's first statement: locks held now are not its own."""
+        self._modes = {oid: state.modes for oid, state in held.items() if state.modes}
 
     def modes(self, oid: int) -> tuple[str, ...]:
         return self._modes.get(oid, ())
 
     def locks_of_statement(
-        self, own: Mapping[int, RelationState] | None, lookout: LockPoller, *, started: float, ended: float
+        self, held: Mapping[int, RelationState] | None, poller: LockPoller, *, started: float, ended: float
     ) -> list[LockSpan]:
-        """The locks that a statement took, those among them that it let go of again included.
+        """The locks that a statement took, including those that it released again.
 
-        `own` is what the session says it holds at the statement's end, None when it cannot say: after an error, and
-        outside of a transaction, where nothing is held any more.
+        `held` is what the session holds at the statement's end, None when it is not known: after an error, and outside
+        a transaction, where all locks are released.
         """
         before = self._modes
         spans = []
-        seen = {(one.oid, one.mode): one for one in lookout.locks}
-        if own is not None:
-            self._modes = {oid: one.modes for oid, one in own.items() if one.modes}
+        seen = {(one.oid, one.mode): one for one in poller.locks}
+        if held is not None:
+            self._modes = {oid: state.modes for oid, state in held.items() if state.modes}
             for oid, mode in _new_modes(self._modes, without=before):
-                # One that the lookout never saw was taken after its last look.
-                sighting = seen.pop((oid, mode), None)
-                since = max(started, self._seconds_at(sighting.since if sighting else lookout.last_poll))
-                waited = sighting.waited_since if sighting else lookout.waiting.get((oid, mode))
+                # A lock that no poll saw was taken after the last poll.
+                polled = seen.pop((oid, mode), None)
+                since = max(started, self._seconds_at(polled.since if polled else poller.last_poll))
+                waited = polled.waited_since if polled else poller.waiting.get((oid, mode))
                 spans += self._spans_of_relation(oid, mode, started=started, at=since, until=None, waited=waited)
             self._open += spans
             for span in self._open:
-                # Rolled back to a savepoint; but what the migration makes is not looked at for ever.
+                # Rolled back to a savepoint; relations that the migration creates are not always read.
                 if span.mode not in self.modes(span.relation.oid) and not span.relation.created:
                     span.end_seconds = ended
             self._open = [span for span in self._open if span.end_seconds is None]
-        for (oid, mode), sighting in seen.items():
+        for (oid, mode), polled in seen.items():
             if mode not in before.get(oid, ()) and mode not in self.modes(oid):
-                since = max(started, self._seconds_at(sighting.since))
-                until = ended if sighting.until is None else self._seconds_at(sighting.until)
-                waited = sighting.waited_since
+                since = max(started, self._seconds_at(polled.since))
+                until = ended if polled.until is None else self._seconds_at(polled.until)
+                waited = polled.waited_since
                 spans += self._spans_of_relation(oid, mode, started=started, at=since, until=until, waited=waited)
         return spans
 
     def end_transaction(self, moment: float) -> None:
-        """The transaction has ended, and its locks with it."""
+        """The transaction ended, and its locks are released."""
         for span in self._open:
             span.end_seconds = moment
         self._open = []
@@ -144,17 +144,14 @@ class HeldLocks:
 def _new_modes(
     modes: Mapping[int, tuple[str, ...]], *, without: Mapping[int, tuple[str, ...]]
 ) -> list[tuple[int, str]]:
-    return [(oid, mode) for oid, its_modes in modes.items() for mode in its_modes if mode not in without.get(oid, ())]
+    return [(oid, mode) for oid, held in modes.items() for mode in held if mode not in without.get(oid, ())]
 
 
-# For how long reads and writes were shut out of each relation: the figure that an application feels.
-
-
-_NEGLIGIBLE_SECONDS = 1e-9  # what adding up floating-point numbers may leave between two stretches that touch
+_NEGLIGIBLE_SECONDS = 1e-9  # between two adjoining intervals, from adding floating-point numbers
 
 
 def blocking_by_relation(runs: Sequence[Run]) -> tuple[BlockedTime, ...]:
-    """The longest stretch for each migration and each relation that was there before, the longest first.
+    """The longest blocked time for each migration and each relation that existed before, the longest first.
 
     Locks on indexes and TOAST tables count for their table: planning a query locks every index of the table, and
     reading a long value its TOAST table.
@@ -164,11 +161,11 @@ def blocking_by_relation(runs: Sequence[Run]) -> tuple[BlockedTime, ...]:
     }
     found = []
     for run in runs:
-        felt: dict[Relation, list[Lock]] = {}
+        blocked: dict[Relation, list[Lock]] = {}
         for lock in _locks_on_existing(run):
-            felt.setdefault(_blocked_table(lock.relation, tables), []).append(lock)
-        for relation, locks in felt.items():
-            reads, writes = _longest_stretch(locks, blocks_reads), _longest_stretch(locks, blocks_writes)
+            blocked.setdefault(_blocked_table(lock.relation, tables), []).append(lock)
+        for relation, locks in blocked.items():
+            reads, writes = _longest_interval(locks, blocks_reads), _longest_interval(locks, blocks_writes)
             if writes:
                 found.append(
                     BlockedTime(relation=relation, version=run.version, reads_seconds=reads, writes_seconds=writes)
@@ -181,15 +178,15 @@ def _locks_on_existing(run: Run) -> Iterable[Lock]:
 
 
 def _blocked_table(relation: Relation, tables: dict[str, Relation]) -> Relation:
-    """The table that a lock is felt on; one of which nothing but an index was locked is known by its name only."""
+    """The table that a lock blocks; one of which only an index was locked is known by its name only."""
     if not relation.table:
         return relation
     return tables.get(relation.table) or Relation(oid=0, name=relation.table)
 
 
-def _longest_stretch(locks: Iterable[Lock], shuts_out: Callable[[str], bool]) -> float:
+def _longest_interval(locks: Iterable[Lock], blocks: Callable[[str], bool]) -> float:
     longest = start = end = 0.0
-    for lock in sorted((one for one in locks if shuts_out(one.mode)), key=lambda one: one.at_seconds):
+    for lock in sorted((one for one in locks if blocks(one.mode)), key=lambda one: one.at_seconds):
         if lock.at_seconds > end + _NEGLIGIBLE_SECONDS:
             start = end = lock.at_seconds
         end = max(end, lock.at_seconds + lock.held_seconds)

@@ -1,7 +1,7 @@
-"""What a statement did to relations, by what was seen of them before it and after it.
+"""What a statement did to relations, from their states before and after it.
 
-A rewrite shows in a new filenode. So do TRUNCATE, which is none, and REINDEX, which is one of the index only; and an
-index that ALTER TABLE made again, or that REINDEX CONCURRENTLY put in its place, has another OID but the old name.
+A rewrite has a new filenode. So have TRUNCATE, which is no rewrite, and REINDEX, which rewrites the index only; an
+index that ALTER TABLE recreated, or that REINDEX CONCURRENTLY replaced, has another OID and the old name.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 _TABLE_KINDS = frozenset({"table", "materialized view"})
-# An index read for single keys yields a row or a few for each scan; one read from end to end, all of them in one.
+# An index scan for single keys reads a row or a few; a full index scan reads all of them at once.
 _FULL_SCAN_ROWS = 100
-_DEAD_SHARE = 0.1  # of a pass: rows that were read and, being dead, not counted as the table's
+_DEAD_SHARE = 0.1  # of a scan: dead rows, which are read and are not in the table's number of rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationChanges:
-    """By OID. `scanned` are rows of a table read one after the other, through an index from end to end as well.
+    """Changes by OID. `scanned_rows` are rows of a table read by sequential scans and full index scans.
 
-    `emptied` are tables that got an empty file in place of theirs, as by TRUNCATE.
+    `emptied` are tables that got a new empty file, as by TRUNCATE.
     """
 
     rewrites: tuple[int, ...] = ()
@@ -53,15 +53,15 @@ def compare_relations(
     *,
     rewritten: frozenset[int],
 ) -> RelationChanges:
-    """The changes between two sights of the same relations.
+    """The changes between two states of the same relations.
 
-    `after` holds at least all that the statement had locks on, a dropped one without its name; `counted` are the
-    counters before. `rewritten` are the tables that the server said it rewrites.
+    `after` has at least all relations that the statement locked, a dropped one without its name; `counted` are the
+    counters before. `rewritten` are the tables for which the server reported a rewrite.
     """
     moved = [
-        sight
-        for oid, sight in after.items()
-        if oid in before and 0 != sight.filenode != before[oid].filenode != 0 and sight.name is not None
+        state
+        for oid, state in after.items()
+        if oid in before and 0 != state.filenode != before[oid].filenode != 0 and state.name is not None
     ]
     emptied = tuple(
         one.oid
@@ -73,7 +73,7 @@ def compare_relations(
     rebuilt = {one.oid for one in moved if one.kind == "index"} | {old for old in built.values() if old}
     scanned, written = _counter_differences(after, counted)
     for oid in {*built, *(one.oid for one in moved if one.kind == "index")}:
-        # An index build reads the whole table, and leaves the number of rows that it met behind.
+        # An index build reads the whole table, and sets the table's number of rows.
         owner = after.get(after[oid].owner_oid)
         if owner and owner.rows > 0:
             scanned[owner.oid] = _rows_of_full_scans(scanned.get(owner.oid, 0), owner.rows)
@@ -91,15 +91,15 @@ def compare_relations(
 
 
 def _rows_of_full_scans(read: int, rows: float) -> int:
-    """Rows read by passes over all of a table's rows; parallel workers keep what they count to themselves."""
+    """Rows read by full scans of a table; the counters leave out what parallel workers read."""
     passes = max(1, math.ceil(read / rows - _DEAD_SHARE))
     return max(read, round(passes * rows))
 
 
 def _built_indexes(before: Mapping[int, RelationState], after: Mapping[int, RelationState]) -> dict[int, int]:
-    """New indexes of tables that were there, each with the old index whose place it takes, 0 for none.
+    """New indexes of existing tables, each with the old index that it replaces, 0 for none.
 
-    One that took the old one's file over was not built: so ALTER TABLE keeps an index that a change of type leaves be.
+    An index with the old one's file was not built: ALTER TABLE keeps an index that a change of type does not affect.
     """
     new = [one for oid, one in after.items() if one.kind == "index" and oid not in before and one.owner_oid in before]
     if not new:
@@ -116,11 +116,11 @@ def _counter_differences(
 ) -> tuple[dict[int, int], dict[int, RowCounters]]:
     scanned: dict[int, int] = {}
     written: dict[int, RowCounters] = {}
-    for oid, sight in after.items():
-        difference = sight.counters.since(counted.get(oid, RowCounters()))
-        if sight.kind in _TABLE_KINDS:
+    for oid, state in after.items():
+        difference = state.counters.since(counted.get(oid, RowCounters()))
+        if state.kind in _TABLE_KINDS:
             scanned[oid] = scanned.get(oid, 0) + difference.read
             written[oid] = difference
-        elif sight.kind == "index" and difference.scans and difference.read >= _FULL_SCAN_ROWS * difference.scans:
-            scanned[sight.owner_oid] = scanned.get(sight.owner_oid, 0) + difference.read
+        elif state.kind == "index" and difference.scans and difference.read >= _FULL_SCAN_ROWS * difference.scans:
+            scanned[state.owner_oid] = scanned.get(state.owner_oid, 0) + difference.read
     return scanned, written

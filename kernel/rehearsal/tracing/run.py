@@ -1,4 +1,4 @@
-"""The pending migrations, run on a clone by the very code of db.migrate, while every witness looks on."""
+"""Run the pending migrations on a clone, as `db.migrate` runs them, and trace every statement."""
 
 from __future__ import annotations
 
@@ -35,66 +35,68 @@ if TYPE_CHECKING:
     from kernel.operations.migrate import MigrateOptions
 
 
-_MAINTENANCE_DATABASE = "postgres"  # initdb makes it; CONCURRENTLY does not wait for what stands in another database
+_MAINTENANCE_DATABASE = "postgres"  # of every server; CONCURRENTLY does not wait for sessions in another database
 
 
 def trace_migrations(
     url: str,
-    found: tuple[Migration, ...],
-    wish: MigrateOptions,
+    migrations: tuple[Migration, ...],
+    options: MigrateOptions,
     *,
     observer: Observer = lambda _event: None,
-    say: Callable[[str], None] = lambda _line: None,
+    print_line: Callable[[str], None] = lambda _line: None,
 ) -> tuple[Run, ...]:
-    """Apply what is pending on the clone at `url`, whose user is a superuser; a Run for each migration begun.
+    """Apply the pending migrations on the clone at `url` as a superuser; a Run for each migration begun.
 
-    It ends as db.migrate does: with the first that fails, whose Run says why. Files that cannot be run at all are told
-    in the same way, with nothing run. `observer` is told as db.migrate tells; `say` a line for each witness that is
-    not there, or fell silent.
+    It ends as `db.migrate` does: with the first that fails, whose Run says why. Invalid files have a Run without
+    statements. `observer` gets the events of `db.migrate`, `print_line` a line for each kind of data that cannot be
+    traced.
 
     Raises Drift, Unrecorded, LedgerShape, UsageError and LockBusy, with nothing run; EnvironmentFailed, Interrupted.
     """
     with (
-        _with_event_triggers(url, say),
+        _with_event_triggers(url, print_line),
         open_session(url) as session,
-        _connection_outside_clone(url) as watching,
-        _connection_outside_clone(url) as asking,
+        _connection_outside_clone(url) as polling,
+        _connection_outside_clone(url) as reading,
     ):
         connection = session.connection
         relations = KnownRelations(connection, read_all_relations(connection).relations)
         pid, clone = _backend_and_database(connection)
         clock = TraceClock()
-        with LockPoller(watching, pid=pid, database=clone) as lookout:
-            aside = WalReader(asking, database=clone)
-            attendant = Tracer(connection, relations, clock=clock, lookout=lookout, aside=aside)
+        with LockPoller(polling, pid=pid, database=clone) as poller:
+            wal = WalReader(reading, database=clone)
+            tracer = Tracer(connection, relations, clock=clock, poller=poller, wal=wal)
             failed: KernelError | None = None
             try:
-                migrate(session, found, wish, _without_ddl_notices(observer), attendant)
+                migrate(session, migrations, options, _without_ddl_notices(observer), tracer)
             except (EnvironmentFailed, Interrupted):
                 raise
             except KernelError as error:
-                if not attendant.traces and not isinstance(error, MigrationFailed | FilesInvalid):
+                if not tracer.traces and not isinstance(error, MigrationFailed | FilesInvalid):
                     raise
                 failed = error
-            attendant.finish()
-        if aside.unavailable_reason:
-            say(f"locks in the log of changes are not read: {aside.unavailable_reason}")
-        if lookout.lost_reason:
-            say(f"locks were not watched to the end: {lookout.lost_reason}")
+            tracer.finish()
+        if wal.unavailable_reason:
+            print_line(f"locks in the WAL are not read: {wal.unavailable_reason}")
+        if poller.lost_reason:
+            print_line(f"locks were not polled to the end: {poller.lost_reason}")
         if connection.info.server_version < FLUSH_SERVER_VERSION:
-            say("rows read and written by statements outside of a transaction are not counted before PostgreSQL 15")
+            print_line(
+                "rows read and written by statements outside of a transaction are not counted before PostgreSQL 15"
+            )
         end = clock.now()
-    runs = [record.to_run(end) for record in attendant.traces]
-    return tuple(_with_failure(runs, found, failed) if failed else runs)
+    runs = [trace.to_run(end) for trace in tracer.traces]
+    return tuple(_with_failure(runs, migrations, failed) if failed else runs)
 
 
 @contextmanager
-def _with_event_triggers(url: str, say: Callable[[str], None]) -> Iterator[None]:
-    """With the event triggers in the clone; without them again afterwards, so that its schema can be compared."""
+def _with_event_triggers(url: str, print_line: Callable[[str], None]) -> Iterator[None]:
+    """Create the event triggers in the clone, and drop them afterwards, so that its schema can be compared."""
     connection = open_connection(url)
     try:
-        if lacking := create_event_triggers(connection):
-            say(lacking)
+        if reason := create_event_triggers(connection):
+            print_line(reason)
         yield
     finally:
         # The migrations may have ended this connection; another can still clean up.
@@ -106,7 +108,7 @@ def _with_event_triggers(url: str, say: Callable[[str], None]) -> Iterator[None]
 
 @contextmanager
 def _connection_outside_clone(url: str) -> Iterator[Connection]:
-    """A connection to the same server that nobody in the clone waits for."""
+    """A connection to the same server for which no session in the clone waits."""
     try:
         connection = open_connection(make_conninfo(url, dbname=_MAINTENANCE_DATABASE))
     except DatabaseUnreachable:
@@ -126,23 +128,26 @@ def _backend_and_database(connection: Connection) -> tuple[int, int]:
 
 
 def _without_ddl_notices(observer: Observer) -> Observer:
-    def tell(event: Event) -> None:
+    def observe(event: Event) -> None:
         if not (isinstance(event, NoticeReceived) and parse_ddl_notice(event.message)):
             observer(event)
 
-    return tell
+    return observe
 
 
-def _with_failure(runs: list[Run], found: tuple[Migration, ...], error: KernelError) -> list[Run]:
-    """The runs with the failure at the migration that it belongs to; one that was not begun has a Run without more."""
+def _with_failure(runs: list[Run], migrations: tuple[Migration, ...], error: KernelError) -> list[Run]:
+    """The runs with the failure of the migration that it belongs to, which has an empty Run if it did not begin."""
     if not runs and isinstance(error, FilesInvalid):
-        files = {problem.file: "" for problem in error.problems}
-        told = [(name, "\n".join(str(one) for one in error.problems if one.file == name)) for name in files]
+        messages: dict[str | None, list[str]] = {}
+        for problem in error.problems:
+            messages.setdefault(problem.file, []).append(str(problem))
         return [
-            _run_not_begun(one, RunFailure(code=error.code, message=message, aftermath="nothing was run"))
-            for name, message in told
-            for one in found
-            if one.filename == name
+            _run_not_begun(
+                migration, RunFailure(code=error.code, message="\n".join(lines), aftermath="nothing was run")
+            )
+            for file, lines in messages.items()
+            for migration in migrations
+            if migration.filename == file
         ]
     failed = RunFailure(code=error.code, message=str(error), aftermath="", hint=error.hint or "")
     filename = runs[-1].filename if runs else ""
@@ -151,7 +156,7 @@ def _with_failure(runs: list[Run], found: tuple[Migration, ...], error: KernelEr
         filename = error.failure.file
     if runs and runs[-1].filename == filename:
         return [*runs[:-1], replace(runs[-1], failed=failed)]
-    return [*runs, *(_run_not_begun(one, failed) for one in found if one.filename == filename)]
+    return [*runs, *(_run_not_begun(one, failed) for one in migrations if one.filename == filename)]
 
 
 def _run_not_begun(migration: Migration, failed: RunFailure) -> Run:

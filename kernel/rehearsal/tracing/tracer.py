@@ -1,9 +1,14 @@
-"""Time as production would see it: it stands still while a witness keeps the migration's session busy."""
+"""The tracer: hooks of `kernel.apply` that record what each statement does, on a clock that excludes their own queries.
+
+At most one query before a statement and one after it, in the migration's own session. A lock is held from its statement
+to the end of the transaction, however many statements lie between.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from psycopg import pq
@@ -41,8 +46,12 @@ if TYPE_CHECKING:
     from kernel.rehearsal.tracing.wal import WalReader
 
 
+_IDLE, _IN_TRANSACTION = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
+_MANY_NEW_RELATIONS = 100  # more relations than this that the migration created are not read one by one
+
+
 class TraceClock:
-    """Seconds from `start`, without those spent in `standing`. `stood_seconds` is what they come to."""
+    """A clock in seconds that excludes the tracer's own queries."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -57,12 +66,12 @@ class TraceClock:
         return self.seconds_at(time.monotonic())
 
     def seconds_at(self, moment: float) -> float:
-        """What it showed at a moment of time.monotonic(), which must lie behind the last time that it stood."""
+        """The clock's time at a moment of time.monotonic(), which must be after the last pause."""
         return moment - self._started - self.paused_seconds
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stand still for as long as the block takes."""
+        """Stop the clock for the duration of the block."""
         since = time.monotonic()
         try:
             yield
@@ -70,20 +79,43 @@ class TraceClock:
             self.paused_seconds += time.monotonic() - since
 
 
-# The Witness of kernel.apply: asks every witness, statement by statement, and keeps what they saw.
-#
-# One question before a statement at most, and one after it, in the migration's own session; the clock stands still
-# meanwhile, so that times are those of a run without witnesses. A lock is held from its statement to the end of the
-# transaction, however many statements lie between.
+@dataclass(slots=True, kw_only=True)
+class _Baseline:
+    """The state that the next statement is compared with.
 
+    `relations` are all relations as last read, `counters` what the open transaction had done to them by then;
+    `newest_oid` is the highest OID when the transaction began: relations get theirs in ascending order. `stale` says
+    that a rollback may have undone what was read.
+    """
 
-_IDLE, _IN_TRANSACTION = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
+    relations: dict[int, RelationState] = field(default_factory=dict)
+    counters: dict[int, RowCounters] = field(default_factory=dict)
+    newest_oid: int = 0
+    wal_position: int = 0
+    stale: bool = True
 
-_MANY_NEW_RELATIONS = 100  # so many relations of the migration's own are looked at like all others
+    def replace(self, view: CatalogSnapshot) -> None:
+        """Take a snapshot of all relations."""
+        self.relations = view.relations
+        self.counters = {oid: state.counters for oid, state in view.relations.items()}
+        self.wal_position = view.wal_position
+
+    def update(self, view: CatalogSnapshot) -> None:
+        """Take a snapshot of the locked relations; a dropped one has no name, and an unlocked one has not changed."""
+        named = {oid: state for oid, state in view.relations.items() if state.name is not None}
+        dropped = view.relations.keys() - named.keys()
+        self.relations = {**{oid: one for oid, one in self.relations.items() if oid not in dropped}, **named}
+        self.counters.update((oid, state.counters) for oid, state in named.items())
+        self.wal_position = view.wal_position
+
+    def created_range(self) -> range:
+        """The OIDs that the transaction created, where they are many: no other session waits for these locks."""
+        new = [oid for oid in self.relations if oid > self.newest_oid]
+        return range(self.newest_oid + 1, max(new) + 1) if len(new) > _MANY_NEW_RELATIONS else range(0)
 
 
 class Tracer:
-    """Attends one run of db.migrate on a connection. `records` are the migrations begun so far, in their order."""
+    """Traces one run of `db.migrate` on a connection; `traces` are the migrations begun so far, in their order."""
 
     def __init__(
         self,
@@ -91,203 +123,192 @@ class Tracer:
         relations: KnownRelations,
         *,
         clock: TraceClock,
-        lookout: LockPoller,
-        aside: WalReader,
+        poller: LockPoller,
+        wal: WalReader,
     ) -> None:
         self._connection = connection
         self._relations = relations
         self._clock = clock
-        self._poller = lookout
-        self._wal = aside
+        self._poller = poller
+        self._wal = wal
         self._locks = HeldLocks(relations, clock.seconds_at)
-        self._last_states: dict[int, RelationState] = {}  # all relations, as they were seen last
-        self._last_states_stale = False  # whether what was seen last may have been rolled back
-        self._last_counters: dict[int, RowCounters] = {}  # what the open transaction had done to them by then
-        self._newest_oid = 0  # the highest OID when the transaction began: relations get theirs in ascending order
-        self._wal_position = 0  # in the log of changes, by then
-        self._ledger_oids: frozenset[int] = frozenset()  # what the runner uses itself: the ledger
-        self._transaction_seen = False  # whether the open transaction has been looked at yet
+        self._baseline = _Baseline()
+        self._transaction_read = False  # whether the baseline is of the open transaction
+        self._ledger_oids: frozenset[int] = frozenset()  # relations that the runner itself uses
         self._current: StatementTrace | None = None
         self._wal_unread: list[StatementTrace] = []
         self.traces: list[MigrationTrace] = []
         connection.add_notice_handler(self._on_notice)
 
     def begun(self, session: Session, migration: Migration, script: Script) -> None:  # noqa: ARG002 - the hook's signature
-        """A migration begins, or begins again."""
+        """A migration begins, or is retried."""
         with self._clock.paused():
             view = read_all_relations(self._connection)
-            if (
-                not self._transaction_seen
-            ):  # with --single-transaction the locks of the migrations before are still held
-                self._ledger_oids = frozenset(oid for oid, one in view.relations.items() if one.modes)
-            self._compare_from(view)
+            if not self._transaction_read:  # else the locks of earlier migrations are held: --single-transaction
+                self._ledger_oids = frozenset(oid for oid, state in view.relations.items() if state.modes)
+            self._start_from(view)
             if self.traces and self.traces[-1].migration == migration:
-                self.traces.pop()  # rolled back because of others; what counts is the attempt that stays
+                self.traces.pop()  # a retry after a rollback: the last attempt counts
             size_bytes = self._measure_growth()
         if not self.traces:
             self._clock.start()
-        at = self._clock.now()
+        now = self._clock.now()
         self.traces.append(
             MigrationTrace(
                 migration=migration,
                 script=script,
-                begin_seconds=at,
-                end_seconds=at,
-                wal_position=self._wal_position,
+                begin_seconds=now,
+                end_seconds=now,
+                wal_position=self._baseline.wal_position,
                 size_bytes=size_bytes,
             )
         )
 
     def before(self, batch: Batch) -> None:
-        """A statement will be sent: what was done up to now is not its doing."""
+        """A statement is about to be sent: earlier changes are not its own."""
         with self._clock.paused():
             status = self._connection.pgconn.transaction_status
-            noted = StatementTrace(
+            trace = StatementTrace(
                 batch=batch, is_control=is_control_statement(batch), outside_transaction=status == _IDLE
             )
-            if not noted.is_control and noted.outside_transaction:
-                self._compare_from(read_all_relations_with_totals(self._connection))
-            elif not noted.is_control and not self._transaction_seen:
+            if not trace.is_control and trace.outside_transaction:
+                self._start_from(read_all_relations_with_totals(self._connection))
+            elif not trace.is_control and not self._transaction_read:
                 self._begin_transaction()
-            noted.wal_position = self._wal_position
-            record = self.traces[-1]
-            if record.statements and record.statements[-1].batch == batch:
-                record.statements.pop()  # the attempt before this
-            record.statements.append(noted)
-            self._current = noted
+            trace.wal_position = self._baseline.wal_position
+            statements = self.traces[-1].statements
+            if statements and statements[-1].batch == batch:
+                statements.pop()  # the failed attempt before this one
+            statements.append(trace)
+            self._current = trace
             self._poller.start_statement()
-        noted.begin_seconds = self._clock.now()
+        trace.begin_seconds = self._clock.now()
 
     def after(self) -> None:
-        """It is done, or has failed: then only the lookout's word is left."""
+        """The statement ended, or failed: then only the poller has seen its locks."""
         moment = time.monotonic()
-        noted, self._current = self._current, None
-        if noted is None:
+        trace, self._current = self._current, None
+        if trace is None:
             return
         self._poller.end_statement()
-        noted.poll_gap_seconds = self._poller.gap_seconds
-        noted.end_seconds = self.traces[-1].end_seconds = self._clock.seconds_at(moment)
+        trace.poll_gap_seconds = self._poller.gap_seconds
+        trace.end_seconds = self.traces[-1].end_seconds = self._clock.seconds_at(moment)
         failed = self._connection.pgconn.transaction_status not in (_IDLE, _IN_TRANSACTION)
-        self._last_states_stale = self._last_states_stale or failed or is_rollback(noted.batch)
+        self._baseline.stale = self._baseline.stale or failed or is_rollback(trace.batch)
         with self._clock.paused():
-            if not noted.is_control:
-                self._inspect(noted)
+            if not trace.is_control:
+                self._inspect(trace)
             if self._connection.pgconn.transaction_status != _IN_TRANSACTION:
-                self._finish_transaction(noted.end_seconds)
+                self._finish_transaction(trace.end_seconds)
 
     def committing(self) -> None:
-        """The constraints and triggers that were deferred have run: they belong to the last statement."""
-        if self.traces and self.traces[-1].statements and self._transaction_seen:
+        """Deferred constraints and triggers have run: they belong to the last statement."""
+        if self.traces and self.traces[-1].statements and self._transaction_read:
             with self._clock.paused():
                 self._add_changes(self.traces[-1].statements[-1], self._read_locked())
 
     def ended(self) -> None:
-        """A transaction has ended, and its locks with it."""
+        """A transaction ended, and its locks are released."""
         moment = self._clock.now()
         with self._clock.paused():
-            if self._transaction_seen and self.traces:
+            if self._transaction_read and self.traces:
                 self.traces[-1].end_seconds = moment
             self._finish_transaction(moment)
 
     def finish(self) -> None:
-        """The run is over, one way or another."""
+        """The run ended."""
         self._connection.remove_notice_handler(self._on_notice)
         self._measure_growth()
 
     def _read_locked(self) -> CatalogSnapshot:
-        """A file that makes a whole schema makes a lock with every statement: nobody else waits for those."""
-        new = [oid for oid in self._last_states if oid > self._newest_oid]
-        made = range(self._newest_oid + 1, max(new) + 1) if len(new) > _MANY_NEW_RELATIONS else range(0)
-        return read_locked_relations(self._connection, but=made)
+        return read_locked_relations(self._connection, but=self._baseline.created_range())
 
     def _begin_transaction(self) -> None:
-        """It has done nothing yet: all is as it was seen last, unless something was rolled back since."""
-        if self._last_states_stale or self._connection.info.server_version < FLUSH_SERVER_VERSION:
-            self._compare_from(read_all_relations(self._connection))
+        """A transaction that has changed nothing yet: the last state is valid, unless something was rolled back."""
+        if self._baseline.stale or self._connection.info.server_version < FLUSH_SERVER_VERSION:
+            self._start_from(read_all_relations(self._connection))
         else:
-            known = self._last_states
-            self._compare_from(read_locked_relations(self._connection))
-            self._last_states = {**known, **self._last_states}
+            view = read_locked_relations(self._connection)
+            self._start_from(view, {**self._baseline.relations, **view.relations})
 
-    def _compare_from(self, view: CatalogSnapshot) -> None:
-        """What is seen now is what the next statement is compared with."""
+    def _start_from(self, view: CatalogSnapshot, relations: dict[int, RelationState] | None = None) -> None:
+        """Compare the next statement with this snapshot, of `relations` where it has only the locked ones."""
         self._relations.add_new(view.relations)
-        self._last_states = view.relations
-        self._last_states_stale = False
-        self._last_counters = {oid: one.counters for oid, one in view.relations.items()}
-        self._wal_position = view.wal_position
+        self._baseline.replace(view)
+        self._baseline.relations = relations or view.relations
+        self._baseline.newest_oid = max(self._baseline.relations, default=0)
+        self._baseline.stale = False
         self._locks.begin_transaction(view.relations)
-        self._newest_oid = max(self._last_states, default=0)
-        self._transaction_seen = True
+        self._transaction_read = True
 
-    def _inspect(self, noted: StatementTrace) -> None:
+    def _inspect(self, trace: StatementTrace) -> None:
         connection = self._connection
         status = connection.pgconn.transaction_status
+        rolled_back = is_rollback(trace.batch)
         view = None
-        if noted.outside_transaction and status == _IDLE:
+        if trace.outside_transaction and status == _IDLE:
             view = read_all_relations_with_totals(connection)
         elif status == _IN_TRANSACTION:
-            view = read_all_relations(connection) if is_rollback(noted.batch) else self._read_locked()
+            view = read_all_relations(connection) if rolled_back else self._read_locked()
         if view:
             self._relations.add_new(view.relations)
-        own = view.relations if view and not noted.outside_transaction else None
-        noted.spans = self._locks.locks_of_statement(
-            own, self._poller, started=noted.begin_seconds, ended=noted.end_seconds
+        held = view.relations if view and not trace.outside_transaction else None
+        trace.spans = self._locks.locks_of_statement(
+            held, self._poller, started=trace.begin_seconds, ended=trace.end_seconds
         )
-        if view and is_rollback(noted.batch):
-            self._last_states, self._wal_position = view.relations, view.wal_position
-            self._last_counters = {oid: one.counters for oid, one in view.relations.items()}
-        elif view:
-            if noted.outside_transaction and not runs_server_code(noted.batch):
-                known = self._last_states.items()
-                noted.retire_indexes(oid for oid, one in known if one.kind == "index" and oid not in view.relations)
-            self._add_changes(noted, view)
+        if view is None:
+            self._baseline.wal_position = self._wal.insert_position()
+        elif rolled_back:
+            self._baseline.replace(view)
         else:
-            self._wal_position = self._wal.insert_position()
-        noted.wal_bytes = self._wal_position - noted.wal_position
-        self._wal_unread.append(noted)
+            if trace.outside_transaction and not runs_server_code(trace.batch):
+                before = self._baseline.relations.items()
+                trace.retire_indexes(
+                    oid for oid, state in before if state.kind == "index" and oid not in view.relations
+                )
+            self._add_changes(trace, view)
+        trace.wal_bytes = self._baseline.wal_position - trace.wal_position
+        self._wal_unread.append(trace)
 
-    def _add_changes(self, noted: StatementTrace, view: CatalogSnapshot) -> None:
-        found = compare_relations(
-            self._last_states, view.relations, self._last_counters, rewritten=frozenset(noted.rewritten_oids)
+    def _add_changes(self, trace: StatementTrace, view: CatalogSnapshot) -> None:
+        changes = compare_relations(
+            self._baseline.relations,
+            view.relations,
+            self._baseline.counters,
+            rewritten=frozenset(trace.rewritten_oids),
         )
-        noted.add_changes(found.without_rows_of(self._ledger_oids), self._relations, self._locks)
-        # A dropped relation is nameless here, and one whose row is not among what is locked has not changed.
-        named = {oid: one for oid, one in view.relations.items() if one.name is not None}
-        gone = view.relations.keys() - named.keys()
-        self._last_states = {**{oid: one for oid, one in self._last_states.items() if oid not in gone}, **named}
-        self._last_counters = {**self._last_counters, **{oid: one.counters for oid, one in named.items()}}
-        self._wal_position = view.wal_position
+        trace.add_changes(changes.without_rows_of(self._ledger_oids), self._relations, self._locks)
+        self._baseline.update(view)
 
     def _finish_transaction(self, moment: float) -> None:
         self._locks.end_transaction(moment)
-        self._transaction_seen = False
+        self._transaction_read = False
         if self._connection.broken:
             return
         if self._connection.pgconn.transaction_status == _IDLE:
             flush_counters(self._connection)
         if self.traces:
-            self._wal_position = self._wal.insert_position()
-            self.traces[-1].wal_bytes = self._wal_position - self.traces[-1].wal_position
+            self._baseline.wal_position = self._wal.insert_position()
+            self.traces[-1].wal_bytes = self._baseline.wal_position - self.traces[-1].wal_position
         add_wal_locks(self._wal_unread, self._wal, self._relations)
         self._wal_unread = []
         self._relations.settle_created_indexes()
 
     def _measure_growth(self) -> int:
-        """The size of the database, which is what the migration before this has left it at."""
+        """The size of the database in bytes, from which the growth of the last migration follows."""
         size_bytes = self._wal.database_size_bytes()
         if self.traces:
             self.traces[-1].growth_bytes = size_bytes - self.traces[-1].size_bytes
         return size_bytes
 
     def _on_notice(self, diagnostic: Diagnostic) -> None:
-        noted, message = self._current, diagnostic.message_primary or ""
-        if noted is None:
+        trace, message = self._current, diagnostic.message_primary or ""
+        if trace is None:
             return
-        mark = parse_ddl_notice(message)
-        if mark is None:
-            noted.notes.append(f"{diagnostic.severity_nonlocalized or 'NOTICE'}: {message}")
-        elif mark.rewritten_oid:
-            noted.rewritten_oids.add(mark.rewritten_oid)
-        elif mark.command not in noted.commands:
-            noted.commands.append(mark.command)
+        event = parse_ddl_notice(message)
+        if event is None:
+            trace.notes.append(f"{diagnostic.severity_nonlocalized or 'NOTICE'}: {message}")
+        elif event.rewritten_oid:
+            trace.rewritten_oids.add(event.rewritten_oid)
+        elif event.command not in trace.commands:
+            trace.commands.append(event.command)

@@ -1,4 +1,4 @@
-"""How a statement is told, and which of them there is nothing to see of."""
+"""Traces of statements and migrations while they run, until they become values: a Run of TracedStatements."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from kernel.rehearsal.tracing.lock_spans import significant_locks
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.passwords import mask_passwords
 from kernel.sql.tokens import first_tokens
+from kernel.units import clip_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from kernel.apply.batches import Batch
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
-    from kernel.rehearsal.result import Relation, RunFailure
+    from kernel.rehearsal.result import Relation
     from kernel.rehearsal.tracing.catalog import KnownRelations
     from kernel.rehearsal.tracing.lock_spans import HeldLocks, LockSpan
     from kernel.rehearsal.tracing.relation_changes import RelationChanges
 
 
-_SHOWN_CHARACTERS = 4000  # a statement is told in full, unless it is one long INSERT
+_SHOWN_CHARACTERS = 4000  # of a statement; longer ones are INSERTs of many rows
 _CONTROL_EFFECTS = frozenset(
     {
         StatementEffect.BEGIN,
@@ -41,16 +42,15 @@ _CODE_COMMANDS = frozenset({"DO", "CALL", "SELECT", "WITH", "EXECUTE"})
 def statement_text(batch: Batch) -> str:
     """The statement, passwords masked; of several INSERTs the first, and how many more there are."""
     first = mask_passwords(batch.statements[0].sql[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))
-    if len(first) > _SHOWN_CHARACTERS:
-        first = first[:_SHOWN_CHARACTERS] + "…"
+    first = clip_text(first, _SHOWN_CHARACTERS)
     more = len(batch.statements) - 1
     return f"{first}\n-- and {more} more INSERT{'s' if more > 1 else ''}" if more else first
 
 
 def is_control_statement(batch: Batch) -> bool:
-    """Whether it begins or ends a transaction, or sets something: nothing to see, and SET TRANSACTION comes first.
+    """Whether it begins or ends a transaction, or changes a setting: such a statement is not traced.
 
-    A question of ours between BEGIN and SET TRANSACTION would make that too late.
+    A query of the tracer between BEGIN and SET TRANSACTION would make SET TRANSACTION fail.
     """
     sql = batch.statements[0].sql
     words = first_tokens(sql, limit=2)
@@ -65,11 +65,8 @@ def is_rollback(batch: Batch) -> bool:
 
 
 def runs_server_code(batch: Batch) -> bool:
-    """Whether it may do anything at all, and undo it, before it ends: code that the server runs."""
+    """Whether it runs code on the server, which may take locks in subtransactions and roll them back."""
     return bool(_CODE_COMMANDS.intersection(first_tokens(batch.statements[0].sql, limit=1)))
-
-
-# What is noted of a migration while it runs, until it becomes a Run.
 
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
@@ -77,11 +74,10 @@ ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
 @dataclass(slots=True, kw_only=True)
 class StatementTrace:
-    """A statement under way or done. Times are the clock's, positions those of the log of changes, in bytes.
+    """A statement that runs or has run. Times are seconds of the clock, positions bytes in the WAL.
 
-    `outside` tells that it ran outside of a transaction, `silent` that there is nothing to see of it. `rewritten` are
-    OIDs of tables that the server said it rewrites, `retired` those of indexes that CONCURRENTLY took out of use
-    before it locked them for good.
+    `rewritten_oids` are tables for which the server reported a rewrite, `retired_index_oids` indexes that CONCURRENTLY
+    made unused before it locked them.
     """
 
     batch: Batch
@@ -102,16 +98,16 @@ class StatementTrace:
     retired_index_oids: frozenset[int] = frozenset()
     notes: list[str] = field(default_factory=list)
 
-    def add_changes(self, found: RelationChanges, relations: KnownRelations, held: HeldLocks) -> None:
-        """Take in what was found to have changed, on top of what is noted already."""
-        self.rewrites += relations.get_all(found.rewrites)
-        self.index_rebuilds += relations.get_all(found.index_rebuilds)
-        for relation in relations.get_all(found.scanned_rows):
+    def add_changes(self, changes: RelationChanges, relations: KnownRelations, held: HeldLocks) -> None:
+        """Add changes to those that are recorded."""
+        self.rewrites += relations.get_all(changes.rewrites)
+        self.index_rebuilds += relations.get_all(changes.index_rebuilds)
+        for relation in relations.get_all(changes.scanned_rows):
             under = strongest_lock_mode(held.modes(relation.oid))
-            rows = found.scanned_rows[relation.oid] + (self.scanned[relation].rows if relation in self.scanned else 0)
+            rows = changes.scanned_rows[relation.oid] + (self.scanned[relation].rows if relation in self.scanned else 0)
             self.scanned[relation] = Scan(relation=relation, rows=rows, held_lock_mode=under)
-        for relation in relations.get_all(found.written):
-            had, more = self.written.get(relation, RowsWritten(relation=relation)), found.written[relation.oid]
+        for relation in relations.get_all(changes.written):
+            had, more = self.written.get(relation, RowsWritten(relation=relation)), changes.written[relation.oid]
             self.written[relation] = RowsWritten(
                 relation=relation,
                 inserted=had.inserted + more.inserted,
@@ -120,14 +116,14 @@ class StatementTrace:
             )
 
     def retire_indexes(self, indexes: Iterable[int]) -> None:
-        """CONCURRENTLY has waited for everybody to forget these indexes: their last lock shut nobody out."""
+        """CONCURRENTLY waited until no session used these indexes: their last lock blocked no session."""
         self.retired_index_oids = frozenset(indexes)
         self.spans = [
             one for one in self.spans if one.relation.oid not in self.retired_index_oids or one.mode != ACCESS_EXCLUSIVE
         ]
 
     def scans(self) -> tuple[Scan, ...]:
-        """What was read, under the strongest lock that anybody has seen: the log of changes is read late."""
+        """The scans, with the strongest lock known, also from the WAL, which is read later."""
         seen: dict[int, tuple[str, ...]] = {}
         for span in self.spans:
             seen[span.relation.oid] = (*seen.get(span.relation.oid, ()), span.mode)
@@ -144,7 +140,7 @@ class StatementTrace:
 
 @dataclass(slots=True, kw_only=True)
 class MigrationTrace:
-    """A migration under way or done; `size_bytes` is the database's when it began."""
+    """A migration that runs or has run; `size_bytes` is the size of the database when it began."""
 
     migration: Migration
     script: Script
@@ -155,10 +151,9 @@ class MigrationTrace:
     wal_bytes: int = 0
     growth_bytes: int = 0
     statements: list[StatementTrace] = field(default_factory=list)
-    failed: RunFailure | None = None
 
     def to_run(self, end: float) -> Run:
-        """The value; `end` is when locks end that were held to the last."""
+        """The Run; `end` is when the locks end that are still held."""
         locks = significant_locks((one.spans for one in self.statements), end)
         return Run(
             version=self.migration.version,
@@ -172,7 +167,7 @@ class MigrationTrace:
                     sql=statement_text(one.batch),
                     at_seconds=one.begin_seconds,
                     seconds=one.end_seconds - one.begin_seconds,
-                    locks=its_locks,
+                    locks=statement_locks,
                     rewrites=tuple(one.rewrites),
                     index_rebuilds=tuple(one.index_rebuilds),
                     scans=one.scans(),
@@ -181,9 +176,8 @@ class MigrationTrace:
                     commands=tuple(one.commands),
                     notes=tuple(one.notes),
                 )
-                for one, its_locks in zip(self.statements, locks, strict=True)
+                for one, statement_locks in zip(self.statements, locks, strict=True)
             ),
             wal_bytes=self.wal_bytes,
             growth_bytes=self.growth_bytes,
-            failed=self.failed,
         )

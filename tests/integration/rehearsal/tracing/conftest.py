@@ -75,7 +75,7 @@ class Clone:
     def rehearse(self, **wish: Any) -> tuple[Run, ...]:
         asked = MigrateOptions(**{"waits": self.patience, **wish})
         return trace_migrations(
-            self.url, require_migrations(self.folder), asked, observer=self.told, say=self.said.append
+            self.url, require_migrations(self.folder), asked, observer=self.told, print_line=self.said.append
         )
 
     def told(self, event: Event) -> None:

@@ -292,7 +292,7 @@ def test_what_an_ordinary_user_may_not_witness_is_said(
         assert run.failed is None
         assert facts(run) == ["ACCESS EXCLUSIVE log"]
         assert len(clone.said) >= 1
-        assert clone.said[0].startswith("DDL inside of DO blocks and functions is not told apart: permission denied")
+        assert clone.said[0].startswith("DDL inside DO blocks and functions is not traced: permission denied")
     finally:
         with psycopg.connect(make_conninfo(clone.url, user=administrator.info.user), autocommit=True) as connection:
             connection.execute("DROP OWNED BY ordinary CASCADE")
@@ -341,3 +341,14 @@ def test_one_look_serves_several_hundred_relations(clone: Clone) -> None:
     _, second = clone.rehearse(to="002")
     assert [one.locks[0].mode for one in second.statements] == ["ACCESS EXCLUSIVE"] * 100
     assert time.process_time() - began < 10
+
+
+def test_each_transaction_of_a_file_is_traced_among_many_relations(clone: Clone) -> None:
+    with psycopg.connect(clone.url) as connection:
+        for number in range(120):
+            connection.execute(f"CREATE TABLE filler_{number} (id int)".encode())
+    script = (
+        "-- migrate: no-transaction\nBEGIN;\nSELECT 1;\nCOMMIT;\n"
+        "BEGIN;\nALTER TABLE orders ADD CHECK (total > 0);\nUPDATE paid SET amount = 2 WHERE amount = 1;\nCOMMIT;\n"
+    )
+    assert {"ACCESS EXCLUSIVE orders", "write paid +0 ~1 -0"} <= set(facts(clone.run(script)))
