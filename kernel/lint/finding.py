@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from kernel.lint.rules import Severity
 
-__all__ = ["Finding", "Severity"]
+__all__ = ["SEVERITY_ORDER", "Finding", "Severity"]
+
+SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

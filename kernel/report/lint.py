@@ -10,6 +10,7 @@ from kernel.lint.finding import Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.report.safe_text import to_one_line
 from kernel.sql.passwords import mask_passwords
+from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,14 +68,12 @@ def _finding_message(one: LocatedFinding) -> str:
 
 def _summary_line(found: LintResult) -> str:
     counted = Counter(one.finding.severity for one in found.findings)
-    told = [_counted(counted[severity], _SEVERITY_WORDS[severity]) for severity in Severity if counted[severity]]
+    parts = [
+        format_quantity(counted[severity], _SEVERITY_WORDS[severity]) for severity in Severity if counted[severity]
+    ]
     if found.accepted_findings:
-        told.append(f"{len(found.accepted_findings)} accepted")
-    return f"{_counted(found.file_count, 'file')}: {', '.join(told) or 'no hazard found'}"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+        parts.append(f"{format_count(len(found.accepted_findings))} accepted")
+    return f"{format_quantity(found.file_count, 'file')}: {', '.join(parts) or 'no hazard found'}"
 
 
 def lint_document(found: LintResult) -> dict[str, object]:

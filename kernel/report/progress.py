@@ -14,6 +14,7 @@ from kernel.apply.events import (
     StatementBlocked,
     WaitingForLock,
 )
+from kernel.units import plural_form
 
 if TYPE_CHECKING:
     from kernel.apply.events import Event, Observer
@@ -61,6 +62,6 @@ def _event_line(event: Event) -> str:
 
 def applied_line(event: MigrationApplied) -> str:
     """The line for an applied migration."""
-    count = f"{event.statements} statement{'' if event.statements == 1 else 's'}"
+    count = f"{event.statements} {plural_form(event.statements, 'statement')}"
     note = f", {event.note}" if event.note else ""
     return f"applied {event.migration.filename} ({count}, {event.seconds:.3f} s{note})"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.lint.finding import Severity
-from kernel.report.rehearsal import REHEARSAL_COLUMNS, REHEARSAL_LINES, rehearsal_text
+from kernel.report.rehearsal import REHEARSAL_LINES, rehearsal_text
 from kernel.report.safe_text import display_width
+from kernel.report.terminal import TERMINAL_COLUMNS
 from tests.browser.samples import DEARER, FEARED, INDEX, LOSS, REWRITE, SAMPLES, TIMEOUT, failing, huge, passing
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_ord
 def test_it_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
     lines = rehearsal_text(sample(), report=REPORT).splitlines()
     assert len(lines) <= REHEARSAL_LINES
-    assert max(display_width(line) for line in lines) <= REHEARSAL_COLUMNS
+    assert max(display_width(line) for line in lines) <= TERMINAL_COLUMNS
 
 
 @pytest.mark.parametrize(("report", "where"), [(REPORT, "in the report"), (None, "with --report PATH.html")])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kernel.report.safe_text import display_width
-from kernel.report.suggestions import SUGGESTIONS_COLUMNS, suggestions_text
+from kernel.report.suggestions import suggestions_text
+from kernel.report.terminal import TERMINAL_COLUMNS
 from tests.browser.samples import SAMPLES, suggested
 
 
@@ -45,5 +46,5 @@ def test_no_line_is_wider_than_a_terminal_and_none_acts(sample: str) -> None:
     advice = SAMPLES[sample]().advice
     assert advice
     lines = suggestions_text(advice).splitlines()
-    assert max(display_width(line) for line in lines) <= SUGGESTIONS_COLUMNS
+    assert max(display_width(line) for line in lines) <= TERMINAL_COLUMNS
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(one) for line in lines for one in line}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 SAFE_AS_IS = "nothing: on this data it is safe as it is"
-
-SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
 _MESSAGE_CHARACTERS = 140
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import Severity
+from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.findings.evidence import (
     SAFE_AS_IS,
-    SEVERITY_ORDER,
     add_measurement,
     make_finding,
     reclassify_finding,

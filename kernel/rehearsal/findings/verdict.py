@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import Severity
+from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.findings.data_loss import (
     find_losses,
@@ -13,7 +13,7 @@ from kernel.rehearsal.findings.data_loss import (
     make_loss_finding,
     measure_loss_finding,
 )
-from kernel.rehearsal.findings.evidence import SEVERITY_ORDER, add_measurement, make_finding
+from kernel.rehearsal.findings.evidence import add_measurement, make_finding
 from kernel.rehearsal.findings.lock_impact import measure_impact
 from kernel.rehearsal.findings.locks import findings_for_locked_parents, findings_for_unforeseen_locks, measure_finding
 from kernel.rehearsal.findings.outcome import findings_for_failure, findings_for_final_state, is_predicted_failure

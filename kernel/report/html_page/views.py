@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.lint.finding import Severity
+from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.rehearsal.result import TableContent
 from kernel.report.suggestions import LongestBlocked, longest_blocked_by_relation
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 NumberedFinding = tuple[int, "Finding"]
 NumberedReceipt = tuple[int, "Receipt"]
 
-_SEVERITY_ORDER = list(Severity)
 _CONTENT_ORDER = [TableContent.CHANGED, TableContent.EXPECTED, TableContent.SAME]
 
 
@@ -90,7 +89,7 @@ def harmless_findings(rehearsal: Rehearsal) -> list[NumberedFinding]:
 
 def _finding_rank(numbered: NumberedFinding) -> tuple[str, str, int, int]:
     at, finding = numbered
-    return finding.version, finding.filename, _SEVERITY_ORDER.index(finding.severity), at
+    return finding.version, finding.filename, SEVERITY_ORDER[finding.severity], at
 
 
 def statement_of(rehearsal: Rehearsal, finding: Finding) -> TracedStatement | None:

@@ -38,7 +38,8 @@ from kernel.rehearsal.suggest.rewrite import MECHANICAL_RULES, rewrite_migration
 from kernel.rehearsal.suggest.source import split_into_units
 from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.run import trace_migrations
-from kernel.report.suggestions import SUGGESTIONS_COLUMNS, suggestions_text
+from kernel.report.suggestions import suggestions_text
+from kernel.report.terminal import TERMINAL_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,7 +255,7 @@ def test_the_text_tells_both_timelines(tried: Tried) -> None:
     text = suggestions_text(tried.advice, folder=Path("page-suggested"))
     assert "tried on a clone: the same schema and the same rows" in text
     assert "public.token: shut out: reads" in text
-    assert all(len(line) <= SUGGESTIONS_COLUMNS for line in text.splitlines())
+    assert all(len(line) <= TERMINAL_COLUMNS for line in text.splitlines())
 
 
 def advice_for(copy: ProdCopy, place: Path, **files: str) -> SuggestionResult:
