@@ -1,146 +1,119 @@
-"""Where settings are read: the environment, then `.env.local`, then `.env`.
+"""The settings of every task: their table, and how they are read and validated.
 
-The first layer in which a name has a value wins. Empty means unset, in every layer: `DATABASE_URL= inv db.status` falls
-through to the files. Within a file the last of several lines for one name counts. Values are taken as they stand:
-`${NAME}` is not expanded, so that a password may contain it, and the environment is never changed.
+Problems name the variable, its place and what is expected, never the value, which may be a secret.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from io import StringIO
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kernel.config.conninfo import check_conninfo
+from kernel.config.dotenv_files import read_setting_entries
 from kernel.errors import Problem, SettingsError
 from kernel.units import parse_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kernel.config.dotenv_files import SettingEntry
 
-DOTENV_FILES = (".env.local", ".env")  # the stronger first
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingEntry:
-    """A value that is not empty, and where it stands; `layer` 0 is the environment, 1 and 2 are FILES."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An environment variable; `default` is the value in effect when it is unset, None when there is none."""
 
     name: str
-    value: str = field(repr=False)
-    layer: int
-    line: int | None = None
-
-    @property
-    def source(self) -> str:
-        return DOTENV_FILES[self.layer - 1] if self.layer else "environment"
-
-    def problem(self, message: str) -> Problem:
-        """`message` with the name before it and the place: `.env.local:3: DATABASE_URL: message`."""
-        return Problem(message=f"{self.name}: {message}", file=self.source, line=self.line)
+    default: str | None
+    description: str
 
 
-def read_setting_entries(
-    root: Path, environ: Mapping[str, str], *, concerns: Callable[[str], bool]
-) -> tuple[dict[str, SettingEntry], list[Problem]]:
-    """The winning entry of each name for which `concerns(name)` holds, and what is wrong with the files in `root`.
-
-    Problems are files that cannot be read or are not UTF-8, NUL characters, and lines that are not NAME=value.
-    A file that does not exist is not a problem.
-    """
-    entries = {
-        name: SettingEntry(name=name, value=value, layer=0)
-        for name, value in environ.items()
-        if value and concerns(name)
-    }
-    problems: list[Problem] = []
-    for layer, file in enumerate(DOTENV_FILES, start=1):
-        text, fault = _read_dotenv_text(root / file)
-        if fault is not None:
-            problems.append(fault)
-        if text is None:
-            continue
-        for name, entry in _parse_dotenv(text, file, layer, concerns, problems).items():
-            if entry.value:
-                entries.setdefault(name, entry)
-    return entries, problems
-
-
-def _read_dotenv_text(path: Path) -> tuple[str | None, Problem | None]:
-    """The file's text without BOM and with LF only, or None and why it cannot be had; (None, None) without a file."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None, None
-    except UnicodeDecodeError:
-        return None, Problem(message="is not UTF-8; save it as UTF-8", file=path.name)
-    except OSError as error:
-        return None, Problem(message=f"cannot be read ({error.strerror}); mend it or remove it", file=path.name)
-    if (at := text.find("\0")) >= 0:
-        line = text.count("\n", 0, at) + 1
-        return None, Problem(message="contains a NUL character; remove it", file=path.name, line=line)
-    return text, None
-
-
-def _parse_dotenv(
-    text: str, file: str, layer: int, concerns: Callable[[str], bool], problems: list[Problem]
-) -> dict[str, SettingEntry]:
-    """The last entry of each name that concerns us, empty ones included; what is malformed goes to `problems`."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs as much as all of kernel/; most runs have no file
-
-    entries: dict[str, SettingEntry] = {}
-    for binding in parse_stream(StringIO(text)):
-        written = binding.original.string
-        # A binding begins with the blank lines before it; the line to show is the one with the name.
-        line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
-        if binding.error:
-            problems.append(Problem(message="is not NAME=value; check its quotes", file=file, line=line))
-        elif binding.key is None:
-            continue
-        elif binding.value is None:
-            # Without "=" the parser takes the whole word for the name: `DATABASE_URL:postgresql://…` too.
-            if concerns(re.split(r"\W", binding.key, maxsplit=1)[0]):
-                problems.append(Problem(message="has no =; write NAME=value", file=file, line=line))
-        elif concerns(binding.key):
-            entries[binding.key] = SettingEntry(name=binding.key, value=binding.value, layer=layer, line=line)
-    return entries
-
-
-# The settings of every task, checked as a whole; the only module that knows what an environment variable means.
-#
-# Where a value is read is kernel/environment.py's matter. Problems name the variable, its place and what is expected,
-# never the value, which may be the secret.
-
-
-URL_NAMES = ("MIGRATION_DATABASE_URL", "DATABASE_URL", "SUPABASE_DB_URL")  # the first that is set is the database
-SETTING_NAMES = (
-    *URL_NAMES,
-    "KERNEL_STORAGE_MODE",
-    "PROD_DB",
-    "TEST_DB",
-    "KERNEL_MIGRATIONS_DIR",
-    "KERNEL_PG_BINDIR",
-    "KERNEL_DATA_DIR",
-    "KERNEL_LOCK_TIMEOUT",
-    "KERNEL_LOCK_RETRIES",
-    "KERNEL_STATEMENT_TIMEOUT",
+SETTINGS = (
+    Setting(
+        "MIGRATION_DATABASE_URL",
+        None,
+        "A direct connection for migrations, if DATABASE_URL or SUPABASE_DB_URL goes through a pooler. "
+        "It precedes both.",
+    ),
+    Setting(
+        "DATABASE_URL",
+        None,
+        "The database. If no URL is set, the embedded development server is used.",
+    ),
+    Setting(
+        "SUPABASE_DB_URL",
+        None,
+        "The database, if DATABASE_URL is unset.",
+    ),
+    Setting(
+        "KERNEL_STORAGE_MODE",
+        "IN_MEMORY",
+        "SUPABASE is production: a URL is required, and db.rollback, db.baseline and db.repair need --yes. "
+        "IN_MEMORY is development.",
+    ),
+    Setting(
+        "PROD_DB",
+        None,
+        "The database that db.snapshot-test dumps; a role with SELECT is enough.",
+    ),
+    Setting(
+        "TEST_DB",
+        None,
+        "A database that db.snapshot-test may overwrite. If unset, it starts a throwaway server.",
+    ),
+    Setting(
+        "KERNEL_MIGRATIONS_DIR",
+        "migrations",
+        "The directory of the migrations.",
+    ),
+    Setting(
+        "KERNEL_PG_BINDIR",
+        None,
+        "The directory of the PostgreSQL programs for local servers and dumps. "
+        "If unset, the newest that are installed.",
+    ),
+    Setting(
+        "KERNEL_DATA_DIR",
+        ".kernel/postgres",
+        "The directory of the embedded server's data; below /var/lib/aibos-kernel "
+        "if the server's account cannot enter the default.",
+    ),
+    Setting(
+        "KERNEL_LOCK_TIMEOUT",
+        "5s",
+        "How long a statement waits for a table lock before the migration is rolled back and retried; 0 is no limit.",
+    ),
+    Setting(
+        "KERNEL_LOCK_RETRIES",
+        "5",
+        "How often a migration is retried after a lock timeout.",
+    ),
+    Setting(
+        "KERNEL_STATEMENT_TIMEOUT",
+        "0",
+        "The longest time that one statement may run; 0 is no limit.",
+    ),
 )
+SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
+_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+URL_NAMES = SETTING_NAMES[:3]  # the first that is set is the database
 _PREFIX = "KERNEL_"
-# Above: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR. Below: KERNEL_STORAGE_PATH, KERNEL_DATABASE_DIR. Without the prefix.
+# Compared without the prefix. Similar enough: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR; not: KERNEL_STORAGE_PATH.
 _MISSPELLING_SIMILARITY = 0.81
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `load` found; paths are absolute, URLs exactly as written, and no URL shows in the repr."""
+    """The validated settings; paths are absolute, URLs exactly as written, and the repr holds no URL."""
 
     root: Path
     database_url: str | None = field(repr=False)
     database_variable: str | None
-    """The one of URL_NAMES that `database_url` comes from; None, as the URL, means the embedded server."""
+    """The one of URL_NAMES that sets `database_url`; None, as the URL, means the embedded server."""
     production: bool
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
@@ -151,27 +124,31 @@ class Settings:
     lock_retries: int
     statement_timeout_ms: int
     warnings: tuple[str, ...]
-    """Lines for stderr; without values, as the problems."""
+    """Lines for stderr, without values."""
 
 
 def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
-    """The settings of the project in `root`: environ > .env.local > .env > default. Nothing is changed or connected.
+    """Load the settings of the project in `root`: environ > .env.local > .env > default.
 
-    Raises SettingsError with every problem at once. Of URL_NAMES only the one that is used is checked: the application
-    may need what libpq refuses in the others.
+    Of URL_NAMES only the one in use is checked: the application may need parameters in the others that libpq refuses.
+    Raises SettingsError with every problem at once.
     """
     root = root.absolute()
     entries, problems = read_setting_entries(root, environ, concerns=_is_setting)
 
-    def parsed(name: str, default: _T, parse: Callable[[str], _T]) -> _T:
+    def optional(name: str, parse: Callable[[str], _T]) -> _T | None:
         entry = entries.get(name)
         if entry is None:
-            return default
+            return None
         try:
             return parse(entry.value)
         except ValueError as error:
             problems.append(entry.problem(str(error)))
-            return default
+            return None
+
+    def with_default(name: str, parse: Callable[[str], _T]) -> _T:
+        value = optional(name, parse)
+        return parse(_DEFAULTS[name] or "") if value is None else value
 
     def path(text: str) -> Path:
         return root / _parse_path(text)
@@ -179,19 +156,17 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
     variable = next((name for name in URL_NAMES if name in entries), None)
     result = Settings(
         root=root,
-        database_url=parsed(variable, None, _parse_url if variable == URL_NAMES[0] else _parse_shared_url)
-        if variable
-        else None,
+        database_url=optional(variable, partial(check_conninfo, shared=variable != URL_NAMES[0])) if variable else None,
         database_variable=variable,
-        production=parsed("KERNEL_STORAGE_MODE", default=False, parse=_parse_storage_mode),
-        prod_db=parsed("PROD_DB", None, _parse_url),
-        test_db=parsed("TEST_DB", None, _parse_url),
-        migrations_dir=parsed("KERNEL_MIGRATIONS_DIR", root / "migrations", path),
-        pg_bindir=parsed("KERNEL_PG_BINDIR", None, path),
-        data_dir=parsed("KERNEL_DATA_DIR", None, path),
-        lock_timeout_ms=parsed("KERNEL_LOCK_TIMEOUT", 5_000, parse_milliseconds),
-        lock_retries=parsed("KERNEL_LOCK_RETRIES", 5, _parse_retries),
-        statement_timeout_ms=parsed("KERNEL_STATEMENT_TIMEOUT", 0, parse_milliseconds),
+        production=with_default("KERNEL_STORAGE_MODE", _parse_storage_mode),
+        prod_db=optional("PROD_DB", partial(check_conninfo, shared=False)),
+        test_db=optional("TEST_DB", partial(check_conninfo, shared=False)),
+        migrations_dir=with_default("KERNEL_MIGRATIONS_DIR", path),
+        pg_bindir=optional("KERNEL_PG_BINDIR", path),
+        data_dir=optional("KERNEL_DATA_DIR", path),
+        lock_timeout_ms=with_default("KERNEL_LOCK_TIMEOUT", parse_milliseconds),
+        lock_retries=with_default("KERNEL_LOCK_RETRIES", _parse_retries),
+        statement_timeout_ms=with_default("KERNEL_STATEMENT_TIMEOUT", parse_milliseconds),
         warnings=tuple(_check_unknown_names(entries, problems)),
     )
     problems += _shadowed_url_problems(variable, entries)
@@ -207,14 +182,6 @@ def _is_setting(name: str) -> bool:
     return name in SETTING_NAMES or (
         name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None
     )
-
-
-def _parse_url(text: str) -> str:
-    return check_conninfo(text, shared=False)
-
-
-def _parse_shared_url(text: str) -> str:
-    return check_conninfo(text, shared=True)
 
 
 def _parse_storage_mode(text: str) -> bool:
@@ -238,13 +205,13 @@ def _parse_retries(text: str) -> int:
 
 
 def _shadowed_url_problems(variable: str | None, entries: Mapping[str, SettingEntry]) -> list[Problem]:
-    """Each URL in a stronger place than the one that would be used: someone who exports DATABASE_URL means it."""
+    """Return a problem for each URL in a layer above that of the URL in use: an exported DATABASE_URL is intended."""
     if variable is None:
         return []
     used = entries[variable]
     return [
         entry.problem(
-            f"{used.name} in {used.source} would be used instead; set {used.name} here too, or take it out there"
+            f"{used.name} in {used.source} would be used instead; set {used.name} here too, or remove it there"
         )
         for name in URL_NAMES
         if (entry := entries.get(name)) and entry.layer < used.layer and entry.value != used.value
@@ -252,18 +219,18 @@ def _shadowed_url_problems(variable: str | None, entries: Mapping[str, SettingEn
 
 
 def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Problem]) -> list[str]:
-    """One warning that lists the names unknown here, which the Kernel may know; a likely misspelling is a problem."""
+    """Return at most one warning, for unknown names, which the application may read; a misspelling is a problem."""
     unknown = [entry for name, entry in entries.items() if name not in SETTING_NAMES]
     if not unknown:
         return []
     from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
 
     known = [name.removeprefix(_PREFIX) for name in SETTING_NAMES if name.startswith(_PREFIX)]
-    others: list[str] = []
+    ignored: list[str] = []
     for entry in unknown:
         nearest = get_close_matches(entry.name.removeprefix(_PREFIX), known, n=1, cutoff=_MISSPELLING_SIMILARITY)
         if nearest:
             problems.append(entry.problem(f"unknown; write {_PREFIX}{nearest[0]}, or remove it"))
         else:
-            others.append(entry.name)
-    return [f"ignored, not settings of the migrations: {', '.join(sorted(others))}"] if others else []
+            ignored.append(entry.name)
+    return [f"ignored, not settings of the migrations: {', '.join(sorted(ignored))}"] if ignored else []

@@ -1,3 +1,5 @@
+"""Settings come from the environment, `.env.local` and `.env`, in this order of precedence."""
+
 from __future__ import annotations
 
 import os
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.config.settings import read_setting_entries
+from kernel.config.dotenv_files import read_setting_entries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +110,7 @@ def test_a_nul_is_a_problem_with_its_line(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    assert problems(tmp_path) == [".env: cannot be read (Is a directory); mend it or remove it"]
+    assert problems(tmp_path) == [".env: cannot be read (Is a directory); fix its permissions or remove it"]
 
 
 def test_the_environment_of_the_process_is_not_changed(tmp_path: Path) -> None:
@@ -123,8 +125,8 @@ def test_dotenv_is_imported_only_for_a_file(tmp_path: Path, content: str | None,
     if content is not None:
         (tmp_path / ".env").write_text(content)
     script = (
-        "import pathlib, sys; from kernel.config.settings import load_settings; load_settings(pathlib.Path(sys.argv[1]), {}); "
-        "print('dotenv' in sys.modules)"
+        "import pathlib, sys; from kernel.config.settings import load_settings; "
+        "load_settings(pathlib.Path(sys.argv[1]), {}); print('dotenv' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == imported
