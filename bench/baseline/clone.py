@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kernel.db.connection import open_session
-from kernel.rehearsal.dump.acquire import acquire_dump
+from kernel.rehearsal.dump import DumpRequest, acquire_dump
 from kernel.rehearsal.prod_copy.restore import open_restored_copy
 from kernel.rehearsal.request import RehearsalRequest, Reporter
 
@@ -21,7 +21,7 @@ def main(dump: str, rows: str, store: str = "") -> int:
     request = RehearsalRequest(dump=Path(dump), keep=bool(store), store_folder=Path(store) if store else None)
     reporter = Reporter()
     with (
-        acquire_dump(request, reporter) as origin,
+        acquire_dump(DumpRequest(path=Path(dump)), reporter.show_progress) as origin,
         open_restored_copy(origin, request, reporter) as copy,
         copy.clone("rehearsal") as clone,
         open_session(clone.url) as session,

@@ -12,7 +12,6 @@ from kernel.errors import ServerFailed, UsageError
 from kernel.lint.finding import Severity
 from kernel.operations.drift import add_git_evidence
 from kernel.operations.status import require_migrations
-from kernel.rehearsal.dump.acquire import forget_cached_contents
 from kernel.rehearsal.prod_copy.model import ProtectedDatabase
 from kernel.rehearsal.prod_copy.store import open_store
 from kernel.rehearsal.rehearse import rehearse
@@ -92,7 +91,6 @@ def run_snapshot_test(
 
 def run_forget(desk: TaskContext) -> None:
     """Remove every golden copy that is kept and not in use, and say which. Raises ServerFailed."""
-    forget_cached_contents()
     try:
         forgotten = open_store().remove_unused()
     except OSError as error:

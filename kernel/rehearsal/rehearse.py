@@ -15,7 +15,7 @@ from kernel.rehearsal.data.check import check_data, check_expectation_names
 from kernel.rehearsal.data.expectations import read_expectations
 from kernel.rehearsal.data.integrity import check_integrity
 from kernel.rehearsal.data.violations import find_violations
-from kernel.rehearsal.dump.acquire import acquire_dump
+from kernel.rehearsal.dump import DumpRequest, acquire_dump
 from kernel.rehearsal.findings.evidence import Evidence
 from kernel.rehearsal.findings.verdict import collect_findings, decisive_findings
 from kernel.rehearsal.practices.compatibility import check_compatibility
@@ -25,6 +25,7 @@ from kernel.rehearsal.practices.revert import REVERT_PRACTICE, check_reverts
 from kernel.rehearsal.preconditions import read_preconditions
 from kernel.rehearsal.prod_copy.model import MAIN_CLONE_NAME
 from kernel.rehearsal.prod_copy.restore import check_copy_target, open_restored_copy
+from kernel.rehearsal.prod_copy.store import store_has_entries
 from kernel.rehearsal.result import Practice, Rehearsal
 from kernel.rehearsal.schema.diff import diff_schemas
 from kernel.rehearsal.schema.snapshot import read_schema
@@ -243,7 +244,16 @@ def rehearse(found: tuple[Migration, ...], wish: RehearsalRequest, telling: Repo
     if wish.dump is None and wish.prod_db:
         check_copy_target(wish)
     asked = read_requested_queries(wish)  # what is wrong with them should not be found after a restore
-    with acquire_dump(wish, telling) as origin, open_restored_copy(origin, wish, telling) as copy:
+    dump_request = DumpRequest(
+        path=wish.dump,
+        production_url=wish.prod_db,
+        bindir=wish.bindir,
+        jobs=wish.jobs,
+        schema_only=wish.schema_only,
+        # Without a kept copy, now or before, reading all of the dump only for its digest is a waste.
+        with_digest=wish.keep or wish.test_db is not None or store_has_entries(),
+    )
+    with acquire_dump(dump_request, telling.show_progress) as origin, open_restored_copy(origin, wish, telling) as copy:
         rehearsal = rehearse_on_copy(found, copy, origin.source, wish, telling, asked=asked)
     named = origin.contents.database or origin.source.name
     return replace(rehearsal, database=named, seconds=time.monotonic() - began)

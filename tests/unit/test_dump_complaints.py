@@ -5,7 +5,7 @@ import pytest
 from kernel.postgres.process import FinishedProgram
 from kernel.rehearsal.dump.archive.contents import ArchiveListing, with_database_locale
 from kernel.rehearsal.dump.archive.pg_restore import ReportedError, parse_reported_errors, ran_to_completion
-from kernel.rehearsal.dump.identify import DumpContents
+from kernel.rehearsal.dump.common.model import DumpContents
 from kernel.rehearsal.dump.preflight import debian_package
 
 SAID = """\

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump.identify import Dump, DumpFormat, digest_dump, identify_dump
+from kernel.rehearsal.dump.common.model import Dump, DumpFormat
+from kernel.rehearsal.dump.identify import digest_dump, identify_dump
 
 zstandard = pytest.importorskip("zstandard", reason="optional: zstandard unpacks zstd before Python 3.14")
 

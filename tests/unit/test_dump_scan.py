@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump.identify import Collation, Dump, DumpContents, identify_dump
+from kernel.rehearsal.dump.common.model import Collation, Dump, DumpContents
+from kernel.rehearsal.dump.identify import identify_dump
 from kernel.rehearsal.dump.plain.classify import StatementKind
 from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
 from kernel.rehearsal.dump.plain.scan import open_plain_dump

@@ -29,7 +29,8 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # The same within kernel/rehearsal, which is as large as everything else.
 REHEARSAL_LAYERS = (
     ("result",),
-    ("request", "dump", "data", "schema", "queries", "prod_copy"),
+    ("dump", "data", "schema"),
+    ("request", "queries", "prod_copy"),
     ("tracing", "practices", "traffic"),
     ("findings", "suggest"),
     ("preconditions", "second_run"),

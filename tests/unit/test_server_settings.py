@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.rehearsal.dump.plain.load_state import LOADING_CLUSTER_NAME
 from kernel.rehearsal.prod_copy import server_settings
 from kernel.rehearsal.prod_copy.server_settings import (
     GB,
@@ -33,11 +32,6 @@ def test_a_loading_server_takes_its_share_of_the_memory(memory: int, shared: str
 @pytest.mark.parametrize(("memory", "shared"), [(512 * MB, "128MB"), (4 * GB, "512MB"), (256 * GB, "2048MB")])
 def test_a_rehearsing_server_takes_more_of_it(memory: int, shared: str) -> None:
     assert rehearsal_settings(memory)["shared_buffers"] == shared
-
-
-def test_only_a_loading_server_says_that_its_catalog_may_be_written_to() -> None:
-    assert loading_settings(GB)["cluster_name"] == LOADING_CLUSTER_NAME
-    assert "cluster_name" not in rehearsal_settings(GB) | storage_settings(GB)
 
 
 def test_a_rehearsal_writes_the_log_that_production_would() -> None:

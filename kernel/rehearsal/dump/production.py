@@ -17,8 +17,9 @@ from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import DatabaseRefused, Problem, RestoreFailed, Unprepared
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
-from kernel.rehearsal.dump.client_programs import conninfo_without_secrets, find_pg_dump, libpq_environment
-from kernel.rehearsal.dump.identify import DumpProgress, identify_dump
+from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_pg_dump, libpq_environment
+from kernel.rehearsal.dump.common.model import DumpProgress
+from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.identify import Dump, ProgressCallback
+    from kernel.rehearsal.dump.common.model import Dump, ProgressCallback
 
 
 PROD_DB_VARIABLE = "PROD_DB"
@@ -108,8 +109,8 @@ def _read_production(connection: Connection, name: str) -> Production:
 
 # What pg_dump would be refused at the source: everything at once, where pg_dump stops at the first table.
 #
-# It needs USAGE on schemas, SELECT on every table (it locks them, without their rows too) and on every sequence and large
-# object, and no row security that hides rows.
+# It needs USAGE on schemas, SELECT on every table (it locks them, without their rows too) and on every sequence and
+# large object, and no row security that hides rows.
 # Sources: PostgreSQL documentation, "pg_dump" and "Row Security Policies"; getTables and dumpTableData of pg_dump.c.
 
 
@@ -178,16 +179,19 @@ def _explain_unreadable_relations(connection: Connection, production: Production
         count = sum(map(len, kinds.values()))
         grant = sql.SQL("GRANT pg_read_all_data TO {}").format(user)
         named = _join_names([f"{schema}.{name}" for (schema, _), names in kinds.items() for name in names] or schemas)
-        yield f"{production.user} may not read {count} tables and sequences ({named}); as a superuser: {_statement_text(grant)}"
+        yield (
+            f"{production.user} may not read {count} tables and sequences ({named}); "
+            f"as a superuser: {grant.as_string()}"
+        )
         return
     for schema in schemas:
         grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), user)
-        yield f"{production.user} may not enter the schema {schema}; as its owner: {_statement_text(grant)}"
+        yield f"{production.user} may not enter the schema {schema}; as its owner: {grant.as_string()}"
     for (schema, sequence), names in kinds.items():
         what = sql.SQL("SEQUENCES" if sequence else "TABLES")
         grant = sql.SQL("GRANT SELECT ON ALL {} IN SCHEMA {} TO {}").format(what, sql.Identifier(schema), user)
         named = _join_names([f"{schema}.{name}" for name in names])
-        yield f"{production.user} may not read {named}; as their owner: {_statement_text(grant)}"
+        yield f"{production.user} may not read {named}; as their owner: {grant.as_string()}"
 
 
 def _explain_row_security(connection: Connection, production: Production) -> Iterator[str]:
@@ -196,7 +200,7 @@ def _explain_row_security(connection: Connection, production: Production) -> Ite
         alter = sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(production.user))
         yield (
             f"row security hides rows of {_join_names(hidden)} from {production.user}, and a copy without them "
-            f"proves nothing; as a superuser: {_statement_text(alter)}"
+            f"proves nothing; as a superuser: {alter.as_string()}"
         )
 
 
@@ -206,16 +210,15 @@ def _explain_unreadable_large_objects(connection: Connection, production: Produc
         grant = sql.SQL("GRANT SELECT ON LARGE OBJECT {} TO {}").format(
             sql.SQL(row[1]), sql.Identifier(production.user)
         )
-        yield f"{production.user} may not read {row[0]} large objects; for each of them, as its owner: {_statement_text(grant)}"
+        yield (
+            f"{production.user} may not read {row[0]} large objects; "
+            f"for each of them, as its owner: {grant.as_string()}"
+        )
 
 
 def _join_names(names: list[str]) -> str:
     more = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _statement_text(statement: sql.Composed) -> str:
-    return statement.as_string()
 
 
 # A dump of production, made by pg_dump: parallel, in one snapshot, and without a way to write there.

@@ -5,27 +5,22 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kernel.errors import RestoreFailed, Unprepared
 from kernel.postgres.programs import find_programs
-from kernel.rehearsal.dump.acquire import format_progress
-from kernel.rehearsal.dump.archive.restore import restore_archive
-from kernel.rehearsal.dump.disable_external import disable_external_access
-from kernel.rehearsal.dump.identify import DumpFormat
-from kernel.rehearsal.dump.plain.load import load_plain_dump
-from kernel.rehearsal.dump.plain.scan import open_plain_dump
-from kernel.rehearsal.dump.preflight import (
-    ProvidedLocales,
-    TargetServer,
+from kernel.rehearsal.dump import (
     check_target_server,
+    create_missing_roles,
     describe_differences,
+    disable_external_access,
     estimate_needed_bytes,
+    format_progress,
     inspect_target_server,
-    provide_locales,
+    restore_dump,
+    unavailable_locales,
 )
-from kernel.rehearsal.dump.roles import create_missing_roles
 from kernel.rehearsal.prod_copy.copy import open_copy
 from kernel.rehearsal.prod_copy.model import CopyRequest, DatabaseLocale
 from kernel.rehearsal.prod_copy.test_db import check_test_db
@@ -36,8 +31,7 @@ if TYPE_CHECKING:
 
     from kernel.errors import Problem
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.acquire import AcquiredDump
-    from kernel.rehearsal.dump.identify import DumpContents, DumpProgress, RestoreOutcome
+    from kernel.rehearsal.dump import AcquiredDump, DumpContents, DumpProgress, RestoreOutcome, TargetServer
     from kernel.rehearsal.prod_copy.copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest, Reporter
 
@@ -63,7 +57,6 @@ def open_restored_copy(origin: AcquiredDump, wish: RehearsalRequest, telling: Re
     """
     contents = origin.contents
     chosen = find_programs(wish.bindir, preferred=contents.server_major or None)
-    private = provide_locales(contents.collations) if wish.test_db is None else ProvidedLocales()
     needed_bytes = estimate_needed_bytes(contents, origin.dump, schema_only=wish.schema_only)
     unknown = not origin.digest  # nobody will see this dump again: no copy, kept or left over, is one of it
     if unknown and wish.keep:
@@ -77,16 +70,15 @@ def open_restored_copy(origin: AcquiredDump, wish: RehearsalRequest, telling: Re
         schema_only=wish.schema_only,
         room_bytes=needed_bytes,
         keep=wish.keep and not unknown,
-        locale=_copy_locale(contents, ours=wish.test_db is None and not private.problems),
+        locale=_copy_locale(contents, ours=wish.test_db is None and not unavailable_locales(contents.collations)),
         settings=dict(contents.settings) | dict(origin.settings),
-        environ=dict(private.environ),
         test_db=wish.test_db,
         allow_overwrite=wish.allow_overwrite,
         protected=wish.protected,
         print_line=telling.print_line,
         store_folder=wish.store_folder,
     )
-    filling = _DumpRestorer(origin, wish, telling, chosen, private.problems)
+    filling = _DumpRestorer(origin, wish, telling, chosen)
     with open_copy(wanted, restore=filling.restore) as copy:
         yield copy
 
@@ -110,23 +102,27 @@ class _DumpRestorer:
         wish: RehearsalRequest,
         telling: Reporter,
         chosen: Programs,
-        problems: tuple[Problem, ...],
     ) -> None:
         self._origin = origin
         self._request = wish
         self._reporter = telling
         self._programs = chosen
-        self._problems = problems
 
     def restore(self, url: str) -> tuple[str, ...]:
         """Restore the dump at `url`; what is to be said of the copy. Raises Unprepared, RestoreFailed."""
-        contents, ours = self._origin.contents, self._request.test_db is None
-        target = inspect_target_server(url, contents, ours=ours)
-        problems = (*self._problems, *self._missing_prerequisites(target))
-        if problems:
+        contents = self._origin.contents
+        target = inspect_target_server(url, contents, is_throwaway=self._request.test_db is None)
+        if problems := self._missing_prerequisites(target):
             raise Unprepared(problems)
         create_missing_roles(url, contents.roles)
-        restored = self._restore_dump(url)
+        restored = restore_dump(
+            self._origin,
+            url,
+            self._programs,
+            jobs=self._request.jobs,
+            schema_only=self._request.schema_only,
+            progress=self._show_progress,
+        )
         if restored.lost:
             raise _restore_error(self._origin, restored)
         return (*describe_differences(contents, target), *restored.harmless, *disable_external_access(url))
@@ -136,16 +132,6 @@ class _DumpRestorer:
         free_bytes = shutil.disk_usage(tempfile.gettempdir()).free if self._request.test_db is None else 1 << 62
         return check_target_server(
             self._origin.contents, self._origin.dump, target, free_bytes, schema_only=self._request.schema_only
-        )
-
-    def _restore_dump(self, url: str) -> RestoreOutcome:
-        dump, jobs, schema_only = self._origin.dump, self._request.jobs, self._request.schema_only
-        if dump.format is DumpFormat.PLAIN:
-            read = open_plain_dump(dump) if self._origin.index is None else nullcontext(self._origin.index)
-            with read as index:
-                return load_plain_dump(index, url, jobs=jobs, schema_only=schema_only, progress=self._show_progress)
-        return restore_archive(
-            dump, url, self._programs, jobs=jobs, schema_only=schema_only, progress=self._show_progress
         )
 
     def _show_progress(self, progress: DumpProgress) -> None:

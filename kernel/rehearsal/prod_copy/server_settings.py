@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kernel.rehearsal.dump.plain.load_state import LOADING_CLUSTER_NAME
-
 MB = 1 << 20
 GB = 1 << 30
 
@@ -38,15 +36,12 @@ def available_memory_bytes() -> int:
 def loading_settings(memory: int) -> dict[str, str]:
     """The fastest way to fill a server with `memory` bytes: a crash would cost nothing but the time to do it again.
 
-    By its name, whoever loads knows it for such a server; after a crash it stays down (see dump.unlogged). More shared
-    buffers would be read no more before the restart, and to touch one for the first time takes longer than to hand a
-    page to the operating system. Foreign keys are checked by hashing the keys, in work_mem; to compile the check takes
-    longer than it saves.
+    More shared buffers would be read no more before the restart, and to touch one for the first time takes longer than
+    to hand a page to the operating system. Foreign keys are checked by hashing the keys, in work_mem; to compile the
+    check takes longer than it saves.
     """
     return {
         **_common_settings(memory),
-        "cluster_name": LOADING_CLUSTER_NAME,
-        "restart_after_crash": "off",
         "shared_buffers": _clamped_megabytes(memory // 8, least=128, most=256),
         "work_mem": _clamped_megabytes(memory // 64, least=4, most=128),
         "jit": "off",

@@ -10,14 +10,14 @@ from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import private_folder
-from kernel.rehearsal.dump.identify import TOC_FILE_NAME, DumpFormat
+from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, DumpFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from kernel.postgres.account import Account
-    from kernel.rehearsal.dump.identify import Dump
+    from kernel.rehearsal.dump.common.model import Dump
 
 
 ArchiveInput = tuple[tuple[str, ...], IO[bytes] | None]

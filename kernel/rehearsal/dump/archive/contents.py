@@ -10,22 +10,21 @@ from __future__ import annotations
 import os
 import re
 import struct
-import tarfile
 import tempfile
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import DumpUnreadable
 from kernel.postgres.account import server_account
 from kernel.postgres.cache import reachable_programs
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.archive.access import open_toc_for_account
-from kernel.rehearsal.dump.archive.header import ArchiveHeader, check_directory_complete, read_archive_header
-from kernel.rehearsal.dump.client_programs import find_pg_restore
-from kernel.rehearsal.dump.identify import DumpContents, DumpFormat
+from kernel.rehearsal.dump.archive.complete import check_complete
+from kernel.rehearsal.dump.archive.header import ArchiveHeader, read_archive_header
+from kernel.rehearsal.dump.common.client_programs import find_pg_restore
+from kernel.rehearsal.dump.common.model import DUMP_AGAIN, MIGRATION_TABLES, DumpContents, DumpFormat
 from kernel.rehearsal.dump.plain.classify import StatementKind
 from kernel.rehearsal.dump.plain.contents import DumpStatement
 from kernel.rehearsal.dump.plain.scan import scan_dump
@@ -36,11 +35,127 @@ if TYPE_CHECKING:
 
     from kernel.postgres.account import Account
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.identify import Dump
+    from kernel.rehearsal.dump.common.model import Dump
     from kernel.rehearsal.dump.plain.contents import DumpIndex
 
 
+_LISTING_TIMEOUT_SECONDS = 600.0  # a table of contents with a million entries takes a tenth of it
 _DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|(?:ICU_|BUILTIN_)?LOCALE|LC_COLLATE|LC_CTYPE) = '?([^' ;]+)")
+_TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
+_LARGE_OBJECT_ENTRIES = ("BLOB ", "BLOBS ", "BLOB METADATA ")
+_ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
+_OTHER_DATA_ENTRIES = (
+    *("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA "),
+    *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
+)
+_MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{'|'.join(MIGRATION_TABLES)}) ")
+# gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
+_GZIP_SIZE = struct.Struct("<I")
+_GZIP_HEADER_BYTES = 64
+_GZIP_MODULUS_BYTES = 1 << 32
+# What rows unpack to where nothing tells: the usual figure of pg_dump's zlib on mixed tables.
+_COMPRESSION_RATIO = 4
+
+
+@contextmanager
+def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
+    """An archive, checked and held ready for restoring; `programs` are used where they can read it, else others.
+
+    Raises DumpUnreadable when it is cut short or damaged, Unprepared when no pg_restore here reads its version.
+    """
+    check_complete(dump)
+    header = read_archive_header(dump)
+    account = server_account(Path("/"))
+    chosen = reachable_programs(
+        find_pg_restore(header.version, header.pg_restore_major, programs, name=str(dump.path)), account
+    )
+    with open_toc_for_account(dump, account) as (place, source), tempfile.TemporaryFile(buffering=0) as text:
+        listed = _read_listing(chosen, account, place, source, dump)
+        _print_archive(
+            chosen, account, dump, ("--create", "--schema-only", "--file=-", *place), source=source, output=text
+        )
+        name = f"{dump.path.name} (its schema)"
+        index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
+        yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
+
+
+def read_archive_contents(dump: Dump, programs: Programs) -> DumpContents:
+    """What an archive needs and makes. Raises DumpUnreadable, Unprepared."""
+    with open_archive(dump, programs) as archive:
+        return archive.contents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """An open archive: `reader` are the programs whose pg_restore reads it, `index` that of its schema's SQL."""
+
+    dump: Dump
+    header: ArchiveHeader
+    reader: Programs
+    account: Account
+    listing: ArchiveListing
+    index: DumpIndex
+
+    @property
+    def contents(self) -> DumpContents:
+        """What the archive needs and makes."""
+        contents = replace(
+            self.index.contents,
+            server_version=self.header.server_version,
+            dump_version=self.header.dump_version,
+            database=self.header.database,
+            data_bytes=self._data_bytes(),
+            large_objects=self.listing.large_objects,
+        )
+        for item in self.index.items:
+            if isinstance(item, DumpStatement) and item.kind is StatementKind.DATABASE:
+                return with_database_locale(contents, self.index.sql(item))
+        return contents
+
+    def _data_bytes(self) -> int:
+        """What its rows take unpacked: exact in a tar or a directory, an estimate in a single compressed file."""
+        if self.dump.format is DumpFormat.DIRECTORY:
+            return sum(uncompressed_bytes(path) for path in self.listing.row_files(self.dump.path))
+        return (
+            self.dump.size_bytes
+            if self.dump.format is DumpFormat.TAR
+            else estimate_uncompressed_bytes(self.dump.size_bytes)
+        )
+
+
+def _read_listing(
+    chosen: Programs, account: Account, place: tuple[str, ...], source: IO[bytes] | None, dump: Dump
+) -> ArchiveListing:
+    with tempfile.TemporaryFile(buffering=0) as output:
+        _print_archive(chosen, account, dump, ("--list", *place), source=source, output=output)
+        output.seek(0)
+        return ArchiveListing(output.read().decode(errors="replace"))
+
+
+def _print_archive(
+    chosen: Programs,
+    account: Account,
+    dump: Dump,
+    arguments: tuple[str, ...],
+    *,
+    source: IO[bytes] | None,
+    output: IO[bytes],
+) -> None:
+    if source is not None:
+        source.seek(0)  # where the one that ran before left it, for a descriptor is shared
+    try:
+        done = run_client_program(
+            account,
+            chosen.bin / "pg_restore",
+            *arguments,
+            source=source,
+            output=output,
+            seconds=_LISTING_TIMEOUT_SECONDS,
+        )
+    except TimeoutError as error:
+        raise DumpUnreadable(f"{dump.path}: {error} on its table of contents; {DUMP_AGAIN}") from error
+    if done.exit_status != 0:
+        raise DumpUnreadable(f"{dump.path}: pg_restore {chosen.version} says: {done.last_error}; {DUMP_AGAIN}")
 
 
 def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:
@@ -54,22 +169,6 @@ def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:
         lc_collate=told.get("LC_COLLATE", common),
         lc_ctype=told.get("LC_CTYPE", common),
     )
-
-
-_TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
-_LARGE_OBJECT_ENTRIES = ("BLOB ", "BLOBS ", "BLOB METADATA ")
-_ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
-_OTHER_DATA_ENTRIES = (
-    *("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA "),
-    *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
-)
-_MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{LEDGER_TABLE}|{PROGRESS_TABLE}) ")
-# gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
-_GZIP_SIZE = struct.Struct("<I")
-_GZIP_HEADER_BYTES = 64
-_GZIP_MODULUS_BYTES = 1 << 32
-# What rows unpack to where nothing tells: the usual figure of pg_dump's zlib on mixed tables.
-_COMPRESSION_RATIO = 4
 
 
 class ArchiveListing:
@@ -134,142 +233,3 @@ def uncompressed_bytes(path: Path) -> int:
 def estimate_uncompressed_bytes(archive_bytes: int) -> int:
     """The same for a file whose rows are compressed inside of it."""
     return _COMPRESSION_RATIO * archive_bytes
-
-
-# Archives of pg_dump (custom, directory, tar): what is in them, told by a pg_restore without rights.
-#
-# A crafted archive can make an old pg_restore run code (see reader.warning); so it runs as the account that serves
-# throwaway servers, and with nothing secret in sight. What it prints is SQL, which is read here and never given to psql.
-
-
-_LISTING_TIMEOUT_SECONDS = 600.0  # a table of contents with a million entries takes a tenth of it
-_DUMP_AGAIN = "dump or copy it again"
-_END_OF_TAR_BYTES = 512  # pg_dump writes two such blocks, and the first of them tells the end
-
-
-@contextmanager
-def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
-    """An archive, checked and held ready for restoring; `programs` are used where they can read it, else others.
-
-    Raises DumpUnreadable when it is cut short or damaged, Unprepared when no pg_restore here reads its version.
-    """
-    if dump.format is DumpFormat.TAR:
-        _refuse_truncated_tar(dump)
-    if dump.format is DumpFormat.DIRECTORY:
-        check_directory_complete(dump.path)
-    head = read_archive_header(dump)
-    account = server_account(Path("/"))
-    chosen = reachable_programs(find_pg_restore(head, programs, name=str(dump.path)), account)
-    with open_toc_for_account(dump, account) as (place, source), tempfile.TemporaryFile(buffering=0) as text:
-        listed = _read_listing(chosen, account, place, source, dump)
-        _print_archive(
-            chosen, account, dump, ("--create", "--schema-only", "--file=-", *place), source=source, output=text
-        )
-        name = f"{dump.path.name} (its schema)"
-        index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
-        yield Archive(dump=dump, head=head, reader=chosen, account=account, listing=listed, index=index)
-
-
-def read_archive_contents(dump: Dump, programs: Programs) -> DumpContents:
-    """What an archive needs and makes. Raises DumpUnreadable, Unprepared."""
-    with open_archive(dump, programs) as archive:
-        return archive.contents
-
-
-class Archive:
-    """An archive that pg_restore reads: `index` is of its schema's SQL, valid for as long as it is opened."""
-
-    def __init__(
-        self,
-        *,
-        dump: Dump,
-        head: ArchiveHeader,
-        reader: Programs,
-        account: Account,
-        listing: ArchiveListing,
-        index: DumpIndex,
-    ) -> None:
-        self.dump = dump
-        self.header = head
-        self.reader = reader
-        self.account = account
-        self.listing = listing
-        self.index = index
-
-    @property
-    def contents(self) -> DumpContents:
-        """What the archive needs and makes."""
-        contents = replace(
-            self.index.contents,
-            server_version=self.header.server_version,
-            dump_version=self.header.dump_version,
-            database=self.header.database,
-            data_bytes=self._data_bytes(),
-            large_objects=self.listing.large_objects,
-        )
-        for item in self.index.items:
-            if isinstance(item, DumpStatement) and item.kind is StatementKind.DATABASE:
-                return with_database_locale(contents, self.index.sql(item))
-        return contents
-
-    def _data_bytes(self) -> int:
-        """What its rows take unpacked: exact in a tar or a directory, an estimate in a single compressed file."""
-        if self.dump.format is DumpFormat.DIRECTORY:
-            return sum(uncompressed_bytes(path) for path in self.listing.row_files(self.dump.path))
-        return (
-            self.dump.size_bytes
-            if self.dump.format is DumpFormat.TAR
-            else estimate_uncompressed_bytes(self.dump.size_bytes)
-        )
-
-
-def _read_listing(
-    chosen: Programs, account: Account, place: tuple[str, ...], source: IO[bytes] | None, dump: Dump
-) -> ArchiveListing:
-    with tempfile.TemporaryFile(buffering=0) as output:
-        _print_archive(chosen, account, dump, ("--list", *place), source=source, output=output)
-        output.seek(0)
-        return ArchiveListing(output.read().decode(errors="replace"))
-
-
-def _print_archive(
-    chosen: Programs,
-    account: Account,
-    dump: Dump,
-    arguments: tuple[str, ...],
-    *,
-    source: IO[bytes] | None,
-    output: IO[bytes],
-) -> None:
-    if source is not None:
-        source.seek(0)  # where the one that ran before left it, for a descriptor is shared
-    try:
-        done = run_client_program(
-            account,
-            chosen.bin / "pg_restore",
-            *arguments,
-            source=source,
-            output=output,
-            seconds=_LISTING_TIMEOUT_SECONDS,
-        )
-    except TimeoutError as error:
-        raise DumpUnreadable(f"{dump.path}: {error} on its table of contents; {_DUMP_AGAIN}") from error
-    if done.exit_status != 0:
-        raise DumpUnreadable(f"{dump.path}: pg_restore {chosen.version} says: {done.last_error}; {_DUMP_AGAIN}")
-
-
-def _refuse_truncated_tar(dump: Dump) -> None:
-    """Raise DumpUnreadable when the tar ends inside of a member: pg_restore can then go round and round for ever."""
-    try:
-        with dump.path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    if member.offset_data + member.size > size:
-                        raise DumpUnreadable(
-                            f"{dump.path}: cut short within {member.name!r}, one of its files; {_DUMP_AGAIN}"
-                        )
-                if tar.offset + _END_OF_TAR_BYTES > size:
-                    raise DumpUnreadable(f"{dump.path}: cut short, for the end of the tar is missing; {_DUMP_AGAIN}")
-    except tarfile.TarError as error:
-        raise DumpUnreadable(f"{dump.path}: damaged or cut short ({error}); {_DUMP_AGAIN}") from error

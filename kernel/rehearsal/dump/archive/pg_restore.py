@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.archive.access import open_archive_for_account, text_file_for_account
-from kernel.rehearsal.dump.client_programs import conninfo_without_secrets, libpq_environment
+from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, libpq_environment
+from kernel.rehearsal.dump.common.messages import summarise_statement, without_row_values
+from kernel.rehearsal.dump.common.model import DUMP_AGAIN
 from kernel.rehearsal.dump.plain.classify import StatementKind, classify_statement
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ _ERROR = re.compile(
 _PREFIX = "pg_restore: "
 _ROW_NUMBER = re.compile(r"CONTEXT: .*\bline (\d+)")
 _COMMAND = "Command was: "
-# Behind one of these stands a value out of somebody's row.
-_ROW_VALUE = re.compile(r": \"|: '| \(")
 _ERRORS_IGNORED = re.compile(r"^pg_restore: warning: errors ignored on restore: \d+$", re.MULTILINE)
 # What a copy does without, and settings of newer servers, such as transaction_timeout.
 _HARMLESS_KINDS = frozenset(
@@ -40,7 +40,6 @@ _HARMLESS_KINDS = frozenset(
 _COMMENT = "COMMENT "
 _ALREADY_EXISTS = re.compile(r"(?:schema|language) \".*\" already exists")
 _DEADLOCK = "deadlock detected"
-_SUMMARY_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class ReportedError:
 
     def __str__(self) -> str:
         if self.command:
-            return f"{summarise_command(self.command)}: {self.message}"
+            return f"{summarise_statement(self.command.encode())}: {self.message}"
         row = f" (row {self.row})" if self.row else ""
         return f"{self.table}: its rows could not be loaded: {self.message}{row}" if self.table else self.message
 
@@ -90,17 +89,11 @@ def parse_reported_errors(said: str) -> Iterator[ReportedError]:
             context, command = _split_details(lines, number + 1)
             row = _ROW_NUMBER.search(context) if error["table"] else None
             yield ReportedError(
-                message=_ROW_VALUE.split(error["message"], maxsplit=1)[0],
+                message=without_row_values(error["message"]),
                 command=command,
                 table=error["table"] or "",
                 row=int(row[1]) if row else None,
             )
-
-
-def summarise_command(command: str) -> str:
-    """The beginning of a command, on one line."""
-    text = " ".join(command[: 4 * _SUMMARY_LENGTH].split()).rstrip(" ;")
-    return text if len(text) <= _SUMMARY_LENGTH else f"{text[:_SUMMARY_LENGTH]}…"
 
 
 def _split_details(lines: list[str], begin: int) -> tuple[str, str]:
@@ -178,5 +171,5 @@ def run_vacuumdb(archive: Archive, own: Connection, *, jobs: int) -> str:
 def _pg_restore_failure(archive: Archive, last_words: str) -> DumpUnreadable | RestoreFailed:
     path = archive.dump.path
     if any(word in last_words for word in _ARCHIVE_ERROR_WORDS) and "server" not in last_words:
-        return DumpUnreadable(f"{path}: cut short or damaged: pg_restore says: {last_words}; dump or copy it again")
+        return DumpUnreadable(f"{path}: cut short or damaged: pg_restore says: {last_words}; {DUMP_AGAIN}")
     return RestoreFailed(f"{path}: pg_restore gave up: {last_words}", hint="see the server's log")

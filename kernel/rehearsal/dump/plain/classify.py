@@ -174,14 +174,6 @@ _SAFE_FOR_SUPERUSER = (
     ),
     _compile_shape(rb"ALTER PUBLICATION %i ADD TABLES IN SCHEMA %i;\Z"),
 )
-# Not of periods (PostgreSQL 18), not NOT VALID, not NOT ENFORCED. The order is that of pg_get_constraintdef.
-_COLUMN_LIST = rb"\(%i(?:, %i)*\)"
-_REFERENTIAL_ACTION = rb"(?:NO ACTION|RESTRICT|CASCADE|SET NULL|SET DEFAULT)"
-_FOREIGN_KEY = _compile_shape(
-    rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%%n) +ADD CONSTRAINT (?P<name>%%i) FOREIGN KEY %b REFERENCES %%n%b"
-    rb"(?: MATCH FULL)?(?: ON UPDATE %b)?(?: ON DELETE %b(?: %b)?)?(?: DEFERRABLE)?(?: INITIALLY DEFERRED)?;\Z"
-    % (_COLUMN_LIST, _COLUMN_LIST, _REFERENTIAL_ACTION, _REFERENTIAL_ACTION, _COLUMN_LIST)
-)
 _COPY = _compile_shape(rb"COPY (?P<table>%n)(?: \((?:%i(?:, )?)*\))? FROM stdin;\Z")
 _INSERT = _compile_shape(rb"INSERT INTO (?P<table>%n) ")
 
@@ -198,11 +190,6 @@ def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | Non
 def is_safe_for_superuser(sql: bytes) -> bool:
     """Whether a superuser may run it where an ordinary role was not allowed to."""
     return any(pattern.match(sql) for pattern in _SAFE_FOR_SUPERUSER)
-
-
-def match_foreign_key(sql: bytes) -> re.Match[bytes] | None:
-    """The match of an ALTER TABLE that adds a foreign key and checks the rows: `exclusive` is the table, and `name`."""
-    return _FOREIGN_KEY.match(sql)
 
 
 def copied_table(sql: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.rehearsal.dump.identify import Collation, DumpContents
+from kernel.rehearsal.dump.common.model import Collation, DumpContents
 from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind
 from kernel.sql.tokens import scan_tokens
 

@@ -1,4 +1,7 @@
-"""ANALYZE, table by table: what the planner knows of production, it is to know of the copy."""
+"""Load a plain dump: its schema in order, rows, indexes and foreign keys over several connections, then ANALYZE.
+
+What the server refuses is skipped and reported, as psql goes on after an error.
+"""
 
 from __future__ import annotations
 
@@ -6,67 +9,32 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from psycopg import sql
-
 from kernel.db.connection import open_session
-from kernel.rehearsal.dump.identify import RestoreOutcome
-from kernel.rehearsal.dump.plain.classify import StatementKind
-from kernel.rehearsal.dump.plain.constraints import add_foreign_keys, build_indexes
+from kernel.rehearsal.dump.common.model import RestoreOutcome
+from kernel.rehearsal.dump.common.roles import acquire_loading_role, grant_foreign_data_wrappers
+from kernel.rehearsal.dump.plain.classify import StatementKind, classify_statement
 from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
 from kernel.rehearsal.dump.plain.load_order import StepMode, plan_load
 from kernel.rehearsal.dump.plain.load_state import LoadState
 from kernel.rehearsal.dump.plain.rows import TargetTable, load_table, load_tables
 from kernel.rehearsal.dump.plain.workers import LoadJob, open_load_connection
-from kernel.rehearsal.dump.roles import acquire_loading_role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel.rehearsal.dump.identify import ProgressCallback
+    from kernel.rehearsal.dump.common.model import ProgressCallback
     from kernel.rehearsal.dump.plain.contents import DumpIndex
     from kernel.rehearsal.dump.plain.load_order import LoadPlan, LoadStep
     from kernel.rehearsal.dump.plain.workers import LoadConnection
 
 
-# A partitioned table brings its partitions along. What belongs to somebody else is an extension's.
+# ANALYZE of a partitioned table includes its partitions. A table of another owner belongs to an extension.
 _ANALYZED_TABLES = """
 SELECT quote_ident(nspname) || '.' || quote_ident(relname), pg_relation_size(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind = ANY(%s::"char"[]) AND NOT relispartition AND relpersistence <> 't'
-  AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%' AND pg_has_role(relowner, 'USAGE')
+WHERE relkind IN ('r', 'p', 'm') AND NOT relispartition AND relpersistence <> 't'
+  AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%' AND pg_has_role(relowner, 'USAGE')
 """
-_TABLE_KINDS, _VIEW_KINDS = "rp", "m"
-
-
-class AnalyzeJobs:
-    """Which tables are analyzed already."""
-
-    def __init__(self) -> None:
-        self._done: set[str] = set()
-
-    def for_tables(self, hand: LoadConnection) -> Sequence[LoadJob]:
-        """Jobs for the tables as they are now, which go beside others: they lock as names in the dump would."""
-        return self._jobs(hand, _TABLE_KINDS)
-
-    def for_remaining(self, hand: LoadConnection) -> Sequence[LoadJob]:
-        """Jobs for every table that has none yet, materialized views included."""
-        return self._jobs(hand, _TABLE_KINDS + _VIEW_KINDS)
-
-    def _jobs(self, hand: LoadConnection, kinds: str) -> Sequence[LoadJob]:
-        found = hand.connection.execute(_ANALYZED_TABLES, (list(kinds),)).fetchall()
-        return [self._job(name, size_bytes) for name, size_bytes in found if name not in self._done]
-
-    def _job(self, table: str, size_bytes: int) -> LoadJob:
-        def run(one: LoadConnection) -> None:
-            # As the table's owner, so that the worst it meets is a missing statistic. An index's expressions are
-            # evaluated, and may call what is still to be made: then it is tried once more at the end.
-            if one.run(f"ANALYZE {table}".encode()) is None:
-                self._done.add(table)
-
-        return LoadJob(cost=size_bytes, run=run, exclusive=frozenset({table.encode()}))
-
-
-# Load a plain dump: its schema in order, rows and indexes and keys side by side, and say what did not come along.
 
 
 def load_plain_dump(
@@ -74,80 +42,98 @@ def load_plain_dump(
 ) -> RestoreOutcome:
     """Load the dump into the database at `url`, over `jobs` connections, and ANALYZE it.
 
-    What the server refuses is skipped and told, as psql would go on. Raises DatabaseUnreachable, RestoreFailed when
-    the server cannot go on, DatabaseRefused (see role). The database is to be fresh: nothing in it is dropped.
+    The database must be new: nothing in it is dropped. Raises DatabaseUnreachable, DatabaseRefused (see common.roles),
+    and RestoreFailed when the server cannot go on.
     """
-    begun = time.monotonic()
+    begin = time.monotonic()
     plan = plan_load(index.items, schema_only=schema_only)
     with open_session(url) as session:
         with acquire_loading_role(session) as loading, ExitStack() as stack:
-            hands = [
+            connections = [
                 stack.enter_context(open_load_connection(loading.url, index.settings)) for _ in range(max(1, jobs))
             ]
-            site = LoadState(index, loading, session, hands, progress)
-            _run_plan(site, plan)
-        # The role is gone; nothing of ours may run DDL from here on.
+            state = LoadState(index, loading, session, connections, progress)
+            _run_plan(state, plan)
+        # Last, without the role: dropping it is DDL, which would fire them.
         for statement in plan.event_triggers:
-            site.run_as_assistant(statement)
+            state.run_as_assistant(statement)
     return RestoreOutcome(
         read_bytes=index.text.size_bytes,
-        seconds=time.monotonic() - begun,
-        harmless=site.losses.harmless,
-        lost=site.losses.lost,
+        seconds=time.monotonic() - begin,
+        harmless=state.losses.harmless,
+        lost=state.losses.lost,
     )
 
 
-def _run_plan(site: LoadState, plan: LoadPlan) -> None:
-    for item in site.index.items:
+def _run_plan(state: LoadState, plan: LoadPlan) -> None:
+    for item in state.index.items:
         if isinstance(item, DumpStatement) and item.kind is StatementKind.REMOTE:
-            site.losses.add_left_out(item)
-    _create_extensions(site, plan.first)
-    statistics = AnalyzeJobs()
-    for stretch in plan.steps:
-        _run_step(site, stretch, statistics)
-    if not site.main.idle:
-        site.main.run(b"ROLLBACK")
-        site.losses.add_open_transaction()
-    site.report_progress("statistics")
-    site.workers.run_jobs(statistics.for_remaining(site.main))
-    site.report_progress("owners and privileges")
-    for statement in (*site.deferred, *plan.privileges):
-        site.run_as_assistant(statement)
+            state.losses.add_left_out(item)
+    _create_extensions(state, plan.first)
+    for step in plan.steps:
+        _run_step(state, step)
+    if not state.main.idle:
+        state.main.run(b"ROLLBACK")
+        state.losses.add_open_transaction()
+    state.report_progress("statistics")
+    tables = state.main.connection.execute(_ANALYZED_TABLES).fetchall()
+    state.workers.run_jobs([_analyze_job(name, size_bytes) for name, size_bytes in tables])
+    state.report_progress("owners and privileges")
+    for statement in (*state.deferred, *plan.privileges):
+        state.run_as_assistant(statement)
 
 
-def _create_extensions(site: LoadState, statements: Sequence[DumpStatement]) -> None:
+def _create_extensions(state: LoadState, statements: Sequence[DumpStatement]) -> None:
     for statement in statements:
         if statement.kind is StatementKind.EXTENSION:
-            site.run_as_assistant(statement)
+            state.run_as_assistant(statement)
         else:
-            site.run(site.main, statement)
-    if site.loading.has_superuser:
-        # What a superuser made, nobody else may use; the role's end takes it away again.
-        superuser = site.assistant.connection
-        for (name,) in superuser.execute("SELECT fdwname::text FROM pg_foreign_data_wrapper").fetchall():
-            superuser.execute(
-                sql.SQL("GRANT USAGE ON FOREIGN DATA WRAPPER {} TO {}").format(
-                    sql.Identifier(name), sql.Identifier(site.loading.name)
-                )
-            )
+            state.run(state.main, statement)
+    if state.loading.has_superuser:
+        grant_foreign_data_wrappers(state.assistant.connection, state.loading.name)
 
 
-def _run_step(site: LoadState, stretch: LoadStep, statistics: AnalyzeJobs) -> None:
-    statements = [item for item in stretch.items if isinstance(item, DumpStatement)]
-    if not site.main.idle or stretch.mode is StepMode.IN_ORDER:
-        # In a transaction of the dump's own, no other connection would see what it made so far.
-        for item in stretch.items:
+def _run_step(state: LoadState, step: LoadStep) -> None:
+    if not state.main.idle or step.mode is StepMode.IN_ORDER:
+        # Other connections do not see what a transaction of the dump has made so far.
+        for item in step.items:
             if isinstance(item, RowBlock):
-                load_table(site, site.main, [item], TargetTable())
+                load_table(state, state.main, [item], TargetTable())
             else:
-                site.run(site.main, item)
-    elif stretch.mode is StepMode.ROWS:
-        load_tables(site, [item for item in stretch.items if isinstance(item, RowBlock)])
-    elif stretch.mode is StepMode.INDEXES:
-        site.report_progress("indexes")
-        build_indexes(site, statements)
+                state.run(state.main, item)
+    elif step.mode is StepMode.ROWS:
+        load_tables(state, [item for item in step.items if isinstance(item, RowBlock)])
     else:
-        site.report_progress("foreign keys")
-        add_foreign_keys(site, statements, besides=statistics.for_tables(site.main) if stretch.data_complete else ())
-    for statement in stretch.after:
-        site.run(site.main, statement)
+        state.report_progress("indexes" if step.mode is StepMode.INDEXES else "foreign keys")
+        _run_side_by_side(state, [item for item in step.items if isinstance(item, DumpStatement)])
+    for statement in step.after:
+        state.run(state.main, statement)
+
+
+def _run_side_by_side(state: LoadState, statements: Sequence[DumpStatement]) -> None:
+    """Build indexes or add foreign keys over all connections, as far as their locks allow; after a deadlock again."""
+    deadlocked: list[DumpStatement] = []
+    state.workers.run_jobs([_statement_job(state, statement, deadlocked) for statement in statements])
+    for statement in deadlocked:
+        state.run(state.main, statement)
+
+
+def _statement_job(state: LoadState, statement: DumpStatement, deadlocked: list[DumpStatement]) -> LoadJob:
+    _kind, match = classify_statement(state.index.sql(statement))
+    groups = match.groupdict() if match else {}
+    shared = {groups["table"]} if groups.get("table") else set()
+    exclusive = {groups[name] for name in ("exclusive", "other") if groups.get(name)}
+    return LoadJob(
+        cost=sum(state.table_bytes[table] for table in shared | exclusive),
+        run=lambda connection: state.run(connection, statement, deadlocked),
+        shared=frozenset(shared),
+        exclusive=frozenset(exclusive),
+    )
+
+
+def _analyze_job(table: str, size_bytes: int) -> LoadJob:
+    def run(connection: LoadConnection) -> None:
+        # As the table's owner: expressions of indexes are evaluated. At worst a statistic is missing.
+        connection.run(f"ANALYZE {table}".encode())
+
+    return LoadJob(cost=size_bytes, run=run)

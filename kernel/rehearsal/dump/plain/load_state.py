@@ -1,70 +1,113 @@
-"""Whether the server that takes the copy is one of our own, made for this one load, and what is allowed there only.
-
-Such a server is thrown away when it crashes, or when loading fails. So the load may write into its catalogs, as a
-superuser, where the long way to the same state takes longer; and what a crash would cost is no loss.
-"""
+"""The state of one load: its connections, how they run a statement, the progress, and what the server refused."""
 
 from __future__ import annotations
 
 import re
 import threading
-from contextlib import contextmanager
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from kernel.errors import Problem
-from kernel.rehearsal.dump.identify import DumpProgress
+from kernel.rehearsal.dump.common.messages import SUMMARY_LENGTH, summarise_statement
+from kernel.rehearsal.dump.common.model import DumpProgress
 from kernel.rehearsal.dump.plain.classify import StatementKind, is_safe_for_superuser
-from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.contents import RowBlock
 from kernel.rehearsal.dump.plain.workers import DEADLOCK_DETECTED, INSUFFICIENT_PRIVILEGE, LoadConnection, WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kernel.db.connection import Connection, Session
-    from kernel.rehearsal.dump.identify import ProgressCallback
-    from kernel.rehearsal.dump.plain.contents import DumpIndex
+    from kernel.db.connection import Session
+    from kernel.rehearsal.dump.common.model import ProgressCallback
+    from kernel.rehearsal.dump.common.roles import LoadingRole
+    from kernel.rehearsal.dump.plain.contents import DumpIndex, DumpStatement
     from kernel.rehearsal.dump.plain.workers import Refusal
-    from kernel.rehearsal.dump.roles import LoadingRole
-
-
-# The value of cluster_name, which is set when a server starts and which no session and no dump can change.
-LOADING_CLUSTER_NAME = "aibos_loading"
-
-
-def is_loading_server(connection: Connection) -> bool:
-    """Whether the server was started with the settings for loading (golden.tuning.loading)."""
-    row = connection.execute("SHOW cluster_name").fetchone()
-    return row == (LOADING_CLUSTER_NAME,)
-
-
-@contextmanager
-def catalog_transaction(superuser: Connection) -> Iterator[None]:
-    """A transaction in which names and operators are PostgreSQL's own, whatever the dump has brought (CVE-2018-1058).
-
-    Its search path holds for nothing else. The connection is in autocommit.
-    """
-    with superuser.transaction():
-        superuser.execute("SET LOCAL search_path = pg_catalog, pg_temp")
-        yield
-
-
-# What the server refused of a dump: what a copy can do without, told apart from what is missing from it.
 
 
 _HARMLESS_KINDS = frozenset(
     {StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.PUBLICATION, StatementKind.DROP}
 )
-# Duplicate schema and duplicate object: a fresh database has a schema public already, and the language plpgsql.
+# Duplicate schema and duplicate object: a new database has a schema public already, and the language plpgsql.
 _ALREADY_EXISTS = frozenset({"42P06", "42710"})
 _CREATE_LANGUAGE = re.compile(rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE ")
-_SUMMARY_LENGTH = 60
-_BEGINNING_BYTES = 4 * _SUMMARY_LENGTH
-# What follows may be a password, or the address of a server.
-_SECRET_CLAUSES = re.compile(r"\b(?:OPTIONS|CONNECTION)\b")
+_BEGINNING_BYTES = 4 * SUMMARY_LENGTH
+# The assistant needs no other settings: its statements only name things.
+_ASSISTANT_SETTINGS = (b"search_path", b"client_encoding")
+
+
+class LoadState:
+    """`main` is the first of the `connections`, which log in as the loading role.
+
+    `assistant` logs in as the session's user, a superuser where the loading role is a temporary one. `deferred` are
+    statements that the loading role was refused and the assistant is to run at the end.
+    """
+
+    def __init__(
+        self,
+        index: DumpIndex,
+        loading: LoadingRole,
+        session: Session,
+        connections: list[LoadConnection],
+        progress: ProgressCallback | None,
+    ) -> None:
+        self.index = index
+        self.loading = loading
+        self.main = connections[0]
+        self.assistant = LoadConnection(session.connection, index.settings, only=_ASSISTANT_SETTINGS)
+        self.assistant_lock = threading.Lock()
+        self.workers = WorkerPool(connections)
+        self.losses = LoadLosses(index)
+        self.deferred: list[DumpStatement] = []
+        self.table_bytes: Counter[bytes] = Counter()  # of rows in the dump, by the table's name as the dump writes it
+        for item in index.items:
+            if isinstance(item, RowBlock):
+                self.table_bytes[item.table] += item.length
+        self._progress = progress
+        self._progress_lock = threading.Lock()
+        self._done_bytes = 0
+
+    def run(
+        self, connection: LoadConnection, statement: DumpStatement, deadlocked: list[DumpStatement] | None = None
+    ) -> None:
+        """Run a statement as the loading role, and record a refusal; a deadlock only in `deadlocked`."""
+        self.apply_settings(connection, statement.settings_state)
+        text = self.index.sql(statement)
+        refusal = connection.run(text)
+        if refusal is None:
+            return
+        if refusal.sqlstate == DEADLOCK_DETECTED and deadlocked is not None:
+            deadlocked.append(statement)
+        elif (
+            refusal.sqlstate == INSUFFICIENT_PRIVILEGE
+            and self.loading.has_superuser
+            # A sequence may belong to an extension.
+            and (statement.kind is StatementKind.SEQUENCE or is_safe_for_superuser(text))
+        ):
+            self.deferred.append(statement)
+        elif not self.workers.stopped:
+            self.losses.add_statement(statement, refusal)
+
+    def run_as_assistant(self, statement: DumpStatement) -> None:
+        """Run a statement as the assistant, and record a refusal."""
+        self.apply_settings(self.assistant, statement.settings_state)
+        if refusal := self.assistant.run_single(self.index.sql(statement), statement.authorization):
+            self.losses.add_statement(statement, refusal)
+
+    def apply_settings(self, connection: LoadConnection, state: int) -> None:
+        """Apply the session settings of a state, and record those that the server refused."""
+        for statement, refusal in connection.apply_settings(state):
+            self.losses.add_setting(statement, refusal)
+
+    def report_progress(self, activity: str, length: int = 0) -> None:
+        """Report the current activity, and `length` more bytes of the dump as done."""
+        with self._progress_lock:
+            self._done_bytes += length
+            if self._progress:
+                self._progress(
+                    DumpProgress(done_bytes=self._done_bytes, total_bytes=self.index.text.size_bytes, activity=activity)
+                )
 
 
 class LoadLosses:
-    """Kept by several threads at once."""
+    """What the server refused of a dump: what a copy can do without, and what is missing from it. Thread-safe."""
 
     def __init__(self, index: DumpIndex) -> None:
         self._index = index
@@ -88,36 +131,35 @@ class LoadLosses:
         )
 
     def add_left_out(self, statement: DumpStatement) -> None:
-        """A statement that would reach another server was not run."""
-        self._add_harmless(
-            f"{_summarise_statement(self._beginning(statement))}: left out, a copy does not reach other servers"
-        )
+        """Record a statement that was not run because it would reach another server."""
+        summary = summarise_statement(self._beginning(statement))
+        self._add_harmless(f"{summary}: left out, a copy does not reach other servers")
 
-    def add_setting(self, statement: bytes, refused: Refusal) -> None:
-        """A session setting was refused, which changes nothing of the data."""
-        self._add_harmless(f"{_summarise_statement(statement)}: {refused}")
+    def add_setting(self, statement: bytes, refusal: Refusal) -> None:
+        """Record the refusal of a session setting, which does not affect the data."""
+        self._add_harmless(f"{summarise_statement(statement)}: {refusal}")
 
-    def add_statement(self, statement: DumpStatement, refused: Refusal) -> None:
-        """A statement was refused."""
+    def add_statement(self, statement: DumpStatement, refusal: Refusal) -> None:
+        """Record the refusal of a statement."""
         beginning = self._beginning(statement)
         comment = statement.kind is StatementKind.INDEX_PROPERTY and beginning.startswith(b"COMMENT")
-        exists = refused.sqlstate in _ALREADY_EXISTS and (
+        exists = refusal.sqlstate in _ALREADY_EXISTS and (
             statement.kind is StatementKind.SCHEMA or _CREATE_LANGUAGE.match(beginning)
         )
-        sentence = f"{_summarise_statement(beginning)}: {refused}"
+        sentence = f"{summarise_statement(beginning)}: {refusal}"
         if statement.kind in _HARMLESS_KINDS or comment or exists:
             self._add_harmless(sentence)
         else:
             self._add_lost(statement.offset, sentence)
 
-    def add_rows(self, block: RowBlock, offset: int, refused: Refusal) -> None:
-        """Rows were refused because of the one at `offset`: all of a COPY, or of INSERTs that one."""
+    def add_rows(self, block: RowBlock, offset: int, refusal: Refusal) -> None:
+        """Record that the row at `offset` was refused: with it all rows of a COPY, only this one of INSERTs."""
         table = block.table.decode(errors="replace") or "COPY"
         what = "its rows" if block.statement_length else "a row"
-        self._add_lost(offset, f"{table}: {what} could not be loaded: {refused}")
+        self._add_lost(offset, f"{table}: {what} could not be loaded: {refusal}")
 
     def add_open_transaction(self) -> None:
-        """The dump began a transaction and did not end it."""
+        """Record that the dump began a transaction and did not end it."""
         self._add_lost(self._index.text.size_bytes, "the dump ends inside of a transaction")
 
     def _beginning(self, statement: DumpStatement) -> bytes:
@@ -130,102 +172,3 @@ class LoadLosses:
     def _add_lost(self, offset: int, sentence: str) -> None:
         with self._lock:
             self._lost.append((offset, sentence))
-
-
-def _summarise_statement(statement: bytes) -> str:
-    """The beginning of a statement, on one line."""
-    text = " ".join(_SECRET_CLAUSES.split(statement.decode(errors="replace"), maxsplit=1)[0].split()).rstrip(" ;")
-    return text if len(text) <= _SUMMARY_LENGTH else f"{text[:_SUMMARY_LENGTH]}…"
-
-
-# What everybody at work on a load shares: the connections, the way to run a statement, what was lost, who is told.
-
-
-# The assistant needs no other settings: its statements name things, and nothing else.
-_ASSISTANT_SETTINGS = (b"search_path", b"client_encoding")
-
-
-class LoadState:
-    """`main` is the first of the `hands`, which load; `assistant` is the session's user, a superuser where it assists.
-
-    With `ours` it may write into the catalogs (see the module of that name). `late` are statements that the assistant
-    is to run in the place of the role that loads.
-    """
-
-    def __init__(
-        self,
-        index: DumpIndex,
-        loading: LoadingRole,
-        session: Session,
-        hands: list[LoadConnection],
-        progress: ProgressCallback | None,
-    ) -> None:
-        self.index = index
-        self.loading = loading
-        self.main = hands[0]
-        self.assistant = LoadConnection(session.connection, index.settings, only=_ASSISTANT_SETTINGS)
-        self.assistant_lock = threading.Lock()
-        self.may_write_catalog = loading.has_superuser and is_loading_server(session.connection)
-        self.workers = WorkerPool(hands)
-        self.losses = LoadLosses(index)
-        self.deferred: list[DumpStatement] = []
-        self._progress = progress
-        self._progress_lock = threading.Lock()
-        self._done_bytes = 0
-        self._table_bytes: dict[bytes, int] = {}
-        for item in index.items:
-            if isinstance(item, RowBlock):
-                self._table_bytes[item.table] = self._table_bytes.get(item.table, 0) + item.length
-
-    def table_bytes(self, table: bytes) -> int:
-        """What the rows of a table take in the dump, 0 when it has none; `table` as the dump writes it."""
-        return self._table_bytes.get(table, 0)
-
-    def run(self, one: LoadConnection, statement: DumpStatement, deadlocked: list[DumpStatement] | None = None) -> None:
-        """Run a statement as the loading role, and note what became of it; a deadlock only in `deadlocked`."""
-        self.apply_settings(one, statement.settings_state)
-        text = self.index.sql(statement)
-        refused = one.run(text)
-        if refused is None:
-            return
-        if refused.sqlstate == DEADLOCK_DETECTED and deadlocked is not None:
-            deadlocked.append(statement)
-        elif refused.sqlstate == INSUFFICIENT_PRIVILEGE and self.loading.has_superuser and is_safe_for_superuser(text):
-            self.deferred.append(statement)
-        elif (
-            refused.sqlstate == INSUFFICIENT_PRIVILEGE
-            and self.loading.has_superuser
-            and statement.kind is StatementKind.SEQUENCE
-        ):
-            self.deferred.append(statement)  # an extension's
-        elif not self.workers.stopped:
-            self.losses.add_statement(statement, refused)
-
-    def run_as_assistant(self, statement: DumpStatement) -> None:
-        """Run a statement as the assistant, and note what became of it."""
-        one = self.assistant
-        self.apply_settings(one, statement.settings_state)
-        text = self.index.sql(statement)
-        refused = None
-        if statement.authorization:
-            one.run_single(b"SET SESSION AUTHORIZATION " + statement.authorization)
-            refused = one.run_single(text)
-            one.run_single(b"RESET SESSION AUTHORIZATION")
-        if refused or not statement.authorization:  # who could grant it there may own nothing here
-            refused = one.run_single(text)
-        if refused:
-            self.losses.add_statement(statement, refused)
-
-    def apply_settings(self, one: LoadConnection, state: int) -> None:
-        """Bring about the settings of a state; what the server refuses of them is noted."""
-        for statement, refused in one.apply_settings(state):
-            self.losses.add_setting(statement, refused)
-
-    def report_progress(self, what: str, length: int = 0) -> None:
-        """Tell what comes now, or that so many bytes of the dump are done."""
-        with self._progress_lock:
-            self._done_bytes += length
-            if self._progress:
-                self._progress(
-                    DumpProgress(done_bytes=self._done_bytes, total_bytes=self.index.text.size_bytes, activity=what)
-                )

@@ -29,7 +29,7 @@ from kernel.units import format_count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.dump.identify import Dump, DumpContents
+    from kernel.rehearsal.dump.common.model import Dump
     from kernel.rehearsal.dump.plain.text import DumpText
     from kernel.sql.lexer import Part
 
@@ -69,8 +69,8 @@ class RestrictKey:
         """The dump is at its end. Raises DumpUnreadable when a key is still open."""
         if self._key is not None:
             raise DumpUnreadable(
-                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict line "
-                "is not whole; dump or copy it again"
+                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict "
+                "line is not whole; dump or copy it again"
             )
 
 
@@ -101,19 +101,13 @@ def open_plain_dump(dump: Dump) -> Iterator[DumpIndex]:
         yield scan_dump(opened_text)
 
 
-def read_plain_contents(dump: Dump) -> DumpContents:
-    """What a plain dump needs and makes. Raises DumpUnreadable, as `opened` does."""
-    with open_plain_dump(dump) as index:
-        return index.contents
-
-
 def scan_dump(dump: DumpText) -> DumpIndex:
     """The index of a dump. Raises DumpUnreadable."""
     encoding = _ENCODING.search(dump.read(0, _HEAD_BYTES))
     if encoding and encoding[1].upper() in _UNSAFE_ENCODINGS:
         raise DumpUnreadable(
-            f"{dump.describe_location(encoding.start())}: written in {encoding[1].decode()}, where a backslash may be half a "
-            "character; dump it again with pg_dump --encoding=UTF8"
+            f"{dump.describe_location(encoding.start())}: written in {encoding[1].decode()}, where a backslash may be "
+            "half a character; dump it again with pg_dump --encoding=UTF8"
         )
     opaque = encoding is not None and encoding[1].upper() != b"UTF8"
     for skipping in (True, False):

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump.decompress import decompress_stream
+from kernel.rehearsal.dump.common.decompress import decompress_stream
 from kernel.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kernel.rehearsal.dump.identify import Dump
+    from kernel.rehearsal.dump.common.model import Dump
 
 
 _FIRST_WINDOW_BYTES = 1 << 16  # a search begins small, since most tables are, and doubles

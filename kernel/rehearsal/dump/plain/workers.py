@@ -1,4 +1,4 @@
-"""One connection of a load: it brings itself into the settings that a statement needs, and runs it."""
+"""Connections of a load, and the threads that give them jobs: expensive ones first, never two that would deadlock."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from psycopg import pq
 from kernel.apply.protocol import SimpleQueryProtocol
 from kernel.db.connection import open_connection
 from kernel.errors import DatabaseUnreachable, RestoreFailed
+from kernel.rehearsal.dump.common.messages import without_row_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,20 +23,18 @@ if TYPE_CHECKING:
     from kernel.db.connection import Connection
 
 
-_DiagnosticField = pq.DiagnosticField
 INSUFFICIENT_PRIVILEGE = "42501"
 DEADLOCK_DETECTED = "40P01"
-# Out of disk, memory or connections; told to stop; a file of its own that it cannot read: nothing further will work.
+# Insufficient resources, operator intervention, system error, internal error: nothing further will work.
 _FATAL_CLASSES = ("53", "57", "58", "XX")
 _QUERY_CANCELED = "57014"
 _ROW_NUMBER = re.compile(r"\bline (\d+)")
-# What follows is a value out of somebody's row; a name stands in quotes as well, but without the colon.
-_ROW_VALUE = re.compile(r": \"|: '| \(")
+_CANCEL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What the server said of a statement that it would not run: no value of any row; `row` of COPY data, from 1."""
+    """The server's error for a statement, without values of rows; `row` of COPY data, from 1."""
 
     sqlstate: str
     message: str
@@ -46,9 +45,9 @@ class Refusal:
 
 
 class LoadConnection:
-    """A connection as the role that loads. Every method raises RestoreFailed where nothing further can work.
+    """A connection of a load. Every method raises RestoreFailed where nothing further can work.
 
-    `states` are those of Index.settings; only the ones named in `only` are brought about, of all when it is empty.
+    `states` are DumpIndex.settings; only settings named in `only` are applied, all of them when it is empty.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class LoadConnection:
         return self.connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
 
     def apply_settings(self, state: int) -> tuple[tuple[bytes, Refusal], ...]:
-        """Bring about the settings of a state; those that the server refused, which changes nothing."""
+        """Apply the session settings of a state; returns those that the server refused."""
         wanted = self._states[state]
         if self._only:
             wanted = tuple(statement for statement in wanted if any(name in statement for name in self._only))
@@ -81,18 +80,28 @@ class LoadConnection:
         return tuple((statement, refusal) for statement, refusal in refused if refusal)
 
     def run(self, message: bytes) -> Refusal | None:
-        """Run statements; the refusal that stopped them."""
+        """Run statements; returns the refusal that stopped them."""
         with _lost_connection_raised():
             return _read_refusal(self._exchange.run(message))
 
-    def run_single(self, statement: bytes) -> Refusal | None:
-        """Run what must be one statement: the server itself refuses a second one in a message of this kind."""
+    def run_single(self, statement: bytes, authorization: bytes = b"") -> Refusal | None:
+        """Run exactly one statement: the server refuses a second one in a message of the extended protocol.
+
+        With `authorization`, a role as SQL writes it, run it as that role, and as the user of the connection when that
+        is refused: a role that could grant in production may own nothing here.
+        """
+        if authorization:
+            self.run_single(b"SET SESSION AUTHORIZATION " + authorization)
+            refusal = self.run_single(statement)
+            self.run_single(b"RESET SESSION AUTHORIZATION")
+            if refusal is None:
+                return None
         with _lost_connection_raised():
             result = self.connection.pgconn.exec_params(statement, None)
         return _read_refusal(result if result.status == pq.ExecStatus.FATAL_ERROR else None)
 
     def copy(self, statement: bytes, rows: Iterable[bytes]) -> Refusal | None:
-        """Run a COPY … FROM stdin with these rows."""
+        """Run a COPY ... FROM stdin with these rows."""
         with _lost_connection_raised():
             return _read_refusal(self._exchange.copy_in(statement, rows))
 
@@ -107,13 +116,13 @@ def _lost_connection_raised() -> Iterator[None]:
 
 @contextmanager
 def open_load_connection(url: str, states: tuple[tuple[bytes, ...], ...]) -> Iterator[LoadConnection]:
-    """A hand with a connection of its own. Raises DatabaseUnreachable."""
+    """A new connection for a load. Raises DatabaseUnreachable."""
     try:
         connection = open_connection(url)
     except DatabaseUnreachable as error:
         raise DatabaseUnreachable(
             f"{error}",
-            hint="the dump is loaded as a role made for it, which pg_hba.conf has to admit with its password",
+            hint="the dump is loaded as a role created for it, which pg_hba.conf must admit with its password",
         ) from error
     try:
         yield LoadConnection(connection, states)
@@ -124,12 +133,12 @@ def open_load_connection(url: str, states: tuple[tuple[bytes, ...], ...]) -> Ite
 def _read_refusal(result: pq.abc.PGresult | None) -> Refusal | None:
     if result is None:
         return None
-    sqlstate = _error_field(result, _DiagnosticField.SQLSTATE)
+    sqlstate = _error_field(result, pq.DiagnosticField.SQLSTATE)
     # DETAIL and CONTEXT quote rows, and so may the end of the message.
-    message = _ROW_VALUE.split(_error_field(result, _DiagnosticField.MESSAGE_PRIMARY), maxsplit=1)[0]
+    message = without_row_values(_error_field(result, pq.DiagnosticField.MESSAGE_PRIMARY))
     if sqlstate.startswith(_FATAL_CLASSES) and sqlstate != _QUERY_CANCELED:
         raise RestoreFailed(f"the server cannot go on: {message} ({sqlstate})", hint="see the server's log")
-    row = _ROW_NUMBER.search(_error_field(result, _DiagnosticField.CONTEXT))
+    row = _ROW_NUMBER.search(_error_field(result, pq.DiagnosticField.CONTEXT))
     return Refusal(sqlstate=sqlstate, message=message, row=int(row[1]) if row else None)
 
 
@@ -137,21 +146,15 @@ def _error_field(result: pq.abc.PGresult, field: pq.DiagnosticField) -> str:
     return (result.error_field(field) or b"").decode(errors="replace")
 
 
-# Work side by side on several connections: the costliest first, and never two jobs that would wait for each other.
-
-
-_CANCEL_SECONDS = 5.0
-
-
 class WorkStopped(Exception):
-    """Another job failed, or somebody pressed Ctrl-C: leave everything as it is."""
+    """Raised in a job when another job failed or the user pressed Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadJob:
-    """Something to do with a connection. It locks the tables of `exclusive` against all, `shared` against those.
+    """Work for one connection. It locks tables: `exclusive` against all other jobs, `shared` against exclusive ones.
 
-    PostgreSQL would let two such jobs wait for each other, with a connection idle or, at worst, a deadlock.
+    The pool knows these locks, because PostgreSQL would leave a connection waiting or, at worst, in a deadlock.
     """
 
     cost: int
@@ -161,10 +164,10 @@ class LoadJob:
 
 
 class WorkerPool:
-    """Threads, one for each connection: libpq and the server work while Python waits."""
+    """Threads, one for each connection: Python releases its lock while libpq and the server work."""
 
-    def __init__(self, hands: Sequence[LoadConnection]) -> None:
-        self._connections = hands
+    def __init__(self, connections: Sequence[LoadConnection]) -> None:
+        self._connections = connections
         self._change = threading.Condition()
         self._waiting: list[LoadJob] = []
         self._exclusive: Counter[bytes] = Counter()
@@ -172,21 +175,16 @@ class WorkerPool:
         self._failure: BaseException | None = None
 
     @property
-    def size(self) -> int:
-        """How many connections there are."""
-        return len(self._connections)
-
-    @property
     def stopped(self) -> bool:
-        """Whether jobs are to leave off."""
+        """Whether jobs must stop."""
         return self._failure is not None
 
     def run_jobs(self, jobs: Sequence[LoadJob]) -> None:
-        """Do all of them. Raises what the first one that failed raised; the others are then cancelled."""
+        """Run all jobs. Raises the exception of the first one that failed; the others are then cancelled."""
         self._waiting = sorted(jobs, key=lambda job: job.cost, reverse=True)
         threads = [
-            threading.Thread(target=self._run_worker, args=(hand,), daemon=True)
-            for hand in self._connections[: len(jobs)]
+            threading.Thread(target=self._run_worker, args=(connection,), daemon=True)
+            for connection in self._connections[: len(jobs)]
         ]
         try:
             for thread in threads:
@@ -202,16 +200,16 @@ class WorkerPool:
         if self._failure:
             raise self._failure
 
-    def _run_worker(self, hand: LoadConnection) -> None:
+    def _run_worker(self, connection: LoadConnection) -> None:
         while job := self._take_job():
             try:
-                job.run(hand)
-            except BaseException as reason:  # noqa: BLE001 - handed to the thread that waits, which raises it
+                job.run(connection)
+            except BaseException as reason:  # noqa: BLE001 - run_jobs raises it in the waiting thread
                 self._fail(reason)
             self._finish(job)
 
     def _take_job(self) -> LoadJob | None:
-        """The costliest job that need not wait for those under way; None when there is nothing left to do."""
+        """The most expensive job that running jobs do not block; None when none is left."""
         with self._change:
             while self._waiting and not self.stopped:
                 for place, job in enumerate(self._waiting):
@@ -239,6 +237,6 @@ class WorkerPool:
             if self._failure is None:
                 self._failure = reason
             self._change.notify_all()
-        for hand in self._connections:
+        for connection in self._connections:
             with suppress(psycopg.Error):
-                hand.connection.cancel_safe(timeout=_CANCEL_SECONDS)
+                connection.connection.cancel_safe(timeout=_CANCEL_SECONDS)

@@ -8,9 +8,9 @@ import pytest
 
 from kernel.rehearsal.dump.archive.contents import read_archive_contents
 from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.common.roles import create_missing_roles
 from kernel.rehearsal.dump.identify import identify_dump
 from kernel.rehearsal.dump.preflight import inspect_target_server
-from kernel.rehearsal.dump.roles import create_missing_roles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_missing_role_is_made_bare_and_owns_what_it_owned(
     administrator.execute('DROP ROLE "the; ""owner"""')
     try:
         contents = read_archive_contents(identify_dump(path), server.programs)
-        assert inspect_target_server(database, contents, ours=True).missing_roles == ('the; "owner"',)
+        assert inspect_target_server(database, contents, is_throwaway=True).missing_roles == ('the; "owner"',)
         assert create_missing_roles(database, contents.roles) == ('the; "owner"',)
         done = restore_archive(identify_dump(path), database, server.programs)
         assert done.lost == ()

@@ -16,18 +16,19 @@ from kernel.postgres.programs import find_programs
 from kernel.postgres.throwaway import throwaway_server
 from kernel.rehearsal.dump.archive.contents import read_archive_contents
 from kernel.rehearsal.dump.archive.restore import restore_archive
-from kernel.rehearsal.dump.identify import DumpFormat, identify_dump
+from kernel.rehearsal.dump.common.model import DumpFormat
+from kernel.rehearsal.dump.common.roles import create_missing_roles
+from kernel.rehearsal.dump.identify import identify_dump
 from kernel.rehearsal.dump.plain.load import load_plain_dump
 from kernel.rehearsal.dump.plain.scan import open_plain_dump
 from kernel.rehearsal.dump.preflight import check_target_server, inspect_target_server
-from kernel.rehearsal.dump.roles import create_missing_roles
 from tests.integration.rehearsal.dump import majors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.identify import DumpContents, RestoreOutcome
+    from kernel.rehearsal.dump.common.model import DumpContents, RestoreOutcome
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +133,7 @@ def test_a_dump_of_any_version_and_format_is_restored_whole_or_refused_with_a_re
     assert contents.server_major == major
     assert (
         check_target_server(
-            contents, identify_dump(paths[kind]), inspect_target_server(url, contents, ours=True), 1 << 40
+            contents, identify_dump(paths[kind]), inspect_target_server(url, contents, is_throwaway=True), 1 << 40
         )
         == ()
     )

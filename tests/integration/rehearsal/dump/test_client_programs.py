@@ -15,8 +15,7 @@ import pytest
 from kernel.errors import ProgramsMissing, Unprepared
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
-from kernel.rehearsal.dump.archive.header import ArchiveHeader
-from kernel.rehearsal.dump.client_programs import (
+from kernel.rehearsal.dump.common.client_programs import (
     conninfo_without_secrets,
     find_pg_dump,
     find_pg_restore,
@@ -118,9 +117,8 @@ def test_the_environment_leads_where_the_connection_went(server: Server, databas
 
 
 def test_an_archive_newer_than_anything_known_is_refused_with_another_way(server: Server) -> None:
-    newer = ArchiveHeader(version=(1, 99), created="", database="", server_version="", dump_version="")
     with pytest.raises(Unprepared, match=r"archive version is 1\.99, .* pg_dump --format=plain"):
-        find_pg_restore(newer, server.programs, name="production")
+        find_pg_restore((1, 99), None, server.programs, name="production")
 
 
 def test_a_server_newer_than_every_pg_dump_here_is_refused_with_the_package_to_install(server: Server) -> None:

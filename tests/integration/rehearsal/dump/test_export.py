@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.postgres.cluster import Server
-    from kernel.rehearsal.dump.identify import DumpProgress
+    from kernel.rehearsal.dump.common.model import DumpProgress
 
 PRODUCTION = """
 CREATE SCHEMA shop;

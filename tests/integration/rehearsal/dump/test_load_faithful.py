@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kernel.rehearsal.dump.identify import DumpProgress, RestoreOutcome
+    from kernel.rehearsal.dump.common.model import DumpProgress, RestoreOutcome
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 

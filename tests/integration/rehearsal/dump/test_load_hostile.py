@@ -15,7 +15,7 @@ from kernel.rehearsal.dump.plain.scan import open_plain_dump
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.dump.identify import RestoreOutcome
+    from kernel.rehearsal.dump.common.model import RestoreOutcome
 
 ATTEMPT = """
 CREATE TABLE public.evil (a text);

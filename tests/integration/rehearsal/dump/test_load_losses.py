@@ -17,7 +17,7 @@ from kernel.rehearsal.dump.plain.scan import open_plain_dump
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.rehearsal.dump.identify import DumpProgress, RestoreOutcome
+    from kernel.rehearsal.dump.common.model import DumpProgress, RestoreOutcome
 
 
 def loaded(folder: Path, url: str, script: str, *, jobs: int = 2) -> RestoreOutcome:

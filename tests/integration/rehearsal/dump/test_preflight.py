@@ -10,16 +10,16 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.errors import DatabaseRefused, ProgramsMissing
 from kernel.postgres.programs import find_programs
-from kernel.postgres.throwaway import THROWAWAY_SETTINGS, open_watched_cluster, throwaway_server
-from kernel.rehearsal.dump.identify import Collation, Dump, DumpContents, DumpFormat
+from kernel.postgres.throwaway import throwaway_server
+from kernel.rehearsal.dump.common.model import Collation, Dump, DumpContents, DumpFormat
+from kernel.rehearsal.dump.common.roles import create_missing_roles
 from kernel.rehearsal.dump.preflight import (
     check_target_server,
     describe_differences,
     estimate_needed_bytes,
     inspect_target_server,
-    provide_locales,
+    unavailable_locales,
 )
-from kernel.rehearsal.dump.roles import create_missing_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_nothing_is_missing_for_a_dump_of_the_server_itself(database: str, serve
         roles=("postgres", "pg_monitor"),
         collations=(Collation(locale="C.UTF-8"),),
     )
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     assert check_target_server(contents, DUMP, target, ROOM) == ()
     assert describe_differences(contents, target) == ()
 
@@ -50,7 +50,7 @@ def test_everything_that_is_missing_is_told_at_once_with_its_remedy(database: st
         collations=(Collation(locale="xx_YY.UTF-8"),),
         data_bytes=10**12,
     )
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     major = server.programs.major
     messages = [problem.message for problem in check_target_server(contents, DUMP, target, 10**9)]
     assert [message.partition(":")[0] for message in messages] == [
@@ -66,7 +66,7 @@ def test_everything_that_is_missing_is_told_at_once_with_its_remedy(database: st
 
 def test_a_server_of_somebody_else_is_not_told_to_use_other_programs(database: str) -> None:
     contents = DumpContents(server_version="99.1", extensions=("vector",))
-    target = inspect_target_server(database, contents, ours=False)
+    target = inspect_target_server(database, contents, is_throwaway=False)
     told = (*(problem.message for problem in check_target_server(contents, DUMP, target, ROOM)),)
     assert "KERNEL_PG_BINDIR" not in "".join((*told, *describe_differences(contents, target)))
     assert f"on the server of {target.name}" in told[0]
@@ -76,7 +76,7 @@ def test_a_server_of_somebody_else_is_not_told_to_use_other_programs(database: s
 @pytest.mark.parametrize(("version", "effect"), [("9.6.1", "locks and rewrites can differ"), ("99.1", "told as lost")])
 def test_another_major_version_is_noted_and_restored_all_the_same(database: str, version: str, effect: str) -> None:
     contents = DumpContents(server_version=version, tablespaces=("fast",))
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     assert check_target_server(contents, DUMP, target, ROOM) == ()
     first, second = describe_differences(contents, target)
     assert effect in first
@@ -85,7 +85,7 @@ def test_another_major_version_is_noted_and_restored_all_the_same(database: str,
 
 def test_room_is_asked_for_the_copy_and_its_clones_and_little_without_rows(database: str) -> None:
     contents = DumpContents(data_bytes=10**9)
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     needed = estimate_needed_bytes(contents, DUMP)
     assert needed > 3 * contents.data_bytes
     assert check_target_server(contents, DUMP, target, needed) == ()
@@ -96,7 +96,7 @@ def test_room_is_asked_for_the_copy_and_its_clones_and_little_without_rows(datab
 
 def test_another_encoding_is_a_problem_only_where_it_cannot_hold_all_of_it(database: str) -> None:
     contents = DumpContents(encoding="UTF8")
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     assert check_target_server(replace(contents, encoding="LATIN1"), DUMP, target, ROOM) == ()
     (problem,) = check_target_server(contents, DUMP, replace(target, encoding="LATIN1"), ROOM)
     assert problem.message.endswith("create it with ENCODING 'UTF8' TEMPLATE template0")
@@ -111,9 +111,11 @@ def powerless(database: str, administrator: psycopg.Connection) -> Iterator[str]
 
 def test_missing_roles_are_a_problem_only_where_they_may_not_be_made(database: str, powerless: str) -> None:
     contents = DumpContents(roles=("postgres", "no; such", "pg_of_the_future"))
-    target = inspect_target_server(database, contents, ours=True)
+    target = inspect_target_server(database, contents, is_throwaway=True)
     assert check_target_server(contents, DUMP, target, ROOM) == ()
-    (problem,) = check_target_server(contents, DUMP, inspect_target_server(powerless, contents, ours=False), ROOM)
+    (problem,) = check_target_server(
+        contents, DUMP, inspect_target_server(powerless, contents, is_throwaway=False), ROOM
+    )
     assert problem.message.endswith(': CREATE ROLE "no; such" NOLOGIN;')
     with pytest.raises(DatabaseRefused, match='CREATE ROLE "no; such" NOLOGIN;'):
         create_missing_roles(powerless, contents.roles)
@@ -122,34 +124,16 @@ def test_missing_roles_are_a_problem_only_where_they_may_not_be_made(database: s
 def test_asking_leaves_nothing_behind(database: str, powerless: str) -> None:
     contents = DumpContents(collations=(Collation(locale="C"), Collation(locale="und", provider="icu")))
     for url in (database, powerless):
-        inspect_target_server(url, contents, ours=True)
+        inspect_target_server(url, contents, is_throwaway=True)
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT collname FROM pg_collation WHERE collname = 'tried'").fetchall()
     assert rows == []
 
 
-def test_a_hostile_name_of_a_locale_is_no_path() -> None:
-    made = provide_locales([Collation(locale="../../etc/x.UTF-8"), Collation(locale="en_US.UTF-8/../..")])
-    assert made.environ == ()
-    assert len(made.problems) == 2
-
-
-@pytest.mark.slow
-def test_a_locale_that_the_system_lacks_is_made_for_our_servers_alone() -> None:
-    wanted = Collation(locale="sv_SE.UTF-8")
-    made = provide_locales([wanted, Collation(locale="C.UTF-8")])
-    if made.problems:
-        pytest.skip(f"no PostgreSQL with locales: {made.problems[0].message}")
-    with open_watched_cluster(find_programs(None), environ=dict(made.environ)) as guard:
-        started = guard.serve(THROWAWAY_SETTINGS)
-        contents = DumpContents(collations=(wanted,))
-        assert inspect_target_server(started.conninfo, contents, ours=True).missing_collations == ()
-        with psycopg.connect(started.conninfo, autocommit=True) as connection:
-            connection.execute("CREATE COLLATION swedish (provider = libc, locale = 'sv_SE.UTF-8')")
-            row = connection.execute(
-                "SELECT string_agg(x, '' ORDER BY x COLLATE swedish) FROM unnest(ARRAY['ö', 'z', 'ä', 'a']) AS x"
-            ).fetchone()
-    assert row == ("azäö",)
+def test_locales_that_this_machine_lacks_are_known_by_any_spelling() -> None:
+    wanted = ("C", "C.UTF-8", "C.utf8", "xx_YY.UTF-8", "../../etc/x.UTF-8")
+    collations = [*(Collation(locale=name) for name in wanted), Collation(locale="xx", provider="icu")]
+    assert unavailable_locales(collations) == ("xx_YY.UTF-8", "../../etc/x.UTF-8")
 
 
 def test_a_build_without_icu_is_told_from_an_unknown_locale() -> None:
@@ -159,7 +143,7 @@ def test_a_build_without_icu_is_told_from_an_unknown_locale() -> None:
         pytest.skip("needs PostgreSQL 17, whose wheel is built without ICU")
     wanted = DumpContents(collations=(Collation(locale="und-x-icu", provider="icu"), Collation(locale="C.UTF-8")))
     with throwaway_server(without) as started:
-        target = inspect_target_server(started.conninfo, wanted, ours=True)
+        target = inspect_target_server(started.conninfo, wanted, is_throwaway=True)
         with psycopg.connect(started.conninfo, autocommit=True) as connection:
             try:
                 connection.execute("CREATE COLLATION made (provider = icu, locale = 'und')")

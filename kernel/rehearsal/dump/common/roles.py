@@ -15,10 +15,6 @@ owns goes to the user of the URL, as if psql had loaded the dump. Event triggers
 would fire them, with a superuser's rights. Afterwards triggers and functions run as whoever fires them, and that is
 another module's care.
 
-On a server of our own that connection also writes into the catalog (see ours, unlogged, proof). There it names what it
-means by PostgreSQL's own operators and functions, and nothing of the dump is evaluated: whether rows keep a foreign key
-is asked by the role that loads.
-
 It does not keep the dump's functions from using processor, memory and disk, nor an extension that is installed (dblink)
 from opening connections where it demands no superuser.
 """
@@ -105,6 +101,13 @@ def _temporary_role(connection: Connection, url: str) -> Iterator[LoadingRole]:
             connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(sql.Identifier(role)))
             connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+def grant_foreign_data_wrappers(superuser: Connection, role: str) -> None:
+    """Let the role use the wrappers that a superuser created with extensions; dropping the role revokes this."""
+    for (name,) in superuser.execute("SELECT fdwname::text FROM pg_foreign_data_wrapper").fetchall():
+        grant = sql.SQL("GRANT USAGE ON FOREIGN DATA WRAPPER {} TO {}")
+        superuser.execute(grant.format(sql.Identifier(name), sql.Identifier(role)))
 
 
 # The roles that a dump speaks of, made bare where they are missing: names that can own and be granted, and log in not.

@@ -1,13 +1,9 @@
-"""On a server of our own the catalog is written to; what comes out is what psql would have made."""
+"""The catalog of a loaded plain dump is the one that psql leaves."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import re
-import signal
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,25 +11,19 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from kernel.errors import DatabaseUnreachable
 from kernel.postgres.process import program_environment
-from kernel.postgres.throwaway import open_watched_cluster, throwaway_server
+from kernel.postgres.throwaway import throwaway_server
 from kernel.rehearsal.dump.identify import identify_dump
-from kernel.rehearsal.dump.plain import constraints, rows
-from kernel.rehearsal.dump.plain.constraints import mark_validated
 from kernel.rehearsal.dump.plain.load import load_plain_dump
-from kernel.rehearsal.dump.plain.rows import without_wal
 from kernel.rehearsal.dump.plain.scan import open_plain_dump
-from kernel.rehearsal.prod_copy.server_settings import GB, loading_settings, rehearsal_settings
+from kernel.rehearsal.prod_copy.server_settings import GB, loading_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from kernel.db.connection import Connection
     from kernel.postgres.cluster import Server
-    from kernel.rehearsal.dump.identify import DumpProgress, ProgressCallback, RestoreOutcome
-    from kernel.rehearsal.dump.plain.constraints import UnvalidatedKey
+    from kernel.rehearsal.dump.common.model import RestoreOutcome
 
 # Keys of every kind, with rows that only their own rules let pass: NULLs, other types, blanks, other collations.
 KEYS = r"""
@@ -81,8 +71,6 @@ ALTER TABLE parted_1 ADD FOREIGN KEY (p) REFERENCES "a ""b"."Key %I";
 ALTER TABLE big DISABLE TRIGGER ALL;
 COMMENT ON CONSTRAINT "to %I ""q" ON big IS 'told';
 """
-GONE = re.compile("Connection refused|No such file")
-PROVEN = 8  # as the server may run them: between ordinary tables, of one collation and no polymorphic operator
 
 # Without the numbers that another order of statements gives.
 CATALOG = """
@@ -128,43 +116,11 @@ def fresh(own: Server) -> Iterator[Callable[[], str]]:
             administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture
-def accepted(monkeypatch: pytest.MonkeyPatch) -> list[UnvalidatedKey]:
-    """Every key counts as large; the promises that were found kept and told to the catalog."""
-    found: list[UnvalidatedKey] = []
-    accept = mark_validated
-
-    def noted(superuser: Connection, promise: UnvalidatedKey) -> bool:
-        found.append(promise)
-        return accept(superuser, promise)
-
-    monkeypatch.setattr(constraints, "PARALLEL_CHECK_MIN_BYTES", 0)
-    monkeypatch.setattr(constraints, "mark_validated", noted)
-    return found
-
-
-@pytest.fixture
-def unlogged_tables(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every table is worth dividing; those that were, and filled without a log."""
-    found: list[bytes] = []
-    filling = without_wal
-
-    def noted(superuser: Connection, tables: Iterable[bytes], role: str) -> object:
-        found.extend(tables)
-        return filling(superuser, found, role)
-
-    monkeypatch.setattr(rows, "SPLIT_MIN_BYTES", 1 << 16)
-    monkeypatch.setattr(rows, "without_wal", noted)
-    return found
-
-
-def loaded(
-    folder: Path, url: str, script: str, *, jobs: int = 2, progress: ProgressCallback | None = None
-) -> RestoreOutcome:
+def loaded(folder: Path, url: str, script: str, *, jobs: int = 2) -> RestoreOutcome:
     path = folder / "dump.sql"
     path.write_text(script)
     with open_plain_dump(identify_dump(path)) as index:
-        return load_plain_dump(index, url, jobs=jobs, progress=progress)
+        return load_plain_dump(index, url, jobs=jobs)
 
 
 def fetch_rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -177,7 +133,7 @@ def lost(done: RestoreOutcome) -> list[tuple[int | None, str]]:
 
 
 def test_the_catalog_is_what_psql_leaves(
-    fresh: Callable[[], str], pg_dump: Callable[..., bytes], psql: Path, tmp_path: Path, accepted: list[UnvalidatedKey]
+    fresh: Callable[[], str], pg_dump: Callable[..., bytes], psql: Path, tmp_path: Path
 ) -> None:
     origin, theirs, copy = fresh(), fresh(), fresh()
     with psycopg.connect(origin, autocommit=True) as connection:
@@ -188,7 +144,6 @@ def test_the_catalog_is_what_psql_leaves(
     subprocess.run(command, check=True, capture_output=True, env=program_environment())
     done = loaded(tmp_path, copy, script.decode())
     assert (done.lost, done.harmless) == ((), ())
-    assert len(accepted) == len({promise.constraint_oid for promise in accepted}) == PROVEN
     assert fetch_rows(copy, CATALOG) == fetch_rows(theirs, CATALOG)
     assert len(fetch_rows(copy, "SELECT FROM pg_constraint WHERE contype = 'f' AND NOT convalidated")) == 2
     with psycopg.connect(theirs, autocommit=True) as connection:
@@ -220,7 +175,6 @@ def common(output: bytes) -> list[bytes]:
 def test_a_key_that_rows_break_is_lost_in_the_words_of_the_server(  # noqa: PLR0917 - parameters
     fresh: Callable[[], str],
     tmp_path: Path,
-    accepted: list[UnvalidatedKey],
     keys: str,
     table: str,
     key: str,
@@ -246,30 +200,9 @@ def test_a_key_that_rows_break_is_lost_in_the_words_of_the_server(  # noqa: PLR0
         ("whole", True)
     ]
     assert fetch_rows(url, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'c'::regclass") == [(0,)]
-    assert len(accepted) == 1
 
 
-def test_the_rows_of_a_key_are_looked_at_by_several_processes(
-    fresh: Callable[[], str], pg_dump: Callable[..., bytes], tmp_path: Path, accepted: list[UnvalidatedKey]
-) -> None:
-    origin, copy = fresh(), fresh()
-    with psycopg.connect(origin, autocommit=True) as connection:
-        connection.execute(KEYS.encode())
-    loaded(tmp_path, copy, pg_dump(origin).decode())
-    with psycopg.connect(copy) as connection:
-        # What a large table's size would bring about.
-        connection.execute(
-            "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0"
-        )
-        for promise in accepted:
-            plan = connection.execute(f"EXPLAIN {promise.violations_query}".encode()).fetchall()
-            assert any("Gather" in line for (line,) in plan), promise.violations_query
-    assert len(accepted) == PROVEN
-
-
-def test_operators_of_a_dump_never_run_as_the_superuser(
-    fresh: Callable[[], str], tmp_path: Path, accepted: list[UnvalidatedKey]
-) -> None:
+def test_operators_of_a_dump_never_run_as_the_superuser(fresh: Callable[[], str], tmp_path: Path) -> None:
     url = fresh()
     traps = "".join(
         f"CREATE FUNCTION public.trap({left}, {right}) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN\n"
@@ -290,71 +223,3 @@ def test_operators_of_a_dump_never_run_as_the_superuser(
     )
     assert done.lost == ()
     assert fetch_rows(url, "SELECT DISTINCT who FROM sprung WHERE who NOT LIKE 'aibos\\_loading\\_%'") == []
-    assert len(accepted) == 1
-
-
-def test_elsewhere_the_statements_run_as_they_are_written(
-    database: str, tmp_path: Path, accepted: list[UnvalidatedKey], unlogged_tables: list[bytes]
-) -> None:
-    done = loaded(tmp_path, database, LARGE + LARGE_KEY)
-    assert done.lost == ()
-    assert fetch_rows(database, "SELECT convalidated FROM pg_constraint WHERE contype = 'f'") == [(True,)]
-    assert (accepted, unlogged_tables) == ([], [])
-
-
-LARGE = (
-    "CREATE TABLE public.large (n int, t text);\nALTER TABLE ONLY public.large ALTER COLUMN t SET STORAGE EXTERNAL;\n"
-    "COPY public.large (n, t) FROM stdin;\n"
-    + "".join(f"{n}\t{str(n) * (2000 if n % 100 == 0 else 5)}\n" for n in range(1, 5001))
-    + "\\.\n"
-)
-LARGE_KEY = (
-    "ALTER TABLE ONLY public.large\n    ADD CONSTRAINT large_pkey PRIMARY KEY (n);\n"
-    "ALTER TABLE ONLY public.large\n    ADD CONSTRAINT fk FOREIGN KEY (n) REFERENCES public.large(n);\n"
-)
-WHOLE = "SELECT count(*), sum(n), sum(length(t)), md5(string_agg(t, ' ' ORDER BY n)) FROM large"
-
-
-@pytest.mark.parametrize("persistence", ["p", "u"])
-def test_rows_that_were_filled_without_a_log_outlast_a_clean_stop(
-    server: Server, tmp_path: Path, unlogged_tables: list[bytes], persistence: str
-) -> None:
-    script = LARGE if persistence == "p" else LARGE.replace("CREATE TABLE", "CREATE UNLOGGED TABLE")
-    with open_watched_cluster(server.programs) as guard:
-        url = guard.serve(loading_settings(GB)).conninfo
-        done = loaded(tmp_path, url, script + LARGE_KEY)
-        assert (done.lost, unlogged_tables) == ((), [b"public.large"])
-        before = fetch_rows(url, WHOLE)
-        url = guard.serve(rehearsal_settings(GB)).conninfo
-        assert fetch_rows(url, WHOLE) == before
-        assert before[0][:2] == (5000, 5000 * 5001 // 2)
-        relations = "SELECT DISTINCT relpersistence FROM pg_class WHERE oid IN (16384, {}) OR relname = 'large_pkey'"
-        toast = "(SELECT reltoastrelid FROM pg_class WHERE relname = 'large'), 'large'::regclass"
-        assert fetch_rows(url, relations.format(toast).replace("16384, ", "")) == [(persistence,)]
-
-
-def test_a_crash_ends_the_load_and_the_server(server: Server, tmp_path: Path, unlogged_tables: list[bytes]) -> None:
-    with open_watched_cluster(server.programs) as guard:
-        url = guard.serve(loading_settings(GB)).conninfo
-        with psycopg.connect(url, autocommit=True) as connection:
-
-            def crash(progress: DumpProgress) -> None:
-                if progress.done_bytes:
-                    ((pid,),) = connection.execute(
-                        "SELECT max(pid) FROM pg_stat_activity WHERE usename LIKE 'aibos%'"
-                    ).fetchall()
-                    os.kill(pid, signal.SIGKILL)
-
-            with pytest.raises(DatabaseUnreachable, match=r"connection .*was lost"):
-                loaded(tmp_path, url, LARGE, progress=crash)
-        assert unlogged_tables == [b"public.large"]
-        # One that comes back says first that it is in recovery.
-        deadline = time.monotonic() + 10
-        while not GONE.search(refusal := _refused(url)):
-            assert time.monotonic() < deadline, refusal
-
-
-def _refused(url: str) -> str:
-    with pytest.raises(psycopg.OperationalError) as caught:
-        psycopg.connect(url)
-    return str(caught.value)

@@ -1,4 +1,4 @@
-"""Compressed dumps: gzip and zstd, unpacked as a stream, and refused where they are cut short or damaged."""
+"""Decompress gzip and zstd as a stream; data that is cut short or damaged is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Protocol
 
 from kernel.errors import DumpUnreadable
+from kernel.rehearsal.dump.common.model import DUMP_AGAIN
 from kernel.units import format_count
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 # What one piece may swell to is bounded by it: 32 MB of gzip's best, 256 MB of zstd's.
 _CHUNK_BYTES = {"gzip": 1 << 15, "zstd": 1 << 13}
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # 16: with gzip's own header and trailer, whose checksum is then verified
-_AGAIN = "dump or copy it again"
 
 
 class _Frame(Protocol):
@@ -47,7 +47,7 @@ def decompress_stream(read: Callable[[int], bytes], compression: str, name: str)
                 plain = frame.decompress(packed)
             except damage as error:
                 raise DumpUnreadable(
-                    f"{name}: its {compression} is damaged near byte {format_count(offset)}; {_AGAIN}"
+                    f"{name}: its {compression} is damaged near byte {format_count(offset)}; {DUMP_AGAIN}"
                 ) from error
             if plain:
                 yield plain
@@ -59,7 +59,7 @@ def decompress_stream(read: Callable[[int], bytes], compression: str, name: str)
                 frame = begin()
     if not fresh:
         raise DumpUnreadable(
-            f"{name}: cut short at byte {format_count(offset)}, in the middle of its {compression}; {_AGAIN}"
+            f"{name}: cut short at byte {format_count(offset)}, in the middle of its {compression}; {DUMP_AGAIN}"
         )
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.archive.header import ArchiveHeader
 
 
 # Where libpq looks for certificates and keys that the connection string does not name.
@@ -91,18 +90,19 @@ _MAJORS_SEARCHED = 6
 _FIXED_MINORS = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
 
 
-def find_pg_restore(header: ArchiveHeader, given: Programs, *, name: str) -> Programs:
-    """The programs given when their pg_restore reads the archive, else others found here. Raises Unprepared.
+def find_pg_restore(archive_version: tuple[int, int], major: int | None, given: Programs, *, name: str) -> Programs:
+    """The programs given when their pg_restore reads an archive of this version, else others on this machine.
 
-    `name` is what messages call the archive.
+    `major` is the oldest version that reads it, None when no version is known to. `name` is the archive in messages.
+    Raises Unprepared.
     """
-    version = ".".join(str(number) for number in header.version)
+    version = ".".join(map(str, archive_version))
     what = f"{name}: its archive version is {version}"
-    if header.pg_restore_major is None:
+    if major is None:
         raise Unprepared(
             [Problem(message=f"{what}, newer than any known here; dump it again as plain SQL: pg_dump --format=plain")]
         )
-    return _find_programs_with("pg_restore", header.pg_restore_major, given, f"{what}, which pg_restore reads")
+    return _find_programs_with("pg_restore", major, given, f"{what}, which pg_restore reads")
 
 
 def find_pg_dump(major: int, given: Programs, *, name: str) -> Programs:

@@ -1,0 +1,118 @@
+"""Values that plain dumps and archives share: the dump, its contents, and the outcome of a restore."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kernel.errors import Problem
+
+
+# Restored with --schema-only too: without their rows, every migration of the schema would be pending.
+MIGRATION_TABLES = (LEDGER_TABLE, PROGRESS_TABLE)
+DUMP_AGAIN = "dump or copy it again"
+TOC_FILE_NAME = "toc.dat"  # every directory and tar archive of pg_dump has this file
+_DIGITS = re.compile(r"[0-9]+")
+
+
+class DumpFormat(StrEnum):
+    """The formats of pg_dump, by the names of its --format; a plain dump is SQL, the others are for pg_restore."""
+
+    PLAIN = "plain"
+    CUSTOM = "custom"
+    DIRECTORY = "directory"
+    TAR = "tar"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dump:
+    """A recognised dump. `compression` is "", gzip or zstd, and only plain dumps have one.
+
+    pg_restore handles the compression inside of an archive. `size_bytes` is its size on disk.
+    """
+
+    path: Path
+    format: DumpFormat
+    compression: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collation:
+    """A locale that a dump needs, and its provider: libc, icu or builtin."""
+
+    locale: str
+    provider: str = "libc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpContents:
+    """What a dump needs and creates, read before anything is restored; "" and () where the dump does not say.
+
+    Versions are as in "15.18". `settings` are the (name, value) pairs of ALTER DATABASE ... SET. `roles` own something
+    or are granted something. `data_bytes` is the size of the rows in the dump, uncompressed where that is known.
+    `locale_provider`, `locale` (of icu or builtin), `lc_collate` and `lc_ctype` are the database's.
+    """
+
+    server_version: str = ""
+    dump_version: str = ""
+    database: str = ""
+    encoding: str = ""
+    locale_provider: str = ""
+    locale: str = ""
+    lc_collate: str = ""
+    lc_ctype: str = ""
+    extensions: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    collations: tuple[Collation, ...] = ()
+    languages: tuple[str, ...] = ()
+    tablespaces: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    publications: tuple[str, ...] = ()
+    subscriptions: tuple[str, ...] = ()
+    foreign_servers: tuple[str, ...] = ()
+    event_triggers: tuple[str, ...] = ()
+    tables: int = 0
+    data_bytes: int = 0
+    large_objects: bool = False
+
+    @property
+    def server_major(self) -> int:
+        """The major version of the dumped server ("18beta1" is 18), 0 where the dump does not say."""
+        found = _DIGITS.match(self.server_version)
+        return int(found[0]) if found else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOutcome:
+    """The outcome of a restore: bytes of the dump read, and what the server refused.
+
+    `harmless` are sentences about what a copy can do without: comments on extensions, privileges. `lost` is what is
+    missing from the copy: a table, rows, an index, a constraint, each with the server's message.
+    """
+
+    read_bytes: int
+    seconds: float
+    harmless: tuple[str, ...] = ()
+    lost: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpProgress:
+    """Progress of a dump or restore in bytes, and the current activity in a few words."""
+
+    done_bytes: int
+    total_bytes: int
+    activity: str
+
+
+ProgressCallback = Callable[[DumpProgress], None]
+"""Receives progress; called from one thread at a time."""
