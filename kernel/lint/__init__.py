@@ -1,3 +1,1 @@
-"""Hazards told from the text of migrations alone: what may happen. What does happen, a rehearsal measures."""
-
-from __future__ import annotations
+"""The linter: hazards of migrations, found in their text alone. `lint` is its public face."""

@@ -1,4 +1,9 @@
-"""Hits with their place in a file: what the reports show."""
+"""The linter: migration files in, findings out, without a database.
+
+All files of the directory are read in order, because the earlier ones define types, indexes and constraints; findings
+are reported for the requested ones. A file accepts a rule by `-- migrate: allow=rule-id reason`: above a statement, or
+after it on its last line, for that statement; before the first statement, for the whole file.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocatedFinding:
-    """A finding and where it stands: in the statement `index` of its file, at `column`, both from 1.
+    """A finding and its place: the statement `statement_number` of its file, at `column`, both from 1.
 
-    Without a statement (`part` is None) it is about the whole file, and `index` 0. `reason` is why the file accepts it,
-    "" where it does not.
+    A finding about the whole file has no `part`, and statement number 0. `accepted_reason` is the file's reason to
+    accept it, "" if the file does not.
     """
 
     finding: Finding
@@ -41,136 +46,19 @@ class LocatedFinding:
     column: int = 1
     accepted_reason: str = ""
 
-    @property
-    def position(self) -> tuple[int, int]:
-        """Its place in the file, to sort by."""
-        return self.finding.line or 0, self.column
-
-
-def locate_match(text: SourceFile, index: int, hit: RuleMatch) -> LocatedFinding:
-    """The sighting of a hit in the statement `index`, which counts from 0."""
-    part = text.statements[index].part
-    before = part.text[: part.start + hit.action.begin]
-    relation = "" if UNKNOWN_NAME in hit.relation else hit.relation
-    rule = RULES_BY_ID[hit.rule]
-    says = hit.message or rule.condition
-    finding = Finding(
-        rule=hit.rule,
-        severity=hit.severity or rule.severity,
-        message=f"{relation}: {says}" if relation else says,
-        remedy=rule.workaround,
-        version=text.migration.version,
-        filename=text.migration.filename,
-        line=part.line + part.sql[: hit.action.begin].count(b"\n"),
-        relation=relation,
-    )
-    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-    return LocatedFinding(finding=finding, part=part, statement_number=index + 1, column=column)
-
-
-def locate_in_file(migration: Migration, rule_id: str, says: str, *, line: int | None = None) -> LocatedFinding:
-    """The sighting of a rule that the whole file meets, or what stands where no statement is."""
-    rule = RULES_BY_ID[rule_id]
-    finding = Finding(
-        rule=rule_id,
-        severity=rule.severity,
-        message=says or rule.condition,
-        remedy=rule.workaround,
-        version=migration.version,
-        filename=migration.filename,
-        line=line,
-    )
-    return LocatedFinding(finding=finding)
-
-
-# Hazards that a file accepts knowingly: `-- migrate: allow=rule-id reason`.
-#
-# Above a statement, or behind it on its last line, it is about that statement; ahead of the first one, about the file.
-
-
-_WHOLE_FILE = 0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRule:
-    """A rule that a migration accepts: at the statement that begins on this line, or anywhere (None)."""
+    """A rule that a migration accepts: in the statement that begins on this line, or in the whole file (None)."""
 
     rule: str
     version: str
     line: int | None = None
 
 
-def read_accepted_rules(text: SourceFile) -> Iterator[AcceptedRule]:
-    """All that a file accepts."""
-    for index, allow in _numbered_allows(text):
-        line = text.statements[index - 1].part.line if index else None
-        yield AcceptedRule(rule=allow.rule, version=text.migration.version, line=line)
-
-
-def find_allow_problems(text: SourceFile) -> Iterator[Problem]:
-    """Each allow that names no rule, or gives no reason."""
-    for _, allow in _numbered_allows(text):
-        if allow.rule not in RULES_BY_ID:
-            nearest = get_close_matches(allow.rule, RULES_BY_ID, n=1, cutoff=0.5)
-            remedy = f"write {nearest[0]}" if nearest else "the rules are in docs/rules.md"
-            message = f"-- migrate: allow={allow.rule}: no such rule; {remedy}"
-        elif not allow.reason:
-            message = f"-- migrate: allow={allow.rule}: the reason is missing; write it behind the rule"
-        else:
-            continue
-        yield Problem(message=message, file=text.migration.filename, line=allow.line)
-
-
-def split_accepted(
-    text: SourceFile, found: Sequence[LocatedFinding]
-) -> tuple[list[LocatedFinding], list[LocatedFinding], list[str]]:
-    """What a file does not accept, what it does with the reasons, and a note for each allow that meets nothing."""
-    kept, allowed = [], []
-    used: set[int] = set()
-    for one in found:
-        its_allow = next(
-            (
-                allow
-                for index, allow in _numbered_allows(text)
-                if allow.rule == one.finding.rule and index in (_WHOLE_FILE, one.statement_number)
-            ),
-            None,
-        )
-        if its_allow:
-            used.add(its_allow.line)
-            allowed.append(replace(one, accepted_reason=its_allow.reason))
-        else:
-            kept.append(one)
-    notes = [
-        f"{text.migration.filename}:{allow.line}: allow={allow.rule} meets nothing here; take it out"
-        for _, allow in _numbered_allows(text)
-        # What only a rehearsal sees is not here to be met.
-        if allow.line not in used and RULES_BY_ID[allow.rule].found_in_text
-    ]
-    return kept, allowed, notes
-
-
-def _numbered_allows(text: SourceFile) -> Iterator[tuple[int, Allow]]:
-    """Each allow with the number of the statement that it is about, which counts from 1."""
-    for allow in text.allows:
-        yield _WHOLE_FILE, allow
-    for index, statement in enumerate(text.statements, start=1):
-        for allow in statement.allows:
-            yield index, allow
-
-
-# The linter: migrations in, findings out, those that the files accept knowingly apart. No database is needed.
-#
-# All files of the directory are read, in order, because the earlier ones tell of types, indexes and constraints; only
-# those that are asked about are judged.
-
-
-_WITHOUT_SQUAWK = "the types that columns are given were not looked at"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationDirectory:
-    """The migrations of a directory, and what is wrong with the numbers of those that share one."""
+    """The migrations of a directory, and a finding for each whose version another file has."""
 
     migrations: tuple[Migration, ...]
     duplicates: tuple[LocatedFinding, ...] = ()
@@ -178,9 +66,10 @@ class MigrationDirectory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintResult:
-    """What was found in so many files, in their order; `notes` are lines for stderr.
+    """The findings in their order; `notes` are lines for stderr.
 
-    `allowed` is what the files accept of it, `accepted` all that they accept: what only a rehearsal can see as well.
+    `accepted_findings` are those that the files accept; `accepted_rules` are all rules that they accept, including
+    those that only a rehearsal checks.
     """
 
     file_count: int
@@ -191,135 +80,222 @@ class LintResult:
 
     @property
     def failed(self) -> bool:
-        """Whether something is at or above the threshold, which is an error."""
-        return any(one.finding.severity is Severity.ERROR for one in self.findings)
+        """Whether there is an error."""
+        return any(located.finding.severity is Severity.ERROR for located in self.findings)
 
 
 def read_migration_directory(path: Path) -> MigrationDirectory:
-    """The migrations of a directory. Raises FilesInvalid with every misnamed or unreadable file."""
+    """Read the migrations of a directory. Raises FilesInvalid with every misnamed or unreadable file."""
     names = list_candidates(path)
-    first: dict[int, str] = {}
-    taken: dict[str, str] = {}
+    first_of_version: dict[int, str] = {}
+    duplicate_of: dict[str, str] = {}
     for name in names:
         if parsed := parse_filename(name):
-            other = first.setdefault(int(parsed[0]), name)
-            if other != name:
-                taken[name] = other
-    found, problems = read_candidates(path, [name for name in names if name not in taken])
-    more = [read_candidates(path, [name]) for name in taken]
-    others = [one for found_again, _ in more for one in found_again]
-    if problems := (*problems, *(problem for _, wrong in more for problem in wrong)):
+            first = first_of_version.setdefault(int(parsed[0]), name)
+            if first != name:
+                duplicate_of[name] = first
+    # Duplicates are read one by one, because read_candidates reports them as problems.
+    batches = [[name for name in names if name not in duplicate_of], *([name] for name in duplicate_of)]
+    migrations: list[Migration] = []
+    problems: list[Problem] = []
+    for batch in batches:
+        read, invalid = read_candidates(path, batch)
+        migrations += read
+        problems += invalid
+    if problems:
         raise FilesInvalid(problems)
-    duplicates = tuple(
-        locate_in_file(one, "duplicate-version", f"{taken[one.filename]} has the same number") for one in others
-    )
     return MigrationDirectory(
-        migrations=tuple(sorted((*found, *others), key=lambda one: (one.number, one.filename))), duplicates=duplicates
+        migrations=tuple(sorted(migrations, key=lambda migration: (migration.number, migration.filename))),
+        duplicates=tuple(
+            _finding_in_file(migration, "duplicate-version", f"{duplicate_of[migration.filename]} has the same number")
+            for migration in migrations
+            if migration.filename in duplicate_of
+        ),
     )
 
 
-def lint_migrations(found: MigrationDirectory, wanted: Collection[str]) -> LintResult:
-    """Judge the files whose names are `wanted`. Reads the files, and runs squawk where it is installed.
+def lint_migrations(directory: MigrationDirectory, filenames: Collection[str]) -> LintResult:
+    """Lint these files of a directory, with squawk where it is installed.
 
-    Raises FilesInvalid with every file that cannot be read, and every `allow` that names no rule or gives no reason.
+    Raises FilesInvalid with every file that cannot be read, and every `allow` without a known rule or a reason.
     """
-    texts = _read_sources(found.migrations, wanted)
-    judged = [text for text in texts if text.migration.filename in wanted]
-    sightings = {text.migration.filename: list(_meta_command_finding(text)) for text in judged}
-    for one in found.duplicates:
-        if one.finding.filename in sightings:
-            sightings[one.finding.filename].append(one)
-    for text, index, hit in _check_files(texts):
-        if text.migration.filename in sightings:
-            sightings[text.migration.filename].append(locate_match(text, index, hit))
+    sources = _read_sources(directory.migrations, filenames)
+    linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
+    located = [one for source in linted.values() for one in _meta_command_finding(source)]
+    located += [one for one in directory.duplicates if one.finding.filename in linted]
+    located += [one for one in _check_sources(sources) if one.finding.filename in linted]
     notes = []
     try:
-        for text, one in _squawk_findings(judged):
-            sightings[text.migration.filename].append(one)
+        located += _squawk_findings(list(linted.values()))
     except SquawkFailed as error:
-        notes.append(f"squawk: {error}; {_WITHOUT_SQUAWK}")
-    kept, allowed = [], []
-    for text in judged:
-        divided = split_accepted(text, sorted(sightings[text.migration.filename], key=lambda one: one.position))
-        kept += divided[0]
-        allowed += divided[1]
-        notes += divided[2]
+        notes.append(f"squawk: {error}; the types of new columns were not checked")
+    findings, accepted = [], []
+    for filename, source in linted.items():
+        in_file = [one for one in located if one.finding.filename == filename]
+        in_file.sort(key=lambda one: (one.finding.line or 0, one.column))
+        used: set[int] = set()
+        for one in in_file:
+            if allow := _find_allow(source, one):
+                used.add(allow.line)
+                accepted.append(replace(one, accepted_reason=allow.reason))
+            else:
+                findings.append(one)
+        notes += _unused_allows(source, used)
     return LintResult(
-        file_count=len(judged),
-        findings=tuple(kept),
-        accepted_findings=tuple(allowed),
-        accepted_rules=tuple(one for text in judged for one in read_accepted_rules(text)),
+        file_count=len(linted),
+        findings=tuple(findings),
+        accepted_findings=tuple(accepted),
+        accepted_rules=tuple(rule for source in linted.values() for rule in _accepted_rules(source)),
         notes=tuple(notes),
     )
 
 
-def _read_sources(migrations: Sequence[Migration], wanted: Collection[str]) -> list[SourceFile]:
-    """The files that can be read; one that is not asked about and cannot be is passed over."""
-    texts: list[SourceFile] = []
+def _read_sources(migrations: Sequence[Migration], filenames: Collection[str]) -> list[SourceFile]:
+    """The files that can be read; one that is not to be linted and cannot be read is skipped."""
+    sources: list[SourceFile] = []
     problems: list[Problem] = []
-    for one in migrations:
+    for migration in migrations:
+        is_linted = migration.filename in filenames
         try:
-            texts.append(read_source(one))
+            source = read_source(migration)
         except FilesInvalid as error:
-            problems += error.problems if one.filename in wanted else ()
-    problems += [
-        problem for text in texts if text.migration.filename in wanted for problem in find_allow_problems(text)
-    ]
+            problems += error.problems if is_linted else ()
+        else:
+            sources.append(source)
+            problems += _allow_problems(source) if is_linted else ()
     if problems:
         raise FilesInvalid(problems)
-    return texts
+    return sources
 
 
-def _check_files(texts: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, int, RuleMatch]]:
-    """What the rules are met by, in every file; at last what a later file could have mended."""
-    knowledge = SchemaState()
-    open_ends: list[tuple[SourceFile, int, Action]] = []
-    for text in texts:
-        hits, scene = check_file(text, knowledge)
-        yield from ((text, index, hit) for index, hit in hits)
-        open_ends += [(text, index, act) for index, act in scene.unresolved]
-    for text, index, act in open_ends:
-        if act.verb == "add foreign key" and not knowledge.has_index(act.relation, act.columns):
-            yield text, index, RuleMatch(rule="foreign-key-without-index", action=act, relation=act.relation)
-        # The newest file is the first of two steps as long as there is no other.
-        pending = "not valid" in act.traits and not knowledge.is_valid(act.relation, act.name)
-        if pending and text is not texts[-1]:
-            yield text, index, RuleMatch(rule="constraint-not-validated", action=act, relation=act.relation)
+def _check_sources(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
+    """The findings of our own rules, at last those that a later file could have resolved."""
+    schema = SchemaState()
+    unresolved: list[tuple[SourceFile, int, Action]] = []
+    for source in sources:
+        matches, state = check_file(source, schema)
+        yield from (_locate_match(source, index, match) for index, match in matches)
+        unresolved += [(source, index, action) for index, action in state.unresolved]
+    for source, index, action in unresolved:
+        if action.verb == "add foreign key" and not schema.has_index(action.relation, action.columns):
+            match = RuleMatch(rule="foreign-key-without-index", action=action, relation=action.relation)
+            yield _locate_match(source, index, match)
+        # In the newest file it may be the first of two steps.
+        pending = "not valid" in action.traits and not schema.is_valid(action.relation, action.name)
+        if pending and source is not sources[-1]:
+            match = RuleMatch(rule="constraint-not-validated", action=action, relation=action.relation)
+            yield _locate_match(source, index, match)
 
 
-def _meta_command_finding(text: SourceFile) -> Iterator[LocatedFinding]:
-    if text.meta_command_line is not None:
-        yield locate_in_file(text.migration, "psql-meta-command", "", line=text.meta_command_line)
+def _meta_command_finding(source: SourceFile) -> Iterator[LocatedFinding]:
+    if source.meta_command_line is not None:
+        yield _finding_in_file(source.migration, "psql-meta-command", line=source.meta_command_line)
 
 
-def _squawk_findings(texts: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, LocatedFinding]]:
-    """What squawk finds and we do not, once for each statement and rule. Raises squawk.Silent."""
+def _squawk_findings(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
+    """Findings of the squawk rules that are reported here, once for each statement. Raises SquawkFailed."""
     command = find_squawk()
     if command is None:
         raise SquawkFailed("not installed (pip install squawk-cli)")
-    by_path = {str(text.migration.path): text for text in texts}
-    met: set[tuple[str, int, str]] = set()
-    for remark in run_squawk(command, [text.migration.path for text in texts]):
-        text, rule = by_path.get(remark.path), REPORTED_RULES.get(remark.rule)
-        if text is None or rule is None:
+    by_path = {str(source.migration.path): source for source in sources}
+    reported: set[tuple[str, int, str]] = set()
+    for remark in run_squawk(command, [source.migration.path for source in sources]):
+        source, rule = by_path.get(remark.path), REPORTED_RULES.get(remark.rule)
+        index = source.statement_index_at(remark.line) if source else None
+        if source is None or rule is None or index is None or (remark.path, index, rule) in reported:
             continue
-        index = text.statement_index_at(remark.line)
-        if index is None or (remark.path, index, rule) in met or _changes_type(text, index):
+        statement = source.statements[index]
+        actions = list(read_actions(statement.words))
+        if any(action.verb == "change type" for action in actions):
+            continue  # the type of an existing column is not a free choice, and other rules cover its cost
+        reported.add((remark.path, index, rule))
+        sql = statement.part.sql
+        begins = (word.begin for word in statement.words)
+        begin = next((at for at in begins if statement.part.line + sql.count(b"\n", 0, at) == remark.line), 0)
+        relation = actions[0].relation if actions else ""
+        match = RuleMatch(rule=rule, action=Action(verb="remark", begin=begin), relation=relation)
+        yield _locate_match(source, index, match)
+
+
+def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFinding:
+    """The finding of a match in the statement `index`, which counts from 0."""
+    part = source.statements[index].part
+    before = part.text[: part.start + match.action.begin]
+    relation = "" if UNKNOWN_NAME in match.relation else match.relation
+    rule = RULES_BY_ID[match.rule]
+    message = match.message or rule.condition
+    finding = Finding(
+        rule=match.rule,
+        severity=match.severity or rule.severity,
+        message=f"{relation}: {message}" if relation else message,
+        remedy=rule.workaround,
+        version=source.migration.version,
+        filename=source.migration.filename,
+        line=part.line + part.sql[: match.action.begin].count(b"\n"),
+        relation=relation,
+    )
+    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+    return LocatedFinding(finding=finding, part=part, statement_number=index + 1, column=column)
+
+
+def _finding_in_file(
+    migration: Migration, rule_id: str, message: str = "", *, line: int | None = None
+) -> LocatedFinding:
+    """A finding about the whole file, or about a line that is not part of a statement."""
+    rule = RULES_BY_ID[rule_id]
+    finding = Finding(
+        rule=rule_id,
+        severity=rule.severity,
+        message=message or rule.condition,
+        remedy=rule.workaround,
+        version=migration.version,
+        filename=migration.filename,
+        line=line,
+    )
+    return LocatedFinding(finding=finding)
+
+
+_WHOLE_FILE = 0
+
+
+def _numbered_allows(source: SourceFile) -> Iterator[tuple[int, Allow]]:
+    """Each `allow` with the number of its statement, which counts from 1, or _WHOLE_FILE."""
+    for allow in source.allows:
+        yield _WHOLE_FILE, allow
+    for number, statement in enumerate(source.statements, start=1):
+        for allow in statement.allows:
+            yield number, allow
+
+
+def _find_allow(source: SourceFile, located: LocatedFinding) -> Allow | None:
+    for number, allow in _numbered_allows(source):
+        if allow.rule == located.finding.rule and number in (_WHOLE_FILE, located.statement_number):
+            return allow
+    return None
+
+
+def _unused_allows(source: SourceFile, used_lines: Collection[int]) -> Iterator[str]:
+    """A note for each `allow` without a finding; rules that only a rehearsal checks have none here."""
+    for _, allow in _numbered_allows(source):
+        if allow.line not in used_lines and RULES_BY_ID[allow.rule].found_in_text:
+            yield f"{source.migration.filename}:{allow.line}: allow={allow.rule} has no finding here; remove it"
+
+
+def _accepted_rules(source: SourceFile) -> Iterator[AcceptedRule]:
+    for number, allow in _numbered_allows(source):
+        line = source.statements[number - 1].part.line if number else None
+        yield AcceptedRule(rule=allow.rule, version=source.migration.version, line=line)
+
+
+def _allow_problems(source: SourceFile) -> Iterator[Problem]:
+    """Each `allow` that names no rule, or gives no reason."""
+    for _, allow in _numbered_allows(source):
+        if allow.rule not in RULES_BY_ID:
+            nearest = get_close_matches(allow.rule, RULES_BY_ID, n=1, cutoff=0.5)
+            remedy = f"write {nearest[0]}" if nearest else "the rules are in docs/rules.md"
+            message = f"-- migrate: allow={allow.rule}: no such rule; {remedy}"
+        elif not allow.reason:
+            message = f"-- migrate: allow={allow.rule}: the reason is missing; write it after the rule"
+        else:
             continue
-        met.add((remark.path, index, rule))
-        yield text, locate_match(text, index, _match_on_line(rule, text, index, remark.line))
-
-
-def _changes_type(text: SourceFile, index: int) -> bool:
-    """Whether a choice of type is one for a column that is there: what that costs is another rule's matter."""
-    verbs = {act.verb for act in read_actions(text.statements[index].words)}
-    return "change type" in verbs
-
-
-def _match_on_line(rule: str, text: SourceFile, index: int, line: int) -> RuleMatch:
-    """A hit at the beginning of a line of a statement, about the relation that the statement is about."""
-    one = text.statements[index]
-    words = [word for word in one.words if one.part.line + one.part.sql.count(b"\n", 0, word.begin) == line]
-    first = next(read_actions(one.words), None)
-    relation = first.relation if first else ""
-    return RuleMatch(rule=rule, action=Action(verb="remark", begin=words[0].begin if words else 0), relation=relation)
+        yield Problem(message=message, file=source.migration.filename, line=allow.line)

@@ -70,7 +70,7 @@ def test_a_hazard_is_accepted_for_its_statement_only(tmp_path: Path) -> None:
 
 def test_an_allow_that_meets_nothing_is_noted(tmp_path: Path) -> None:
     result = linted(tmp_path, "-- migrate: allow=truncate once it was needed\nSELECT 1;\n")
-    assert result.notes == ("001_file.sql:1: allow=truncate meets nothing here; take it out",)
+    assert result.notes == ("001_file.sql:1: allow=truncate has no finding here; remove it",)
 
 
 def test_what_only_a_rehearsal_can_meet_is_accepted_without_a_note(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_without_squawk_our_own_rules_still_judge(tmp_path: Path, monkeypatch: p
     result = linted(tmp_path, f"{DROP}ALTER TABLE users ADD COLUMN IF NOT EXISTS phone varchar(20);\n")
     assert "drop-column" in {one.finding.rule for one in result.findings}
     assert result.notes == (
-        "squawk: not installed (pip install squawk-cli); the types that columns are given were not looked at",
+        "squawk: not installed (pip install squawk-cli); the types of new columns were not checked",
     )
 
 
