@@ -9,6 +9,7 @@ from kernel.sql.reader import STRING_KEY, WordReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from kernel.sql.reader import Word
 
@@ -28,7 +29,7 @@ class Action:
     begin: int = 0
     name: str = ""
     other: str = ""
-    traits: frozenset[str] = frozenset()
+    traits: AbstractSet[str] = frozenset()
     words: tuple[Word, ...] = ()
     columns: tuple[str, ...] = ()
 
@@ -147,7 +148,7 @@ def read_constraint(relation: str, words: Sequence[Word], *, new: bool) -> Itera
             begin=begin,
             name=name,
             other=other,
-            traits=frozenset(traits),
+            traits=traits,
             words=inner,
             columns=columns,
         )

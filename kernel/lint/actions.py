@@ -7,7 +7,7 @@ Commands".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import Action
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 def read_actions(words: Sequence[Word]) -> Iterator[Action]:
     """What the statement does, in order; nothing for one that no rule is about."""
     reader = WordReader(words)
-    first = reader.key
-    if read := _READERS.get(first):
+    if read := _READERS.get(reader.key):
         reader.index += 1
-        yield from read(reader)
-    elif first == "(":
+        for action in read(reader):
+            yield action if action.begin else replace(action, begin=reader.first_begin)
+    elif reader.key == "(":
         yield from read_query(words)
 
 
 def _drop(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     if reader.take("OWNED"):
-        yield Action(verb="drop schema", begin=begin, name="everything owned by a role")
+        yield Action(verb="drop schema", name="everything owned by a role")
         return
     kind = _object_kind(reader)
     traits = {"concurrently"} if reader.take("CONCURRENTLY") else set()
@@ -42,11 +41,11 @@ def _drop(reader: WordReader) -> Iterator[Action]:
     if kind in ("trigger", "policy", "rule"):
         name = reader.take_name()
         reader.take("ON")
-        yield Action(verb=f"drop {kind}", relation=reader.take_name(), name=name, begin=begin, traits=frozenset(traits))
+        yield Action(verb=f"drop {kind}", relation=reader.take_name(), name=name, traits=traits)
         return
     verb = {"database": "drop schema", "foreign table": "drop table"}.get(kind, f"drop {kind}")
     for name in _dropped_names(reader):
-        yield Action(verb=verb, relation=name, name=name, begin=begin, traits=frozenset(traits))
+        yield Action(verb=verb, relation=name, name=name, traits=traits)
 
 
 def _dropped_names(reader: WordReader) -> Iterator[str]:
@@ -71,69 +70,61 @@ def _object_kind(reader: WordReader) -> str:
 
 
 def _alter(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     kind = _object_kind(reader)
     if kind in ("table", "foreign table", "materialized view", "index", "view", "sequence"):
-        yield from read_alter_relation(reader, kind, begin)
+        yield from read_alter_relation(reader, kind)
     elif kind in ("subscription", "server") or (kind == "user" and reader.next_is("MAPPING")):
-        yield Action(verb="reach out", name=kind, begin=begin)
+        yield Action(verb="reach out", name=kind)
     else:
-        yield from read_alter_object(reader, kind, begin)
+        yield from read_alter_object(reader, kind)
 
 
 def _truncate(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take("TABLE")
     for name in reader.take_names():
-        yield Action(verb="truncate", relation=name, begin=begin)
+        yield Action(verb="truncate", relation=name)
 
 
 def _lock_table(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take("TABLE")
     names = reader.take_names()
     mode = " ".join(word.key for word in reader.take_until("MODE")[1:]) if reader.take("IN") or reader.key else ""
     for name in names:
-        yield Action(verb="lock table", relation=name, begin=begin, other=mode)
+        yield Action(verb="lock table", relation=name, other=mode)
 
 
 def _reindex(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     concurrently = any(word.key == "CONCURRENTLY" for word in reader.words)
     reader.take_group()
     reader.take_any("INDEX", "TABLE", "SCHEMA", "DATABASE", "SYSTEM")
     reader.take("CONCURRENTLY")
-    traits = frozenset({"concurrently"} if concurrently else ())
-    yield Action(verb="reindex", relation=reader.take_name(), begin=begin, traits=traits)
+    traits = {"concurrently"} if concurrently else set()
+    yield Action(verb="reindex", relation=reader.take_name(), traits=traits)
 
 
 def _vacuum(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     options = reader.take_group()
     if contains_words(options, "FULL") or reader.take("FULL"):
         while reader.take_any("FREEZE", "VERBOSE", "ANALYZE"):
             pass
-        yield Action(verb="rewrite table", relation=reader.take_name(), begin=begin, name="VACUUM FULL")
+        yield Action(verb="rewrite table", relation=reader.take_name(), name="VACUUM FULL")
 
 
 def _cluster(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take_group()
     reader.take("VERBOSE")
-    yield Action(verb="rewrite table", relation=reader.take_name(), begin=begin, name="CLUSTER")
+    yield Action(verb="rewrite table", relation=reader.take_name(), name="CLUSTER")
 
 
 def _refresh(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take("MATERIALIZED", "VIEW")
     concurrently = {"concurrently"} if reader.take("CONCURRENTLY") else set()
     relation = reader.take_name()
     no_data = {"no data"} if contains_words(reader.take_rest(), "NO", "DATA") else set()
-    yield Action(verb="refresh", relation=relation, begin=begin, traits=frozenset(concurrently | no_data))
+    yield Action(verb="refresh", relation=relation, traits=concurrently | no_data)
 
 
 def _revoke(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take_until("ON")
     if reader.take("ON"):
         kind = reader.take_any("TABLE", "SEQUENCE", "FUNCTION", "SCHEMA", "DATABASE", "TYPE", "ALL", "PROCEDURE")
@@ -141,29 +132,28 @@ def _revoke(reader: WordReader) -> Iterator[Action]:
             reader.take_until("SCHEMA")
             reader.take("SCHEMA")
         for name in reader.take_names():
-            yield Action(verb="revoke", relation=name, name=kind.lower(), begin=begin)
+            yield Action(verb="revoke", relation=name, name=kind.lower())
 
 
-def _reassign(reader: WordReader) -> Iterator[Action]:
-    yield Action(verb="change owner", begin=reader.first_begin, name="everything owned by a role")
+def _reassign(_reader: WordReader) -> Iterator[Action]:
+    yield Action(verb="change owner", name="everything owned by a role")
 
 
 def _do(reader: WordReader) -> Iterator[Action]:
     bodies = tuple(word for word in reader.take_rest() if word.key == STRING_KEY)
-    yield Action(verb="do", begin=reader.first_begin, words=bodies)
+    yield Action(verb="do", words=bodies)
 
 
 def _set(reader: WordReader) -> Iterator[Action]:
-    begin = reader.first_begin
     reader.take_any("SESSION", "LOCAL")
     name = reader.take_name()
     reader.take_any("=", "TO")
     value = "".join(word.text for word in reader.take_rest())
-    yield Action(verb="set", name=name, other=value, begin=begin)
+    yield Action(verb="set", name=name, other=value)
 
 
-def _import(reader: WordReader) -> Iterator[Action]:
-    yield Action(verb="reach out", name="import foreign schema", begin=reader.first_begin)
+def _import(_reader: WordReader) -> Iterator[Action]:
+    yield Action(verb="reach out", name="import foreign schema")
 
 
 _READERS: dict[str, Callable[[WordReader], Iterator[Action]]] = {

@@ -46,8 +46,7 @@ def _create_table(reader: WordReader, traits: set[str]) -> Iterator[Action]:
     rest = reader.take_rest()
     if other and rest[:1] and rest[0].key == "DEFAULT":
         traits.add("default partition")
-    begin = reader.first_begin
-    yield Action(verb="create table", relation=relation, other=other, begin=begin, traits=frozenset(traits), words=rest)
+    yield Action(verb="create table", relation=relation, other=other, traits=traits, words=rest)
     for item in items:
         inner = WordReader(item)
         if inner.key in CONSTRAINT_KEYWORDS:
@@ -62,7 +61,7 @@ def _create_table(reader: WordReader, traits: set[str]) -> Iterator[Action]:
 
 def _new_column(item: WordReader, relation: str) -> Action:
     begin, name = item.begin, item.take_name()
-    traits = frozenset({"new table"})
+    traits = {"new table"}
     return Action(verb="new column", relation=relation, begin=begin, name=name, words=item.take_rest(), traits=traits)
 
 
@@ -81,8 +80,7 @@ def _create_index(reader: WordReader, _traits: set[str]) -> Iterator[Action]:
         verb="create index",
         relation=relation,
         name=name,
-        begin=reader.first_begin,
-        traits=frozenset(traits),
+        traits=traits,
         # A partial index serves no foreign key.
         columns=() if contains_words(reader.take_rest(), "WHERE") else keys,
     )
@@ -92,8 +90,7 @@ def _create_materialized_view(reader: WordReader, traits: set[str]) -> Iterator[
     reader.take("VIEW")
     traits |= _if_not_exists(reader)
     relation, query = reader.take_name(), reader.take_rest()
-    begin = reader.first_begin
-    yield Action(verb="create materialized view", relation=relation, begin=begin, traits=frozenset(traits), words=query)
+    yield Action(verb="create materialized view", relation=relation, traits=traits, words=query)
     if not contains_words(query, "NO", "DATA"):
         yield from read_query(query, verb="fill")
 
@@ -105,8 +102,8 @@ def _create_on_table(verb: str, before: str) -> Callable[[WordReader, set[str]],
         name = reader.take_name()
         reader.take_until(before)
         reader.take(before)
-        relation, begin = reader.take_name(), reader.first_begin
-        yield Action(verb=verb, relation=relation, name=name, begin=begin, traits=frozenset(traits))
+        relation = reader.take_name()
+        yield Action(verb=verb, relation=relation, name=name, traits=traits)
 
     return read
 
@@ -114,30 +111,29 @@ def _create_on_table(verb: str, before: str) -> Callable[[WordReader, set[str]],
 def _create_routine(reader: WordReader, traits: set[str]) -> Iterator[Action]:
     name = reader.take_name()
     bodies = tuple(word for word in reader.take_rest() if word.key == STRING_KEY)
-    begin = reader.first_begin
-    yield Action(verb="create function", name=name, begin=begin, traits=frozenset(traits), words=bodies)
+    yield Action(verb="create function", name=name, traits=traits, words=bodies)
 
 
 def _create_type(reader: WordReader, _traits: set[str]) -> Iterator[Action]:
-    yield Action(verb="create type", name=reader.take_name(), begin=reader.first_begin)
+    yield Action(verb="create type", name=reader.take_name())
 
 
 def _create_extension(reader: WordReader, traits: set[str]) -> Iterator[Action]:
     traits |= _if_not_exists(reader)
     name = reader.take_name()
     verb = "reach out" if name in _EGRESS_EXTENSIONS else "create extension"
-    yield Action(verb=verb, name=name, begin=reader.first_begin, traits=frozenset(traits))
+    yield Action(verb=verb, name=name, traits=traits)
 
 
 def _create_foreign(reader: WordReader, _traits: set[str]) -> Iterator[Action]:
     words = " ".join(word.text for word in reader.words[1:3])
-    yield Action(verb="reach out", name=words, begin=reader.first_begin)
+    yield Action(verb="reach out", name=words)
 
 
 def _create_relation(verb: str) -> Callable[[WordReader, set[str]], Iterator[Action]]:
     def read(reader: WordReader, traits: set[str]) -> Iterator[Action]:
         traits |= _if_not_exists(reader)
-        yield Action(verb=verb, relation=reader.take_name(), begin=reader.first_begin, traits=frozenset(traits))
+        yield Action(verb=verb, relation=reader.take_name(), traits=traits)
 
     return read
 
@@ -167,157 +163,151 @@ _CREATE_READERS: dict[str, Callable[[WordReader, set[str]], Iterator[Action]]] =
 # The acts of ALTER: of a table one for each action, of anything else its renaming, moving, changing hands.
 
 
-def read_alter_relation(reader: WordReader, kind: str, begin: int) -> Iterator[Action]:
+def read_alter_relation(reader: WordReader, kind: str) -> Iterator[Action]:
     """ALTER TABLE, INDEX, VIEW, MATERIALIZED VIEW, SEQUENCE: the reader stands behind that."""
     if reader.take("ALL", "IN", "TABLESPACE"):
-        yield Action(verb="change storage", begin=begin, name=f"every {kind} of a tablespace")
+        yield Action(verb="change storage", name=f"every {kind} of a tablespace")
         return
     reader.take("IF", "EXISTS")
     reader.take("ONLY")
     name = reader.take_name()
     reader.take("*")
-    first = True
+    begin = 0  # that of the statement
     while reader.key not in ("", ";"):
-        words = reader.take_until(",", ";")
+        for action in _alter_relation_action(WordReader(reader.take_until(",", ";")), name, kind):
+            yield replace(action, begin=begin)
         reader.take(",")
-        action = WordReader(words)
-        at = begin if first else action.begin
-        first = False
-        if kind in ("table", "foreign table"):
-            yield from _alter_table_action(action, name, at)
-        elif kind == "index":
-            if action.take("SET", "TABLESPACE"):
-                yield Action(verb="change storage", relation=name, begin=at, name="SET TABLESPACE")
-        elif action.take("SET", "TABLESPACE") or action.take("SET", "ACCESS", "METHOD"):
-            yield Action(verb="change storage", relation=name, begin=at, name="SET TABLESPACE")
-        else:
-            yield from _alter_any(action, name, kind, at)
+        begin = reader.begin
 
 
-def read_alter_object(reader: WordReader, kind: str, begin: int) -> Iterator[Action]:
+def _alter_relation_action(action: WordReader, name: str, kind: str) -> Iterator[Action]:
+    if kind in ("table", "foreign table"):
+        yield from _alter_table_action(action, name)
+    elif action.take("SET", "TABLESPACE") or (kind != "index" and action.take("SET", "ACCESS", "METHOD")):
+        yield Action(verb="change storage", relation=name, name="SET TABLESPACE")
+    elif kind != "index":
+        yield from _alter_any(action, name, kind)
+
+
+def read_alter_object(reader: WordReader, kind: str) -> Iterator[Action]:
     """ALTER of what is no relation: TYPE, DOMAIN, FUNCTION, SCHEMA, EXTENSION, POLICY and others."""
     reader.take("IF", "EXISTS")
     name = reader.take_name()
     reader.take_group()  # the arguments of a function
     if kind in ("policy", "trigger", "rule") and reader.take("ON"):
         verb = "rename trigger" if kind == "trigger" else f"alter {kind}"
-        yield Action(verb=verb, relation=reader.take_name(), name=name, begin=begin)
+        yield Action(verb=verb, relation=reader.take_name(), name=name)
     elif kind == "extension":
         if reader.key == "UPDATE":
-            yield Action(verb="alter extension", name=name, begin=begin)
+            yield Action(verb="alter extension", name=name)
     elif kind == "domain" and reader.take("ADD"):
         valid = contains_words(reader.take_rest(), "NOT", "VALID")
-        yield Action(verb="constrain domain", name=name, begin=begin, traits=frozenset({"not valid"} if valid else ()))
+        yield Action(verb="constrain domain", name=name, traits={"not valid"} if valid else set())
     elif kind == "domain" and reader.take("SET", "NOT", "NULL"):
-        yield Action(verb="constrain domain", name=name, begin=begin)
+        yield Action(verb="constrain domain", name=name)
     elif kind == "type" and reader.take("ADD", "VALUE"):
         reader.take("IF", "NOT", "EXISTS")
         value = reader.words[reader.index].text if reader.key else ""
-        yield Action(verb="add enum value", name=name, other=value, begin=begin)
+        yield Action(verb="add enum value", name=name, other=value)
     elif kind in ("type", "domain", "schema", "function", "procedure", "routine", "aggregate", "database"):
-        yield from _alter_any(reader, name, kind, begin)
+        yield from _alter_any(reader, name, kind)
 
 
-def _alter_any(action: WordReader, name: str, kind: str, begin: int) -> Iterator[Action]:
+def _alter_any(action: WordReader, name: str, kind: str) -> Iterator[Action]:
     if action.take("RENAME", "CONSTRAINT"):
         return
     if action.key == "RENAME" or action.next_is("SET", "SCHEMA"):
-        yield Action(verb="rename object", relation=name, begin=begin, name=f"{kind} {name}")
+        yield Action(verb="rename object", relation=name, name=f"{kind} {name}")
     elif action.take("OWNER", "TO"):
-        yield Action(verb="change owner", relation=name, begin=begin, name=f"{kind} {name}")
+        yield Action(verb="change owner", relation=name, name=f"{kind} {name}")
 
 
-def _alter_table_action(action: WordReader, table: str, begin: int) -> Iterator[Action]:  # noqa: C901, PLR0912 - one branch for each action
+def _alter_table_action(action: WordReader, table: str) -> Iterator[Action]:  # noqa: C901, PLR0912 - one branch for each action
     if action.take("ADD"):
         if action.key in CONSTRAINT_KEYWORDS or action.next_is("NOT", "NULL"):
-            for act in read_constraint(table, action.take_rest(), new=False):
-                yield _at_offset(act, begin)
+            yield from read_constraint(table, action.take_rest(), new=False)
         else:
-            yield _add_column(action, table, begin)
+            yield _add_column(action, table)
     elif action.take("ALTER"):
         action.take("COLUMN")
-        yield from _alter_column(action, table, begin)
+        yield from _alter_column(action, table)
     elif action.take("DROP"):
         if action.take("CONSTRAINT"):
             action.take("IF", "EXISTS")
-            yield Action(verb="drop constraint", relation=table, name=action.take_name(), begin=begin)
+            yield Action(verb="drop constraint", relation=table, name=action.take_name())
         elif action.key != "EXPRESSION":
             action.take("COLUMN")
-            traits = frozenset({"if exists"} if action.take("IF", "EXISTS") else ())
-            yield Action(verb="drop column", relation=table, name=action.take_name(), begin=begin, traits=traits)
+            traits = {"if exists"} if action.take("IF", "EXISTS") else set()
+            yield Action(verb="drop column", relation=table, name=action.take_name(), traits=traits)
     elif action.take("VALIDATE", "CONSTRAINT"):
-        yield Action(verb="validate", relation=table, name=action.take_name(), begin=begin)
+        yield Action(verb="validate", relation=table, name=action.take_name())
     elif action.take("RENAME"):
-        yield from _rename_in_table(action, table, begin)
+        yield from _rename_in_table(action, table)
     elif action.take("ATTACH", "PARTITION"):
-        yield Action(verb="attach partition", relation=action.take_name(), other=table, begin=begin)
+        yield Action(verb="attach partition", relation=action.take_name(), other=table)
     elif action.take("DETACH", "PARTITION"):
         part = action.take_name()
-        traits = frozenset(key.lower() for key in (action.take_any("CONCURRENTLY", "FINALIZE"),) if key)
-        yield Action(verb="detach partition", relation=table, other=part, begin=begin, traits=traits)
+        traits = {action.take_any("CONCURRENTLY", "FINALIZE").lower()}
+        yield Action(verb="detach partition", relation=table, other=part, traits=traits)
     elif action.take("OWNER", "TO"):
-        yield Action(verb="change owner", relation=table, begin=begin, name=f"table {table}")
+        yield Action(verb="change owner", relation=table, name=f"table {table}")
     elif action.key in ("ENABLE", "DISABLE", "FORCE", "NO"):
-        yield from _enable_or_disable(action, table, begin)
+        yield from _enable_or_disable(action, table)
     elif action.take("SET"):
         if action.key in ("LOGGED", "UNLOGGED", "TABLESPACE", "ACCESS"):
-            yield Action(verb="change storage", relation=table, begin=begin, name=f"SET {action.key}")
+            yield Action(verb="change storage", relation=table, name=f"SET {action.key}")
         elif action.take("SCHEMA"):
-            yield Action(verb="rename table", relation=table, other=f"{action.take_name()}.{table}", begin=begin)
+            yield Action(verb="rename table", relation=table, other=f"{action.take_name()}.{table}")
         elif action.key == "WITHOUT":
-            yield Action(verb="alter table", relation=table, begin=begin)
+            yield Action(verb="alter table", relation=table)
     elif action.key not in ("CLUSTER", "REPLICA", "RESET", "VALIDATE"):
-        yield Action(verb="alter table", relation=table, begin=begin)
+        yield Action(verb="alter table", relation=table)
 
 
-def _at_offset(act: Action, begin: int) -> Action:
-    return replace(act, begin=begin)
-
-
-def _add_column(action: WordReader, table: str, begin: int) -> Action:
+def _add_column(action: WordReader, table: str) -> Action:
     action.take("COLUMN")
-    traits = frozenset({"if not exists"} if action.take("IF", "NOT", "EXISTS") else ())
+    traits = {"if not exists"} if action.take("IF", "NOT", "EXISTS") else set()
     name = action.take_name()
-    return Action(verb="add column", relation=table, name=name, begin=begin, traits=traits, words=action.take_rest())
+    return Action(verb="add column", relation=table, name=name, traits=traits, words=action.take_rest())
 
 
-def _alter_column(action: WordReader, table: str, begin: int) -> Iterator[Action]:
+def _alter_column(action: WordReader, table: str) -> Iterator[Action]:
     if action.take("CONSTRAINT"):
-        yield Action(verb="alter table", relation=table, begin=begin)
+        yield Action(verb="alter table", relation=table)
         return
     column = action.take_name()
     if action.take("SET", "DATA", "TYPE") or action.take("TYPE"):
         kind = action.take_until("USING", "COLLATE")
         traits = {"using"} if action.take("USING") else set()
-        yield Action(verb="change type", relation=table, name=column, begin=begin, words=kind, traits=frozenset(traits))
+        yield Action(verb="change type", relation=table, name=column, words=kind, traits=traits)
     elif action.take("SET", "NOT", "NULL"):
-        yield Action(verb="set not null", relation=table, name=column, begin=begin)
+        yield Action(verb="set not null", relation=table, name=column)
     elif action.take("DROP", "NOT", "NULL"):
-        yield Action(verb="drop not null", relation=table, name=column, begin=begin)
+        yield Action(verb="drop not null", relation=table, name=column)
     elif action.take("DROP", "DEFAULT"):
-        yield Action(verb="drop default", relation=table, name=column, begin=begin)
+        yield Action(verb="drop default", relation=table, name=column)
     elif action.take("ADD", "GENERATED"):
-        yield Action(verb="alter table", relation=table, name=column, begin=begin)
+        yield Action(verb="alter table", relation=table, name=column)
     elif action.take("SET", "EXPRESSION"):
-        yield Action(verb="set expression", relation=table, name=column, begin=begin)
+        yield Action(verb="set expression", relation=table, name=column)
     elif action.next_is("SET", "DEFAULT") or action.next_is("DROP"):
-        yield Action(verb="alter table", relation=table, name=column, begin=begin)
+        yield Action(verb="alter table", relation=table, name=column)
 
 
-def _rename_in_table(action: WordReader, table: str, begin: int) -> Iterator[Action]:
+def _rename_in_table(action: WordReader, table: str) -> Iterator[Action]:
     if action.take("TO"):
         schema, dot, _ = table.rpartition(".")
-        yield Action(verb="rename table", relation=table, other=schema + dot + action.take_name(), begin=begin)
+        yield Action(verb="rename table", relation=table, other=schema + dot + action.take_name())
     elif not action.take("CONSTRAINT"):
         action.take("COLUMN")
-        yield Action(verb="rename column", relation=table, name=action.take_name(), begin=begin)
+        yield Action(verb="rename column", relation=table, name=action.take_name())
 
 
-def _enable_or_disable(action: WordReader, table: str, begin: int) -> Iterator[Action]:
+def _enable_or_disable(action: WordReader, table: str) -> Iterator[Action]:
     words = action.take_rest()
     if contains_words(words, "ROW", "LEVEL", "SECURITY"):
-        yield Action(verb="switch row security", relation=table, begin=begin)
+        yield Action(verb="switch row security", relation=table)
     elif contains_words(words, "TRIGGER") or contains_words(words, "RULE"):
-        yield Action(verb="switch trigger", relation=table, begin=begin)
+        yield Action(verb="switch trigger", relation=table)
     else:  # NO INHERIT
-        yield Action(verb="alter table", relation=table, begin=begin)
+        yield Action(verb="alter table", relation=table)

@@ -30,7 +30,7 @@ def read_insert(reader: WordReader) -> Iterator[Action]:
     relation = reader.take_name()
     words = reader.words[reader.index :]
     bulk = contains_words(words, "SELECT") and contains_words(words, "FROM")
-    reading = frozenset({"bulk"} if bulk else ())
+    reading = {"bulk"} if bulk else set()
     yield Action(verb="insert", relation=relation, begin=begin, traits=reading, words=tuple(words))
     yield from _writes_in_with(words)
 
@@ -59,7 +59,7 @@ def read_merge(reader: WordReader) -> Iterator[Action]:
     begin = reader.first_begin
     reader.take("INTO")
     reader.take("ONLY")
-    yield Action(verb="merge", relation=reader.take_name(), begin=begin, traits=frozenset({"bulk"}))
+    yield Action(verb="merge", relation=reader.take_name(), begin=begin, traits={"bulk"})
 
 
 def _update_or_delete(verb: str, relation: str, begin: int, words: Sequence[Word]) -> Action:
@@ -75,7 +75,7 @@ def _update_or_delete(verb: str, relation: str, begin: int, words: Sequence[Word
             traits.add("every row")
         elif _selects_by_constant(condition):
             traits = set()
-    return Action(verb=verb, relation=relation, begin=begin, traits=frozenset(traits), words=tuple(words))
+    return Action(verb=verb, relation=relation, begin=begin, traits=traits, words=tuple(words))
 
 
 def _selects_by_constant(condition: Sequence[Word]) -> bool:
@@ -116,7 +116,7 @@ def read_query(words: Sequence[Word], verb: str = "select") -> Iterator[Action]:
     if words[0].key == "SELECT" and into.take("INTO"):  # in a body it is a variable, which no rule asks about
         temporary = bool(into.take_any("TEMP", "TEMPORARY"))
         into.take_any("UNLOGGED", "TABLE")
-        traits = frozenset({"temporary"} if temporary else ())
+        traits = {"temporary"} if temporary else set()
         yield Action(verb="create table", relation=into.take_name(), begin=begin, traits=traits)
         verb = "fill"
     reader = WordReader(words)

@@ -254,6 +254,18 @@ def test_no_name_can_end_a_comment_or_a_string() -> None:
         assert firsts <= {b"ALTER", b"DO"}
 
 
+def test_a_default_that_begins_with_a_string_keeps_its_quotes() -> None:
+    text = "ALTER TABLE orders ADD COLUMN token text DEFAULT E'a\\'b' || $x$;$x$ || random()::text;"
+    found = suggested(text, ("volatile-default", 1))
+    assert "SET DEFAULT E'a\\'b' || $x$;$x$ || random()::text;" in found.files[0].text
+
+
+def test_a_statement_with_too_many_words_has_a_reason() -> None:
+    text = f"CREATE INDEX i ON orders (id) WHERE id IN ({', '.join(['1'] * 4000)});"
+    found = suggested(text, (INDEX, 1))
+    assert (found.files, found.refused[0].reason) == ((), "the statement is too long")
+
+
 def test_every_suggested_name_obeys_the_naming_rule() -> None:
     long = f"016_{'x' * 240}.sql"
     found = suggested(

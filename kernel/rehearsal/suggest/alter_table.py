@@ -9,7 +9,7 @@ from kernel.lint.action import Action
 from kernel.lint.actions import read_actions
 from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, read_quoted_name
 from kernel.rehearsal.suggest.source import StatementText
-from kernel.sql.reader import WordReader
+from kernel.sql.reader import WordReader, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _execution_pass(action: AlterTableAction) -> int:
 
 def changed_table(sql: bytes) -> str:
     """The catalog key of the table that ALTER TABLE or CREATE INDEX is about; "" for other statements."""
-    reader = StatementText(sql).reader()
+    reader = WordReader(read_words(sql))
     if reader.take("ALTER", "TABLE"):
         reader.take("IF", "EXISTS")
     elif reader.key == "CREATE":

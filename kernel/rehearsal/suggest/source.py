@@ -5,17 +5,15 @@ from __future__ import annotations
 import io
 import re
 from bisect import bisect_right
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.actions import read_actions
 from kernel.migrations.script import parse_directives
-from kernel.rehearsal.suggest.model import read_quoted_name
+from kernel.rehearsal.suggest.model import CannotRewrite, read_quoted_name
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind, split_script
-from kernel.sql.reader import WordReader, read_words
-from kernel.sql.tokens import BackslashOutsideQuotes, UnclosedToken, scan_tokens
+from kernel.sql.reader import STRING_KEY, WordReader, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,18 +30,13 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class StatementText:
-    """The words of a statement, each with the range of text that it covers."""
+    """The words of a statement, and the text between them. Raises CannotRewrite if it has more than can be read."""
 
     def __init__(self, sql: bytes) -> None:
         self.sql = sql
         self.words = read_words(sql)
-        spans = _token_spans(sql)
-        begins = [begin for begin, _ in spans]
-        # A word begins where its token does; a string's `begin` is that of its content. It ends where the last token
-        # before the next word does: a doubled quote makes one word of two tokens.
-        first = [bisect_right(begins, word.begin) - 1 for word in self.words]
-        after = [*first[1:], bisect_right(begins, len(sql))] if first else []
-        self._spans = [(spans[one][0], spans[other - 1][1]) for one, other in zip(first, after, strict=True)]
+        if self.words and read_words(sql[self.words[-1].end :]):
+            raise CannotRewrite("the statement is too long")
 
     def reader(self) -> WordReader:
         """A reader at the first word; the methods here count words as its `index` does."""
@@ -55,18 +48,14 @@ class StatementText:
         return len(self.words) - (bool(self.words) and self.words[-1].key == ";")
 
     def text(self, begin: int, end: int | None = None) -> str:
-        """The text from the word `begin` to the one before `end`, without the comments around it."""
+        """The text from the word `begin` to the one before `end`, without comments after it."""
         end = self.end if end is None else end
-        return self.sql[self._spans[begin][0] : self._spans[end - 1][1]].decode() if begin < end else ""
-
-
-def _token_spans(sql: bytes) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    # The words of a statement end at the same place if it is not closed.
-    with suppress(UnclosedToken, BackslashOutsideQuotes):
-        for _, begin, end in scan_tokens(sql, 0):
-            spans.append((begin, end))
-    return spans
+        if begin >= end:
+            return ""
+        first = self.words[begin]
+        # The `begin` of a string is that of its content.
+        start = self.words[begin - 1].end if first.key == STRING_KEY and begin else first.begin
+        return self.sql[start : self.words[end - 1].end].decode().lstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
