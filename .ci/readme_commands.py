@@ -1,4 +1,4 @@
-"""Print a command of the README's quick start, to run it as written: `readme_commands.py 1` or `2`."""
+"""Print the first or second command of the README's quick start: `readme_commands.py 1` or `2`."""
 
 from __future__ import annotations
 

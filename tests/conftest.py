@@ -1,7 +1,7 @@
-"""A real PostgreSQL for the tests: one throwaway server for each worker, one fresh database for each test that asks.
+"""A real PostgreSQL for tests: one throwaway server for each worker, a fresh database for each test that uses one.
 
-KERNEL_PG_BINDIR chooses the PostgreSQL, as it does for the project. A developer's own database, environment and .env
-files are never reached.
+KERNEL_PG_BINDIR chooses the PostgreSQL, as it does for the project. A developer's database, environment and .env files
+are not used.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from kernel.postgres.cluster import Server
 
-# A failure found by chance once must be found again by everybody.
+# A failure that random data found must be reproducible.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-# Root and others, one major version and another, file systems and platforms exclude each other.
-_NOT_HERE = (
+# Skips that CI allows, since no single machine can run both: root and not root, one major version and another.
+_ALLOWED_SKIPS = (
     "only root",
     "root never",
     "needs PostgreSQL",
@@ -52,8 +52,8 @@ def pytest_report_header() -> str:
 
 
 def _bindir() -> Path | None:
-    told = os.environ.get("KERNEL_PG_BINDIR")
-    return Path(told) if told else None
+    bindir = os.environ.get("KERNEL_PG_BINDIR")
+    return Path(bindir) if bindir else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -61,19 +61,19 @@ def pytest_runtest_makereport(
     item: pytest.Item,  # noqa: ARG001 - the hook's signature
     call: pytest.CallInfo[None],  # noqa: ARG001 - likewise
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a test that cannot run is a failure, unless no single run could run it."""
+    """In CI a skipped test is a failure, except for the allowed reasons."""
     report = yield
     if os.environ.get("CI") and report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
-        if not reason.startswith(_NOT_HERE):
+        if not reason.startswith(_ALLOWED_SKIPS):
             report.outcome = "failed"
-            report.longrepr = f"skipped in CI, where everything a test needs has to be there: {reason}"
+            report.longrepr = f"skipped in CI, where all requirements of the tests must be installed: {reason}"
     return report
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _neutral_environment() -> Iterator[None]:
-    """Nothing of the developer's own: no database URL, no setting, no default of libpq or git."""
+    """Remove the developer's database URLs, settings, and defaults of libpq and git."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("KERNEL_", "PG", "GIT_", "INVOKE_")) and name != "KERNEL_PG_BINDIR":
@@ -85,14 +85,14 @@ def _neutral_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A server that ends with the tests, SIGKILL included."""
+    """A server that ends with the tests, even if they are killed."""
     with throwaway_server(bindir=_bindir()) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def administrator(server: Server) -> Iterator[psycopg.Connection]:
-    """A superuser's connection to the server's first database, in autocommit."""
+    """A superuser's connection to the database postgres, in autocommit."""
     with psycopg.connect(server.conninfo, autocommit=True) as connection:
         yield connection
 
@@ -108,10 +108,10 @@ def database(server: Server, administrator: psycopg.Connection) -> Iterator[str]
 
 @pytest.fixture(scope="session")
 def psql(server: Server) -> Path:
-    """The psql that belongs to the server."""
-    found = server.programs.bin / "psql"
-    if found.exists():
-        return found
+    """The psql of the server's version, or the one on PATH."""
+    program = server.programs.bin / "psql"
+    if program.exists():
+        return program
     other = shutil.which("psql")
     assert other, f"no psql in {server.programs.bin} or on PATH"
     return Path(other)

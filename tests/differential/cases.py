@@ -1,6 +1,6 @@
-"""The corpus: scripts, and for each what may come of it.
+"""The corpus: scripts, and the expected result of each.
 
-A script leaves behind what psql leaves behind, unless verdicts.toml says something else of it, with the reason.
+A script has the same effects as with psql, unless verdicts.toml has another verdict, with the reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CORPUS = Path(__file__).parent / "corpus"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Where a script is refused before anything runs, and words of the remedy that is offered."""
+    """The line for which a script is refused before anything runs, and words of the remedy."""
 
     line: int
     remedy: str
@@ -27,9 +27,9 @@ class Refusal:
 class Case:
     """A script and its verdict.
 
-    `one_transaction` is why psql has to run it with --single-transaction to mean the same, "" for most. With `fails`,
-    an SQLSTATE, both stop at the same statement. `refusals` are all the faults that we refuse it for.
-    `major`, at least, `below` and `extension` say which servers can run it; `quick` ones run every time.
+    `one_transaction` is the reason why psql must run it with --single-transaction, "" for most. With the SQLSTATE
+    `fails`, both stop at the same statement. `refusals` are all faults for which the project refuses it.
+    `major` (at least), `below` and `extension` say which servers can run it; `quick` ones are not marked slow.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Case:
 def _cases() -> tuple[Case, ...]:
     scripts = {path.stem: path.read_bytes() for path in sorted(CORPUS.glob("*.sql"))} | generated.SCRIPTS
     verdicts = tomllib.loads((CORPUS / "verdicts.toml").read_text(encoding="utf-8"))
-    told = {name for section in verdicts.values() for name in section}
-    if strangers := told - scripts.keys():
-        raise LookupError(f"verdicts.toml speaks of scripts that do not exist: {sorted(strangers)}")
+    listed = {name for section in verdicts.values() for name in section}
+    if unknown := listed - scripts.keys():
+        raise LookupError(f"verdicts.toml lists scripts that do not exist: {sorted(unknown)}")
     return tuple(_case(name, scripts[name], verdicts) for name in sorted(scripts))
 
 

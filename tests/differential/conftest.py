@@ -1,4 +1,4 @@
-"""Twin databases on the server of the tests."""
+"""Pairs of databases on the server of the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from tests.differential.twins import Twins
+from tests.differential.databases import DatabasePair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from kernel.postgres.cluster import Server
 
-# Roles are the whole server's: scripts that grant something find these, whose names say what they are for.
+# Roles belong to the whole server; scripts grant privileges to these.
 _ROLES = ("app_owner", "app_reader")
 _NEEDED = ("psql", "pg_dump")
 
-_names = (f"twin_{number}" for number in itertools.count(1))
+_names = (f"pair_{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="session")
 def clients(server: Server, administrator: psycopg.Connection) -> Path:
-    """The folder of psql and pg_dump, which have to be of the server's own version; the roles are there as well."""
+    """The folder of psql and pg_dump, which must have the server's version. Creates the roles."""
     absent = [name for name in _NEEDED if not shutil.which(name, path=str(server.programs.bin))]
     if absent:
         pytest.skip(
@@ -41,13 +41,15 @@ def clients(server: Server, administrator: psycopg.Connection) -> Path:
 
 
 @pytest.fixture
-def twins(server: Server, administrator: psycopg.Connection, clients: Path, tmp_path: Path) -> Iterator[Twins]:
-    """Two fresh databases of the same settings."""
+def databases(
+    server: Server, administrator: psycopg.Connection, clients: Path, tmp_path: Path
+) -> Iterator[DatabasePair]:
+    """Two fresh databases with the same settings."""
     names = (next(_names), next(_names))
     for name in names:
         administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    theirs, ours = (make_conninfo(server.conninfo, dbname=name) for name in names)
-    yield Twins(theirs=theirs, ours=ours, folder=tmp_path, programs=clients)
+    psql_conninfo, kernel_conninfo = (make_conninfo(server.conninfo, dbname=name) for name in names)
+    yield DatabasePair(psql_conninfo=psql_conninfo, kernel_conninfo=kernel_conninfo, folder=tmp_path, programs=clients)
     for name in names:
         administrator.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -56,9 +58,10 @@ def twins(server: Server, administrator: psycopg.Connection, clients: Path, tmp_
 def empty(
     server: Server, administrator: psycopg.Connection, clients: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
-    """The dump of a database in which nothing was run."""
+    """The dump of an empty database."""
     name = next(_names)
     administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     conninfo = make_conninfo(server.conninfo, dbname=name)
     folder = tmp_path_factory.mktemp("empty")
-    return Twins(theirs=conninfo, ours=conninfo, folder=folder, programs=clients).left(conninfo)
+    pair = DatabasePair(psql_conninfo=conninfo, kernel_conninfo=conninfo, folder=folder, programs=clients)
+    return pair.dump_contents(conninfo)

@@ -1,4 +1,4 @@
-"""Scripts that a file could not show: by their size, by bytes that an editor hides or changes."""
+"""Scripts that are too large for a file, or have bytes that an editor hides or changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _many(count: int) -> str:
 
 
 def _wide(rows: int, body_bytes: int) -> str:
-    """INSERTs of a size that few of them fill a message; their lines differ, so that none can be taken for another."""
+    """INSERTs so large that few of them fill a message; their lines differ, so that a wrong line is noticed."""
     return _TABLE + "".join(
         _ROW.format(number, f"{number:x}" * (body_bytes // len(f"{number:x}"))) for number in range(rows)
     )

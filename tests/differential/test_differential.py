@@ -1,4 +1,4 @@
-"""The same as psql, or refused before anything runs, or stopped at the same statement: nothing else, for any script."""
+"""Every script has the same effects as with psql, or is refused before it runs, or stops at the same statement."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.differential import cases
 
 if TYPE_CHECKING:
     from tests.differential.cases import Case
-    from tests.differential.twins import Said, Twins
+    from tests.differential.databases import DatabasePair, ServerMessage
 
-# What psql is told of the absence of a transaction, which in ours is never absent.
+# The warning of COMMIT outside a transaction: psql gets it, the runner always has a transaction.
 _NO_TRANSACTION = "25P01"
 
 
@@ -28,19 +28,19 @@ FAILING = [case for case in cases.ALL if case.fails]
 REFUSED = [case for case in cases.ALL if case.refusals]
 
 
-def need(case: Case, twins: Twins) -> None:
-    """Skip what this server cannot run."""
-    major = twins.ask("SELECT current_setting('server_version_num')::integer / 10000")
+def need(case: Case, databases: DatabasePair) -> None:
+    """Skip a script that this server cannot run."""
+    major = databases.query_value("SELECT current_setting('server_version_num')::integer / 10000")
     if major < case.major or (case.below and major >= case.below):
         limit = f"{case.major} or later" if case.major else f"older than {case.below}"
         pytest.skip(f"needs PostgreSQL {limit}, and this is {major}")
-    known = twins.ask(f"SELECT count(*) FROM pg_available_extensions WHERE name = '{case.extension}'")
+    known = databases.query_value(f"SELECT count(*) FROM pg_available_extensions WHERE name = '{case.extension}'")
     if case.extension and not known:
         pytest.skip(f"this PostgreSQL has no extension {case.extension}")
 
 
 def spans(script: bytes) -> list[tuple[int, set[int]]]:
-    """(first line, last lines) of each statement; of one with COPY data, both its own last line and theirs."""
+    """(first line, last lines) of each statement; with COPY data, the last lines of the statement and of the data."""
     found: list[tuple[int, set[int]]] = []
     for part in split_script(io.BytesIO(script).read):
         end = part.line + part.sql.rstrip().count(b"\n")
@@ -51,53 +51,64 @@ def spans(script: bytes) -> list[tuple[int, set[int]]]:
     return found
 
 
-def same_statement(script: bytes, theirs: int, ours: int) -> bool:
-    """Whether psql's line, the last of a statement, and ours, any of it, mean the same one."""
-    return any(theirs in ends and first <= ours <= max(ends) for first, ends in spans(script))
+def same_statement(script: bytes, psql_line: int, kernel_line: int) -> bool:
+    """Whether psql's line, the last of a statement, and the project's line, any of it, are in the same statement."""
+    return any(psql_line in ends and first <= kernel_line <= max(ends) for first, ends in spans(script))
 
 
-def assert_same_notices(script: bytes, theirs: tuple[Said, ...], ours: tuple[Said, ...]) -> None:
-    theirs = tuple(one for one in theirs if one.sqlstate != _NO_TRANSACTION)
-    assert [(one.severity, one.message) for one in ours] == [(one.severity, one.message) for one in theirs]
-    for their, our in zip(theirs, ours, strict=True):
-        assert same_statement(script, their.line, our.line), f"psql says line {their.line}, we say {our.line}"
+def assert_same_notices(
+    script: bytes, psql_notices: tuple[ServerMessage, ...], kernel_notices: tuple[ServerMessage, ...]
+) -> None:
+    expected = tuple(notice for notice in psql_notices if notice.sqlstate != _NO_TRANSACTION)
+    assert [(notice.severity, notice.message) for notice in kernel_notices] == [
+        (notice.severity, notice.message) for notice in expected
+    ]
+    for psql_notice, notice in zip(expected, kernel_notices, strict=True):
+        assert same_statement(script, psql_notice.line, notice.line), f"line {psql_notice.line} or {notice.line}"
 
 
 @pytest.mark.parametrize("case", params(SAME))
-def test_a_script_leaves_behind_and_tells_what_it_does_with_psql(twins: Twins, case: Case) -> None:
-    need(case, twins)
-    theirs = twins.run_psql(twins.put(case.script), one_transaction=bool(case.one_transaction))
-    ours = twins.migrate()
-    assert (theirs.error, ours.error) == (None, None)
-    assert_same_notices(case.script, theirs.notices, ours.notices)
-    assert twins.left(twins.ours) == twins.left(twins.theirs)
+def test_a_script_has_the_same_effects_and_notices_as_with_psql(databases: DatabasePair, case: Case) -> None:
+    need(case, databases)
+    psql_outcome = databases.run_psql(databases.write_script(case.script), one_transaction=bool(case.one_transaction))
+    kernel_outcome = databases.migrate()
+    assert (psql_outcome.error, kernel_outcome.error) == (None, None)
+    assert_same_notices(case.script, psql_outcome.notices, kernel_outcome.notices)
+    assert databases.dump_contents(databases.kernel_conninfo) == databases.dump_contents(databases.psql_conninfo)
 
 
 @pytest.mark.parametrize("case", params(FAILING))
-def test_a_script_that_fails_stops_where_psql_stops_and_leaves_nothing(twins: Twins, case: Case, empty: str) -> None:
-    need(case, twins)
-    theirs = twins.run_psql(twins.put(case.script), one_transaction=bool(case.one_transaction)).error
-    ours = twins.migrate().error
-    assert theirs is not None
-    assert ours is not None
-    assert (ours.failure.sqlstate, str(ours).partition("\n")[0]) == (case.fails, theirs.message)
-    assert theirs.sqlstate == case.fails
-    if ours.failure.line:
-        assert same_statement(case.script, theirs.line, ours.failure.line)
-    else:  # only at the end, which is no statement of the file when the file's own COMMIT is dropped
-        assert case.script.splitlines()[theirs.line - 1] == b"COMMIT;"
+def test_a_script_that_fails_stops_at_the_statement_of_psql_and_is_rolled_back(
+    databases: DatabasePair, case: Case, empty: str
+) -> None:
+    need(case, databases)
+    path = databases.write_script(case.script)
+    psql_error = databases.run_psql(path, one_transaction=bool(case.one_transaction)).error
+    error = databases.migrate().error
+    assert psql_error is not None
+    assert error is not None
+    assert (error.failure.sqlstate, str(error).partition("\n")[0]) == (case.fails, psql_error.message)
+    assert psql_error.sqlstate == case.fails
+    if error.failure.line:
+        assert same_statement(case.script, psql_error.line, error.failure.line)
+    else:  # at the end of the transaction; the file's own COMMIT is not sent
+        assert case.script.splitlines()[psql_error.line - 1] == b"COMMIT;"
     in_steps = case.script.startswith(b"-- migrate: no-transaction")
-    assert twins.left(twins.ours) == (twins.left(twins.theirs) if in_steps else empty)
-    assert twins.ask("SELECT count(*) FROM schema_migrations") == 0
+    assert databases.dump_contents(databases.kernel_conninfo) == (
+        databases.dump_contents(databases.psql_conninfo) if in_steps else empty
+    )
+    assert databases.query_value("SELECT count(*) FROM schema_migrations") == 0
 
 
 @pytest.mark.parametrize("case", params(REFUSED))
-def test_a_script_is_refused_before_anything_runs_with_line_and_remedy_of_every_fault(twins: Twins, case: Case) -> None:
-    twins.put(case.script)
+def test_a_refused_script_runs_no_statement_and_every_fault_has_line_and_remedy(
+    databases: DatabasePair, case: Case
+) -> None:
+    databases.write_script(case.script)
     with pytest.raises(FilesInvalid) as refused:
-        twins.migrate()
+        databases.migrate()
     problems = refused.value.problems
     assert [problem.line for problem in problems] == [refusal.line for refusal in case.refusals]
     for problem, refusal in zip(problems, case.refusals, strict=True):
         assert refusal.remedy in problem.message
-    assert twins.untouched()
+    assert databases.is_empty()

@@ -1,4 +1,4 @@
-"""Files larger than anybody should write, in the memory of a small one."""
+"""Very large files need no more memory than small ones."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _BLOCK = 1000  # lines written at a time
 _TABLE = "CREATE UNLOGGED TABLE entry (id bigint, body text);\n"
 _BODY = "carried over; it's from last year's books -- page"
 
-# A process that a large one starts inherits its peak. So a small one starts it, and tells the peak of its only child,
-# which is in kilobytes everywhere but on macOS.
+# The peak of a process includes that of the process that starts it. So a small process starts the runner and prints the
+# peak of its only child, which is in kilobytes everywhere except on macOS.
 _MEASURE = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
@@ -39,7 +39,7 @@ sys.exit(code)
 
 
 def lines(template: str, size_bytes: int) -> Iterator[str]:
-    """Numbered lines of so many bytes altogether, in blocks."""
+    """Numbered lines of `size_bytes` in total, in blocks."""
     number = written = 0
     while written < size_bytes:
         block = "".join(template.format(number + n) for n in range(_BLOCK))
@@ -55,38 +55,38 @@ def inserts() -> Iterator[str]:
 
 
 def copied() -> Iterator[str]:
-    """300 MB of COPY data, and a statement behind them."""
+    """300 MB of COPY data, and a statement after them."""
     yield _TABLE + "COPY entry FROM stdin;\n"
     yield from lines("{0}\t" + _BODY + " {0}\n", 300 * _MEGABYTE)
-    yield "\\.\nCREATE TABLE behind AS SELECT count(*) AS rows FROM entry;\n"
+    yield "\\.\nCREATE TABLE total AS SELECT count(*) AS rows FROM entry;\n"
 
 
 @pytest.fixture
-def roomy() -> Iterator[Server]:
-    """A server of its own: what these files leave in it would fill the memory of the one that the other tests share."""
-    told = os.environ.get("KERNEL_PG_BINDIR")
-    with throwaway_server(bindir=Path(told) if told else None, room_bytes=_SERVER_BYTES) as started:
+def separate_server() -> Iterator[Server]:
+    """A separate server: these files would fill the memory of the shared one."""
+    bindir = os.environ.get("KERNEL_PG_BINDIR")
+    with throwaway_server(bindir=Path(bindir) if bindir else None, room_bytes=_SERVER_BYTES) as started:
         yield started
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [inserts, copied])
 def test_a_large_file_takes_no_more_memory_than_a_small_one(
-    roomy: Server, tmp_path: Path, script: Callable[[], Iterator[str]]
+    separate_server: Server, tmp_path: Path, script: Callable[[], Iterator[str]]
 ) -> None:
     path = tmp_path / "001_large.sql"
     with path.open("x", encoding="utf-8") as file:
         file.writelines(script())
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _MEASURE, sys.executable, "-m", "invoke", "db.migrate"],
         cwd=PROJECT,
-        env=os.environ | {"MIGRATION_DATABASE_URL": roomy.url, "KERNEL_MIGRATIONS_DIR": str(tmp_path)},
+        env=os.environ | {"MIGRATION_DATABASE_URL": separate_server.url, "KERNEL_MIGRATIONS_DIR": str(tmp_path)},
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < _LIMIT_BYTES, "bytes"
-    with psycopg.connect(roomy.conninfo) as connection:
+    assert completed.returncode == 0, completed.stderr
+    assert int(completed.stdout) < _LIMIT_BYTES, "bytes"
+    with psycopg.connect(separate_server.conninfo) as connection:
         rows, last = connection.execute("SELECT count(*), max(id) FROM entry").fetchone() or (0, 0)
     assert rows == last + 1

@@ -1,4 +1,4 @@
-"""Dumps as migrations: what pg_dump writes of a database makes that database again."""
+"""Dumps as migrations: the output of pg_dump creates the same database again."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from kernel.errors import FilesInvalid
 from tests.differential import cases
 
 if TYPE_CHECKING:
-    from tests.differential.twins import Twins
+    from tests.differential.databases import DatabasePair
 
 _SCRIPTS = {case.name: case for case in cases.ALL}
-# Scripts whose names do not meet, so that together they are one schema with data, in which much depends on much.
-_MUSEUM = (
+# Scripts without common names: together they are one schema with data and many dependencies.
+_COMBINED = (
     *("001_tables", "005_identity_columns", "006_generated_columns", "009_list_and_hash_partitions"),
     *("012_check_constraints", "013_foreign_keys", "016_exclusion_constraints", "019_domains", "021_composite_types"),
     *("024_sequences", "025_views", "026_materialized_views", "030_triggers", "034_rules", "037_begin_atomic"),
     *("039_aggregates", "044_foreign_data", "047_grants", "050_comments_on_everything", "060_types_of_columns"),
     *("110_copy_text", "141_strings", "146_unicode"),
 )
-_MUSEUM_SCRIPT = b"\n".join(_SCRIPTS[name].script for name in _MUSEUM)
+_COMBINED_SCRIPT = b"\n".join(_SCRIPTS[name].script for name in _COMBINED)
 
 _OPTIONS = {
-    "as it comes": (),
-    "cleaning up first": ("--clean", "--if-exists"),
+    "without options": (),
+    "with DROP statements": ("--clean", "--if-exists"),
     "with INSERTs": ("--inserts", "--quote-all-identifiers"),
     "with INSERTs of several rows": ("--column-inserts", "--rows-per-insert=3", "--disable-dollar-quoting"),
     "without triggers": ("--disable-triggers", "--no-comments"),
@@ -33,40 +33,46 @@ _OPTIONS = {
 
 
 @pytest.mark.parametrize("options", _OPTIONS.values(), ids=_OPTIONS.keys())
-def test_a_dump_of_a_whole_schema_with_data_makes_it_again(twins: Twins, options: tuple[str, ...]) -> None:
-    assert twins.run_psql(twins.put(_MUSEUM_SCRIPT)).error is None
-    twins.put(twins.dump(twins.theirs, *options))
-    assert twins.migrate().error is None
-    left = ("--no-comments",) if "--no-comments" in options else ()
-    assert twins.left(twins.ours, *left) == twins.left(twins.theirs, *left)
+def test_a_dump_of_a_schema_with_data_creates_the_same_database(
+    databases: DatabasePair, options: tuple[str, ...]
+) -> None:
+    assert databases.run_psql(databases.write_script(_COMBINED_SCRIPT)).error is None
+    databases.write_script(databases.dump(databases.psql_conninfo, *options))
+    assert databases.migrate().error is None
+    compared = ("--no-comments",) if "--no-comments" in options else ()
+    assert databases.dump_contents(databases.kernel_conninfo, *compared) == databases.dump_contents(
+        databases.psql_conninfo, *compared
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, case in _SCRIPTS.items() if not case.fails and not case.refusals])
-def test_a_dump_of_what_a_script_leaves_behind_does_what_it_does_with_psql(
-    twins: Twins, database: str, name: str
+def test_a_dump_of_every_script_has_the_same_effects_as_with_psql(
+    databases: DatabasePair, database: str, name: str
 ) -> None:
-    """Some of what pg_dump writes does not make the same again, or anything; but then not with psql either."""
+    """Some output of pg_dump cannot be restored; then psql fails in the same way."""
     case = _SCRIPTS[name]
-    made = twins.run_psql(twins.put(case.script), one_transaction=bool(case.one_transaction), conninfo=database)
-    if made.error:
-        pytest.skip(f"this PostgreSQL cannot run it: {made.error.message}")
-    dump = twins.dump(database)
+    created = databases.run_psql(
+        databases.write_script(case.script), one_transaction=bool(case.one_transaction), conninfo=database
+    )
+    if created.error:
+        pytest.skip(f"this PostgreSQL cannot run it: {created.error.message}")
+    dump = databases.dump(database)
     # pg_dump gives each large object a transaction of its own.
-    script = twins.put(b"-- migrate: no-transaction\n" + dump if b"lo_open" in dump else dump)
-    theirs, ours = twins.run_psql(script).error, twins.migrate().error
-    assert (ours and str(ours)) == (theirs and theirs.message)
-    if not theirs:
-        assert twins.left(twins.ours) == twins.left(twins.theirs)
+    script = databases.write_script(b"-- migrate: no-transaction\n" + dump if b"lo_open" in dump else dump)
+    psql_error, error = databases.run_psql(script).error, databases.migrate().error
+    assert (error and str(error)) == (psql_error and psql_error.message)
+    if not psql_error:
+        assert databases.dump_contents(databases.kernel_conninfo) == databases.dump_contents(databases.psql_conninfo)
 
 
-def test_a_dump_with_large_objects_is_refused_with_the_remedy_that_makes_it_run(twins: Twins) -> None:
-    twins.run_psql(twins.put(_SCRIPTS["120_large_objects"].script))
-    dump = twins.dump(twins.theirs)
-    twins.put(dump)
+def test_a_dump_with_large_objects_is_refused_with_the_directive_that_allows_it(databases: DatabasePair) -> None:
+    databases.run_psql(databases.write_script(_SCRIPTS["120_large_objects"].script))
+    dump = databases.dump(databases.psql_conninfo)
+    databases.write_script(dump)
     with pytest.raises(FilesInvalid, match="begin the file with -- migrate: no-transaction"):
-        twins.migrate()
-    assert twins.untouched()
-    twins.put(b"-- migrate: no-transaction\n" + dump)
-    assert twins.migrate().error is None
-    assert twins.left(twins.ours) == twins.left(twins.theirs)
+        databases.migrate()
+    assert databases.is_empty()
+    databases.write_script(b"-- migrate: no-transaction\n" + dump)
+    assert databases.migrate().error is None
+    assert databases.dump_contents(databases.kernel_conninfo) == databases.dump_contents(databases.psql_conninfo)
