@@ -15,9 +15,8 @@ from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from kernel.migrations.migration import Migration
     from kernel.sql.lexer import Part
 
 
@@ -58,6 +57,46 @@ class Batch:
         return len(self.statements) - 1, len(self.statements[-1].sql)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message to the server: a batch of a file between statements of the runner. COPY has a message to itself."""
+
+    head: tuple[bytes, ...] = ()
+    batch: Batch = Batch(())
+    tail: tuple[bytes, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        if not self.head and not self.tail:
+            return self.batch.message
+        return b"%b%b\n%b" % (self._head_text, self.batch.message, b"; ".join(self.tail))
+
+    @property
+    def count(self) -> int:
+        return len(self.head) + len(self.batch.statements) + len(self.tail)
+
+    @property
+    def _head_text(self) -> bytes:
+        return b"".join([b"%b;\n" % statement for statement in self.head])
+
+    def part_at(self, number: int) -> Part | None:
+        """The file's statement with this number in the message, counted from 0; None for a statement of the runner."""
+        index = number - len(self.head)
+        return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
+
+    def locate(self, done: int, position: int | None) -> tuple[int, int | None] | None:
+        """(index in the batch, byte offset in its SQL) of the statement that failed; None for one of the runner's.
+
+        `done` statements had finished. `position`, in characters of the message counted from 1, is what the server
+        reports. It reads the whole message before it runs the first statement: what it cannot read has a position,
+        while nothing is done.
+        """
+        if position is not None and (not done or self.part_at(done)):
+            position -= len(self._head_text.decode())
+            return self.batch.locate(position) if position > 0 and self.batch.statements else None
+        return (done - len(self.head), None) if self.part_at(done) else None
+
+
 class BatchQueue:
     """The batches of a file, the next ones prepared ahead: to know which is the last, and while the server works."""
 
@@ -89,7 +128,8 @@ class BatchQueue:
         for item in self._items:
             if isinstance(item, Batch) or item.kind is PartKind.COPY_END:
                 return
-            yield item.text
+            if item.kind is PartKind.COPY_DATA:
+                yield item.text
 
     def _prepare(self) -> None:
         self._prepared.extend(itertools.islice((item for item in self._items if isinstance(item, Batch)), 1))
@@ -142,48 +182,3 @@ def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bo
 def is_insert(part: Part) -> bool:
     """Whether a statement is an INSERT."""
     return part.sql[:6].upper() == b"INSERT"
-
-
-# Where in a message the statements of each file stand, so that what the server says of it finds its file.
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A batch of a file's statements, and how many statements and characters of its message stand ahead of it."""
-
-    migration: Migration
-    batch: Batch
-    statements_ahead: int = 0
-    characters_ahead: int = 0
-
-    @property
-    def end(self) -> int:
-        """The number, counted from 0, of the message's first statement behind the segment."""
-        return self.statements_ahead + len(self.batch.statements)
-
-    def part_at(self, number: int) -> Part | None:
-        """The statement with this number in the message; None when it is not of this segment."""
-        return (
-            self.batch.statements[number - self.statements_ahead]
-            if self.statements_ahead <= number < self.end
-            else None
-        )
-
-
-def segment_under_way(segments: Sequence[Segment], number: int) -> Segment:
-    """The segment that the message's statement of this number belongs to, or the last one ahead of it."""
-    begun = [one for one in segments if one.statements_ahead <= number]
-    return begun[-1] if begun else segments[0]
-
-
-def failed_segment(segments: Sequence[Segment], done: int, position: int | None) -> Segment | None:
-    """The segment with the statement that failed; None when that was one of ours between or behind them.
-
-    `done` statements had finished, and `position`, in characters of the message counted from 1, is what the server
-    tells of the place. It reads the message whole before it runs the first statement: what it cannot read has a
-    position, and nothing done.
-    """
-    if not done and position is not None:
-        return [segments[0], *(one for one in segments if one.characters_ahead < position)][-1]
-    found = segment_under_way(segments, done)
-    return found if done < found.end else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
 
-from kernel.apply.batches import BatchQueue, Segment, failed_segment, segment_under_way, split_into_batches
 from kernel.apply.events import (
     IndexBuildProgressed,
-    MigrationProgressed,
     MigrationRetrying,
     NoticeReceived,
     StatementBlocked,
@@ -27,18 +24,17 @@ from kernel.errors import KernelError, MigrationFailed
 from kernel.sql.passwords import mask_passwords
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from psycopg import pq
 
+    from kernel.apply.batches import BatchQueue, Message
     from kernel.apply.events import Observer, RunHooks
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Connection, Session
     from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
-    from kernel.migrations.script import Script
-    from kernel.sql.lexer import Part
 
 
 # Trying again what others were in the way of.
@@ -101,9 +97,6 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 """
 
 
-_APPLICATION_NAME_QUERY = "SELECT application_name FROM pg_stat_activity WHERE pid = %s"
-
-
 class ActivityMonitor:
     """Looks at the backend of a session. Blockers seen last are kept, for the message when the wait was in vain."""
 
@@ -134,10 +127,6 @@ class ActivityMonitor:
     def index_build_progress(self) -> str:
         """How far the session's index build is; "" when it builds none."""
         return next(iter(self._query_lines(_INDEX_BUILD_QUERY)), "")
-
-    def application_name(self) -> str:
-        """What the session calls itself now; "" when nobody can tell."""
-        return next(iter(self._query_lines(_APPLICATION_NAME_QUERY)), "")
 
     def _query_lines(self, query: str) -> tuple[str, ...]:
         if self._session.pooled:
@@ -184,115 +173,82 @@ class Executor:
         """Tell that another runner is waited for."""
         self.observer(WaitingForLock(holder=holder))
 
-    def run_statements(
-        self,
-        migration: Migration,
-        script: Script,
-        parts: Iterator[Part],
-        *,
-        behind: Sequence[bytes],
-        meanwhile: Callable[[], object] | None = None,
-    ) -> list[pq.abc.PGresult]:
-        """Send every statement of a file in the open transaction, and `behind` them statements of our own.
+    def send(
+        self, migration: Migration, message: Message, queue: BatchQueue | None = None, *, builds_index: bool = False
+    ) -> pq.abc.PGresult | None:
+        """Send a message of a migration; returns the error that stopped it.
 
-        Returns the rows of those, each a result. `meanwhile` is called while the server works on the last statements.
-        Raises MigrationFailed for the file's statements, psycopg.Error for ours; rolls nothing back.
+        Afterwards `protocol.rows` has the rows of the last statement of the message's head and of the message itself.
+        `queue` has the data of COPY, and prepares the next batch while the server works.
+        Raises psycopg.OperationalError when the connection is lost.
         """
-        done = sent_bytes = 0
-        queue = BatchQueue(split_into_batches(parts, singly=self.hooks is not None, plain=script.all_plain))
-        while item := queue.next_batch():
-            last = queue.ended and item.open_ended and self.hooks is None
-            only = Segment(migration, item)
-            with self.monitor(only):
-                if item.is_copy:
-                    error = self.protocol.copy_in(item.message, queue.copy_data())
-                elif last:
-                    message = b"%b\n%b" % (item.message, b"; ".join(behind))
-                    kept = range(only.end, sys.maxsize)
-                    error = self.protocol.run(message, kept=kept, meanwhile=meanwhile)
-                else:
-                    error = self.protocol.run(item.message, meanwhile=queue.prepare_following)
-            if error:
-                raise self.statement_error([only], error)
-            done += len(item.statements)
-            sent_bytes += sum([len(part.text) for part in item.statements])
-            self.observer(
-                MigrationProgressed(migration=migration, script=script, statements=done, sent_bytes=sent_bytes)
-            )
-            if last:
-                return list(self.protocol.rows.values())
-        return [result for result in self.protocol.query(b"; ".join(behind)) if result.ntuples]
+        with self._monitor(migration, message, builds_index=builds_index):
+            if message.batch.is_copy:
+                return self.protocol.copy_in(message.text, queue.copy_data() if queue else ())
+            kept = (len(message.head) - 1, message.count - 1) if message.head or message.tail else ()
+            return self.protocol.run(message.text, kept=kept, meanwhile=queue.prepare_following if queue else None)
 
     def statement_error(
-        self, segments: Sequence[Segment], error: pq.abc.PGresult, *, aftermath: str | None = None
+        self, migration: Migration, message: Message, error: pq.abc.PGresult, *, aftermath: str | None = None
     ) -> MigrationFailed | psycopg.Error:
-        """The error that stopped a message, with its place and the next step; psycopg's for a statement of ours."""
-        stopped = failed_segment(segments, self.protocol.statements_done, error_position(error))
-        if stopped is None:
+        """The error that stopped a message, with its place and remedy; psycopg's for a statement of the runner."""
+        place = message.locate(self.protocol.statements_done, error_position(error))
+        if place is None:
             return psycopg.errors.error_from_result(error, encoding="utf-8")
-        message, place = locate_error(stopped, self.protocol.statements_done, error)
-        return MigrationFailed(message, failure=place, aftermath=aftermath, hint=remedy_for_sqlstate(place.sqlstate))
+        text, failure = locate_error(migration, message.batch, *place, error)
+        return MigrationFailed(text, failure=failure, aftermath=aftermath, hint=remedy_for_sqlstate(failure.sqlstate))
 
     @contextmanager
-    def monitor(self, *segments: Segment, building: bool = False) -> Iterator[None]:
-        """Attribute notices to the statement of a message that is under way, and look at who blocks it."""
+    def _monitor(self, migration: Migration, message: Message, *, builds_index: bool) -> Iterator[None]:
+        """Attribute notices to the statement of the message that runs, and report who blocks it."""
 
-        def noticed(diagnostic: psycopg.errors.Diagnostic) -> None:
-            number = self.protocol.statements_before_notice()
-            found = segment_under_way(segments, number)
-            part = found.part_at(number)
+        def on_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
+            part = message.part_at(self.protocol.statements_before_notice())
             self.observer(
                 NoticeReceived(
-                    migration=found.migration,
+                    migration=migration,
                     severity=diagnostic.severity_nonlocalized or "NOTICE",
                     message=diagnostic.message_primary or "",
                     line=part.line if part else None,
                 )
             )
 
-        def waited() -> None:
+        def on_idle() -> None:
             if blockers := self.activity.read_blockers():
-                self.observer(StatementBlocked(migration=self._current_migration(segments), blockers=blockers))
-            if building and (phase := self.activity.index_build_progress()):
-                self.observer(IndexBuildProgressed(migration=segments[0].migration, phase=phase))
+                self.observer(StatementBlocked(migration=migration, blockers=blockers))
+            if builds_index and (phase := self.activity.index_build_progress()):
+                self.observer(IndexBuildProgressed(migration=migration, phase=phase))
 
         connection = self.session.connection
-        if self.hooks:
-            self.hooks.before(segments[0].batch)
-        connection.add_notice_handler(noticed)
+        hooks = self.hooks if message.batch.statements else None
+        if hooks:
+            hooks.before(message.batch)
+        connection.add_notice_handler(on_notice)
         try:
-            with self.protocol.calling_while_idle(waited):
+            with self.protocol.calling_while_idle(on_idle):
                 yield
         finally:
-            connection.remove_notice_handler(noticed)
-            if self.hooks:
-                self.hooks.after()
-
-    def _current_migration(self, segments: Sequence[Segment]) -> Migration:
-        """Whose statement runs now: results may wait at the server, but each file names the session after itself."""
-        name = self.activity.application_name() if len(segments) > 1 else ""
-        return next(
-            (one.migration for one in segments if migration_application_name(one.migration) == name),
-            segments[0].migration,
-        )
+            connection.remove_notice_handler(on_notice)
+            if hooks:
+                hooks.after()
 
 
 @contextmanager
 def open_executor(
-    session: Session, ledger: Ledger, *, patience: WaitLimits, observer: Observer, witness: RunHooks | None = None
+    session: Session, ledger: Ledger, *, waits: WaitLimits, observer: Observer, hooks: RunHooks | None = None
 ) -> Iterator[Executor]:
     """A Runner on a session. While a statement waits for others, they are looked up before lock_timeout ends it."""
-    half_timeout = patience.lock_timeout_ms / 2000
+    half_timeout = waits.lock_timeout_ms / 2000
     idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
     with ActivityMonitor(session) as watch:
         yield Executor(
             session=session,
             protocol=SimpleQueryProtocol(session.connection, idle_seconds=idle_seconds),
             ledger=ledger,
-            waits=patience,
+            waits=waits,
             observer=observer,
             activity=watch,
-            hooks=witness,
+            hooks=hooks,
         )
 
 

@@ -18,7 +18,7 @@ from kernel.sql.passwords import find_passwords, mask_passwords
 if TYPE_CHECKING:
     import psycopg
 
-    from kernel.apply.batches import Segment
+    from kernel.apply.batches import Batch
     from kernel.migrations.migration import Migration
     from kernel.sql.lexer import Part
 
@@ -38,13 +38,10 @@ def error_position(result: pq.abc.PGresult) -> int | None:
     return int(value) if value else None
 
 
-def locate_error(segment: Segment, done: int, result: pq.abc.PGresult) -> tuple[str, Failure]:
-    """(the server's message, the place) of an error in a segment; `done` statements of its message had finished."""
-    batch = segment.batch
-    offset: int | None = None
-    index = max(0, min(done - segment.statements_ahead, len(batch.statements) - 1))
-    if at := error_position(result):
-        index, offset = batch.locate(at - segment.characters_ahead)
+def locate_error(
+    migration: Migration, batch: Batch, index: int, offset: int | None, result: pq.abc.PGresult
+) -> tuple[str, Failure]:
+    """(the server's message, the place) of an error at a byte offset, where known, of a statement of a batch."""
     part = batch.statements[index]
     context = error_field(result, _FIELD.CONTEXT)
     line, column = part.line, None
@@ -65,7 +62,7 @@ def locate_error(segment: Segment, done: int, result: pq.abc.PGresult) -> tuple[
         return value and mask_passwords(value, also=secrets)
 
     failure = Failure(
-        file=segment.migration.filename,
+        file=migration.filename,
         line=line,
         column=column,
         statement=_shorten(part.sql),

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from kernel.apply.batches import Batch, Segment
-from kernel.apply.envelope import reset_session, roll_back_transaction
+from kernel.apply.batches import Batch, BatchQueue, Message
 from kernel.apply.events import MigrationApplied, MigrationProgressed, MigrationStarted
 from kernel.apply.executor import migration_application_name, run_with_retries
 from kernel.apply.failures import connection_lost_error, refused_error, server_error
+from kernel.apply.transaction import reset_session, roll_back_transaction
 from kernel.db.ledger import (
     PROGRESS_TABLE,
     FileProgress,
@@ -385,7 +385,7 @@ class _StatementRun:
             begun = FileProgress(finished=self._finished, digest=self._finished_digest, begun=self._number)
             self._query_row(self._progress_sql(begun))
             with self._without_timeouts():
-                self._send(part, parts, building=parse_index_build(part.sql) is not None)
+                self._send(part, parts, builds_index=parse_index_build(part.sql) is not None)
         self._query_row(self._finished_sql())
         self._mark_finished(part)
 
@@ -397,14 +397,13 @@ class _StatementRun:
         yield
         self._query_row(b"SET lock_timeout = '%b'; SET statement_timeout = '%b'" % tuple(before))
 
-    def _send(self, part: Part, parts: Iterator[Part], *, building: bool = False) -> None:
-        copies = statement_effect(part.sql) is StatementEffect.COPY_IN
-        item = Segment(self._migration, Batch((part,), is_copy=copies))
-        exchange = self._runner.protocol
-        with self._runner.monitor(item, building=building):
-            error = exchange.copy_in(part.sql, _copy_data(parts)) if copies else exchange.run(part.sql)
+    def _send(self, part: Part, parts: Iterator[Part], *, builds_index: bool = False) -> None:
+        is_copy = statement_effect(part.sql) is StatementEffect.COPY_IN
+        message = Message(batch=Batch((part,), is_copy=is_copy))
+        runner = self._runner
+        error = runner.send(self._migration, message, BatchQueue(parts) if is_copy else None, builds_index=builds_index)
         if error:
-            raise self._runner.statement_error([item], error, aftermath=self.aftermath(part))
+            raise runner.statement_error(self._migration, message, error, aftermath=self.aftermath(part))
 
     def _query_row(self, message: bytes) -> list[bytes]:
         last = self._runner.protocol.query(message)[-1]
@@ -457,11 +456,3 @@ class _StatementRun:
             left = invalid_indexes(self._runner.session.connection, build)
             sentences += [f"{quoted} is left INVALID; the next run drops it and builds it again" for quoted in left]
         return "; ".join(sentences)
-
-
-def _copy_data(parts: Iterator[Part]) -> Iterator[bytes]:
-    for part in parts:
-        if part.kind is PartKind.COPY_END:
-            return
-        if part.kind is PartKind.COPY_DATA:
-            yield part.text

@@ -1,457 +1,395 @@
-"""Files applied in transactions: claim, run, commit; the whole file again when others were in its way.
+"""Apply files in a transaction: the one message that a file becomes, or the several of a larger one.
 
-The row is claimed first, in the transaction that runs the file: whatever happens to the lock, to the connection or to a
-pooler, exactly one runner commits a version, and a row means that the file is fully applied.
+    BEGIN; SET LOCAL lock_timeout ...; INSERT INTO schema_migrations ... RETURNING pg_current_xact_id();     -- head
+    <statements of the file>
+    SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SELECT <1 if the claim is still ours, else an error>;         -- tail
+    RESET ALL; ...; COMMIT; SELECT pg_try_advisory_lock(...)
+
+A larger file is head + first batch, batches, last batch + tail. With --single-transaction the head begins the
+transaction in the first file only, and the tail commits it in the last file only.
+
+The head claims the migration's record before the first statement of the file runs: whatever happens to the lock, to the
+connection or to a pooler, one runner commits a version, and a record means that the file is applied as a whole.
 """
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import time
-from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import pq
 
-from kernel.apply.batches import Batch, Segment, segment_under_way
-from kernel.apply.envelope import (
-    SHARED_MESSAGE_BYTES,
-    OpenTransaction,
-    SingleMessage,
-    begin_transaction,
-    claim_in_transaction,
-    claimed_xid,
-    commit_in_doubt_error,
-    commit_transaction,
-    compose_single_message,
-    head_statements,
-    is_lost_claim,
-    lost_claim_error,
-    roll_back_transaction,
-    server_clock_seconds,
-    settings_statements,
-    shareable_batch,
-    statements_between_files,
-    tail_statements,
-    unguarded_tail_statements,
-    verify_claim,
-    verify_lock_kept,
-)
-from kernel.apply.events import MigrationApplied, MigrationStarted
-from kernel.apply.executor import run_with_retries
+from kernel.apply.batches import BatchQueue, Message, split_into_batches
+from kernel.apply.events import MigrationApplied, MigrationProgressed, MigrationStarted
+from kernel.apply.executor import migration_application_name, run_with_retries
 from kernel.apply.failures import connection_lost_error, refused_error, server_error
-from kernel.db.ledger import all_claims_hold_expression, is_recorded
-from kernel.errors import MigrationFailed
+from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock, poll_for_lock
+from kernel.db.connection import open_session
+from kernel.db.ledger import claim_holds_expression, claim_statement, delete_record_statement, is_recorded
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 from kernel.migrations.script import open_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from psycopg import pq
-
-    from kernel.apply.envelope import FileRun
     from kernel.apply.executor import Executor
+    from kernel.db.connection import Session
+    from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
+    from kernel.migrations.script import OpenScript, Script
 
 
-# Several small files of one transaction in one message: what stands between two of them costs no round trip.
-#
-# That they fail or succeed as one is given by their transaction. Each is still begun, checked and timed for itself, and
-# an error still knows its file.
-
-
-# Enough that the round trip of a message no longer counts; few enough that what is shown keeps up with what runs.
-_SHARED_MESSAGE_FILES = 16
-
-
-class ClaimConflict(Exception):
-    """A signal: the record of one of several files is another's, or is no longer ours: roll back, then one by one."""
+_RESET_ROLE = (b"RESET SESSION AUTHORIZATION", b"RESET ROLE")
+# What a file may leave in its session. DISCARD ALL would also release the advisory lock.
+_RESET_SESSION = (
+    b"RESET ALL",
+    b"CLOSE ALL",
+    b"UNLISTEN *",
+    b"DISCARD TEMP",
+    b"DISCARD SEQUENCES",
+    b"DEALLOCATE ALL",
+)
+_IDLE = pq.TransactionStatus.IDLE
+_RECONNECT_SECONDS = 30
+_RECONNECT_POLL_SECONDS = 0.25
+_PERHAPS_COMMITTED = (
+    "what ran up to that point may be committed, the change of its record included; "
+    "compare the database with the file, and put both right by hand"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileGroup:
-    """Files that go together in a transaction, and those that follow, whose claim their message makes too.
+class FileRun:
+    """A file to run in a transaction.
 
-    Of several files, `segments` says where each stands in `message`. `ends` are the numbers, counted from 0, of the
-    statements that tell how each of them ended, `look` is that of the one that looks at all their records, `claim` that
-    of the claim. One alone is sent by Runner.send.
+    `claim_sql` changes its record and returns the transaction's id, or no row when another runner was first.
+    `claim_holds_sql` is the expression for whether that change still stands in the same transaction; it is empty for a
+    revert, which leaves no record behind (`leaves_record`). `nonce` marks the server's error when the claim is lost.
     """
 
-    file_runs: tuple[FileRun, ...]
-    upcoming: tuple[FileRun, ...] = ()
-    message: bytes = b""
-    segments: tuple[Segment, ...] = ()
-    end_numbers: tuple[int, ...] = ()
-    claims_check_number: int = 0
-    claim_number: int = 0
+    migration: Migration
+    script: Script
+    claim_sql: bytes
+    claim_holds_sql: bytes = b""
+    leaves_record: bool = True
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
-def group_files(runner: Executor, todo: Iterable[FileRun], *, singly: bool = False) -> Iterator[FileGroup]:
-    """Divide the files of a transaction, in their order; with `singly` each is alone."""
-    gathered = _one_by_one(todo) if singly or runner.hooks else _gather_small_files(todo)
-    for group, behind in itertools.pairwise(itertools.chain(gathered, [[]])):
-        upcoming = tuple(work for work, _ in behind)
-        whole = [(work, statements) for work, statements in group if statements]
-        if len(whole) > 1:
-            yield _compose_group(runner, whole, upcoming)
-        else:
-            yield FileGroup(file_runs=(group[0][0],), upcoming=upcoming)
-
-
-def run_shared_message(
-    runner: Executor, group: FileGroup, xid: str, meanwhile: Callable[[], object]
-) -> tuple[list[MigrationApplied], OpenTransaction | None]:
-    """Run the files of a group, which are claimed, in the open transaction `xid`.
-
-    Returns what is applied once it commits, and the claim of those that follow. `meanwhile` is called while the
-    server works. Raises MigrationFailed, Unclaimed, psycopg.OperationalError when the connection is lost.
-    """
-    began = time.monotonic()
-    runner.observer(MigrationStarted(migration=group.file_runs[0].migration, script=group.file_runs[0].script))
-    with runner.monitor(*group.segments):
-        error = runner.protocol.run(
-            group.message, kept={*group.end_numbers, group.claims_check_number, group.claim_number}, meanwhile=meanwhile
-        )
-    if error:
-        raise _shared_message_error(runner, group, error)
-    seconds = time.monotonic() - began
-    rows = runner.protocol.rows
-    for work, end in zip(group.file_runs, group.end_numbers, strict=True):
-        verify_claim(work, runner.ledger, xid, rows.get(end))
-    if rows[group.claims_check_number].get_value(0, 0) != b"t":
-        raise ClaimConflict
-    ends = [rows[end] for end in group.end_numbers]
-    applied = [
-        MigrationApplied(migration=work.migration, seconds=own, statements=work.script.statement_count)
-        for work, own in zip(group.file_runs, _seconds_per_file(ends, seconds), strict=True)
-    ]
-    if not group.upcoming:
-        return applied, None
-    return applied, OpenTransaction(
-        group.upcoming[0], claimed_xid([rows[group.claim_number]] if group.claim_number in rows else [])
+def file_run_for_migration(session: Session, ledger: Ledger, migration: Migration, script: Script) -> FileRun:
+    """A file to apply and record."""
+    return FileRun(
+        migration=migration,
+        script=script,
+        claim_sql=claim_statement(session.connection, ledger, migration),
+        claim_holds_sql=claim_holds_expression(session.connection, ledger, migration),
     )
+
+
+def file_run_for_revert(session: Session, ledger: Ledger, revert: Migration, script: Script) -> FileRun:
+    """A revert file to run, whose migration loses its record."""
+    claim = delete_record_statement(session.connection, ledger, revert.version)
+    return FileRun(migration=revert, script=script, claim_sql=claim, leaves_record=False)
+
+
+class _ClaimedByAnotherError(Exception):
+    """Another runner recorded the migration first; its statements must not take effect again."""
+
+    def __init__(self, file_run: FileRun) -> None:
+        super().__init__(file_run.migration.filename)
+        self.file_run = file_run
+
+
+def apply_in_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tuple[MigrationApplied, ...]:
+    """Apply files in one transaction: all of them or none.
+
+    Files that another runner records first are left out of the result. After a lock timeout, a deadlock or a
+    serialization failure the transaction runs again. Raises MigrationFailed, LockBusy.
+    """
+    remaining = list(file_runs)
+
+    def attempt() -> tuple[MigrationApplied, ...]:
+        while remaining:
+            try:
+                return _run_transaction(executor, remaining)
+            except _ClaimedByAnotherError as conflict:
+                remaining.remove(conflict.file_run)
+        return ()
+
+    applied = run_with_retries(executor, attempt)
+    for event in applied:
+        executor.observer(event)
+    return applied
+
+
+def _run_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tuple[MigrationApplied, ...]:
+    applied = []
+    try:
+        for file_run in file_runs:
+            began = time.monotonic()
+            executor.observer(MigrationStarted(migration=file_run.migration, script=file_run.script))
+            with (
+                _migration_errors(executor, file_run.migration),
+                open_script(file_run.script, file_run.migration.path) as script,
+            ):
+                _FileTransaction(
+                    executor, file_run, begins=file_run is file_runs[0], commits=file_run is file_runs[-1]
+                ).run(script)
+            applied.append(
+                MigrationApplied(
+                    migration=file_run.migration,
+                    seconds=time.monotonic() - began,
+                    statements=file_run.script.statement_count,
+                )
+            )
+    finally:
+        roll_back_transaction(executor)
+    return tuple(applied)
 
 
 @contextmanager
-def claim_conflicts_raised(runner: Executor, works: Sequence[FileRun]) -> Iterator[None]:
-    """Claim files: of several, an error does not tell whose record it is about. Raises Unclaimed then."""
+def _migration_errors(executor: Executor, migration: Migration) -> Iterator[None]:
+    """Raise MigrationFailed for errors outside of the file's own statements."""
     try:
         yield
-    except psycopg.Error as error:
-        if len(works) > 1 and not runner.session.connection.broken:
-            raise ClaimConflict from error
-        raise
-
-
-def migration_under_way(group: FileGroup, done: int) -> Migration:
-    """The file that `done` statements of the group's message lead to."""
-    return segment_under_way(group.segments, done).migration if group.segments else group.file_runs[0].migration
-
-
-def skip_claimed_file(group: FileGroup) -> None:
-    """Pass over a file that another runner recorded first. Raises Unclaimed where others stand in its message."""
-    if len(group.file_runs) > 1:
-        raise ClaimConflict
-
-
-def _seconds_per_file(ends: Sequence[pq.abc.PGresult], seconds: float) -> list[float]:
-    """Of the seconds that a message took, those of each file: between one end and the next by the server's clock."""
-    at = [server_clock_seconds(end) for end in ends]
-    spent = [seconds - (at[-1] - at[0]), *(after - before for before, after in itertools.pairwise(at))]
-    return [max(0.0, one) for one in spent]  # a clock may be set back
-
-
-def _one_by_one(todo: Iterable[FileRun]) -> Iterator[list[tuple[FileRun, Batch | None]]]:
-    for work in todo:
-        yield [(work, None)]
-
-
-def _gather_small_files(todo: Iterable[FileRun]) -> Iterator[list[tuple[FileRun, Batch | None]]]:
-    gathered: list[tuple[FileRun, Batch | None]] = []
-    size = 0
-    for work in todo:
-        statements = shareable_batch(work)
-        size += work.script.size_bytes
-        if gathered and (statements is None or len(gathered) == _SHARED_MESSAGE_FILES or size > SHARED_MESSAGE_BYTES):
-            yield gathered
-            gathered, size = [], work.script.size_bytes
-        gathered.append((work, statements))
-        if statements is None:
-            yield gathered
-            gathered, size = [], 0
-    if gathered:
-        yield gathered
-
-
-def _compose_group(
-    runner: Executor, whole: Sequence[tuple[FileRun, Batch]], upcoming: tuple[FileRun, ...]
-) -> FileGroup:
-    works = tuple(work for work, _ in whole)
-    records = all_claims_hold_expression(runner.session.connection, runner.ledger, [work.migration for work in works])
-    between = statements_between_files(runner)
-    texts: list[bytes] = []
-    segments, ends = [], []
-    number = characters = 0
-    for (work, statements), behind in zip(whole, (*works[1:], None), strict=True):
-        segments.append(Segment(work.migration, statements, number, characters))
-        end = unguarded_tail_statements()
-        ends.append(segments[-1].end + len(end) - 1)
-        following = (*between, *settings_statements(runner, behind)) if behind else (b"SELECT %b" % records,)
-        text = b"%b\n%b;\n" % (statements.message, b"; ".join((*end, *following)))
-        texts.append(text)
-        characters += len(text) if text.isascii() else len(text.decode())
-        number = segments[-1].end + len(end) + len(following)
-    claim = (*between, *head_statements(runner, *upcoming)) if upcoming else ()
-    return FileGroup(
-        file_runs=works,
-        upcoming=upcoming,
-        message=b"".join((*texts, b"; ".join(claim))),
-        segments=tuple(segments),
-        end_numbers=tuple(ends),
-        claims_check_number=number - 1,
-        claim_number=number + len(claim) - 1,
-    )
-
-
-def _shared_message_error(runner: Executor, group: FileGroup, error: pq.abc.PGresult) -> Exception:
-    """The failure of the file that an error belongs to; Unclaimed where that shows only when they run one by one."""
-    found = runner.statement_error(group.segments, error)
-    if isinstance(found, MigrationFailed):
-        return found
-    done = runner.protocol.statements_done
-    files = [work for work, end in zip(group.file_runs, group.end_numbers, strict=True) if done <= end]
-    if not files and done > group.claims_check_number and len(group.upcoming) == 1:
-        files = list(group.upcoming)
-    return server_error(files[0].migration, found) if files else ClaimConflict()
-
-
-# A small file in one message, from BEGIN to COMMIT: nothing of it waits for an answer in between.
-#
-# What is otherwise looked at before COMMIT is sent, the server looks at itself: where the transaction or the record is
-# no longer ours, it divides by zero, and the rest of the message is not run.
-
-
-def run_single_message(
-    runner: Executor, alone: SingleMessage, meanwhile: Callable[[], object]
-) -> tuple[MigrationApplied, ...]:
-    """Run a file; () when another runner recorded it first. `meanwhile` is called while the server works.
-
-    Raises MigrationFailed, LockBusy.
-    """
-    work, exchange = alone.file_run, runner.protocol
-    roll_back_transaction(runner)
-    began = time.monotonic()
-    runner.observer(MigrationStarted(migration=work.migration, script=work.script))
-    try:
-        with runner.monitor(alone.segment):
-            error = exchange.run(
-                alone.message, kept=(alone.claim_number, alone.end_number, alone.lock_check_number), meanwhile=meanwhile
-            )
-    except psycopg.OperationalError as reason:
-        raise commit_in_doubt_error(runner, work, reason, reached=False) from reason
-    rows = exchange.rows
-    if exchange.statements_done > alone.claim_number and alone.claim_number not in rows:
-        roll_back_transaction(runner)
-        return ()
-    if error:
-        raise _single_message_error(runner, alone, error)
-    xid = claimed_xid([rows[alone.claim_number]]) or ""
-    verify_claim(work, runner.ledger, xid, rows.get(alone.end_number))
-    verify_lock_kept(rows[alone.lock_check_number])
-    applied = MigrationApplied(
-        migration=work.migration, seconds=time.monotonic() - began, statements=work.script.statement_count
-    )
-    runner.observer(applied)
-    return (applied,)
-
-
-def _single_message_error(runner: Executor, alone: SingleMessage, error: pq.abc.PGresult) -> MigrationFailed:
-    """What stopped the message, once its transaction is rolled back."""
-    work, done = alone.file_run, runner.protocol.statements_done
-    found = runner.statement_error([alone.segment], error)
-    roll_back_transaction(runner)
-    if isinstance(found, MigrationFailed):
-        return found
-    # Ahead of it a deferred trigger of the file's may divide by zero, too. A COMMIT that was not seen moves it back.
-    if done >= alone.end_number and is_lost_claim(error):
-        recorded = is_recorded(runner.session, runner.ledger, work.migration.version)
-        return lost_claim_error(work, runner.ledger, committed=recorded)
-    return server_error(work.migration, found)
-
-
-class Transactions:
-    """Files applied in transactions: a small one in one message, of others the commit opens the next.
-
-    While the server runs a file, the message for the next is prepared.
-    """
-
-    def __init__(self, runner: Executor) -> None:
-        self._runner = runner
-        self._opened: OpenTransaction | None = None
-        self._prepared: tuple[FileRun | None, SingleMessage | None] = None, None
-
-    def apply(
-        self, work: FileRun, *, following: Callable[[], FileRun | None] = lambda: None
-    ) -> tuple[MigrationApplied, ...]:
-        """Carry out one file in a transaction of its own; () when another runner did it first.
-
-        On a lock timeout, a deadlock or a serialization failure it is rolled back and run again. `following` is the
-        work that `apply` will be called with next, when it can be told. Raises MigrationFailed, LockBusy.
-        """
-        known, small = self._prepared
-        if known is not work:
-            small = compose_single_message(self._runner, work)
-
-        def prepare() -> FileRun | None:
-            """What follows, unless it will have its own message from BEGIN to COMMIT."""
-            after = following()
-            if after and after is not self._prepared[0]:
-                self._prepared = after, compose_single_message(self._runner, after)
-            return after if after and not self._prepared[1] else None
-
-        if small:
-            message = small
-            return self._with_retries(lambda: run_single_message(self._runner, message, prepare))
-        group = FileGroup(file_runs=(work,))
-        return self._with_retries(lambda: self._apply_groups(iter([group]), prepare))
-
-    def apply_all(self, todo: Iterable[FileRun]) -> tuple[MigrationApplied, ...]:
-        """Carry out several files, at least one, in one transaction: all or none. Those that others did are left out.
-
-        As `apply`; `todo` is gone through once more for every attempt.
-        """
-
-        def attempt() -> tuple[MigrationApplied, ...]:
-            try:
-                return self._apply_groups(group_files(self._runner, todo))
-            except ClaimConflict:
-                return self._apply_groups(group_files(self._runner, todo, singly=True))
-
-        return self._with_retries(attempt)
-
-    def _with_retries(self, attempt: Callable[[], tuple[MigrationApplied, ...]]) -> tuple[MigrationApplied, ...]:
-        try:
-            return run_with_retries(self._runner, attempt)
-        except BaseException:
-            self._opened = None
-            raise
-
-    def _apply_groups(
-        self, groups: Iterator[FileGroup], following: Callable[[], FileRun | None] = lambda: None
-    ) -> tuple[MigrationApplied, ...]:
-        runner = self._runner
-        applied: list[MigrationApplied] = []
-        last: FileRun | None = None
-        opened: OpenTransaction | None = None
-        ahead = deque([next(groups)])
-
-        def prepare() -> None:
-            ahead.extend(itertools.islice(groups, 1))
-            following()
-
-        group = ahead[0]
-        try:
-            opened = self._begin_group(group)
-            while ahead:
-                group = ahead.popleft()
-                opened = opened or _claim_group(runner, group)
-                if opened.xid is None:
-                    skip_claimed_file(group)
-                    opened = None
-                else:
-                    last = group.file_runs[-1]
-                    done, opened = _run_group(runner, group, opened.xid, prepare)
-                    applied += done
-                if not ahead:
-                    prepare()
-            began = time.monotonic()
-            self._commit(last, following())
-            applied[-1:] = [replace(one, seconds=one.seconds + time.monotonic() - began) for one in applied[-1:]]
-        except psycopg.Error as error:
-            current = migration_under_way(group, runner.protocol.statements_done)
-            if runner.session.connection.broken:
-                raise connection_lost_error(current, error) from error
-            raise server_error(current, error) from error
-        finally:
-            if not self._opened:
-                roll_back_transaction(runner)
-        for one in applied:
-            runner.observer(one)
-        return tuple(applied)
-
-    def _begin_group(self, group: FileGroup) -> OpenTransaction:
-        """The transaction for a group, which the commit before it may have opened."""
-        opened, self._opened = self._opened, None
-        if opened and opened.file_run is group.file_runs[0]:
-            return opened
-        roll_back_transaction(self._runner)
-        with claim_conflicts_raised(self._runner, group.file_runs):
-            return begin_transaction(self._runner, *group.file_runs)
-
-    def _commit(self, last: FileRun | None, following: FileRun | None) -> None:
-        """Commit, and open the transaction of the work that follows, if one can follow in the same message."""
-        runner = self._runner
-        witness = runner.hooks
-        if witness:
-            witness.committing()
-        statements: tuple[bytes, ...] = ()
-        # A BEGIN of the file's own may say what has to be said before anything else in the transaction.
-        if following and following.script.begin_sql == b"BEGIN" and not runner.session.pooled and not witness:
-            statements = (b"BEGIN", *head_statements(runner, following))
-        results = commit_transaction(runner, last, opening=statements)
-        if following and results:
-            self._opened = OpenTransaction(following, claimed_xid(results))
-        if witness:
-            witness.ended()
-
-
-def _claim_group(runner: Executor, group: FileGroup) -> OpenTransaction:
-    with claim_conflicts_raised(runner, group.file_runs):
-        return claim_in_transaction(runner, *group.file_runs)
-
-
-def _run_group(
-    runner: Executor, group: FileGroup, xid: str, meanwhile: Callable[[], object]
-) -> tuple[list[MigrationApplied], OpenTransaction | None]:
-    """Run files the first of which is claimed; in the same message, where it can be, claim the one behind them.
-
-    `meanwhile` is called while the server works.
-    """
-    if len(group.file_runs) > 1:
-        return run_shared_message(runner, group, xid, meanwhile)
-    work, upcoming = group.file_runs[0], group.upcoming
-    began = time.monotonic()
-    runner.observer(MigrationStarted(migration=work.migration, script=work.script))
-    behind = tail_statements(work)
-    if runner.hooks:
-        runner.hooks.begun(runner.session, work.migration, work.script)
-        upcoming = ()  # whose claim is none of this file's doing
-    if upcoming:
-        behind = (*behind, *statements_between_files(runner), *head_statements(runner, *upcoming))
-    try:
-        rows = _run_file_statements(runner, work, behind, meanwhile)
-    except psycopg.Error as error:
-        if upcoming and runner.protocol.rows and not runner.session.connection.broken:
-            # This file had come to its end.
-            raise (ClaimConflict() if len(upcoming) > 1 else server_error(upcoming[0].migration, error)) from error
-        raise
-    verify_claim(work, runner.ledger, xid, rows[0])
-    seconds = time.monotonic() - began
-    applied = MigrationApplied(migration=work.migration, seconds=seconds, statements=work.script.statement_count)
-    return [applied], OpenTransaction(upcoming[0], claimed_xid(rows[1:])) if upcoming else None
-
-
-def _run_file_statements(
-    runner: Executor, work: FileRun, behind: Sequence[bytes], meanwhile: Callable[[], object]
-) -> list[pq.abc.PGresult]:
-    migration = work.migration
-    try:
-        with open_script(work.script, migration.path) as reading:
-            rows = runner.run_statements(migration, work.script, reading.parts, behind=behind, meanwhile=meanwhile)
     except OSError as error:
         raise refused_error(migration, f"cannot be read any more: {error.strerror}") from error
-    if reading.checksum() != migration.checksum:
-        raise refused_error(migration, "changed while it ran; run inv db.migrate again")
-    return rows
+    except psycopg.Error as error:
+        if executor.session.connection.broken:
+            raise connection_lost_error(migration, error) from error
+        raise server_error(migration, error) from error
+
+
+class _FileTransaction:
+    """The messages of one file in its transaction: it `begins` the transaction, or `commits` it, or both."""
+
+    def __init__(self, executor: Executor, file_run: FileRun, *, begins: bool, commits: bool) -> None:
+        self._executor = executor
+        self._file_run = file_run
+        self._begins = begins
+        self._commits = commits
+        self._xid = ""
+
+    def run(self, script: OpenScript) -> None:
+        """Send the file. Raises MigrationFailed, _ClaimedByAnotherError, LockBusy."""
+        executor, file_run = self._executor, self._file_run
+        hooks = executor.hooks
+        head = self._head()
+        if hooks or not file_run.leaves_record:
+            # Hooks run between the claim and the first statement; the tail of a revert names the transaction's id.
+            self._send(Message(head=head))
+            head = ()
+        if hooks:
+            hooks.begun(executor.session, file_run.migration, file_run.script)
+        end = self._end()
+        queue = BatchQueue(split_into_batches(script.parts, singly=hooks is not None, plain=file_run.script.all_plain))
+        statements = sent_bytes = 0
+        for message in _messages(queue, head, check=self._check(), end=end, apart=hooks is not None):
+            if message.tail and script.checksum() != file_run.migration.checksum:
+                raise refused_error(file_run.migration, "changed while it ran; run inv db.migrate again")
+            if hooks and message.tail and message.tail == end:
+                hooks.committing()
+            self._send(message, queue)
+            if message.batch.statements:
+                statements += len(message.batch.statements)
+                sent_bytes += sum([len(part.text) for part in message.batch.statements])
+                self._report_progress(statements, sent_bytes)
+        if hooks and self._commits:
+            hooks.ended()
+
+    def _report_progress(self, statements: int, sent_bytes: int) -> None:
+        migration, script = self._file_run.migration, self._file_run.script
+        self._executor.observer(
+            MigrationProgressed(migration=migration, script=script, statements=statements, sent_bytes=sent_bytes)
+        )
+
+    def _head(self) -> tuple[bytes, ...]:
+        """Begin the transaction or continue it, set its timeouts, and claim the record."""
+        executor, script = self._executor, self._file_run.script
+        if not self._begins:
+            begin = _between_files(executor)
+        elif executor.session.pooled:
+            _begin_with_transaction_lock(executor, script)
+            begin = ()
+        else:
+            begin = (script.begin_sql,)
+        waits = executor.waits
+        lock_timeout_ms = waits.lock_timeout_ms if script.lock_timeout_ms is None else script.lock_timeout_ms
+        name = migration_application_name(self._file_run.migration)
+        return (
+            *begin,
+            b"SET LOCAL lock_timeout = %d" % lock_timeout_ms,
+            b"SET LOCAL statement_timeout = %d" % waits.statement_timeout_ms,
+            b"SET LOCAL application_name = '%b'" % name.encode(),
+            self._file_run.claim_sql,
+        )
+
+    def _check(self) -> tuple[bytes, ...]:
+        """Check deferred constraints, whose failure still belongs to the file, and that the claim is still ours.
+
+        Where it is not, the server fails to cast a text that has the nonce and the id of the transaction that it is in.
+        """
+        holds = self._file_run.claim_holds_sql
+        if not holds:
+            holds = b"pg_catalog.pg_current_xact_id()::pg_catalog.text OPERATOR(pg_catalog.=) '%b'" % self._xid.encode()
+        lost = b"pg_catalog.concat('not ours ', pg_catalog.pg_current_xact_id(), ' %b')" % self._file_run.nonce.encode()
+        check = b"SELECT CASE WHEN %b THEN 1 ELSE %b::pg_catalog.int4 END" % (holds, lost)
+        return (b"SET CONSTRAINTS ALL IMMEDIATE", *_RESET_ROLE, check)
+
+    def _end(self) -> tuple[bytes, ...]:
+        """Reset the session, commit, and make sure of the advisory lock; () in all files of a transaction but the last.
+
+        Through a pooler the next statement may reach another session, so that the session is reset before COMMIT.
+        """
+        if not self._commits:
+            return ()
+        executor = self._executor
+        end = (*_RESET_SESSION, *executor.session.runner_settings, b"COMMIT")
+        if executor.session.pooled:
+            return end
+        return (*end, b"SELECT pg_try_advisory_lock(%d)" % advisory_lock_key(executor.ledger.schema))
+
+    def _send(self, message: Message, queue: BatchQueue | None = None) -> None:
+        """Send a message and check its results. Where COMMIT was sent and the connection broke, look up the record."""
+        protocol = self._executor.protocol
+        commits = b"COMMIT" in message.tail
+        try:
+            error = self._executor.send(self._file_run.migration, message, queue)
+        except psycopg.OperationalError as lost:
+            if not commits:
+                raise
+            apart = not message.batch.statements
+            raise _commit_in_doubt_error(self._executor, self._file_run, lost, apart=apart) from lost
+        claim_number = len(message.head) - 1
+        if message.head and protocol.statements_done > claim_number:
+            claim = protocol.rows.get(claim_number)
+            if claim is None:
+                raise _ClaimedByAnotherError(self._file_run)
+            self._xid = (claim.get_value(0, 0) or b"").decode()
+        if error:
+            raise self._error(message, error)
+        if commits and not self._executor.session.pooled:
+            _verify_lock_kept(protocol.rows.get(message.count - 1))
+
+    def _error(self, message: Message, result: pq.abc.PGresult) -> MigrationFailed | psycopg.Error:
+        """The error that stopped a message: psycopg's for a statement of the runner."""
+        executor, file_run = self._executor, self._file_run
+        error = executor.statement_error(file_run.migration, message, result)
+        if isinstance(error, MigrationFailed):
+            return error
+        if executor.session.connection.broken and b"COMMIT" in message.tail:
+            return _commit_in_doubt_error(executor, file_run, error, apart=True)
+        reason = error.diag.message_primary or ""
+        if file_run.nonce not in reason:
+            return error
+        if f"ours {self._xid} {file_run.nonce}" in reason:
+            text = f"it changes its own record in {executor.ledger.name}; leave that table to the runner"
+            return refused_error(file_run.migration, text)
+        text = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
+        return refused_error(file_run.migration, text, aftermath=_PERHAPS_COMMITTED)
+
+
+def _messages(
+    queue: BatchQueue, head: tuple[bytes, ...], *, check: tuple[bytes, ...], end: tuple[bytes, ...], apart: bool
+) -> Iterator[Message]:
+    """The messages of a file. With `apart` the statements of the runner do not share a message with the file's."""
+    while batch := queue.next_batch():
+        if head and batch.is_copy:
+            yield Message(head=head)
+            head = ()
+        if not apart and queue.ended and batch.open_ended:
+            yield Message(head=head, batch=batch, tail=(*check, *end))
+            return
+        yield Message(head=head, batch=batch)
+        head = ()
+    if apart:
+        yield Message(tail=check)
+        if end:
+            yield Message(tail=end)
+    else:
+        yield Message(head=head, tail=(*check, *end))
+
+
+def roll_back_transaction(executor: Executor) -> None:
+    """End the open transaction, if there is one and the connection still stands."""
+    connection = executor.session.connection
+    if not connection.broken and connection.pgconn.transaction_status != _IDLE:
+        executor.protocol.query(b"ROLLBACK")
+        if executor.hooks:
+            executor.hooks.ended()
+
+
+def reset_session(executor: Executor) -> None:
+    """Give the session back its own state, outside of a transaction."""
+    if not executor.session.pooled:
+        executor.protocol.query(b"; ".join((*_RESET_ROLE, *_RESET_SESSION, *executor.session.runner_settings)))
+
+
+def _between_files(executor: Executor) -> tuple[bytes, ...]:
+    """The statements between two files of a transaction: the second finds the session as COMMIT leaves it."""
+    # SET CONSTRAINTS has no way back to the mode of each; deferred, they are all checked when a file ends.
+    return (b"SET CONSTRAINTS ALL DEFERRED", *_RESET_SESSION, *executor.session.runner_settings)
+
+
+def _begin_with_transaction_lock(executor: Executor, script: Script) -> None:
+    """Through a pooler the lock belongs to the transaction, as does everything else. Raises LockBusy."""
+    key = advisory_lock_key(executor.ledger.schema)
+
+    def attempt() -> bool:
+        roll_back_transaction(executor)
+        result = executor.protocol.query(script.begin_sql + f"; SELECT pg_try_advisory_xact_lock({key})".encode())[-1]
+        return result.get_value(0, 0) == b"t"
+
+    wait_seconds = executor.waits.lock_wait_seconds
+    poll_for_lock(executor.session, key, attempt, wait_seconds=wait_seconds, waiting=executor.report_waiting)
+
+
+def _verify_lock_kept(result: pq.abc.PGresult | None) -> None:
+    if result is None or result.get_value(0, 0) != b"t":
+        raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
+
+
+def _commit_in_doubt_error(
+    executor: Executor, file_run: FileRun, error: psycopg.Error, *, apart: bool
+) -> MigrationFailed:
+    """The error when the connection broke and COMMIT was sent, `apart` from the file's statements or with them.
+
+    The server may still be working on it: the record is looked up once its lock is free.
+    """
+    try:
+        committed = _is_recorded_after_reconnect(executor, file_run.migration) == file_run.leaves_record
+    except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
+        aftermath: str | None = "applied or rolled back as a whole; inv db.status tells once the server answers"
+        outcome = "nobody can tell yet whether it committed: the server does not answer"
+    else:
+        if not committed and not apart:
+            return connection_lost_error(file_run.migration, error)
+        outcome = "it had committed" if committed else "it had not committed"
+        aftermath = "committed with its record" if committed else None
+    reason = " ".join(str(error).split())
+    return MigrationFailed(
+        f"the connection was lost at COMMIT; {outcome} ({reason})",
+        failure=Failure(file=file_run.migration.filename),
+        aftermath=aftermath,
+        hint="run inv db.migrate again: it goes on from here",
+    )
+
+
+def _is_recorded_after_reconnect(executor: Executor, migration: Migration) -> bool:
+    deadline = time.monotonic() + _RECONNECT_SECONDS
+    while True:
+        try:
+            with (
+                open_session(executor.session.url) as session,
+                hold_advisory_lock(
+                    session, executor.ledger, wait_seconds=_RECONNECT_SECONDS, waiting=executor.report_waiting
+                ),
+            ):
+                return is_recorded(session, executor.ledger, migration.version)
+        except (DatabaseUnreachable, DatabaseRefused):  # the server restarts, or a standby takes its place
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RECONNECT_POLL_SECONDS)

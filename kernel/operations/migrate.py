@@ -1,4 +1,4 @@
-"""db.migrate: the Plan that db.status shows, carried out under the lock.
+"""db.migrate: apply the pending migrations that db.status shows.
 
 The steps are those of docs/production.md, "What a run does".
 """
@@ -6,14 +6,12 @@ The steps are those of docs/production.md, "What a run does".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from kernel.apply.envelope import file_run_for_migration
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK
 from kernel.apply.no_transaction import run_outside_transaction
-from kernel.apply.transaction import Transactions
+from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import create_ledger, refuse_missing_privilege, refuse_tables_without_ledger
@@ -23,9 +21,8 @@ from kernel.operations.status import read_status
 from kernel.plan import migrations_to_apply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-    from kernel.apply.envelope import FileRun
     from kernel.apply.events import MigrationApplied, Observer, RunHooks
     from kernel.apply.executor import Executor
     from kernel.db.connection import Session
@@ -38,13 +35,13 @@ if TYPE_CHECKING:
 
 
 _PLAIN_BEGIN_WORDS = frozenset({b"BEGIN", b"START", b"TRANSACTION", b"WORK"})
-# So many bytes of pending files stay in memory between being checked and being run; larger ones are read twice.
+# Pending files up to this size in all stay in memory between the check and the run; others are read twice.
 _KEPT_IN_MEMORY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateOptions:
-    """What a run is asked for: as far as version `to`, "" for all; with drift of order allowed; all or none."""
+    """Options of db.migrate: `to` is the last version to apply, "" for all."""
 
     to: str = ""
     allow_out_of_order: bool = False
@@ -54,7 +51,7 @@ class MigrateOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateResult:
-    """What a run did. `elsewhere` counts the versions that other runners applied while this one waited."""
+    """What a run did. `applied_by_others` counts the versions that other runners applied while this one waited."""
 
     database: str
     applied: tuple[MigrationApplied, ...] = ()
@@ -64,94 +61,103 @@ class MigrateResult:
     records_ahead: tuple[Record, ...] = ()
 
 
+def migrate(
+    session: Session,
+    migrations: tuple[Migration, ...],
+    options: MigrateOptions,
+    observer: Observer,
+    hooks: RunHooks | None = None,
+) -> MigrateResult:
+    """Apply pending migrations in version order, under the advisory lock.
+
+    With nothing pending no lock is taken. `hooks` are called around every statement, as in a rehearsal.
+    Raises what `prepare_migrate` raises, LockBusy, DatabaseRefused, MigrationFailed.
+    """
+    status, files = prepare_migrate(session, migrations, options)  # read-only, no lock
+    if not files:
+        return _result(status, migrations)
+    refuse_read_only(session)
+    refuse_missing_privilege(session, status.ledger, "INSERT")
+    session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
+    with (
+        open_executor(session, status.ledger, waits=options.waits, observer=observer, hooks=hooks) as executor,
+        hold_advisory_lock(
+            session, status.ledger, wait_seconds=options.waits.lock_wait_seconds, waiting=executor.report_waiting
+        ),
+    ):
+        status = read_status(session, migrations)  # another runner may have applied some before we had the lock
+        pending = _pending(status, options)
+        if not status.ledger.exists:
+            create_ledger(session, status.ledger)
+        applied = _apply(executor, [file for file in files if file[0] in pending], options)
+    return _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
+
+
 def prepare_migrate(
-    session: Session, found: tuple[Migration, ...], wish: MigrateOptions
+    session: Session, migrations: tuple[Migration, ...], options: MigrateOptions
 ) -> tuple[Status, tuple[PendingFile, ...]]:
-    """What a run would do, checked as far as it can be without running it. Reads only.
+    """Return the status and the files that a run would apply, checked without running them. Reads only.
 
     Raises Drift, Unrecorded, FilesInvalid with every file that cannot be run, UsageError.
     """
-    now = read_status(session, found)
-    todo = migrations_to_apply(now.plan, to=wish.to, allow_out_of_order=wish.allow_out_of_order)
-    if todo:
-        refuse_tables_without_ledger(session, now.ledger)
-    return now, _parse_pending(session, todo, wish)
+    status = read_status(session, migrations)
+    pending = _pending(status, options)
+    if pending:
+        refuse_tables_without_ledger(session, status.ledger)
+    return status, _parse_pending(session, pending, options)
 
 
-def migrate(
-    session: Session,
-    found: tuple[Migration, ...],
-    wish: MigrateOptions,
-    observer: Observer,
-    witness: RunHooks | None = None,
+def _pending(status: Status, options: MigrateOptions) -> tuple[Migration, ...]:
+    return migrations_to_apply(status.plan, to=options.to, allow_out_of_order=options.allow_out_of_order)
+
+
+def _result(
+    status: Status,
+    migrations: tuple[Migration, ...],
+    *,
+    applied: tuple[MigrationApplied, ...] = (),
+    applied_by_others: int = 0,
 ) -> MigrateResult:
-    """Apply what is pending, in version order, under the lock. Without anything pending no lock is taken.
-
-    A `witness` looks on statement by statement, as in a rehearsal.
-    Raises what `planned` raises, LockBusy, DatabaseRefused, MigrationFailed.
-    """
-    before, todo = prepare_migrate(session, found, wish)
-    if not todo:
-        return _nothing_applied(before, found)
-    refuse_read_only(session)
-    refuse_missing_privilege(session, before.ledger, "INSERT")
-    session = with_runner_settings(session, statement_timeout_ms=wish.waits.statement_timeout_ms)
-    with (
-        open_executor(session, before.ledger, patience=wish.waits, observer=observer, witness=witness) as runner,
-        hold_advisory_lock(
-            session, before.ledger, wait_seconds=wish.waits.lock_wait_seconds, waiting=runner.report_waiting
-        ),
-    ):
-        # Another runner may have come first: what was read before the lock is worth nothing now.
-        now = read_status(session, found)
-        remaining = migrations_to_apply(now.plan, to=wish.to, allow_out_of_order=wish.allow_out_of_order)
-        if not now.ledger.exists:
-            create_ledger(session, now.ledger)
-        versions = {one.version for one in remaining}
-        applied = _apply_pending(runner, tuple(one for one in todo if one[0].version in versions), wish)
-    done = {one.migration.version for one in applied}
+    versions = {event.migration.version for event in applied}
     return MigrateResult(
-        database=session.name,
+        database=status.database,
         applied=applied,
-        pending=tuple(one for one in now.plan.pending if one.version not in done),
-        total_files=len(found),
-        applied_by_others=len(todo) - len(applied),
-        records_ahead=now.plan.records_ahead,
+        pending=tuple(migration for migration in status.plan.pending if migration.version not in versions),
+        total_files=len(migrations),
+        applied_by_others=applied_by_others,
+        records_ahead=status.plan.records_ahead,
     )
 
 
-def _nothing_applied(now: Status, found: tuple[Migration, ...]) -> MigrateResult:
-    return MigrateResult(
-        database=now.database, pending=now.plan.pending, total_files=len(found), records_ahead=now.plan.records_ahead
-    )
-
-
-def _parse_pending(session: Session, todo: tuple[Migration, ...], wish: MigrateOptions) -> tuple[PendingFile, ...]:
+def _parse_pending(
+    session: Session, pending: tuple[Migration, ...], options: MigrateOptions
+) -> tuple[PendingFile, ...]:
     problems: list[Problem] = []
-    surveyed: list[PendingFile] = []
+    files: list[PendingFile] = []
     keep_bytes = _KEPT_IN_MEMORY_BYTES
-    for one in todo:
+    for migration in pending:
         try:
-            script = parse_script(one.path, one.filename, keep_bytes=keep_bytes)
+            script = parse_script(migration.path, migration.filename, keep_bytes=keep_bytes)
         except FilesInvalid as error:
             problems += error.problems
             continue
-        surveyed.append((one, script))
+        files.append((migration, script))
         keep_bytes -= script.size_bytes if script.parts else 0
-    for one, script in surveyed:
-        problems += [Problem(message=message, file=one.filename) for message in _mode_problems(session, script, wish)]
+    for migration, script in files:
+        messages = _mode_problems(session, script, options)
+        problems += [Problem(message=message, file=migration.filename) for message in messages]
     if problems:
         raise FilesInvalid(problems)
-    return tuple(surveyed)
+    return tuple(files)
 
 
-def _mode_problems(session: Session, script: Script, wish: MigrateOptions) -> Iterator[str]:
-    """Why a file cannot be run here in the way that is asked for."""
+def _mode_problems(session: Session, script: Script, options: MigrateOptions) -> Iterator[str]:
+    """Why a file cannot be run in this session with these options."""
     if script.mode is RunMode.TRANSACTION:
-        if wish.single_transaction and set(script.begin_sql.upper().split()) - _PLAIN_BEGIN_WORDS:
+        if options.single_transaction and set(script.begin_sql.upper().split()) - _PLAIN_BEGIN_WORDS:
             yield "begins its transaction in a way of its own, which --single-transaction rules out"
         return
-    if wish.single_transaction:
+    if options.single_transaction:
         yield "runs outside of a transaction, which --single-transaction rules out"
     if session.pooled:
         yield (
@@ -160,41 +166,29 @@ def _mode_problems(session: Session, script: Script, wish: MigrateOptions) -> It
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _FileRuns:
-    """The works of one transaction, each made when its turn comes, and gone through again when it starts anew."""
+def _apply(executor: Executor, files: Sequence[PendingFile], options: MigrateOptions) -> tuple[MigrationApplied, ...]:
+    """Apply files one by one, or all in one transaction. Its MigrationFailed says what is applied and what is pending.
 
-    work_of: Callable[[int], FileRun | None]
-    count: int
-
-    def __iter__(self) -> Iterator[FileRun]:
-        return (one for one in map(self.work_of, range(self.count)) if one)
-
-
-def _apply_pending(
-    runner: Executor, todo: tuple[PendingFile, ...], wish: MigrateOptions
-) -> tuple[MigrationApplied, ...]:
+    A file outside of a transaction is one that has to be alone: the others have refused --single-transaction.
+    """
     applied: list[MigrationApplied] = []
-    transactions = Transactions(runner)
-
-    @cache  # the same value, made while the server runs the file before
-    def work_of(position: int) -> FileRun | None:
-        if position == len(todo) or todo[position][1].mode is not RunMode.TRANSACTION:
-            return None
-        return file_run_for_migration(runner.session, runner.ledger, *todo[position])
-
     try:
-        if wish.single_transaction and todo:
-            return transactions.apply_all(_FileRuns(work_of, len(todo)))
-        for position, (one, script) in enumerate(todo):
-            if work := work_of(position):
-                applied += transactions.apply(work, following=partial(work_of, position + 1))
-            else:
-                applied.append(run_outside_transaction(runner, one, script))
+        for group in [files] if options.single_transaction else [[file] for file in files]:
+            applied += _apply_group(executor, group)
     except MigrationFailed as error:
-        if wish.single_transaction and error.rolled_back:
+        if options.single_transaction and error.rolled_back:
             error.aftermath = ALL_ROLLED_BACK
-        error.applied = tuple(one.migration.filename for one in applied)
-        error.pending = tuple(one.filename for one, _ in todo[len(applied) :])
+        error.applied = tuple(event.migration.filename for event in applied)
+        error.pending = tuple(migration.filename for migration, _ in files[len(applied) :])
         raise
     return tuple(applied)
+
+
+def _apply_group(executor: Executor, files: Sequence[PendingFile]) -> tuple[MigrationApplied, ...]:
+    for migration, script in files:
+        if script.mode is not RunMode.TRANSACTION:
+            return (run_outside_transaction(executor, migration, script),)
+    return apply_in_transaction(
+        executor,
+        [file_run_for_migration(executor.session, executor.ledger, migration, script) for migration, script in files],
+    )

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel.apply.envelope import file_run_for_revert
 from kernel.apply.executor import WaitLimits, open_executor
-from kernel.apply.transaction import Transactions
+from kernel.apply.transaction import apply_in_transaction, file_run_for_revert
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import delete_record_statement, find_ledger, refuse_missing_privilege
@@ -65,14 +64,13 @@ def rollback(
     refuse_missing_privilege(session, where, "DELETE")
     session = with_runner_settings(session, statement_timeout_ms=wish.waits.statement_timeout_ms)
     with (
-        open_executor(session, where, patience=wish.waits, observer=observer) as runner,
+        open_executor(session, where, waits=wish.waits, observer=observer) as runner,
         hold_advisory_lock(session, where, wait_seconds=wish.waits.lock_wait_seconds, waiting=runner.report_waiting),
     ):
         entries = _read_entries(session, found, wish)
         if wish.revert:
-            transactions = Transactions(runner)
             for revert, script in _parse_reverts(entries):
-                transactions.apply(file_run_for_revert(session, where, revert, script))
+                apply_in_transaction(runner, [file_run_for_revert(session, where, revert, script)])
         else:
             _delete_records(session, where, entries)
     return RollbackResult(database=session.name, removed=entries, reverted=wish.revert)

@@ -27,13 +27,14 @@ _POLL_SECONDS = 0.01
 _FILLER = "INSERT INTO app.filler SELECT repeat('x', 1000) FROM generate_series(1, 300);\n"
 
 FIRST = {"001_first.sql": "CREATE TABLE app.events (id int);\nINSERT INTO audit.ran VALUES ('001', 'whole');\n"}
-# 600 statements, which is more than one message holds: between the first and the second mark lies a new batch.
+# 600 statements, which is more than one message holds: between the first and the second mark lies a new batch. Without
+# a semicolon at its end, COMMIT has a message of its own.
 IN_TRANSACTION = {
     "002_middle.sql": (
         "INSERT INTO audit.ran VALUES ('002', 'begin');\n"
         f"SELECT pg_advisory_xact_lock({GATE});\n{_FILLER}"
         + "INSERT INTO app.events VALUES (1);\n" * 600
-        + "INSERT INTO audit.ran VALUES ('002', 'end');\n"
+        + "INSERT INTO audit.ran VALUES ('002', 'end')\n"
     )
 }
 IN_STEPS = {

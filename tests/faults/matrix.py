@@ -36,7 +36,7 @@ class Step:
 
 _LOCK = b"pg_try_advisory_lock($1)"
 _PROGRESS = b"schema_migrations_progress"
-_COMMIT = b"COMMIT; SELECT pg_try_advisory_lock"
+_COMMIT = b"COMMIT"
 STEPS = (
     Step(name="before the lock", version="002", stop=Stop(at=_LOCK)),
     Step(name="after the lock", version="002", stop=Stop(at=_LOCK, answered=True)),
@@ -49,7 +49,7 @@ STEPS = (
         reached="SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
     ),
     Step(name="between batches", version="002", stop=Stop(at=b"'002', 'end'")),
-    Step(name="before COMMIT", version="002", stop=Stop(at=b"SET CONSTRAINTS ALL IMMEDIATE", answered=True)),
+    Step(name="before COMMIT", version="002", stop=Stop(at=b"'002', 'end'", answered=True)),
     Step(name="at COMMIT, not arrived", version="002", stop=Stop(behind=b"'002', 'end'", at=_COMMIT)),
     Step(name="at COMMIT, answer lost", version="002", stop=Stop(behind=b"'002', 'end'", at=_COMMIT, answered=True)),
     Step(name="between two steps", version="003", stop=Stop(behind=b"'003', 'first'", at=b"BEGIN; SET LOCAL")),

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-COMMIT = b"COMMIT; SELECT pg_try_advisory_lock"
+COMMIT = b"COMMIT"
 SILENCE_SECONDS = 90.0
 
 
-# More than one message holds: its COMMIT comes in a message of its own.
+# More than one message holds: its COMMIT comes with the last batch.
 LARGE = {"001_first.sql": audit.FIRST["001_first.sql"] + "INSERT INTO app.events VALUES (1);\n" * 600}
+# No semicolon at the end: COMMIT has a message of its own.
+OPEN = {"001_first.sql": audit.FIRST["001_first.sql"] + "INSERT INTO app.events VALUES (1)"}
 
 
 @pytest.mark.parametrize(
@@ -27,8 +29,10 @@ LARGE = {"001_first.sql": audit.FIRST["001_first.sql"] + "INSERT INTO app.events
     [
         (audit.FIRST, False, "the connection was lost: "),
         (audit.FIRST, True, "the connection was lost at COMMIT; it had committed ("),
-        (LARGE, False, "the connection was lost at COMMIT; it had not committed ("),
+        (LARGE, False, "the connection was lost: "),
         (LARGE, True, "the connection was lost at COMMIT; it had committed ("),
+        (OPEN, False, "the connection was lost at COMMIT; it had not committed ("),
+        (OPEN, True, "the connection was lost at COMMIT; it had committed ("),
     ],
 )
 def test_after_a_cut_at_commit_the_run_says_whether_it_had_committed(

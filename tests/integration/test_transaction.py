@@ -337,25 +337,26 @@ def test_a_deadlock_rolls_the_file_back_and_it_runs_again(
     assert project.recorded() == ["001", "002"]
 
 
-def test_the_isolation_level_of_the_files_own_begin_is_honoured_and_its_failure_tried_again(
+def test_the_isolation_level_of_a_begin_in_the_file_is_kept_and_a_serialization_failure_is_retried(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int); INSERT INTO t VALUES (1);")
     project.migrate()
     project.put(
         "002_b.sql",
-        "BEGIN ISOLATION LEVEL REPEATABLE READ;\nUPDATE t SET a = a + 1;\n"
+        "BEGIN ISOLATION LEVEL REPEATABLE READ;\n"
+        "DO $$ BEGIN RAISE NOTICE 'the snapshot is taken'; PERFORM pg_advisory_xact_lock(77); END $$;\n"
+        "UPDATE t SET a = a + 1;\n"
         "CREATE TABLE level AS SELECT current_setting('transaction_isolation');\nCOMMIT;",
     )
-    started: list[Event] = []
+    other.execute("SELECT pg_advisory_xact_lock(77)")
+    other.execute("UPDATE t SET a = a + 10")
 
-    def change_the_row(event: Event) -> None:
-        if isinstance(event, MigrationStarted) and not started:
-            started.append(event)
-            other.execute("UPDATE t SET a = a + 10")  # behind the file's snapshot
+    def commit_the_update(event: Event) -> None:
+        if isinstance(event, NoticeReceived):
             other.commit()
 
-    project.react = change_the_row
+    project.react = commit_the_update
     project.migrate(waits=RETRYING)
     reasons = [event.reason for event in project.events if isinstance(event, MigrationRetrying)]
     assert reasons == ["could not serialize access due to concurrent update"]

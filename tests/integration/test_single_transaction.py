@@ -1,4 +1,4 @@
-"""Small files of one transaction share messages, and are still begun, checked, timed and blamed each for itself."""
+"""With --single-transaction all files commit or none; each is claimed and timed, and an error names its file."""
 
 from __future__ import annotations
 
@@ -16,46 +16,23 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.conftest import Project
 
-# What a file notes of the message it came in.
-NOTED = (
-    "CREATE TABLE IF NOT EXISTS noted (message text, at timestamptz);\nINSERT INTO noted VALUES (current_query());\n"
-)
-
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
 
 
-def test_small_files_of_one_transaction_share_a_message(project: Project) -> None:
-    for number in range(1, 41):
-        project.put(f"{number:03}_n.sql", NOTED)
-    outcome = project.migrate(single_transaction=True)
-    assert len(outcome.applied) == len(project.recorded()) == 40
-    ((messages,),) = project.rows("SELECT count(DISTINCT message) FROM noted")
-    assert messages == 3, "sixteen files in a message"
-
-
-def test_each_file_has_a_message_of_its_own_where_each_has_a_transaction(project: Project) -> None:
-    for number in range(1, 5):
-        project.put(f"{number:03}_n.sql", NOTED)
-    project.migrate()
-    assert project.rows("SELECT count(DISTINCT message) FROM noted") == [(4,)]
-
-
-def test_a_large_file_and_rows_of_copy_have_messages_of_their_own(project: Project) -> None:
-    project.put("001_n.sql", NOTED)
+def test_files_of_every_size_are_applied_in_one_transaction(project: Project) -> None:
+    project.put("001_a.sql", "CREATE TABLE xids AS SELECT pg_current_xact_id()::text AS xid;")
     project.put("002_copy.sql", "CREATE TABLE c (a int);\nCOPY c FROM stdin;\n1\n2\n\\.\n")
-    project.put("003_n.sql", NOTED)
+    project.put("003_b.sql", "INSERT INTO xids SELECT pg_current_xact_id()::text;")
     project.put("004_large.sql", "INSERT INTO c VALUES (3);\n" * 5000)
-    project.put("005_n.sql", NOTED)
-    project.put("006_n.sql", NOTED)
-    project.put("007_empty.sql", "-- nothing")
-    project.put("008_open.sql", "INSERT INTO noted VALUES (current_query())")
+    project.put("005_empty.sql", "-- nothing")
+    project.put("006_open.sql", "INSERT INTO xids SELECT pg_current_xact_id()::text")
     project.migrate(single_transaction=True)
-    assert project.recorded() == [f"{number:03}" for number in range(1, 9)]
+    assert project.recorded() == [f"{number:03}" for number in range(1, 7)]
     assert project.rows("SELECT count(*) FROM c") == [(5002,)]
-    assert project.rows("SELECT count(*), count(DISTINCT message) FROM noted") == [(5, 4)]
+    assert project.rows("SELECT count(*), count(DISTINCT xid) FROM xids") == [(3, 1)]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +44,7 @@ def test_a_large_file_and_rows_of_copy_have_messages_of_their_own(project: Proje
         ("DO $$\nBEGIN\n  PERFORM 1 / 0;\nEND $$;", 3, None, "22012"),
     ],
 )
-def test_an_error_in_the_middle_of_a_message_is_found_in_its_file(
+def test_an_error_names_its_file_line_and_column(
     project: Project, text: str, line: int, column: int | None, sqlstate: str
 ) -> None:
     project.put("001_a.sql", "CREATE TABLE ä (größe int);\nCOMMENT ON TABLE ä IS 'größer';")
@@ -84,7 +61,7 @@ def test_an_error_in_the_middle_of_a_message_is_found_in_its_file(
     assert not project.has("u")
 
 
-def test_a_constraint_that_waits_for_the_end_of_its_file_fails_as_that_file(project: Project) -> None:
+def test_a_deferred_constraint_is_checked_at_the_end_of_its_own_file(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE p (id int PRIMARY KEY, up int REFERENCES p DEFERRABLE INITIALLY DEFERRED);")
     project.put("002_b.sql", "INSERT INTO p VALUES (1, 2);")
     project.put("003_c.sql", "INSERT INTO p VALUES (2, NULL);")
@@ -96,7 +73,7 @@ def test_a_constraint_that_waits_for_the_end_of_its_file_fails_as_that_file(proj
     assert project.recorded() == ["001", "002", "003"]
 
 
-def test_a_file_finds_nothing_of_the_session_that_the_one_before_left(project: Project) -> None:
+def test_session_state_of_one_file_does_not_reach_the_next(project: Project) -> None:
     project.put(
         "001_a.sql",
         "CREATE ROLE together_role; GRANT CREATE ON SCHEMA public TO together_role;\n"
@@ -119,7 +96,7 @@ def test_a_file_finds_nothing_of_the_session_that_the_one_before_left(project: P
         project.rows("DROP ROLE together_role")
 
 
-def test_a_notice_is_told_with_its_file_and_line(project: Project) -> None:
+def test_a_notice_has_its_file_and_line(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     project.put("002_b.sql", "SELECT 1;\nDO $$ BEGIN RAISE NOTICE 'two'; END $$;")
     project.put("003_c.sql", "\nDO $$ BEGIN RAISE WARNING 'three'; END $$;\nSELECT 1;")
@@ -131,7 +108,7 @@ def test_a_notice_is_told_with_its_file_and_line(project: Project) -> None:
     ]
 
 
-def test_the_seconds_of_a_message_are_those_of_its_files(project: Project) -> None:
+def test_each_file_has_its_own_duration(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1;")
     project.put("002_b.sql", "SELECT pg_sleep(0.3);")
     project.put("003_c.sql", "SELECT 1;")
@@ -140,7 +117,7 @@ def test_the_seconds_of_a_message_are_those_of_its_files(project: Project) -> No
     assert second >= 0.3 > max(first, third) >= 0
 
 
-def test_a_record_that_appears_meanwhile_leaves_its_file_out(project: Project) -> None:
+def test_a_file_that_another_runner_records_during_the_run_is_left_out(project: Project) -> None:
     """Another runner without our lock: the older one had none."""
     project.put("000_first.sql", "CREATE TABLE t (a int);")
     project.migrate()
@@ -161,7 +138,7 @@ def test_a_record_that_appears_meanwhile_leaves_its_file_out(project: Project) -
     assert len(project.recorded()) == 41
 
 
-def test_whoever_would_record_a_file_meanwhile_waits_for_us(
+def test_another_runner_waits_to_record_a_file_that_has_run(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     project.put("000_first.sql", "CREATE TABLE t (a int);")
@@ -171,12 +148,12 @@ def test_whoever_would_record_a_file_meanwhile_waits_for_us(
     refused: list[str] = []
 
     def try_it(event: Event) -> None:
-        if isinstance(event, MigrationStarted):
+        if isinstance(event, MigrationStarted) and event.migration.version == "002":
             other.execute("SET LOCAL lock_timeout = '50ms'")
             with pytest.raises(psycopg.errors.LockNotAvailable):
-                other.execute("INSERT INTO schema_migrations VALUES ('002', '002_b.sql', now(), 'by another')")
+                other.execute("INSERT INTO schema_migrations VALUES ('001', '001_a.sql', now(), 'by another')")
             other.rollback()
-            refused.append(event.migration.filename)
+            refused.append("001_a.sql")
 
     project.react = try_it
     project.migrate(single_transaction=True)
@@ -184,7 +161,7 @@ def test_whoever_would_record_a_file_meanwhile_waits_for_us(
     assert project.rows("SELECT a FROM t ORDER BY a") == [(1,), (2,)]
 
 
-def test_a_file_that_changes_its_own_record_is_found_in_the_middle(project: Project) -> None:
+def test_a_file_that_changes_its_own_record_fails(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     project.put("002_b.sql", "DELETE FROM schema_migrations WHERE version = '002';")
     project.put("003_c.sql", "CREATE TABLE u (a int);")
@@ -194,7 +171,7 @@ def test_a_file_that_changes_its_own_record_is_found_in_the_middle(project: Proj
     assert (project.recorded(), project.has("t")) == ([], False)
 
 
-def test_a_file_that_waits_is_told_by_its_name_and_all_run_again(
+def test_a_blocked_file_is_named_and_all_files_run_again(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int);")
@@ -219,7 +196,7 @@ def test_a_file_that_waits_is_told_by_its_name_and_all_run_again(
     assert retrying.file == "003_c.sql"
 
 
-def test_a_connection_that_breaks_in_the_middle_leaves_nothing_and_is_told(project: Project) -> None:
+def test_a_lost_connection_leaves_nothing_applied(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     project.put("002_b.sql", "SELECT pg_terminate_backend(pg_backend_pid());")
     project.put("003_c.sql", "CREATE TABLE u (a int);")
