@@ -1,4 +1,4 @@
-"""Where text goes: results to stdout, the rest to stderr, signs and live lines only where they can be shown."""
+"""Output of the tasks: results to stdout, everything else to stderr; emoji and live lines only on capable terminals."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _RED, _RESET_COLOUR = "\x1b[31m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Console:
-    """The two streams, and what they can show: `emoji` on stdout, `live` lines and `colour` on stderr.
+    """The two streams and what they can show: `emoji` on stdout, `live_lines` and `colour` on stderr.
 
-    A stream that nobody reads any more is no reason to stop: a migration is worth more than its report.
+    A stream that is closed by its reader raises no error: a migration must not stop because its output is not read.
     """
 
     out: TextIO
@@ -40,26 +40,26 @@ class Console:
         _write_stream(self.err, f"{text}\n")
 
     def print_error(self, text: str) -> None:
-        """Print an error; its first line in red where there is colour."""
+        """Print an error, its first line in red on a terminal with colours."""
         first, _, rest = text.partition("\n")
         self.print_line((f"{_RED}{first}{_RESET_COLOUR}" if self.colour else first) + (f"\n{rest}" if rest else ""))
 
     def show_progress(self, text: str) -> None:
-        """Show a line that the next one takes the place of; only on a terminal."""
+        """Show a line that the next line replaces; only on a terminal."""
         if self.live_lines:
             _write_stream(self.err, _CLEAR_LINE + text[: _terminal_columns() - 1])
 
 
 def open_console(environ: Mapping[str, str], out: TextIO | None = None, err: TextIO | None = None) -> Console:
-    """The console of this process; NO_COLOR and TERM are heeded (https://no-color.org)."""
-    # Python has None for a stream that was closed before it began.
+    """The console of this process, as NO_COLOR and TERM say (https://no-color.org)."""
+    # Python has None for a stream that was closed before the process started.
     out, err = out or sys.stdout or StringIO(), err or sys.stderr or StringIO()
-    poor = environ.get("TERM") in ("dumb", "linux")
-    terminal = err.isatty() and not poor
+    limited = environ.get("TERM") in ("dumb", "linux")
+    terminal = err.isatty() and not limited
     return Console(
         out=out,
         err=err,
-        emoji=_can_encode(out, "📊✅⏳") and not (out.isatty() and poor),
+        emoji=_can_encode(out, "📊✅⏳") and not (out.isatty() and limited),
         live_lines=terminal,
         colour=terminal and not environ.get("NO_COLOR"),
     )
@@ -78,7 +78,7 @@ def _write_stream(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        # Python would complain once more at exit, when it flushes what could not be written.
+        # Otherwise Python reports the error again when it flushes the stream at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             _write_stream(sys.stderr, f"warning: the output cannot be written: {error.strerror}\n")

@@ -1,4 +1,4 @@
-"""The text of an error: what and where in the first line, then the excerpt, what the server adds, and the next step."""
+"""The text of an error: what and where in the first line, then the excerpt, the server's details and the next step."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 def error_text(error: KernelError) -> str:
     """The lines for stderr."""
-    # What a server, a dump or a file says is not to move the cursor.
+    # Text of a server, a dump or a file must not move the cursor.
     return show_hidden_characters("\n".join(_error_lines(error)), keep="\n\t")
 
 
 def _error_lines(error: KernelError) -> list[str]:
     if isinstance(error, MigrationFailed):
         return _migration_error_lines(error)
-    told = [line for problem in error.problems for line in problem_lines(problem)] or str(error).splitlines()
-    lines = [f"error: {line}" if number == 0 else f"       {line}".rstrip() for number, line in enumerate(told)]
+    messages = [line for problem in error.problems for line in problem_lines(problem)] or str(error).splitlines()
+    lines = [f"{'error: ' if at == 0 else '':7}{line}".rstrip() for at, line in enumerate(messages)]
     if error.hint:
         lines.append(f"next: {error.hint}")
     return lines

@@ -1,4 +1,4 @@
-"""The JSON documents of INTERFACE.md, "JSON": sizes in bytes, times in seconds, timestamps in UTC with Z."""
+"""JSON documents of the tasks and of errors: sizes in bytes, times in seconds, timestamps in UTC with Z."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from kernel.errors import KernelError, Problem
+    from kernel.errors import Failure, KernelError, Problem
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateResult
     from kernel.operations.status import Status
@@ -25,7 +25,7 @@ JsonDocument = dict[str, object]
 
 
 def json_text(document: JsonDocument) -> str:
-    """One document, readable by people too; in ASCII, so that no stream's encoding can change it."""
+    """A document with indented lines, in ASCII, which no stream's encoding can change."""
     return json.dumps(document, indent=2)
 
 
@@ -36,7 +36,7 @@ def utc_timestamp(moment: datetime) -> str:
 
 
 def error_document(failed: KernelError) -> JsonDocument:
-    """An error with the keys that apply; one of a run says what the run had applied before, and what still waits."""
+    """An error with the keys that apply; that of a migration also with the files applied before and pending."""
     body: JsonDocument = {"code": failed.code, "exit": failed.exit, "message": str(failed)}
     if failed.hint:
         body["hint"] = failed.hint
@@ -44,21 +44,20 @@ def error_document(failed: KernelError) -> JsonDocument:
         body["problems"] = _problem_documents(failed.problems)
         first = failed.problems[0]
         body |= _without_nulls({"file": first.file, "line": first.line, "column": first.column})
-    if isinstance(failed, MigrationFailed):
-        place = asdict(failed.failure)
-        keys = ("file", "line", "column", "statement", "sqlstate", "detail", "context")
-        body |= _without_nulls({key: place[key] for key in keys})
-        body["aftermath"] = failed.aftermath
-        applied, pending = (
-            [_document_for_filename(name) for name in names] for names in (failed.applied, failed.pending)
-        )
-        return {
-            "error": body,
-            "applied": applied,
-            "failed": _document_for_filename(failed.failure.file),
-            "pending": pending,
-        }
-    return {"error": body}
+    if not isinstance(failed, MigrationFailed):
+        return {"error": body}
+    return {
+        "error": body | failure_document(failed.failure) | {"aftermath": failed.aftermath},
+        "applied": [_document_for_filename(name) for name in failed.applied],
+        "failed": _document_for_filename(failed.failure.file),
+        "pending": [_document_for_filename(name) for name in failed.pending],
+    }
+
+
+def failure_document(failure: Failure) -> JsonDocument:
+    """What the server said of a statement, with the keys that apply; lines and columns count from 1."""
+    keys = ("file", "line", "column", "statement", "sqlstate", "detail", "context")
+    return _without_nulls({key: getattr(failure, key) for key in keys})
 
 
 def _problem_documents(problems: Iterable[Problem]) -> list[JsonDocument]:
@@ -75,7 +74,7 @@ def status_document(now: Status) -> JsonDocument:
 
 
 def verify_document(files: FilesCheck, records: RecordsCheck | None) -> JsonDocument:
-    """The document of db.verify: that of db.status, and the problems. What was not compared with records is null."""
+    """The document of db.verify: that of db.status, and the problems; null where nothing was compared with records."""
     if records and records.plan:
         document = _plan_document(records.database, records.plan)
     else:
@@ -87,7 +86,7 @@ def verify_document(files: FilesCheck, records: RecordsCheck | None) -> JsonDocu
             "migrations": [_uncompared_document(one) for one in files.migrations],
         }
     coded = ((FilesInvalid.code, files.problems), (Drift.code, records.problems if records else ()))
-    problems = [{"code": code} | problem for code, found in coded for problem in _problem_documents(found)]
+    problems = [{"code": code} | document for code, problems in coded for document in _problem_documents(problems)]
     return document | {"revert_files": files.reverts, "gaps": list(files.gaps), "problems": problems}
 
 

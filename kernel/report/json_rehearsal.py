@@ -1,4 +1,7 @@
-"""Parts that several documents are made of."""
+"""The JSON document of db.snapshot-test: sizes in bytes, times in seconds, moments in UTC with Z.
+
+Scripts rely on the names of the keys. Lists are in the order of the values, so that the page can point into them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
-from kernel.report.json_documents import utc_timestamp
+from kernel.report.json_documents import failure_document, utc_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,98 +33,19 @@ if TYPE_CHECKING:
     )
     from kernel.report.json_documents import JsonDocument
 
-
-_SECONDS_DIGITS = 6  # a microsecond is the finest that the witnesses tell apart
-
-
-def round_seconds(value: float) -> float:
-    """A duration, without digits that mean nothing."""
-    return round(value, _SECONDS_DIGITS)
-
-
-def blocked_document(one: BlockedTime) -> JsonDocument:
-    """For how long a relation was shut."""
-    return {
-        "relation": one.relation.name,
-        "version": one.version,
-        "reads_seconds": round_seconds(one.reads_seconds),
-        "writes_seconds": round_seconds(one.writes_seconds),
-    }
-
-
-# The safer way in the JSON document of db.snapshot-test: `suggestions`, one by one, and the `proof` for all.
-
-
-def suggestion_keys(advice: SuggestionResult | None) -> JsonDocument:
-    """Both keys; nothing was tried where `proof` is null, and files without a suggestion stand behind the others."""
-    if advice is None:
-        return {"suggestions": [], "proof": None}
-    tried = {trial.suggestion.filename for trial in advice.trials}
-    untried = [(name, one) for name, one in advice.refused if name not in tried]
-    return {
-        "suggestions": [
-            *(_suggested_document(trial, proven=advice.proven) for trial in advice.trials),
-            *(
-                _refused_file_document(name, [one for _, one in group])
-                for name, group in groupby(untried, key=lambda pair: pair[0])
-            ),
-        ],
-        "proof": {
-            "proven": advice.proven,
-            "differences": list(advice.differences),
-            "fresh": list(advice.nondeterministic_values),
-            "failed": advice.failure or None,
-            "seconds": round_seconds(advice.seconds),
-        },
-    }
-
-
-def _suggested_document(trial: SuggestionTrial, *, proven: bool) -> JsonDocument:
-    suggested = trial.suggestion
-    return {
-        "version": suggested.version,
-        "filename": suggested.filename,
-        "files": [file.filename for file in suggested.files],
-        "before": [blocked_document(one) for one in trial.blocked_before],
-        "after": [blocked_document(one) for one in trial.blocked_after],
-        "proven": proven,
-        "leaves": [one.description for one in suggested.leftovers],
-        "refused": [_refused_document(one) for one in suggested.refused],
-    }
-
-
-def _refused_file_document(filename: str, refused: Sequence[RefusedSuggestion]) -> JsonDocument:
-    return {
-        "version": filename.partition("_")[0],
-        "filename": filename,
-        "files": [],
-        "before": [],
-        "after": [],
-        "proven": False,
-        "leaves": [],
-        "refused": [_refused_document(one) for one in refused],
-    }
-
-
-def _refused_document(one: RefusedSuggestion) -> JsonDocument:
-    return {"rule": one.rule, "line": one.line, "reason": one.reason}
-
-
-# The JSON document of db.snapshot-test (INTERFACE: "JSON"): sizes in bytes, times in seconds, moments in UTC with Z.
-#
-# The names of its keys are what scripts rely on; the figures of the page point into it.
+_SECONDS_DIGITS = 6  # a microsecond is the resolution of the measurements
 
 
 def rehearsal_document(rehearsal: Rehearsal) -> JsonDocument:
-    """All of a rehearsal; lists are in the order of the value, so that a place in one is a place in the other."""
+    """The whole document."""
     return {
         "verdict": rehearsal.verdict,
         "database": rehearsal.database,
-        "seconds": round_seconds(rehearsal.seconds),
+        "seconds": _round_seconds(rehearsal.seconds),
         "source": _source_document(rehearsal.source),
         "restore": _restore_document(rehearsal.restore),
         "migrations": [_run_document(run) for run in rehearsal.runs],
-        "blocked": [blocked_document(one) for one in rehearsal.blocked],
+        "blocked": [_blocked_document(one) for one in rehearsal.blocked],
         "traffic": [_traffic_document(one) for one in rehearsal.traffic],
         "tables": [_table_document(one) for one in rehearsal.receipts],
         "schema": list(rehearsal.schema),
@@ -131,7 +55,7 @@ def rehearsal_document(rehearsal: Rehearsal) -> JsonDocument:
         "rerun_safe": rehearsal.rerun_safe,
         "findings": [_finding_document(one) for one in rehearsal.findings],
         "reasons": [_finding_document(one) for one in rehearsal.reasons],
-        **suggestion_keys(rehearsal.advice),
+        **_suggestion_keys(rehearsal.advice),
         "environment": [{"name": name, "value": value} for name, value in rehearsal.environment],
     }
 
@@ -148,10 +72,10 @@ def _source_document(source: DumpSource) -> JsonDocument:
 
 def _restore_document(restore: Restore) -> JsonDocument:
     return {
-        "seconds": round_seconds(restore.seconds),
+        "seconds": _round_seconds(restore.seconds),
         "bytes": restore.size_bytes,
         "reused": restore.reused,
-        "clone_seconds": round_seconds(restore.clone_seconds),
+        "clone_seconds": _round_seconds(restore.clone_seconds),
         "warnings": list(restore.warnings),
     }
 
@@ -161,11 +85,11 @@ def _run_document(run: Run) -> JsonDocument:
         "version": run.version,
         "filename": run.filename,
         "transactional": run.transactional,
-        "at_seconds": round_seconds(run.at_seconds),
-        "seconds": round_seconds(run.seconds),
+        "at_seconds": _round_seconds(run.at_seconds),
+        "seconds": _round_seconds(run.seconds),
         "wal_bytes": run.wal_bytes,
         "growth_bytes": run.growth_bytes,
-        "failed": _failed_document(run.failed) if run.failed else None,
+        "failed": _run_failure_document(run.failed) if run.failed else None,
         "statements": [_statement_document(one) for one in run.statements],
     }
 
@@ -174,8 +98,8 @@ def _statement_document(statement: TracedStatement) -> JsonDocument:
     return {
         "line": statement.line,
         "sql": statement.sql,
-        "at_seconds": round_seconds(statement.at_seconds),
-        "seconds": round_seconds(statement.seconds),
+        "at_seconds": _round_seconds(statement.at_seconds),
+        "seconds": _round_seconds(statement.seconds),
         "wal_bytes": statement.wal_bytes,
         "locks": [_lock_document(one) for one in statement.locks],
         "rewrites": [one.name for one in statement.rewrites],
@@ -202,38 +126,37 @@ def _lock_document(lock: Lock) -> JsonDocument:
     return {
         "relation": lock.relation.name,
         "mode": lock.mode,
-        "at_seconds": round_seconds(lock.at_seconds),
-        "held_seconds": round_seconds(lock.held_seconds),
-        "waited_seconds": round_seconds(lock.waited_seconds),
+        "at_seconds": _round_seconds(lock.at_seconds),
+        "held_seconds": _round_seconds(lock.held_seconds),
+        "waited_seconds": _round_seconds(lock.waited_seconds),
         "blocks": list(blocked_commands(lock.mode)),
     }
 
 
-def _failed_document(failed: RunFailure) -> JsonDocument:
-    """The keys of an error (INTERFACE: "JSON"), as far as they apply, and the rows that stood in the way."""
-    place = failed.failure
-    found: JsonDocument = {"code": failed.code, "message": failed.message, "aftermath": failed.aftermath}
-    values = {
-        "hint": failed.hint or None,
-        "file": place.file if place else None,
-        "line": place.line if place else None,
-        "column": place.column if place else None,
-        "statement": place.statement if place else None,
-        "sqlstate": place.sqlstate if place else None,
-        "detail": place.detail if place else None,
-        "context": place.context if place else None,
+def _run_failure_document(failed: RunFailure) -> JsonDocument:
+    """The keys of an error, as far as they apply, and the rows that prevent the migration."""
+    document: JsonDocument = {"code": failed.code, "message": failed.message, "aftermath": failed.aftermath}
+    document |= {"hint": failed.hint} if failed.hint else {}
+    document |= failure_document(failed.failure) if failed.failure else {}
+    return document | {"violations": [asdict(one) for one in failed.violations]}
+
+
+def _blocked_document(one: BlockedTime) -> JsonDocument:
+    return {
+        "relation": one.relation.name,
+        "version": one.version,
+        "reads_seconds": _round_seconds(one.reads_seconds),
+        "writes_seconds": _round_seconds(one.writes_seconds),
     }
-    found |= {key: value for key, value in values.items() if value is not None}
-    return found | {"violations": [asdict(one) for one in failed.violations]}
 
 
 def _traffic_document(one: Standstill) -> JsonDocument:
     return {
         "relation": one.relation,
-        "reads_longest_seconds": round_seconds(one.reads_longest_seconds),
-        "reads_total_seconds": round_seconds(one.reads_total_seconds),
-        "writes_longest_seconds": round_seconds(one.writes_longest_seconds),
-        "writes_total_seconds": round_seconds(one.writes_total_seconds),
+        "reads_longest_seconds": _round_seconds(one.reads_longest_seconds),
+        "reads_total_seconds": _round_seconds(one.reads_total_seconds),
+        "writes_longest_seconds": _round_seconds(one.writes_longest_seconds),
+        "writes_total_seconds": _round_seconds(one.writes_total_seconds),
         "queued": one.queued,
     }
 
@@ -251,7 +174,7 @@ def _table_document(receipt: Receipt) -> JsonDocument:
         "unexpected": [str(one) for one in receipt.unexpected],
         "proof": receipt.proof,
         "query": receipt.query or None,
-        "seconds": round_seconds(receipt.seconds),
+        "seconds": _round_seconds(receipt.seconds),
     }
 
 
@@ -266,3 +189,51 @@ def _finding_document(finding: Finding) -> JsonDocument:
         "message": finding.message,
         "remedy": finding.remedy,
     }
+
+
+def _suggestion_keys(advice: SuggestionResult | None) -> JsonDocument:
+    """The suggestions, then the files without one, and the proof of all; `proof` is null where nothing was tried."""
+    if advice is None:
+        return {"suggestions": [], "proof": None}
+    suggestions = [_suggestion_document(trial, proven=advice.proven) for trial in advice.trials]
+    tried = {trial.suggestion.filename for trial in advice.trials}
+    untried = [(filename, one) for filename, one in advice.refused if filename not in tried]
+    for filename, group in groupby(untried, key=lambda pair: pair[0]):
+        suggestions.append(_without_suggestion_document(filename, [one for _, one in group]))
+    proof = {
+        "proven": advice.proven,
+        "differences": list(advice.differences),
+        "fresh": list(advice.nondeterministic_values),
+        "failed": advice.failure or None,
+        "seconds": _round_seconds(advice.seconds),
+    }
+    return {"suggestions": suggestions, "proof": proof}
+
+
+def _without_suggestion_document(filename: str, refused: Sequence[RefusedSuggestion]) -> JsonDocument:
+    return {
+        "version": filename.partition("_")[0],
+        "filename": filename,
+        "files": [],
+        "before": [],
+        "after": [],
+        "proven": False,
+        "leaves": [],
+        "refused": [asdict(one) for one in refused],
+    }
+
+
+def _suggestion_document(trial: SuggestionTrial, *, proven: bool) -> JsonDocument:
+    suggestion = trial.suggestion
+    return _without_suggestion_document(suggestion.filename, suggestion.refused) | {
+        "version": suggestion.version,
+        "files": [file.filename for file in suggestion.files],
+        "before": [_blocked_document(one) for one in trial.blocked_before],
+        "after": [_blocked_document(one) for one in trial.blocked_after],
+        "proven": proven,
+        "leaves": [one.description for one in suggestion.leftovers],
+    }
+
+
+def _round_seconds(value: float) -> float:
+    return round(value, _SECONDS_DIGITS)

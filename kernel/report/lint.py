@@ -1,4 +1,4 @@
-"""What the linter found, as text with excerpts, as the document of db.lint, and as annotations of GitHub."""
+"""Findings of the linter as text with excerpts, as the JSON document of db.lint, and as annotations of GitHub."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from kernel.lint.lint import LintResult, LocatedFinding
 
 
-# In the words of people: what is harmless is worth a remark.
+# In text and annotations a harmless finding is a remark or a notice.
 _SEVERITY_WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "remark"}
 _GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "notice"}
 
 
 def lint_text(found: LintResult) -> str:
-    """Findings with excerpt, effect and workaround, remarks in a line each, what is accepted and why, the count."""
+    """Hazards with excerpt, effect and workaround, then a line for each remark and accepted finding, then the count."""
     lines: list[str] = []
     hazards = [one for one in found.findings if one.finding.severity is not Severity.HARMLESS]
     for one in hazards:

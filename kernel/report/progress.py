@@ -1,4 +1,4 @@
-"""What is shown while migrations run: a line for each that is applied, a passing one for what is under way."""
+"""Progress of a run: a line for each applied migration, and a live line for the statement that is running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def progress_observer(console: Console, *, quiet: bool = False) -> Observer:
-    """Show events on a console; `quiet` leaves out what goes to stdout."""
+    """An observer that shows events on a console; `quiet` leaves out what goes to stdout."""
 
     def show(event: Event) -> None:
         match event:

@@ -19,9 +19,10 @@ RULES_HEADING = "## Hazards\n"
 
 def rules_markdown() -> str:
     """The section, from its heading to the end of the document."""
+    sources = "`db.lint` reports what the text of a migration shows; a rehearsal reports what was measured."
     lines = [
         RULES_HEADING,
-        f"{len(ALL_RULES)} rules. `db.lint` reports what the text of a migration shows; a rehearsal reports what was measured.",
+        f"{len(ALL_RULES)} rules. {sources}",
         "An error fails `db.lint`; harmless findings are remarks. The examples use this database:",
         "",
         *_code_block(EXAMPLE_SCHEMA),

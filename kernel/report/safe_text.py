@@ -1,4 +1,4 @@
-"""Text that came with a dump or a migration, made safe to look at: what would hide, reorder or move text is shown.
+"""Display of text that came with a dump or a migration: characters that hide, reorder or move text are made visible.
 
 Names and messages can hold anything but NUL: line breaks, terminal escapes, marks that turn the reading direction
 (https://www.unicode.org/reports/tr36/, "Bidirectional Text Spoofing"), characters without width.

@@ -1,4 +1,4 @@
-"""A problem as lines of text: its place and sentence, and below a file that was changed, what was changed."""
+"""The text of db.status, in the lines of the specification ("Check Migration Status"), and the lines of a problem."""
 
 from __future__ import annotations
 
@@ -11,18 +11,6 @@ if TYPE_CHECKING:
     from kernel.errors import Problem
     from kernel.plan import Plan, PlanEntry
 
-
-def problem_lines(problem: Problem) -> list[str]:
-    """The lines; those of a diff are indented."""
-    found = str(problem).splitlines()
-    if isinstance(problem, DriftProblem) and problem.diff:
-        found += [f"  {line}".rstrip() for line in problem.diff.split("\n")]
-    return found
-
-
-# The text of db.status: the lines of the specification, "Check Migration Status", and below them what disagrees.
-
-
 # The column that the specification's sample gives the file names; longer names widen it.
 _FILENAME_WIDTH = 36
 _STATE_LABELS = {
@@ -33,6 +21,14 @@ _STATE_LABELS = {
     VersionState.OUT_OF_ORDER: ("⏳", "Pending, out of order"),
     VersionState.PARTIAL: ("🚧", "Partial"),
 }
+
+
+def problem_lines(problem: Problem) -> list[str]:
+    """The place and message of a problem, and the indented lines of its diff."""
+    lines = str(problem).splitlines()
+    if isinstance(problem, DriftProblem) and problem.diff:
+        lines += [f"  {line}".rstrip() for line in problem.diff.split("\n")]
+    return lines
 
 
 def status_text(plan: Plan, *, emoji: bool) -> str:
@@ -48,22 +44,22 @@ def status_text(plan: Plan, *, emoji: bool) -> str:
         _versions_table(plan.entries, emoji=emoji),
     ]
     if drift := plan.drift():
-        told = [show_hidden_characters(line, keep="\t") for problem in drift for line in problem_lines(problem)]
-        lines += ["", "Drift:", *(f"  {line}" for line in told)]
+        details = [show_hidden_characters(line, keep="\t") for problem in drift for line in problem_lines(problem)]
+        lines += ["", "Drift:", *(f"  {line}" for line in details)]
     if plan.records_ahead:
         lines += ["", ahead_warning(plan)]
     return "\n".join(lines)
 
 
 def ahead_warning(plan: Plan) -> str:
-    """The warning for a database that an earlier release meets again."""
+    """The warning for a database with records of a later release than these files."""
     names = ", ".join(show_hidden_characters(record.filename) for record in plan.records_ahead)
     return f"the database is ahead of these files: {names}; deploy the release that holds them, or go on as you are"
 
 
 def _versions_table(entries: tuple[PlanEntry, ...], *, emoji: bool) -> str:
     """A line for each version, in columns: version and file name as wide as the longest, then the state."""
-    # By hand: for a history of thousands of files, tabulate would take longer than reading their records does.
+    # Without tabulate, which takes longer for thousands of files than reading their records.
     states = {state: f"{sign} {word}" if emoji else word for state, (sign, word) in _STATE_LABELS.items()}
     rows = [(*_shown_version_and_name(entry), states[entry.state]) for entry in entries]
     left = max((len(version) for version, _, _ in rows), default=0)
@@ -73,7 +69,7 @@ def _versions_table(entries: tuple[PlanEntry, ...], *, emoji: bool) -> str:
 
 
 def _shown_version_and_name(entry: PlanEntry) -> tuple[str, str]:
-    """The version and the file name to show; the naming rule says what a file has, but a ledger may hold any text."""
+    """The version and the file name to show; those of a file follow the naming rule, a ledger may hold any text."""
     if entry.migration:
         return entry.migration.version, entry.migration.filename
     return show_hidden_characters(entry.version), show_hidden_characters(entry.filename)

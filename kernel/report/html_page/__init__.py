@@ -1,3 +1,3 @@
-"""A rehearsal as one HTML file that needs nothing else: no network, no script, no font, no picture."""
+"""A rehearsal as one HTML file without scripts, fonts, pictures or network access, made from Jinja2 templates."""
 
 from __future__ import annotations
