@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 
 from kernel.cli.context import parse_number_flag
 from kernel.cli.migrate import wait_limits
-from kernel.errors import ServerFailed, UsageError
+from kernel.errors import UsageError
 from kernel.lint.finding import Severity
 from kernel.operations.drift import add_git_evidence
 from kernel.operations.status import require_migrations
-from kernel.rehearsal.prod_copy.model import ProtectedDatabase
-from kernel.rehearsal.prod_copy.store import open_store
-from kernel.rehearsal.rehearse import rehearse
-from kernel.rehearsal.request import RehearsalRequest, Reporter
-from kernel.rehearsal.result import Limits
+from kernel.rehearsal import CopyTarget, Limits, RehearsalRequest, Reporter, forget_kept_copies, rehearse
 from kernel.report.output_file import check_report_writable, write_report
 from kernel.report.progress import progress_observer
 from kernel.report.rehearsal import rehearsal_text
@@ -26,16 +22,16 @@ from kernel.units import format_bytes, format_quantity
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
     from kernel.config.settings import Settings
-    from kernel.rehearsal.result import Rehearsal
+    from kernel.rehearsal import Rehearsal
 
 
-FINDINGS_EXIT = 8  # INTERFACE, "Exit codes": something at or above the threshold
+FINDINGS_EXIT = 8  # docs/specification.md, exit codes: findings at or above the threshold
 _THRESHOLDS = {"error": Severity.ERROR, "warning": Severity.WARNING, "never": None}
-_SHOWN_NOTES = 3  # the page and the JSON have all of them
+_SHOWN_NOTES = 3  # the page and the JSON document list all of them
 
 
 def run_snapshot_test(
-    desk: TaskContext,
+    context: TaskContext,
     *,
     dump: str,
     schema_only: bool,
@@ -49,57 +45,50 @@ def run_snapshot_test(
     keep: bool,
     yes: bool,
 ) -> int:
-    """Rehearse what is pending and print what was found; the exit code. Raises KernelError."""
-    settings = desk.settings
-    wish = RehearsalRequest(
+    """Rehearse the pending migrations and print the result; return the exit code. Raises KernelError."""
+    settings = context.settings
+    request = RehearsalRequest(
         dump=Path(dump) if dump else None,
         prod_db=settings.prod_db,
-        test_db=settings.test_db,
-        protected=_protected_databases(settings),
+        target=CopyTarget(
+            test_db=settings.test_db, protected=_protected_databases(settings), allow_overwrite=yes, keep=keep
+        ),
         schema_only=schema_only,
         jobs=parse_number_flag("--jobs", jobs, least=1) if jobs else _default_jobs(),
-        keep=keep,
-        allow_overwrite=yes,
+        reader_seconds=float(parse_number_flag("--reader", reader, least=0)),
         queries=queries,
         suggest=suggest,
-        reader_seconds=float(parse_number_flag("--reader", reader, least=0)),
         limits=_parse_limits(max_block, fail_on),
-        waits=wait_limits(desk, "0"),
+        waits=wait_limits(context, "0"),
         bindir=settings.pg_bindir,
     )
     page = Path(report) if report else None
-    if suggest and not page:
-        raise UsageError("--suggest: the files are written beside the report; name one with --report PATH")
-    if page:
-        if wish.dump and page.resolve() == wish.dump.resolve():
-            raise UsageError(f"--report {page}: that is the dump; name another file")
-        check_report_writable(page)
-    found = require_migrations(settings.migrations_dir)
-    telling = Reporter(
-        print_line=desk.console.print_line,
-        show_progress=desk.console.show_progress,
-        observer=progress_observer(desk.console, quiet=True),
+    _check_report(page, request)
+    migrations = require_migrations(settings.migrations_dir)
+    reporter = Reporter(
+        print_line=context.console.print_line,
+        show_progress=context.console.show_progress,
+        observer=progress_observer(context.console, quiet=True),
     )
-    with add_git_evidence(desk.migrations_location):
-        result = rehearse(found, wish, telling)
-    written = _write_page_and_suggestions(page, result) if page else None
-    for line in _copy_notes(result.restore.warnings):
-        desk.console.print_line(line)
-    desk.print_answer(lambda: _snapshot_test_text(result, page, written), lambda: _snapshot_test_document(result))
-    return FINDINGS_EXIT if result.reasons else 0
+    with add_git_evidence(context.migrations_location):
+        rehearsal = rehearse(migrations, request, reporter)
+    folder = _write_page_and_suggestions(page, rehearsal) if page else None
+    for line in _copy_notes(rehearsal.restore.warnings):
+        context.console.print_line(line)
+    context.print_answer(
+        lambda: _snapshot_test_text(rehearsal, page, folder), lambda: _snapshot_test_document(rehearsal)
+    )
+    return FINDINGS_EXIT if rehearsal.reasons else 0
 
 
-def run_forget(desk: TaskContext) -> None:
-    """Remove every golden copy that is kept and not in use, and say which. Raises ServerFailed."""
-    try:
-        forgotten = open_store().remove_unused()
-    except OSError as error:
-        raise ServerFailed(f"the copies that are kept cannot be reached: {error}") from error
+def run_forget(context: TaskContext) -> None:
+    """Remove every kept copy that is not in use, and print their names. Raises ServerFailed."""
+    forgotten = forget_kept_copies()
     size_bytes = sum(entry.size_bytes for entry in forgotten.removed)
     names = [entry.name for entry in forgotten.removed]
-    for entry, why in forgotten.not_removed:
-        desk.console.print_line(f"warning: {entry.name}: not removed: {why}")
-    desk.print_answer(
+    for entry, reason in forgotten.not_removed:
+        context.console.print_line(f"warning: {entry.name}: not removed: {reason}")
+    context.print_answer(
         lambda: (
             f"forgot {format_quantity(len(names), 'copy', 'copies')}, {format_bytes(size_bytes)}"
             if names
@@ -116,18 +105,29 @@ def _parse_limits(max_block: str, fail_on: str) -> Limits:
     return Limits(block_seconds=block_seconds, fail_on=_THRESHOLDS[fail_on])
 
 
-def _protected_databases(settings: Settings) -> tuple[ProtectedDatabase, ...]:
-    """The databases that a rehearsal must not overwrite, whatever TEST_DB says."""
-    named = (("PROD_DB", settings.prod_db), (settings.database_variable, settings.database_url))
-    return tuple(ProtectedDatabase(variable=variable, url=url) for variable, url in named if variable and url)
+def _protected_databases(settings: Settings) -> dict[str, str]:
+    """The databases that a rehearsal must not overwrite: variable -> URL."""
+    urls = {"PROD_DB": settings.prod_db, settings.database_variable: settings.database_url}
+    return {variable: url for variable, url in urls.items() if variable and url}
 
 
 def _default_jobs() -> int:
     return max(2, min(8, os.cpu_count() or 2))
 
 
+def _check_report(page: Path | None, request: RehearsalRequest) -> None:
+    """Raise UsageError for a report that could not be written at the end of the rehearsal."""
+    if page is None:
+        if request.suggest:
+            raise UsageError("--suggest: the files are written next to the report; name one with --report PATH")
+        return
+    if request.dump and page.resolve() == request.dump.resolve():
+        raise UsageError(f"--report {page}: that is the dump; name another file")
+    check_report_writable(page)
+
+
 def _copy_notes(warnings: tuple[str, ...]) -> list[str]:
-    """What to know of the copy, the first few lines of it."""
+    """The first warnings about the copy, a line each, and the number of the rest."""
     more = len(warnings) - _SHOWN_NOTES
     return [
         *(f"note: {to_one_line(warning)}" for warning in warnings[:_SHOWN_NOTES]),
@@ -135,29 +135,29 @@ def _copy_notes(warnings: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _snapshot_test_text(result: Rehearsal, page: Path | None, suggested: Path | None) -> str:
-    if not result.runs:
-        nothing = f"nothing to rehearse: every migration is applied in {to_one_line(result.source.name)}"
-        return f"{nothing}\nreport     {page}" if page else nothing
-    told = rehearsal_text(result, report=page)
-    if result.advice is None:
-        return told
+def _snapshot_test_text(rehearsal: Rehearsal, page: Path | None, folder: Path | None) -> str:
+    if not rehearsal.runs:
+        text = f"nothing to rehearse: every migration is applied in {to_one_line(rehearsal.source.name)}"
+        return f"{text}\nreport     {page}" if page else text
+    text = rehearsal_text(rehearsal, report=page)
+    if rehearsal.advice is None:
+        return text
     from kernel.report.suggestions import suggestions_text  # noqa: PLC0415 - with --suggest only
 
-    advised = suggestions_text(result.advice, folder=suggested)
-    return f"{told}\n\n{advised or 'suggested  nothing: no finding has a mechanical remedy'}"
+    suggestions = suggestions_text(rehearsal.advice, folder=folder)
+    return f"{text}\n\n{suggestions or 'suggested  nothing: no finding has a mechanical remedy'}"
 
 
-def _write_page_and_suggestions(page: Path, result: Rehearsal) -> Path | None:
-    """Write the page, and beside it the files that are suggested; their folder, None without any."""
+def _write_page_and_suggestions(page: Path, rehearsal: Rehearsal) -> Path | None:
+    """Write the page, and next to it a folder with the suggested files; return that folder, None without any."""
     from kernel.rehearsal.suggest.files import write_suggested_files  # noqa: PLC0415 - with --report only
     from kernel.report.html_page.page import render_page  # noqa: PLC0415 - with --report only
 
-    write_report(page, render_page(result))
-    return write_suggested_files(page, result.advice) if result.advice else None
+    write_report(page, render_page(rehearsal))
+    return write_suggested_files(page, rehearsal.advice) if rehearsal.advice else None
 
 
-def _snapshot_test_document(result: Rehearsal) -> dict[str, object]:
+def _snapshot_test_document(rehearsal: Rehearsal) -> dict[str, object]:
     from kernel.report.json_rehearsal import rehearsal_document  # noqa: PLC0415 - with --json only
 
-    return rehearsal_document(result)
+    return rehearsal_document(rehearsal)

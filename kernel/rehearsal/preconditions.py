@@ -1,4 +1,4 @@
-"""What is known before anything is rehearsed: which files are pending in the copy, and what the copy is."""
+"""What is established before anything is migrated: which files are pending in the copy, and what the copy is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.script import open_script
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
+from kernel.rehearsal.data.expectations import read_expectations
 from kernel.sql.lexer import PartKind
 from kernel.sql.reader import Word, read_words
 
@@ -19,50 +20,20 @@ if TYPE_CHECKING:
 
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
-    from kernel.rehearsal.prod_copy.copy import ProdCopy
+    from kernel.rehearsal.data.expectations import Expectation
+    from kernel.rehearsal.prod_copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest, Reporter
     from kernel.rehearsal.result import DumpSource
     from kernel.sql.lexer import Part
 
 
-# What a rehearsal does not run: a statement that starts a program would start it on this machine, as the server.
-
-
-def refuse_copy_program(todo: Iterable[tuple[Migration, Script]]) -> None:
-    """Raise FilesInvalid with every COPY … PROGRAM, wherever in a statement its words stand."""
-    problems = []
-    for one, script in todo:
-        with open_script(script, one.path) as reading:
-            problems += [
-                Problem(
-                    message="COPY … PROGRAM runs a program, which a rehearsal would do here; load the rows without one",
-                    file=one.filename,
-                    line=line,
-                )
-                for part in reading.parts
-                for line in _copy_program_lines(part)
-            ]
-    if problems:
-        raise FilesInvalid(problems)
-
-
-def _copy_program_lines(part: Part) -> Iterator[int]:
-    # A DO block and the body of a function are strings, whose text counts as well.
-    if part.kind is PartKind.STATEMENT and b"program" in part.text.lower():
-        for first, _ in _find_copy_program(read_words(part.sql)):
-            yield part.line + part.sql.count(b"\n", 0, first)
-
-
-def _find_copy_program(found: tuple[Word, ...]) -> Iterator[tuple[int, Word]]:
-    for one, after in pairwise(found):
-        if one.key in ("FROM", "TO") and after.key == "PROGRAM":
-            yield one.begin, after
-    for one in found:
-        if one.key == "'" and "program" in one.text.lower():
-            for _, after in _find_copy_program(read_words(one.text.encode())):
-                yield one.begin, after
-
-
+# Like the planner, estimate a table that was never analyzed by its size.
+_ESTIMATED_ROWS_QUERY = """
+SELECT coalesce(sum(CASE WHEN reltuples < 0 THEN ceil(pg_relation_size(c.oid) / 8192.0) ELSE reltuples END), 0)::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema')
+    AND nspname NOT LIKE 'pg\\_toast%' AND relname NOT LIKE 'schema\\_migrations%'
+"""
 _ENVIRONMENT_QUERY = """
 SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'TimeZone', 'wal_level', 'shared_buffers',
   'work_mem', 'maintenance_work_mem', 'max_parallel_maintenance_workers', 'lock_timeout']) AS name
@@ -71,10 +42,14 @@ SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'TimeZone
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preconditions:
-    """What is known before anything runs: the files, those that are pending, what the copy is."""
+    """All migration files, those that are pending in the copy and what they declare about data, and the copy's state.
+
+    `environment` holds (name, value) pairs: the server's version and settings.
+    """
 
     migrations: tuple[Migration, ...]
     pending: tuple[Migration, ...]
+    expectations: tuple[Expectation, ...]
     database: str
     ledger_tables: frozenset[str]
     estimated_rows: int
@@ -82,39 +57,81 @@ class Preconditions:
 
 
 def read_preconditions(
-    found: tuple[Migration, ...], copy: ProdCopy, source: DumpSource, wish: RehearsalRequest, telling: Reporter
+    migrations: tuple[Migration, ...],
+    copy: ProdCopy,
+    source: DumpSource,
+    request: RehearsalRequest,
+    reporter: Reporter,
 ) -> Preconditions:
-    """Look at the golden copy, which was made of `source`, and at the files that are pending there.
+    """Plan the migrations on the copy, and read the copy's size and settings. Changes nothing.
 
-    Raises FilesInvalid for files that cannot be run, or that would start a program; Drift, Unrecorded, LedgerShape,
-    and EnvironmentFailed.
+    Raises FilesInvalid for files that cannot be run, that would start a program, or whose declarations are malformed;
+    Drift, Unrecorded, LedgerShape, and EnvironmentFailed.
     """
     with open_session(copy.url) as session:
-        # What is wrong with the copy is wrong with what it was made of, and it is there that people can mend it.
-        known = replace(session, name=source.name)
-        now, todo = prepare_migrate(known, found, MigrateOptions(waits=wish.waits))
-        if now.plan.records_ahead:
-            names = ", ".join(record.filename for record in now.plan.records_ahead)
-            telling.print_line(f"warning: {source.name} is ahead of these files: {names}")
+        # Messages name the source: what is wrong with the copy has to be fixed there.
+        status, todo = prepare_migrate(
+            replace(session, name=source.name), migrations, MigrateOptions(waits=request.waits)
+        )
+        if status.plan.records_ahead:
+            names = ", ".join(record.filename for record in status.plan.records_ahead)
+            reporter.print_line(f"warning: {source.name} is ahead of these files: {names}")
         refuse_copy_program(todo)
-        pending = tuple(one for one, _ in todo)
-        connection = session.connection
-        (row,) = connection.execute(
-            # As the planner does it, a table that nobody has analyzed is known by its size.
-            "SELECT coalesce(sum(CASE WHEN reltuples < 0 THEN ceil(pg_relation_size(c.oid) / 8192.0)"
-            " ELSE reltuples END), 0)::bigint FROM pg_class c"
-            " JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'm')"
-            " AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg\\_toast%'"
-            " AND relname NOT LIKE 'schema\\_migrations%'"
-        ).fetchall()
-        environment = tuple(
-            (str(name), str(value)) for name, value in connection.execute(_ENVIRONMENT_QUERY).fetchall()
-        )
+        pending = tuple(migration for migration, _ in todo)
+        ledger = status.ledger.name
+        ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
         return Preconditions(
-            migrations=found,
+            migrations=migrations,
             pending=pending,
+            expectations=_read_expectations(pending),
             database=session.name,
-            ledger_tables=frozenset({now.ledger.name, now.ledger.name.removesuffix(LEDGER_TABLE) + PROGRESS_TABLE}),
-            estimated_rows=row[0],
-            environment=environment,
+            ledger_tables=frozenset({ledger, ledger.removesuffix(LEDGER_TABLE) + PROGRESS_TABLE}),
+            estimated_rows=estimated_rows,
+            environment=tuple(
+                (str(name), str(value)) for name, value in session.connection.execute(_ENVIRONMENT_QUERY)
+            ),
         )
+
+
+def _read_expectations(pending: tuple[Migration, ...]) -> tuple[Expectation, ...]:
+    expectations, problems = read_expectations(pending)
+    if problems:
+        raise FilesInvalid(problems)
+    return expectations
+
+
+def refuse_copy_program(todo: Iterable[tuple[Migration, Script]]) -> None:
+    """Raise FilesInvalid with every COPY … PROGRAM: a rehearsal would start the program on this machine.
+
+    The words are found anywhere in a statement, and in the strings that are the bodies of functions and DO blocks.
+    """
+    problems = []
+    for migration, script in todo:
+        with open_script(script, migration.path) as opened:
+            problems += [
+                Problem(
+                    message="COPY … PROGRAM runs a program, which a rehearsal would do here; load the rows without one",
+                    file=migration.filename,
+                    line=line,
+                )
+                for part in opened.parts
+                for line in _copy_program_lines(part)
+            ]
+    if problems:
+        raise FilesInvalid(problems)
+
+
+def _copy_program_lines(part: Part) -> Iterator[int]:
+    if part.kind is PartKind.STATEMENT and b"program" in part.text.lower():
+        for offset in _copy_program_offsets(read_words(part.sql)):
+            yield part.line + part.sql.count(b"\n", 0, offset)
+
+
+def _copy_program_offsets(words: tuple[Word, ...]) -> Iterator[int]:
+    for word, following in pairwise(words):
+        if word.key in ("FROM", "TO") and following.key == "PROGRAM":
+            yield word.begin
+    for word in words:
+        if word.key == "'" and "program" in word.text.lower():
+            # One line for each occurrence in the string: that on which the string begins.
+            yield from (word.begin for _ in _copy_program_offsets(read_words(word.text.encode())))

@@ -1,4 +1,4 @@
-"""What a rehearsal is asked for."""
+"""What a rehearsal is asked to do, and where its progress goes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
+from kernel.rehearsal.prod_copy.model import CopyTarget
 from kernel.rehearsal.result import Limits
 
 if TYPE_CHECKING:
@@ -13,41 +14,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.apply.events import Observer
-    from kernel.rehearsal.prod_copy.model import ProtectedDatabase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalRequest:
-    """Where the copy comes from, `dump` or else `prod_db`, where it goes, and what is done with it.
+    """The source of the copy, `dump` or else `prod_db`, its target, and what is measured.
 
-    `jobs` connections restore and check. `keep` keeps the golden copy for the next time, in `store`, by default the
-    user's cache. `yes` allows TEST_DB to hold what is not ours. `reader_seconds` is how long a reader stands in front
-    of the migrations under traffic. `queries` is a file of the application's queries, or pg_stat_statements for those
-    that PROD_DB knows. `suggest` tries a safer way for findings that have a mechanical one.
+    `jobs` is the number of connections that restore and compare. `reader_seconds` is how long a transaction that has
+    read all tables is open before the migrations under traffic. `queries` is a file of the application's queries, or
+    pg_stat_statements for those of PROD_DB. `suggest` tries safer files for findings with a mechanical workaround.
     """
 
     dump: Path | None = None
     prod_db: str | None = field(default=None, repr=False)
-    test_db: str | None = field(default=None, repr=False)
-    protected: tuple[ProtectedDatabase, ...] = ()
+    target: CopyTarget = field(default_factory=CopyTarget)
     schema_only: bool = False
     jobs: int = 2
-    keep: bool = False
-    allow_overwrite: bool = False
     reader_seconds: float = 0.0
     queries: str = ""
     suggest: bool = False
     limits: Limits = field(default_factory=Limits)
     waits: WaitLimits = field(default_factory=WaitLimits)
     bindir: Path | None = None
-    store_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
-    """Who is told on the way: `say` a line that stays, `passing` one that the next takes the place of.
+    """Where progress goes: `print_line` prints a line that stays, `show_progress` one that the next line replaces.
 
-    `observer` is told what happens while migrations run.
+    `observer` receives the events of the migrations.
     """
 
     print_line: Callable[[str], None] = lambda _line: None

@@ -1,4 +1,4 @@
-"""The migrations once more, among others: under the traffic of an application, and beside its own queries."""
+"""The second run of the migrations, under the traffic of an application and with its own queries prepared."""
 
 from __future__ import annotations
 
@@ -16,75 +16,75 @@ if TYPE_CHECKING:
 
     from kernel.lint.finding import Finding
     from kernel.migrations.migration import Migration
-    from kernel.rehearsal.prod_copy.copy import ProdCopy
+    from kernel.rehearsal.prod_copy import ProdCopy
     from kernel.rehearsal.queries.corpus import ApplicationQuery
     from kernel.rehearsal.request import RehearsalRequest, Reporter
     from kernel.rehearsal.result import BlockedTime, Standstill
 
 
-_CLONE_NAME = "traffic"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecondRun:
-    """How long others stood still, of each relation, and which queries the migrations broke or made dearer.
+    """How long reads and writes of each relation waited, and which queries broke or became more expensive.
 
-    `conditions` are (name, value) pairs of how it was looked at.
+    `environment` holds (name, value) pairs: how the traffic was measured.
     """
 
     standstills: tuple[Standstill, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    conditions: tuple[tuple[str, str], ...] = ()
+    query_findings: tuple[Finding, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
-def read_requested_queries(wish: RehearsalRequest) -> tuple[ApplicationQuery, ...]:
-    """The application's queries, () when none are asked for. Raises FilesInvalid, UsageError, DatabaseUnreachable."""
-    return read_queries(wish.queries, wish.prod_db) if wish.queries else ()
+def read_requested_queries(request: RehearsalRequest) -> tuple[ApplicationQuery, ...]:
+    """The queries of --queries, () without the flag.
+
+    Raises FilesInvalid, UsageError, DatabaseRefused, DatabaseUnreachable.
+    """
+    return read_queries(request.queries, request.prod_db) if request.queries else ()
 
 
 def run_under_traffic(
     copy: ProdCopy,
-    found: tuple[Migration, ...],
-    wish: RehearsalRequest,
-    telling: Reporter,
+    migrations: tuple[Migration, ...],
+    request: RehearsalRequest,
+    reporter: Reporter,
     *,
-    shut: Sequence[BlockedTime],
-    asked: Sequence[ApplicationQuery],
+    blocking: Sequence[BlockedTime],
+    queries: Sequence[ApplicationQuery],
 ) -> SecondRun:
-    """Migrate another clone, while probes read and write what the first run had `shut`; nothing without either.
+    """Migrate another clone, while sessions read and write the relations that were blocked in the first run.
 
-    Raises EnvironmentFailed.
+    Does nothing without such relations and without queries. Raises EnvironmentFailed.
     """
-    relations = list({one.relation.oid: one.relation for one in shut}.values())
-    if not relations and not asked:
+    relations = list({one.relation.oid: one.relation for one in blocking}.values())
+    if not relations and not queries:
         return SecondRun()
     with (
-        copy.clone(_CLONE_NAME) as clone,
-        watch_queries(clone.url, asked) if asked else nullcontext() as watch,
+        copy.clone("traffic") as clone,
+        watch_queries(clone.url, queries) if queries else nullcontext() as watch,
     ):
         traffic = measure_traffic(
             clone.url,
-            found,
-            MigrateOptions(waits=wish.waits),
+            migrations,
+            MigrateOptions(waits=request.waits),
             relations,
-            reader_seconds=wish.reader_seconds,
-            **({"observer": watch.wrap_observer(lambda _event: None)} if watch else {}),
+            reader_seconds=request.reader_seconds,
+            observer=watch.observe if watch else lambda _event: None,
         )
     for note in (*traffic.notes, *([f"under traffic: {traffic.failure}"] if traffic.failure else [])):
-        telling.print_line(f"note: {note}")
+        reporter.print_line(f"note: {note}")
     if watch and watch.stop_reason:
-        telling.print_line(f"note: the queries were not looked at to the end: {watch.stop_reason}")
+        reporter.print_line(f"note: the queries were not checked to the end: {watch.stop_reason}")
     if watch and watch.refused:
-        telling.print_line(
-            f"note: {len(watch.refused)} of {len(asked)} queries do not run on the copy as it is; left out"
+        reporter.print_line(
+            f"note: {len(watch.refused)} of {len(queries)} queries fail on the copy before the migrations; left out"
         )
     return SecondRun(
         standstills=traffic.standstills,
-        findings=tuple(watch.findings) if watch else (),
-        conditions=(
+        query_findings=tuple(watch.findings) if watch else (),
+        environment=(
             ("probe sessions", str(traffic.session_count)),
             ("time between probes", f"{traffic.resolution_seconds * 1000:.0f} ms"),
-            ("queries looked at", str(len(asked))),
-            *([("reader in front", f"{wish.reader_seconds:.0f} s")] if wish.reader_seconds else []),
+            ("queries looked at", str(len(queries))),
+            *([("reader in front", f"{request.reader_seconds:.0f} s")] if request.reader_seconds else []),
         ),
     )

@@ -182,7 +182,7 @@ def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> N
         ),
         (
             ("--dump", "x", "--suggest"),
-            "--suggest: the files are written beside the report; name one with --report PATH",
+            "--suggest: the files are written next to the report; name one with --report PATH",
         ),
     ],
 )
@@ -400,7 +400,7 @@ def test_a_role_that_can_make_databases_suffices_for_test_db(rehearsals: Rehears
 def test_a_copy_of_prod_db_is_never_taken_for_production_as_it_is_later(rehearsals: Rehearsals) -> None:
     environ = {"PROD_DB": rehearsals.production, "TEST_DB": rehearsals.test_db}
     first = rehearsals.run("--keep", "--json", **environ)
-    assert "the copy is not kept: PROD_DB is dumped anew each time" in first.err
+    assert "the copy is not kept: PROD_DB is dumped again each time" in first.err
     rehearsals.project.rows("DELETE FROM orders WHERE id > 10")
     second = rehearsals.run("--json", **environ)
     assert not second.document["restore"]["reused"]

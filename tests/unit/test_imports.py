@@ -33,7 +33,7 @@ REHEARSAL_LAYERS = (
     ("request", "queries", "prod_copy"),
     ("tracing", "practices", "traffic"),
     ("findings", "suggest"),
-    ("preconditions", "second_run"),
+    ("preconditions", "restore", "second_run"),
     ("rehearse",),
 )
 REHEARSAL_RANKS = {name: rank for rank, names in enumerate(REHEARSAL_LAYERS) for name in names}

@@ -1,27 +1,32 @@
-"""The golden copy of production, which nobody changes, and its clones, which are migrated.
+"""A copy of production: a template database that is restored once and never changed, and disposable clones of it.
 
-opening   the copy as one value: `with golden.opened(wish, restore=…) as copy:`, then `copy.clone(…)`
-wish      what to copy, and where to
-own       on a throwaway server of our own, tuned for loading first, then like production
-given     on the user's server, beside TEST_DB
-store     the golden copies that are kept between rehearsals
-slot      one of them: its lock, its mark, what is known of it
-memo      the digests of dumps that have been read before
-filling   make a golden copy: empty, filled by the restorer, sealed
-place     the server and the names there
-clone     databases from databases
-carry     settings and privileges, which a template does not pass on
-shared    roles and all else that clones have in common
-identity  whether two connections reach one database
-content   whether a database holds anything
-mark      which databases on a server of others are ours
-tuning    the settings of a server that loads, rehearses, or is put away
-boot      which start of the machine this is
+The copy lives on a local throwaway server, or on the user's server next to TEST_DB. `open_copy` chooses.
 """
 
 from __future__ import annotations
 
-from kernel.rehearsal.prod_copy.copy import Clone, ProdCopy, open_copy
-from kernel.rehearsal.prod_copy.model import CopyRequest, DatabaseLocale, ProtectedDatabase
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-__all__ = ["Clone", "CopyRequest", "DatabaseLocale", "ProdCopy", "ProtectedDatabase", "open_copy"]
+from kernel.rehearsal.prod_copy.copy import Clone, ProdCopy
+from kernel.rehearsal.prod_copy.local_server import open_local_copy
+from kernel.rehearsal.prod_copy.model import CopyRequest, CopyTarget, DatabaseLocale
+from kernel.rehearsal.prod_copy.test_db import open_test_db_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.rehearsal.prod_copy.model import Restorer
+
+__all__ = ["Clone", "CopyRequest", "CopyTarget", "DatabaseLocale", "ProdCopy", "open_copy"]
+
+
+@contextmanager
+def open_copy(request: CopyRequest, *, restore: Restorer) -> Iterator[ProdCopy]:
+    """The copy of a dump, kept from an earlier rehearsal or restored now by `restore`.
+
+    Raises EnvironmentFailed, UsageError where --yes is missing, LockBusy, and what `restore` raises.
+    """
+    opened = open_local_copy if request.target.test_db is None else open_test_db_copy
+    with opened(request, restore) as copy:
+        yield copy

@@ -1,4 +1,4 @@
-"""The golden copy of a dump as one value: its URL to read from, and clones of it to migrate."""
+"""A template database with a copy of production, and the clones made from it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
 from kernel.errors import DatabaseRefused, DatabaseUnreachable
 from kernel.rehearsal.prod_copy.databases import (
     clone_database,
     copy_settings_and_privileges,
     database_exists,
     drop_database,
-    request_checkpoint,
+    open_admin_session,
 )
 from kernel.rehearsal.prod_copy.identity import (
     DatabaseKind,
@@ -20,21 +24,26 @@ from kernel.rehearsal.prod_copy.identity import (
     read_ownership_comment,
     write_ownership_comment,
 )
-from kernel.rehearsal.prod_copy.local_server import drop_other_roles, open_local_template
-from kernel.rehearsal.prod_copy.model import not_dropped_warning
-from kernel.rehearsal.prod_copy.test_db import open_test_db_template
+from kernel.rehearsal.prod_copy.server_globals import drop_other_roles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from kernel.db.connection import Session
-    from kernel.rehearsal.prod_copy.model import CopyRequest, CopyServer, Restorer
+    from kernel.errors import KernelError
     from kernel.rehearsal.result import Restore
+
+
+# The clone that the user may look at after the rehearsal: in TEST_DB it is TEST_DB itself.
+MAIN_CLONE_NAME = "rehearsal"
+
+MAX_NAME_BYTES = 63  # NAMEDATALEN - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clone:
-    """A copy of the golden copy, there to be changed. `warnings` are what could not be carried over to it."""
+    """A disposable clone of the template database. `warnings` name settings that could not be copied to it."""
 
     name: str
     url: str = field(repr=False)
@@ -44,85 +53,101 @@ class Clone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProdCopy:
-    """A golden copy. Its sessions at `url` are read-only; close them before the next clone is made.
+    """A copy of production: the database `template` on the server at `server_url`, which messages call `variable`.
 
-    `say` is told of a clone that stays on the user's server because it could not be dropped.
+    Sessions of the template are read-only by default; close them before the next clone is made. `key` identifies the
+    dump. On the user's server `test_db` is the name of TEST_DB's database; on a local server it is None, and `roles`
+    are those of the dump. `print_line` prints a warning about a clone that stays on the user's server.
     """
 
-    server: CopyServer
+    server_url: str = field(repr=False)
+    variable: str
+    template: str
+    key: str
+    restored: Restore
+    test_db: str | None = None
+    roles: tuple[str, ...] = ()
     print_line: Callable[[str], None] = field(default=lambda _line: None, repr=False)
 
     @property
     def url(self) -> str:
-        return self.server.database_url(self.server.template)
-
-    @property
-    def restored(self) -> Restore:
-        """How it came to be, without the seconds of a clone."""
-        return self.server.restored
+        """The connection string of the template database; it may hold a password."""
+        return self._database_url(self.template)
 
     @contextmanager
     def clone(self, name: str) -> Iterator[Clone]:
-        """A clone, gone after the block; MAIN in TEST_DB is TEST_DB itself, and stays to be looked at.
+        """Clone the template; the clone is dropped after the block, except MAIN_CLONE_NAME in TEST_DB.
 
-        Its name is its database's on a server of our own. Roles that an earlier clone's migrations made there are
-        gone, unless a clone that is still there needs them. Raises DatabaseRefused, which names who is connected to
-        the golden copy or to TEST_DB.
+        On a local server the database has the clone's name, and roles that the migrations of earlier clones created
+        are dropped first, unless an existing clone depends on them. Raises DatabaseRefused, which names the sessions
+        that are connected to the template or to TEST_DB.
         """
-        place = self.server
-        database = place.clone_database_name(name)
+        database = self._clone_database_name(name)
         with ExitStack() as stack:
-            with place.open_admin_session() as session:
-                if place.test_db is None:
-                    drop_other_roles(session.connection, place.roles)
+            with self._open_admin_session() as session:
+                if self.test_db is None:
+                    drop_other_roles(session.connection, self.roles)
                 if database_exists(session, database):
-                    _drop_existing_database(session, place, database)
-                seconds = clone_database(session, place.template, database)
-                if database != place.test_db:
+                    self._drop_existing_database(session, database)
+                seconds = clone_database(session, self.template, database)
+                if database != self.test_db:
                     stack.callback(self._drop_clone, database)
-                if place.test_db is not None:
-                    write_ownership_comment(
-                        session.connection, database, OwnershipComment(kind=DatabaseKind.CLONE, key=place.key)
-                    )
-                warnings = copy_settings_and_privileges(session.connection, place.template, database)
-            yield Clone(name=database, url=place.database_url(database), seconds=seconds, warnings=warnings)
-
-    def _drop_clone(self, database: str) -> None:
-        """Drop a clone; on the user's server, `say` is told when that fails. A server of our own ends with its data."""
-        ours = self.server.test_db is None
-        try:
-            with self.server.open_admin_session() as session:
-                drop_database(session, database, force=ours)
-        except (DatabaseUnreachable, DatabaseRefused) as error:
-            if not ours:
-                self.print_line(not_dropped_warning(database, error))
+                if self.test_db is not None:
+                    comment = OwnershipComment(kind=DatabaseKind.CLONE, key=self.key)
+                    write_ownership_comment(session.connection, database, comment)
+                warnings = copy_settings_and_privileges(session.connection, self.template, database)
+            yield Clone(name=database, url=self._database_url(database), seconds=seconds, warnings=warnings)
 
     def checkpoint(self) -> bool:
-        """Write out what is to be written, before something is measured; False where the role may not."""
-        with self.server.open_admin_session() as session:
-            return request_checkpoint(session)
+        """Write all dirty pages to disk, before something is measured; return False where the role may not."""
+        with self._open_admin_session() as session:
+            try:
+                session.connection.execute("CHECKPOINT")
+            except psycopg.errors.InsufficientPrivilege:
+                return False
+            return True
+
+    def _open_admin_session(self) -> AbstractContextManager[Session]:
+        return open_admin_session(self.server_url, variable=self.variable)
+
+    def _database_url(self, name: str) -> str:
+        return make_conninfo(self.server_url, dbname=name)
+
+    def _clone_database_name(self, name: str) -> str:
+        if self.test_db is None:
+            return name
+        return self.test_db if name == MAIN_CLONE_NAME else sibling_name(self.test_db, name)
+
+    def _drop_existing_database(self, session: Session, database: str) -> None:
+        """Drop TEST_DB, or a leftover clone. Raises DatabaseRefused for a database that no rehearsal created."""
+        if database != self.test_db and read_ownership_comment(session.connection, database) is None:
+            raise DatabaseRefused(
+                f"{session.name}: the name of the clone {database} is taken by a database that no rehearsal created; "
+                "rename it"
+            )
+        drop_database(session, database, force=False)
+
+    def _drop_clone(self, database: str) -> None:
+        """Drop a clone; print a warning when that fails on the user's server. A local server ends with its data."""
+        local = self.test_db is None
+        try:
+            with self._open_admin_session() as session:
+                drop_database(session, database, force=local)
+        except (DatabaseUnreachable, DatabaseRefused) as error:
+            if not local:
+                self.print_line(not_dropped_warning(database, error))
 
 
-def _drop_existing_database(session: Session, place: CopyServer, database: str) -> None:
-    """Drop TEST_DB, or a clone that is left over. Raises DatabaseRefused when a database of this name is not ours."""
-    if database != place.test_db and read_ownership_comment(session.connection, database) is None:
-        raise DatabaseRefused(
-            f"{session.name}: there is a database {database}, where a clone would be, and it is not ours; rename it"
-        )
-    drop_database(session, database, force=False)
+def sibling_name(name: str, suffix: str) -> str:
+    """The name of a database next to `name`, cut so that it is no longer than PostgreSQL allows."""
+    limit_bytes = MAX_NAME_BYTES - len(f"_{suffix}".encode())
+    return f"{name.encode()[:limit_bytes].decode(errors='ignore')}_{suffix}"
 
 
-@contextmanager
-def open_copy(wish: CopyRequest, *, restore: Restorer) -> Iterator[ProdCopy]:
-    """The golden copy of a dump, kept or made now by `restore`, on our own server or beside TEST_DB.
-
-    `restore(url)` fills an empty database and returns what is to be said of it. Raises EnvironmentFailed, UsageError
-    where --yes is missing, LockBusy, and what `restore` raises.
-    """
-    where = (
-        open_local_template(wish, restore)
-        if wish.test_db is None
-        else open_test_db_template(wish.test_db, wish, restore)
+def not_dropped_warning(name: str, error: KernelError) -> str:
+    """The warning about a database on the user's server that could not be dropped, with the statement to drop it."""
+    drop = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)).as_string()
+    return (
+        f"warning: {name} is a copy of production and is left on the server of TEST_DB: {error}; "
+        f"the next rehearsal in this TEST_DB drops it, or: {drop}"
     )
-    with where as place:
-        yield ProdCopy(server=place, print_line=wish.print_line)

@@ -1,43 +1,152 @@
-"""Databases made from others: an empty one for the golden copy, clones of it, and an end to them.
+"""Create, clone and drop databases.
 
-A clone is a copy of files (STRATEGY FILE_COPY, the only way before PostgreSQL 15): where many rows are, that is several
-times faster than copying through the log. It begins and ends with a checkpoint, so that what is measured on a fresh
-clone does not pay for what was written before.
+A clone is a copy of files (STRATEGY FILE_COPY, the only way before PostgreSQL 15): with many rows that is several times
+faster than a copy through the WAL. It begins and ends with a checkpoint, so that measurements on a fresh clone do not
+include earlier writes.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, RestoreFailed
-from kernel.rehearsal.prod_copy.model import open_admin_session
 from kernel.rehearsal.result import Restore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from kernel.db.connection import Connection, Session
     from kernel.rehearsal.prod_copy.model import CopyRequest, DatabaseLocale, Restorer
 
 
-# What CREATE DATABASE … TEMPLATE leaves behind: the settings of a database and the privileges on it.
-#
-# Source: PostgreSQL documentation, "Template Databases" and CREATE DATABASE, notes.
+FILE_COPY_STRATEGY_SINCE = 150000  # server_version_num; earlier servers always copied files
 
-
-# The golden copy's own, which keeps it as it is.
+# Set on the template database, so that sessions do not change it by accident; clones do not inherit it.
 READ_ONLY_SETTING = "default_transaction_read_only"
+
+_CONNECTIONS_QUERY = """
+SELECT format('pid %%s (%%s, %%s) from %%s', pid, usename, coalesce(nullif(application_name, ''), 'unnamed'),
+    coalesce(host(client_addr), 'this machine'))
+FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' ORDER BY pid
+"""
+# A session that was just closed is listed for a moment longer.
+_DISCONNECT_GRACE_SECONDS = 2.0
+_POLL_SECONDS = 0.01
+
+
+@contextmanager
+def open_admin_session(url: str, *, variable: str) -> Iterator[Session]:
+    """A session without time limits, whatever the settings of the role: copying files may take long.
+
+    Raises DatabaseUnreachable, DatabaseRefused.
+    """
+    with open_session(url, variable=variable) as session:
+        session.connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        yield session
+
+
+def database_exists(session: Session, name: str) -> bool:
+    """Whether the server has a database of this name."""
+    return session.connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).rowcount > 0
+
+
+def database_size_bytes(session: Session, name: str) -> int:
+    """The size of a database on disk."""
+    row = session.connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def create_empty_database(session: Session, name: str, locale: DatabaseLocale) -> None:
+    """Create a database of template0. Raises RestoreFailed when the server does not have the locale."""
+    # The server's own locale is one for UTF-8 as a rule, and fits no other encoding; the locale C fits every encoding.
+    fallback = "" if locale.encoding.upper() in ("", "UTF8") else "C"
+    options = (
+        ("ENCODING", locale.encoding),
+        ("LC_COLLATE", locale.collate or fallback),
+        ("LC_CTYPE", locale.ctype or fallback),
+    )
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
+    for option, value in options:
+        if value:
+            statement += sql.SQL(" {} {}").format(sql.SQL(option), sql.Literal(value))
+    try:
+        session.connection.execute(statement)
+    except psycopg.Error as error:
+        raise RestoreFailed(f"{session.name}: {error.diag.message_primary}", hint=error.diag.message_hint) from error
+
+
+def fill_template_database(url: str, name: str, request: CopyRequest, restore: Restorer, *, variable: str) -> Restore:
+    """Restore into the empty database `name` on the server at `url`, then make its sessions read-only by default.
+
+    Raises what `restore` raises; the database is then left as it is.
+    """
+    began = time.perf_counter()
+    warnings = restore(make_conninfo(url, dbname=name))
+    with open_admin_session(url, variable=variable) as session:
+        for setting, value in request.settings.items():
+            warnings += _set_database_setting(session.connection, name, setting, value)
+        statement = sql.SQL("ALTER DATABASE {} SET {} = on")
+        session.connection.execute(statement.format(sql.Identifier(name), sql.Identifier(READ_ONLY_SETTING)))
+        size_bytes = database_size_bytes(session, name)
+    return Restore(seconds=time.perf_counter() - began, size_bytes=size_bytes, warnings=warnings)
+
+
+def clone_database(session: Session, template: str, name: str) -> float:
+    """Copy `template` to a new database, without its settings and privileges; return the seconds that it took.
+
+    Raises DatabaseRefused, which names the sessions that are connected to the template.
+    """
+    require_no_connections(session, template)
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+        sql.Identifier(name), sql.Identifier(template), sql.Identifier(_database_owner(session.connection, template))
+    )
+    if session.connection.info.server_version >= FILE_COPY_STRATEGY_SINCE:
+        statement += sql.SQL(" STRATEGY file_copy")
+    began = time.perf_counter()
+    session.connection.execute(statement)
+    return time.perf_counter() - began
+
+
+def drop_database(session: Session, name: str, *, force: bool) -> None:
+    """Drop a database if it exists; `force` ends the sessions that are connected to it.
+
+    Raises DatabaseRefused, which names the sessions that are connected.
+    """
+    if not force:
+        require_no_connections(session, name)
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    session.connection.execute(statement + sql.SQL(" WITH (FORCE)") if force else statement)
+
+
+def require_no_connections(session: Session, name: str) -> None:
+    """Raise DatabaseRefused, which names the sessions, while any is connected to the database `name`.
+
+    The sessions are not terminated: they belong to other users.
+    """
+    deadline = time.monotonic() + _DISCONNECT_GRACE_SECONDS
+    while connected := [text for (text,) in session.connection.execute(_CONNECTIONS_QUERY, (name,))]:
+        if time.monotonic() > deadline:
+            raise DatabaseRefused(
+                f"{name}: other sessions are connected to it: {'; '.join(connected)}; close them, then run this again"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+# CREATE DATABASE … TEMPLATE copies neither the settings of a database nor the privileges on it.
+# Source: PostgreSQL documentation, "Template Databases" and CREATE DATABASE, notes.
 
 _PRIVILEGE_KEYWORDS = {name: sql.SQL(name) for name in ("CREATE", "TEMPORARY", "CONNECT")}
 _SETTINGS_QUERY = """
-SELECT split_part(one, '=', 1), substr(one, strpos(one, '=') + 1), rolname
+SELECT split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1), rolname
 FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase
-    CROSS JOIN unnest(setconfig) WITH ORDINALITY AS entry (one, place)
+    CROSS JOIN unnest(setconfig) WITH ORDINALITY AS settings (entry, place)
     LEFT JOIN pg_roles r ON r.oid = setrole
 WHERE datname = %s AND (setrole = 0 OR rolname IS NOT NULL)
 ORDER BY setrole, place
@@ -49,40 +158,34 @@ WHERE datname = %s AND (grantee = 0 OR rolname IS NOT NULL)
 """
 
 
-def database_owner(connection: Connection, name: str) -> str:
-    """The name of a database's owner."""
-    row = connection.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (name,)).fetchone()
-    return str(row and row[0])
-
-
 def copy_settings_and_privileges(connection: Connection, template: str, name: str) -> tuple[str, ...]:
-    """Give the database `name` the settings and privileges of its template; what could not be given, in sentences."""
+    """Give the database `name` the settings and privileges of its template; return a sentence for each failure."""
     failed: list[str] = []
     for setting, value, role in connection.execute(_SETTINGS_QUERY, (template,)).fetchall():
         if setting != READ_ONLY_SETTING:
-            failed += set_database_setting(connection, name, setting, value, role=role)
+            failed += _set_database_setting(connection, name, setting, value, role=role)
     return (*failed, *_copy_privileges(connection, template, name))
 
 
-def set_database_setting(
+def _set_database_setting(
     connection: Connection, name: str, setting: str, value: str, *, role: str | None = None
 ) -> tuple[str, ...]:
-    """Make `value` a database's own setting, for one role or all; () or the sentence why it could not be done.
+    """ALTER DATABASE … SET, or ALTER ROLE … IN DATABASE … SET; return () or a sentence that says why it failed.
 
-    The value goes through the session, as the server has stored it: written into the statement, a list such as
-    search_path would come out as a single name in quotes.
+    The value is passed by set_config, as the server has stored it: written into the statement, a list such as that of
+    search_path would become a single quoted name.
     """
-    database = sql.Identifier(name)
-    whose = sql.SQL("DATABASE {}").format(database)
+    owner = sql.SQL("DATABASE {}").format(sql.Identifier(name))
     if role is not None:
-        whose = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(role), database)
-    statement = sql.SQL("ALTER {} SET {} ").format(whose, _setting_identifier(setting))
+        owner = sql.SQL("ROLE {} IN DATABASE {}").format(sql.Identifier(role), sql.Identifier(name))
+    # A setting of an extension or an application has a dot: two identifiers.
+    statement = sql.SQL("ALTER {} SET {} ").format(owner, sql.Identifier(*setting.split(".")))
     try:
         with connection.transaction():
             connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
             connection.execute(statement + sql.SQL("FROM CURRENT"))
     except psycopg.Error:
-        # Such as the setting `role`: with it set, we may no longer own the database.
+        # The setting `role`, for example: once it is set, the session may not own the database any more.
         try:
             connection.execute(statement + sql.SQL("= {}").format(sql.Literal(value)))
         except psycopg.Error as error:
@@ -91,24 +194,17 @@ def set_database_setting(
     return ()
 
 
-def _setting_identifier(setting: str) -> sql.Composed:
-    """A setting's name; one with a dot, of an extension or an application, is two names."""
-    return sql.SQL(".").join(sql.Identifier(part) for part in setting.split("."))
-
-
 def _copy_privileges(connection: Connection, template: str, name: str) -> tuple[str, ...]:
-    granted = connection.execute(_PRIVILEGES_QUERY, (template,)).fetchall()
-    if not granted:
+    privileges = connection.execute(_PRIVILEGES_QUERY, (template,)).fetchall()
+    if not privileges:
         return ()  # the defaults, which a new database has as well
     database = sql.Identifier(name)
-    failed = []
-    everybody = [sql.SQL("PUBLIC"), sql.Identifier(database_owner(connection, name))]
-    for role in everybody:
+    for role in (sql.SQL("PUBLIC"), sql.Identifier(_database_owner(connection, name))):
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, role))
-    for privilege, grantable, role in granted:
-        statement = sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
-            _PRIVILEGE_KEYWORDS[privilege], database, sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
-        )
+    failed = []
+    for privilege, grantable, role_name in privileges:
+        role = sql.SQL("PUBLIC") if role_name is None else sql.Identifier(role_name)
+        statement = sql.SQL("GRANT {} ON DATABASE {} TO {}").format(_PRIVILEGE_KEYWORDS[privilege], database, role)
         try:
             connection.execute(statement + sql.SQL(" WITH GRANT OPTION") if grantable else statement)
         except psycopg.Error as error:
@@ -116,127 +212,6 @@ def _copy_privileges(connection: Connection, template: str, name: str) -> tuple[
     return tuple(failed)
 
 
-FILE_COPY_STRATEGY_SINCE = 150000  # server_version_num; before, files were always copied
-
-_CONNECTIONS_QUERY = """
-SELECT format('pid %%s (%%s, %%s) from %%s', pid, usename, coalesce(nullif(application_name, ''), 'unnamed'),
-    coalesce(host(client_addr), 'this machine'))
-FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' ORDER BY pid
-"""
-# A session that has just been closed is still there for a moment.
-_DISCONNECT_GRACE_SECONDS = 2.0
-_POLL_SECONDS = 0.01
-
-
-def database_exists(session: Session, name: str) -> bool:
-    """Whether there is a database of this name."""
-    return session.connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).rowcount > 0
-
-
-def create_empty_database(session: Session, name: str, locale: DatabaseLocale) -> None:
-    """An empty database with encoding and locale as they were. Raises RestoreFailed when the server has no such."""
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)) + _locale_clauses(locale)
-    try:
-        session.connection.execute(statement)
-    except psycopg.Error as error:
-        raise RestoreFailed(f"{session.name}: {error.diag.message_primary}", hint=error.diag.message_hint) from error
-
-
-def clone_database(session: Session, template: str, name: str) -> float:
-    """Copy `template` to a new database, without its settings and privileges; the seconds that it took.
-
-    Raises DatabaseRefused, which names who is connected to the template.
-    """
-    require_no_connections(session, template)
-    strategy = sql.SQL(
-        " STRATEGY file_copy" if session.connection.info.server_version >= FILE_COPY_STRATEGY_SINCE else ""
-    )
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
-        sql.Identifier(name), sql.Identifier(template), sql.Identifier(database_owner(session.connection, template))
-    )
-    began = time.perf_counter()
-    session.connection.execute(statement + strategy)
-    return time.perf_counter() - began
-
-
-def drop_database(session: Session, name: str, *, force: bool) -> None:
-    """Drop a database if it is there; with `force` whoever is connected to it loses the connection.
-
-    Raises DatabaseRefused, which names who is connected.
-    """
-    if not force:
-        require_no_connections(session, name)
-    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
-    session.connection.execute(statement + sql.SQL(" WITH (FORCE)") if force else statement)
-
-
-def require_no_connections(session: Session, name: str) -> None:
-    """Raise DatabaseRefused, which names them, while others are connected to the database `name`.
-
-    Nobody is thrown out: what they do there is theirs.
-    """
-    deadline = time.monotonic() + _DISCONNECT_GRACE_SECONDS
-    while others := [who for (who,) in session.connection.execute(_CONNECTIONS_QUERY, (name,))]:
-        if time.monotonic() > deadline:
-            raise DatabaseRefused(
-                f"{name}: others are connected to it: {'; '.join(others)}; close those connections, then run this again"
-            )
-        time.sleep(_POLL_SECONDS)
-
-
-def request_checkpoint(session: Session) -> bool:
-    """Write out what is to be written; False where this role may not."""
-    try:
-        session.connection.execute("CHECKPOINT")
-    except psycopg.errors.InsufficientPrivilege:
-        return False
-    return True
-
-
-def database_size_bytes(session: Session, name: str) -> int:
-    """What a database takes on the disk."""
-    row = session.connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _locale_clauses(locale: DatabaseLocale) -> sql.Composed:
-    """The clauses of CREATE DATABASE; the provider and its locale since PostgreSQL 15 (builtin: 17).
-
-    Servers speak UTF-8 as a rule, and their locale fits no other encoding; the locale C fits every one.
-    """
-    fallback = "" if locale.encoding.upper() in ("", "UTF8") else "C"
-    given = (
-        ("ENCODING", locale.encoding),
-        ("LC_COLLATE", locale.collate or fallback),
-        ("LC_CTYPE", locale.ctype or fallback),
-        ("LOCALE_PROVIDER", locale.provider),
-        ("ICU_LOCALE" if locale.provider == "icu" else "BUILTIN_LOCALE", locale.name),
-    )
-    return sql.Composed(
-        [sql.SQL(" {} {}").format(sql.SQL(clause), sql.Literal(value)) for clause, value in given if value]
-    )
-
-
-# Make a golden copy: an empty database, filled by whoever knows the dump, then sealed.
-
-
-def create_template_database(
-    url: str, name: str, wish: CopyRequest, restore: Restorer, *, variable: str, begun: Callable[[Session], None]
-) -> Restore:
-    """Make the database `name` on the server of `url` a golden copy; `begun` is told once it exists.
-
-    Sealed means that its sessions are read-only unless they ask otherwise. Raises RestoreFailed and what `restore`
-    raises; the database is then left as it is.
-    """
-    began = time.perf_counter()
-    with open_admin_session(url, variable=variable) as session:
-        create_empty_database(session, name, wish.locale)
-        begun(session)
-    warnings = restore(make_conninfo(url, dbname=name))
-    with open_admin_session(url, variable=variable) as session:
-        for setting, value in wish.settings.items():
-            warnings += set_database_setting(session.connection, name, setting, value)
-        seal = sql.SQL("ALTER DATABASE {} SET {} = on").format(sql.Identifier(name), sql.Identifier(READ_ONLY_SETTING))
-        session.connection.execute(seal)
-        size = database_size_bytes(session, name)
-    return Restore(seconds=time.perf_counter() - began, size_bytes=size, warnings=warnings)
+def _database_owner(connection: Connection, name: str) -> str:
+    row = connection.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    return str(row and row[0])

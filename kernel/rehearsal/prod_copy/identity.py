@@ -1,4 +1,7 @@
-"""Whether two connections reach one database, whatever their URLs say: aliases, tunnels and poolers all lie."""
+"""Which database a connection reaches, and which databases on the user's server a rehearsal created.
+
+URLs are no proof: aliases, tunnels and poolers lead to the same database under other names.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,10 @@ from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from kernel.db.connection import Connection, Session
-    from kernel.rehearsal.prod_copy.model import ProtectedDatabase
 
 
 _DATABASE_QUERY = """
@@ -28,11 +30,11 @@ _SYSTEM_IDENTIFIER_QUERY = "SELECT system_identifier FROM pg_control_system()"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseIdentity:
-    """Of a database: its number on its server, and what tells servers apart.
+    """The OID of a database, and what distinguishes its server.
 
-    `system` was drawn when the server's data was made, and is the same on its standbys and physical copies. Managed
-    services may not show it (None); then it is `started`, in microseconds. The server's address is no help: one server
-    has several, and a pooler's are its own.
+    initdb draws the system identifier; standbys and physical copies have the same one. Managed services may not show
+    it (None); then the start time of the server counts. Addresses do not: a server may have several, and a pooler has
+    its own.
     """
 
     database_oid: int
@@ -49,46 +51,43 @@ class DatabaseIdentity:
 
 
 def read_identity(session: Session) -> DatabaseIdentity:
-    """The identity of the database that a session has reached."""
+    """The identity of the database that a session is connected to. Raises DatabaseRefused."""
     try:
         (system,) = session.connection.execute(_SYSTEM_IDENTIFIER_QUERY).fetchone() or (None,)
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
         system = None
-    here = session.connection.execute(_DATABASE_QUERY).fetchone()
-    if here is None:
-        raise DatabaseRefused(f"{session.name}: does not tell which database it is")
-    return DatabaseIdentity(database_oid=here[0], system_identifier=system, server_started_at=here[1])
+    row = session.connection.execute(_DATABASE_QUERY).fetchone()
+    if row is None:
+        raise DatabaseRefused(f"{session.name}: the server does not show which database this is")
+    return DatabaseIdentity(database_oid=row[0], system_identifier=system, server_started_at=row[1])
 
 
 def refuse_protected_database(
-    target: Session, forbidden: tuple[ProtectedDatabase, ...], *, say: Callable[[str], None], holds: bool = False
+    target: Session, protected: Mapping[str, str], *, print_line: Callable[[str], None], holds_data: bool
 ) -> None:
-    """Raise DatabaseRefused when the target, TEST_DB, is a database that must not be overwritten.
+    """Raise DatabaseRefused when the target, TEST_DB, is one of the `protected` databases (variable -> URL).
 
-    One that cannot be reached is told of and passed over, unless TEST_DB `holds` what is not ours: then nobody could
-    tell that it is not the same.
+    One that cannot be reached is skipped with a warning, unless TEST_DB `holds_data` that no rehearsal put there: it
+    could be the same database.
     """
-    ours = read_identity(target)
-    for one in forbidden:
+    identity = read_identity(target)
+    for variable, url in protected.items():
         try:
-            with open_session(one.url, variable=one.variable) as other:
-                same, name = ours.is_same_database(read_identity(other)), other.name
+            with open_session(url, variable=variable) as session:
+                same, name = identity.is_same_database(read_identity(session)), session.name
         except DatabaseUnreachable as error:
-            if holds:
+            if holds_data:
                 raise DatabaseRefused(
-                    f"TEST_DB holds something, and whether it is {one.variable} nobody can tell: {error}; make "
-                    f"{one.variable} reachable, or name an empty TEST_DB"
+                    f"TEST_DB holds data, and whether it is the database of {variable} is unknown: {error}; make "
+                    f"{variable} reachable, or name an empty TEST_DB"
                 ) from error
-            say(f"warning: {one.variable} could not be compared with TEST_DB: {error}")
+            print_line(f"warning: {variable} could not be compared with TEST_DB: {error}")
             continue
         if same:
             raise DatabaseRefused(
-                f"TEST_DB is the database that {one.variable} names ({name}), or a physical copy of it, and would be "
+                f"TEST_DB is the database that {variable} names ({name}), or a physical copy of it, and would be "
                 "overwritten; name another, or leave TEST_DB empty for a throwaway server"
             )
-
-
-# How a rehearsal knows its own databases again on a server that is not its own: by their comments.
 
 
 _COMMENT_PREFIX = "made by inv db.snapshot-test, may be dropped:"
@@ -100,7 +99,7 @@ WHERE starts_with(datname, %s) AND shobj_description(oid, 'pg_database') IS NOT 
 
 
 class DatabaseKind(StrEnum):
-    """What a database of ours is; a copy in the making becomes golden when it is complete."""
+    """What a rehearsal created a database for. The values are stored in comments, where later versions read them."""
 
     INCOMPLETE = "copy in the making"
     TEMPLATE = "golden copy"
@@ -109,39 +108,36 @@ class DatabaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnershipComment:
-    """Of which dump, by `key`, a database is made, and what is to be said of it."""
+    """The comment on a database that a rehearsal created from the dump `key`, with the copy's warnings."""
 
     kind: DatabaseKind
     key: str
     warnings: tuple[str, ...] = ()
 
 
-def write_ownership_comment(connection: Connection, name: str, mark: OwnershipComment) -> None:
-    """Mark a database, in place of its comment."""
-    lines = (f"{_COMMENT_PREFIX} {mark.kind} of {mark.key}", *(" ".join(line.split()) for line in mark.warnings))
-    comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
-    connection.execute(comment.format(sql.Identifier(name), sql.Literal("\n".join(lines))))
+def write_ownership_comment(connection: Connection, name: str, comment: OwnershipComment) -> None:
+    """Set the comment of the database `name`."""
+    lines = (f"{_COMMENT_PREFIX} {comment.kind} of {comment.key}", *(" ".join(one.split()) for one in comment.warnings))
+    statement = sql.SQL("COMMENT ON DATABASE {} IS {}")
+    connection.execute(statement.format(sql.Identifier(name), sql.Literal("\n".join(lines))))
 
 
 def read_ownership_comment(connection: Connection, name: str) -> OwnershipComment | None:
-    """The mark of a database; None when it is not ours, or not there."""
+    """The comment of a database; None when no rehearsal created it, or it does not exist."""
     row = connection.execute(_COMMENT_QUERY, (name,)).fetchone()
     return _parse_ownership_comment(row[0]) if row else None
 
 
 def list_owned_databases(connection: Connection, prefix: str) -> dict[str, OwnershipComment]:
-    """The databases of ours whose names begin so."""
-    found = (
-        (name, _parse_ownership_comment(comment))
-        for name, comment in connection.execute(_COMMENTS_BY_PREFIX_QUERY, (prefix,))
-    )
-    return {name: mark for name, mark in found if mark}
+    """The databases that rehearsals created and whose names start with `prefix`: name -> comment."""
+    rows = connection.execute(_COMMENTS_BY_PREFIX_QUERY, (prefix,))
+    return {name: comment for name, text in rows if (comment := _parse_ownership_comment(text))}
 
 
-def _parse_ownership_comment(comment: str | None) -> OwnershipComment | None:
-    first, *warnings = (comment or "").split("\n")
+def _parse_ownership_comment(text: str | None) -> OwnershipComment | None:
+    first, *warnings = (text or "").split("\n")
     for kind in DatabaseKind:
-        begin = f"{_COMMENT_PREFIX} {kind} of "
-        if first.startswith(begin):
-            return OwnershipComment(kind=kind, key=first.removeprefix(begin), warnings=tuple(warnings))
+        prefix = f"{_COMMENT_PREFIX} {kind} of "
+        if first.startswith(prefix):
+            return OwnershipComment(kind=kind, key=first.removeprefix(prefix), warnings=tuple(warnings))
     return None

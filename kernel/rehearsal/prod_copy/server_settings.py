@@ -1,8 +1,8 @@
-"""The settings of a server of our own: for loading a dump, for rehearsing like production, and for being put away.
+"""The settings of a local server: for loading a dump, for rehearsing like production, and for returning to the store.
 
-Under the settings for loading, a rewrite of a table writes no WAL at all; a rehearsal therefore runs under others, and
-counts what production would write. fsync stays off: how fast this machine's disk is says nothing about production's,
-and the data can be had again.
+Under the loading settings the rewrite of a table writes no WAL; a rehearsal runs under its own settings, so that the
+WAL is counted as production would write it. fsync stays off: the speed of this machine's disk says nothing about
+production's, and the data can be restored again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 MB = 1 << 20
 GB = 1 << 30
 
-# Where a container's limit stands, of cgroups 2 and 1; without a limit it is "max", or more than there is.
+# The memory limit of a container, of cgroups 2 and 1; without a limit it is "max", or more than the machine has.
 CGROUP_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
-# Enough for every lock of a migration that goes through thousands of partitions.
+# Enough for the locks of a migration that touches thousands of partitions.
 LOCKS_PER_TRANSACTION = "512"
 
 MAX_CHECKPOINT_TIMEOUT = "1d"  # the longest that checkpoint_timeout can be
@@ -24,21 +24,21 @@ MAX_CHECKPOINT_TIMEOUT = "1d"  # the longest that checkpoint_timeout can be
 
 def available_memory_bytes() -> int:
     """The memory that this process may use: the machine's, or a container's share of it."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for path in CGROUP_MEMORY_LIMITS:
         try:
-            found.append(int(path.read_text(encoding="ascii")))
+            limits.append(int(path.read_text(encoding="ascii")))
         except (OSError, ValueError):
             continue  # another system, another version of cgroups, or no limit
-    return min(found)
+    return min(limits)
 
 
 def loading_settings(memory: int) -> dict[str, str]:
-    """The fastest way to fill a server with `memory` bytes: a crash would cost nothing but the time to do it again.
+    """The fastest way to load a dump on a machine with `memory` bytes; after a crash the dump is restored again.
 
-    More shared buffers would be read no more before the restart, and to touch one for the first time takes longer than
-    to hand a page to the operating system. Foreign keys are checked by hashing the keys, in work_mem; to compile the
-    check takes longer than it saves.
+    More shared buffers would not be read before the restart, and the first use of a buffer takes longer than handing a
+    page to the operating system. Foreign keys are checked by hashing the keys in work_mem; compiling that query takes
+    longer than it saves.
     """
     return {
         **_common_settings(memory),
@@ -56,10 +56,10 @@ def loading_settings(memory: int) -> dict[str, str]:
 
 
 def rehearsal_settings(memory: int) -> dict[str, str]:
-    """Like production, but for what would come between the measurements: autovacuum and checkpoints of its own.
+    """Like production, without autovacuum and timed checkpoints, which would disturb the measurements.
 
-    WAL is kept for as long as the witnesses want to read it. maintenance_work_mem and the like are PostgreSQL's
-    defaults, which the settings of the dumped database may override.
+    WAL is kept for the tracer to read. maintenance_work_mem and the like are PostgreSQL's defaults, which the settings
+    of the dumped database may override.
     """
     return {
         **_common_settings(memory),
@@ -74,7 +74,7 @@ def rehearsal_settings(memory: int) -> dict[str, str]:
 
 
 def storage_settings(memory: int) -> dict[str, str]:
-    """The settings of practice, but none of its WAL is kept: it would lie in the store beside the data."""
+    """The settings of a rehearsal without spare WAL, which would be stored with the data."""
     return {**rehearsal_settings(memory), "wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "32MB"}
 
 

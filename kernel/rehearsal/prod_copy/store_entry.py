@@ -1,7 +1,7 @@
-"""One kept golden copy: a folder with a server's data, and beside it its lock, its mark and what is known of it.
+"""One entry of the store: a folder with a server's data, a lock file, an in-use flag and a description.
 
-A server runs without fsync. Data that was in use when the machine went down is worthless, and is known by the mark
-of the boot that it was used in; data that was put away has been written to the disk before.
+A server runs without fsync. Data that was in use when the machine crashed is lost, and is recognised by the boot
+identifier in its flag; data that was returned to the store had been written to disk before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,16 +28,53 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
 
 
-# Which start of the machine this is: what was only in its memory is lost when the next one begins.
+LOCK_FILE, IN_USE_FILE, INFO_FILE = "use.lock", "in-use", "about.json"
+BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's block size
 
+# The server of a process that was killed takes a moment to stop; then the entry is free.
+SERVER_STOP_SECONDS = 5.0
+POLL_SECONDS = 0.01
 
 LINUX_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MACOS_BOOT_ID = ("/usr/sbin/sysctl", "-n", "kern.bootsessionuuid")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryInfo:
+    """The description of an entry: the `name` of its dump, and the warnings about the copy.
+
+    `globals_digest` and `roles` are what the databases of its server shared when it was stored.
+    """
+
+    name: str
+    warnings: tuple[str, ...] = ()
+    globals_digest: str = ""
+    roles: tuple[str, ...] = ()
+
+
+def write_entry_info(folder: Path, info: EntryInfo) -> None:
+    """Write the description of an entry into its folder. Raises OSError."""
+    document = {"name": info.name, "warnings": info.warnings, "shared": info.globals_digest, "roles": info.roles}
+    _write_text(folder / INFO_FILE, json.dumps(document))
+
+
+def read_entry_info(folder: Path) -> EntryInfo:
+    """The description of an entry; only its name when the description is missing or damaged."""
+    try:
+        document = json.loads(_read_text(folder / INFO_FILE) or "")
+        return EntryInfo(
+            name=document["name"],
+            warnings=tuple(document["warnings"]),
+            globals_digest=document["shared"],
+            roles=tuple(document["roles"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return EntryInfo(name=folder.name)
+
+
 @cache
 def boot_identifier() -> str:
-    """The same until the machine starts again; where the system does not tell, a word that equals no other."""
+    """A text that changes when the machine restarts; a random one on a system that does not provide it."""
     try:
         return LINUX_BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -46,30 +83,8 @@ def boot_identifier() -> str:
         return uuid.uuid4().hex
 
 
-LOCK_FILE, IN_USE_FILE, INFO_FILE = "use.lock", "in-use", "about.json"
-BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own is
-
-# A server whose process was killed needs a moment to end; its entry is free after that.
-SERVER_STOP_SECONDS = 5.0
-POLL_SECONDS = 0.01
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryInfo:
-    """What is known of an entry: the `name` of its dump, how long it took to make, and what is to be said of it.
-
-    `shared` and `roles` are what all its databases have in common, as shared.py tells it.
-    """
-
-    name: str
-    seconds: float
-    warnings: tuple[str, ...] = ()
-    shared: str = ""
-    roles: tuple[str, ...] = ()
-
-
 def flag_in_use(folder: Path) -> None:
-    """Say, before anything changes in it, that an entry is in use; on the disk, so that a crash cannot undo it."""
+    """Flag an entry as in use before anything in it changes; on disk, so that the flag survives a crash."""
     _write_text(folder / IN_USE_FILE, boot_identifier())
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -78,10 +93,16 @@ def flag_in_use(folder: Path) -> None:
         os.close(directory)
 
 
-def sync_and_release(folder: Path, programs: Programs, account: Account) -> str:
-    """Write the data of a server that was stopped cleanly to the disk, and unmark it; what went wrong, "" for nothing.
+def was_in_use_at_crash(folder: Path) -> bool:
+    """Whether an entry was in use when the machine crashed, so that part of it was never written to disk."""
+    used_in = _read_text(folder / IN_USE_FILE)
+    return used_in is not None and used_in != boot_identifier()
 
-    The last use counts from now.
+
+def sync_and_release(folder: Path, programs: Programs, account: Account) -> str:
+    """Write the data of a stopped server to disk, and remove the in-use flag; return the error message or "".
+
+    The time of the last use is now.
     """
     done = run_as_account(account, programs.bin / "initdb", "--sync-only", f"--pgdata={folder / 'data'}")
     if done.returncode != 0:
@@ -91,48 +112,22 @@ def sync_and_release(folder: Path, programs: Programs, account: Account) -> str:
     return ""
 
 
-def write_entry_info(folder: Path, known: EntryInfo) -> None:
-    """Leave beside the data what is known of it."""
-    _write_text(folder / INFO_FILE, json.dumps(asdict(known)))
-
-
-def read_entry_info(folder: Path) -> EntryInfo:
-    """What `describe` left."""
-    try:
-        known = json.loads(_read_text(folder / INFO_FILE) or "")
-        return EntryInfo(
-            name=known["name"],
-            seconds=float(known["seconds"]),
-            warnings=tuple(known["warnings"]),
-            shared=known["shared"],
-            roles=tuple(known["roles"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        return EntryInfo(name=folder.name, seconds=0.0)
-
-
-def was_in_use_at_crash(folder: Path) -> bool:
-    """Whether an entry was in use when the machine went down, so that some of it never reached the disk."""
-    used_in = _read_text(folder / IN_USE_FILE)
-    return used_in is not None and used_in != boot_identifier()
-
-
 @contextmanager
 def lock_entry(folder: Path) -> Iterator[bool]:
-    """Hold the lock of an entry for the block, if it is there and free; whether it is ours."""
+    """Try to hold the lock of an entry for the block; yield whether it is held."""
     lock = folder / LOCK_FILE
-    with ExitStack() as holding:
-        ours = False
+    with ExitStack() as stack:
+        held = False
         with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError):
             lock.lstat()
-            descriptor = holding.enter_context(inheritable_file_lock(lock))
-            # Between the two the entry may have been removed, and another made that has another file for its lock.
-            ours = os.path.samestat(os.fstat(descriptor), lock.lstat())
-        yield ours
+            descriptor = stack.enter_context(inheritable_file_lock(lock))
+            # Meanwhile the entry may have been removed, and another one created with another lock file.
+            held = os.path.samestat(os.fstat(descriptor), lock.lstat())
+        yield held
 
 
 def server_is_running(folder: Path, account: Account) -> bool:
-    """Whether a server, which may be about to end, is still there after a moment."""
+    """Whether the server of an entry still runs after the time that a server takes to stop."""
     deadline = time.monotonic() + SERVER_STOP_SECONDS
     cluster = Cluster(folder=folder, account=account)
     while cluster.is_alive():
@@ -143,7 +138,7 @@ def server_is_running(folder: Path, account: Account) -> bool:
 
 
 def folder_size_bytes(folder: Path) -> int:
-    """What a folder takes on the disk; files that vanish meanwhile take nothing."""
+    """The disk space of a folder; files that disappear meanwhile count nothing."""
     total = 0
     for parent, _, files in os.walk(folder):
         for file in files:
@@ -153,7 +148,6 @@ def folder_size_bytes(folder: Path) -> int:
 
 
 def _read_text(path: Path) -> str | None:
-    """A small file of ours, None when it is not there."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="utf-8") as file:
             return file.read()

@@ -28,7 +28,7 @@ from kernel.rehearsal.queries.corpus import only_reads
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kernel.apply.events import Event, Observer
+    from kernel.apply.events import Event
     from kernel.db.connection import Connection
     from kernel.lint.finding import Finding
     from kernel.rehearsal.queries.changes import QueryChange
@@ -210,20 +210,14 @@ class QueryWatch:
                 self._watched_queries.remove(one)
         return tuple(changes)
 
-    def wrap_observer(self, observer: Observer) -> Observer:
-        """An observer of a run, for kernel.migrate, that tells `observer` too and looks after each migration."""
-
-        def told(event: Event) -> None:
-            observer(event)
-            if isinstance(event, MigrationApplied):
-                one = event.migration
-                found = (
-                    finding_for_change(change, version=one.version, filename=one.filename)
-                    for change in self.find_changes()
-                )
-                self.findings.extend(found)
-
-        return told
+    def observe(self, event: Event) -> None:
+        """Observe the run of the migrations: check the queries after each migration, and collect the findings."""
+        if isinstance(event, MigrationApplied):
+            migration = event.migration
+            self.findings += [
+                finding_for_change(change, version=migration.version, filename=migration.filename)
+                for change in self.find_changes()
+            ]
 
     def _start_watching(self, query: ApplicationQuery) -> _WatchedQuery:
         prepared = self._session.prepare(query)

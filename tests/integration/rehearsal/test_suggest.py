@@ -23,9 +23,7 @@ from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.postgres.programs import find_programs
 from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, NEEDED_MEMORY_BYTES
 from kernel.rehearsal.findings.lock_impact import locks_held_before, measure_impact
-from kernel.rehearsal.prod_copy import server_settings
-from kernel.rehearsal.prod_copy.copy import open_copy
-from kernel.rehearsal.prod_copy.model import CopyRequest
+from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget, open_copy
 from kernel.rehearsal.prod_copy.server_settings import GB
 from kernel.rehearsal.request import RehearsalRequest, Reporter
 from kernel.rehearsal.schema.diff import diff_schemas
@@ -122,11 +120,15 @@ def production(script: str) -> Iterator[ProdCopy]:
     roomy = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > NEEDED_MEMORY_BYTES
     store = Path(tempfile.mkdtemp(prefix="suggest-", dir=MEMORY_FOLDER if roomy else FALLBACK_FOLDER))
     store.chmod(0o755)
-    wish = CopyRequest(digest="ab" * 32, name="p", programs=found_programs(), store_folder=store)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server_settings, "available_memory_bytes", lambda: GB)
-        with open_copy(wish, restore=restore) as found:
-            yield found
+    request = CopyRequest(
+        target=CopyTarget(store_folder=store),
+        digest="ab" * 32,
+        name="p",
+        programs=found_programs(),
+        memory_bytes=GB,
+    )
+    with open_copy(request, restore=restore) as copy:
+        yield copy
     shutil.rmtree(store)
 
 

@@ -13,9 +13,8 @@ from kernel.lint.finding import Finding, Severity
 from kernel.lint.rules import NEXT_FILE_LINE, REVERT_FILE_LINE
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.operations.status import require_migrations
-from kernel.rehearsal.prod_copy.copy import ProdCopy
-from kernel.rehearsal.prod_copy.local_server import list_roles
-from kernel.rehearsal.prod_copy.model import CopyServer
+from kernel.rehearsal.prod_copy import ProdCopy
+from kernel.rehearsal.prod_copy.server_globals import list_roles
 from kernel.rehearsal.rehearse import rehearse_on_copy
 from kernel.rehearsal.request import RehearsalRequest, Reporter
 from kernel.rehearsal.result import DumpSource, Rehearsal, Restore
@@ -58,8 +57,8 @@ class Ground:
         copy = self.copies.get(given) or self.copies.setdefault(given, self._copy(folder))
         telling = Reporter(print_line=self.said.append)
         wish = wish or RehearsalRequest()
-        asked = read_requested_queries(wish)
-        return rehearse_on_copy(require_migrations(folder), copy, SOURCE, wish, telling, asked=asked)
+        queries = read_requested_queries(wish)
+        return rehearse_on_copy(require_migrations(folder), copy, SOURCE, wish, telling, queries=queries)
 
     def _copy(self, folder: Path) -> ProdCopy:
         name = f"golden_{next(_numbers)}"
@@ -70,14 +69,12 @@ class Ground:
             migrate(session, require_migrations(folder), MigrateOptions(to="001"), lambda _event: None)
             session.connection.execute("VACUUM ANALYZE")
         return ProdCopy(
-            server=CopyServer(
-                url=self.server.conninfo,
-                variable="the server",
-                template=name,
-                key="",
-                restored=Restore(seconds=0.0, size_bytes=0),
-                roles=roles,
-            )
+            server_url=self.server.conninfo,
+            variable="the server",
+            template=name,
+            key="",
+            restored=Restore(seconds=0.0, size_bytes=0),
+            roles=roles,
         )
 
 

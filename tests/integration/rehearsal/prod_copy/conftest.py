@@ -1,4 +1,4 @@
-"""A dump to copy: a restorer that fills a database with a few rows, and a store of the test's own."""
+"""A dump to copy: a restorer that fills a database with a few rows, and a store in a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import pytest
 
 from kernel.postgres.programs import find_programs
 from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, NEEDED_MEMORY_BYTES
-from kernel.rehearsal.prod_copy import server_settings
-from kernel.rehearsal.prod_copy.model import CopyRequest
+from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget
 from kernel.rehearsal.prod_copy.server_settings import GB
 from kernel.rehearsal.prod_copy.store import open_store
 
@@ -30,7 +29,7 @@ PROJECT = Path(__file__).resolve().parents[4]
 
 
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    """What a new session sees."""
+    """The result of a query in a new session."""
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(query.encode())
         return cursor.fetchall() if cursor.description else []
@@ -38,11 +37,11 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 @dataclass(kw_only=True)
 class Production:
-    """What is restored, how often it was, and what people were told; `also` runs in the restored database."""
+    """Production's rows, how often they were restored, and the printed lines; `also` runs in the restored database."""
 
     place: Path
     restores: int = 0
-    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
     also: Callable[[psycopg.Connection[Any]], object] = lambda _connection: None
 
     def restore(self, url: str) -> tuple[str, ...]:
@@ -52,37 +51,35 @@ class Production:
             self.also(connection)
         return ("the extension zombodb is missing",)
 
-    def wish(self, **wished: Any) -> CopyRequest:
-        usual = {
-            "digest": "ab" * 32,
-            "name": "prod.dump",
-            "programs": self.programs,
-            "print_line": self.said.append,
-            "store_folder": self.place,
-        }
-        return CopyRequest(**{**usual, **wished})
+    def request(self, *, digest: str = "ab" * 32, schema_only: bool = False, **options: Any) -> CopyRequest:
+        """A request for a copy with little memory; `options` are fields of its target, or `settings` and `locale`."""
+        dump = {name: options.pop(name) for name in ("settings", "locale") if name in options}
+        return CopyRequest(
+            target=CopyTarget(**{"store_folder": self.place, **options}),
+            digest=digest,
+            name="prod.dump",
+            schema_only=schema_only,
+            programs=self.programs,
+            memory_bytes=GB,  # a server with large shared buffers takes longer to start than a test runs
+            print_line=self.printed.append,
+            **dump,
+        )
 
     @property
     def programs(self) -> Programs:
-        told = os.environ.get("KERNEL_PG_BINDIR")
-        return find_programs(Path(told) if told else None)
+        bindir = os.environ.get("KERNEL_PG_BINDIR")
+        return find_programs(Path(bindir) if bindir else None)
 
     @property
     def kept(self) -> list[str]:
-        """The names of all that lies in the store."""
+        """The names of the folders in the store."""
         folder = open_store(self.place).folder
         return [path.name for path in folder.iterdir() if path.is_dir()]
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers that take little memory: to set up a large one takes longer than a test."""
-    monkeypatch.setattr(server_settings, "available_memory_bytes", lambda: GB)
-
-
 @pytest.fixture
 def production() -> Iterator[Production]:
-    # A folder that the server's account can enter; pytest's own are closed. In memory, where syncing costs nothing.
+    # A folder that the server's account can enter, unlike pytest's. In memory, where syncing costs nothing.
     roomy = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free > NEEDED_MEMORY_BYTES
     place = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir=MEMORY_FOLDER if roomy else FALLBACK_FOLDER))
     place.chmod(0o755)

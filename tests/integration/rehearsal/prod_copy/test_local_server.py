@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from kernel.errors import DatabaseRefused
-from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
-from kernel.rehearsal.prod_copy.model import DatabaseLocale
+from kernel.rehearsal.prod_copy import DatabaseLocale, ProdCopy, open_copy
 from tests.integration.rehearsal.prod_copy.conftest import Production, rows
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ USE = """
 import sys
 from pathlib import Path
 import psycopg
-from kernel.rehearsal.prod_copy import CopyRequest, open_copy
+from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget, open_copy
 from kernel.postgres.programs import find_programs
 
 def restore(url):
@@ -52,14 +51,13 @@ def tell(url):
         print(connection.execute("SHOW data_directory").fetchone()[0], flush=True)
     sys.stdin.read()
 
-wish = CopyRequest(
+request = CopyRequest(
     digest="ab" * 32,
     name="prod.dump",
     programs=find_programs(Path(sys.argv[4])),
-    keep=sys.argv[3] == "keep",
-    store_folder=Path(sys.argv[1]),
+    target=CopyTarget(keep=sys.argv[3] == "keep", store_folder=Path(sys.argv[1])),
 )
-with open_copy(wish, restore=restore) as copy, copy.clone("rehearsal") as clone:
+with open_copy(request, restore=restore) as copy, copy.clone("rehearsal") as clone:
     tell(clone.url)
 """
 
@@ -72,16 +70,15 @@ def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production)
     show = "SELECT current_setting('wal_level'), current_setting('full_page_writes'), current_setting('autovacuum')"
     seen: list[Any] = []
     production.also = lambda connection: seen.append(connection.execute(show.encode()).fetchone())
-    wish = production.wish(server_settings={"work_mem": "7MB"})
-    with open_copy(wish, restore=production.restore) as copy:
+    request = production.request()
+    with open_copy(request, restore=production.restore) as copy:
         assert seen == [("minimal", "off", "off")]
         assert rows(copy.url, show) == [("replica", "on", "off")]
-        assert rows(copy.url, "SHOW work_mem") == [("7MB",)]
         assert copy.checkpoint()
 
 
 def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Production) -> None:
-    with open_copy(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.request(), restore=production.restore) as copy:
         with copy.clone("rehearsal") as clone:
             rows(clone.url, "DELETE FROM orders WHERE id <= 10")
             assert rows(clone.url, COUNT) == [(990,)]
@@ -113,11 +110,11 @@ def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy
             connection.execute(statement)
 
     production.also = dress
-    wish = production.wish(
+    request = production.request(
         settings={"TimeZone": "Europe/Vienna", "no_such_setting": "1"},
         locale=DatabaseLocale(encoding="LATIN1", collate="C", ctype="C"),
     )
-    with open_copy(wish, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
+    with open_copy(request, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
         (golden_copy,) = rows(copy.url, AROUND)
         assert rows(clone.url, AROUND) == [golden_copy]
         assert golden_copy[0] == "boss"
@@ -131,13 +128,13 @@ def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy
 
 
 def test_clones_stand_side_by_side_and_roles_of_one_are_gone_for_the_next(production: Production) -> None:
-    with open_copy(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.request(), restore=production.restore) as copy:
         with copy.clone("first") as first, copy.clone("second") as second:
             rows(first.url, "CREATE ROLE made_by_a_migration; CREATE TABLE here (i int)")
             assert rows(second.url, "SELECT to_regclass('here')") == [(None,)]
         with copy.clone("third") as third:
             rows(third.url, "CREATE ROLE made_by_a_migration")
-            with pytest.raises(DatabaseRefused, match="there is a database third, where a clone would be"):
+            with pytest.raises(DatabaseRefused, match="the name of the clone third is taken"):
                 copy.clone("third").__enter__()
 
 
@@ -146,47 +143,49 @@ def test_a_reader_of_the_golden_copy_is_named_when_it_is_cloned(
 ) -> None:
     monkeypatch.setattr("kernel.rehearsal.prod_copy.databases._DISCONNECT_GRACE_SECONDS", 0.1)
     with (
-        open_copy(production.wish(), restore=production.restore) as copy,
+        open_copy(production.request(), restore=production.restore) as copy,
         psycopg.connect(copy.url, application_name="the reader") as reader,
-        pytest.raises(DatabaseRefused, match=rf"golden: others .*pid {reader.info.backend_pid} \(postgres, the reader"),
+        pytest.raises(
+            DatabaseRefused, match=rf"golden: other sessions .*pid {reader.info.backend_pid} \(postgres, the reader"
+        ),
     ):
         copy.clone("rehearsal").__enter__()
 
 
 def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None:
-    wish = production.wish(keep=True)
-    with open_copy(wish, restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+    request = production.request(keep=True)
+    with open_copy(request, restore=production.restore) as copy, copy.clone("rehearsal") as clone:
         rows(clone.url, "DROP TABLE orders; CREATE ROLE made_by_a_migration")
         rows(clone.url, "ALTER SYSTEM SET work_mem = '9MB'")
     assert len(production.kept) == 1
-    with open_copy(production.wish(), restore=production.restore) as copy, copy.clone("rehearsal") as clone:
+    with open_copy(production.request(), restore=production.restore) as copy, copy.clone("rehearsal") as clone:
         assert (copy.restored.reused, copy.restored.warnings) == (True, ("the extension zombodb is missing",))
         assert rows(clone.url, "SELECT count(*), current_setting('work_mem') FROM orders") == [(1000, "4MB")]
         assert rows(clone.url, "SELECT current_setting('wal_level'), current_setting('fsync')") == [("replica", "off")]
         assert rows(clone.url, "SELECT FROM pg_roles WHERE rolname = 'made_by_a_migration'") == []
-    with open_copy(production.wish(schema_only=True), restore=production.restore) as copy:
+    with open_copy(production.request(schema_only=True), restore=production.restore) as copy:
         assert not copy.restored.reused
     assert production.restores == 2
-    assert production.said == []
+    assert production.printed == []
 
 
 def test_a_copy_in_use_is_not_shared(production: Production) -> None:
-    wish = production.wish(keep=True)
-    with open_copy(wish, restore=production.restore) as first:
-        with open_copy(wish, restore=production.restore) as second:
+    request = production.request(keep=True)
+    with open_copy(request, restore=production.restore) as first:
+        with open_copy(request, restore=production.restore) as second:
             assert folder_of(first) != folder_of(second)
-            assert "in use by another rehearsal" in production.said[0]
+            assert "in use by another rehearsal" in production.printed[0]
             assert rows(second.url, COUNT) == [(1000,)]
-        assert "is not kept" in production.said[1]
+        assert "is not kept" in production.printed[1]
     assert production.restores == 2
     assert len(production.kept) == 1
 
 
 def test_a_copy_in_which_shared_things_were_changed_is_not_kept(production: Production) -> None:
-    with open_copy(production.wish(keep=True), restore=production.restore) as copy:
-        rows(copy.server.url, "ALTER ROLE postgres SET work_mem = '1MB'")
+    with open_copy(production.request(keep=True), restore=production.restore) as copy:
+        rows(copy.server_url, "ALTER ROLE postgres SET work_mem = '1MB'")
     assert production.kept == []
-    assert production.said == ["the copy of prod.dump is not kept: roles or tablespaces were changed"]
+    assert production.printed == ["the copy of prod.dump is not kept: roles or tablespaces were changed"]
 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
@@ -197,32 +196,32 @@ def test_a_restore_that_fails_or_is_interrupted_leaves_nothing(
         raise error
 
     production.also = fail
-    with pytest.raises(error), open_copy(production.wish(keep=True), restore=production.restore):
+    with pytest.raises(error), open_copy(production.request(keep=True), restore=production.restore):
         pytest.fail("there is nothing to open")
     assert production.kept == []
 
 
 def test_an_interruption_in_the_block_keeps_the_copy_and_drops_the_clone(production: Production) -> None:
-    wish = production.wish(keep=True)
+    request = production.request(keep=True)
 
     def rehearse() -> None:
-        with open_copy(wish, restore=production.restore) as copy, copy.clone("rehearsal"):
+        with open_copy(request, restore=production.restore) as copy, copy.clone("rehearsal"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         rehearse()
     (kept,) = production.kept
     assert not next(production.place.glob(f"*/{kept}/data/PG_VERSION")).with_name("postmaster.pid").exists()
-    with open_copy(wish, restore=production.restore) as copy:
+    with open_copy(request, restore=production.restore) as copy:
         assert rows(copy.url, "SELECT datname FROM pg_database WHERE datname = 'rehearsal'") == []
     assert production.restores == 1
 
 
 def test_without_a_store_nothing_is_kept_and_it_is_said(production: Production) -> None:
-    wish = production.wish(keep=True, store_folder=Path("/dev/null/nowhere"))
-    with open_copy(wish, restore=production.restore) as copy:
+    request = production.request(keep=True, store_folder=Path("/dev/null/nowhere"))
+    with open_copy(request, restore=production.restore) as copy:
         assert rows(copy.url, COUNT) == [(1000,)]
-    assert production.said[0].startswith("warning: copies of production cannot be kept: ")
+    assert production.printed[0].startswith("warning: copies of production cannot be kept: ")
 
 
 @pytest.mark.slow
@@ -234,7 +233,7 @@ def test_killed_while_it_is_used_the_copy_is_good_and_its_clones_are_gone(
     assert Path(child.stdout.readline().strip()).parent.name in production.kept
     child.kill()
     child.wait()
-    with open_copy(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.request(), restore=production.restore) as copy:
         assert copy.restored.reused
         assert rows(copy.url, COUNT) == [(1000,)]
         left = "SELECT datname FROM pg_database WHERE datname = 'rehearsal' UNION ALL SELECT rolname FROM pg_roles"
@@ -254,7 +253,7 @@ def test_killed_while_it_is_made_the_copy_and_its_data_are_gone(
     assert data.exists()
     child.kill()
     child.wait()
-    with open_copy(production.wish(), restore=production.restore) as copy:
+    with open_copy(production.request(), restore=production.restore) as copy:
         assert not copy.restored.reused
     assert not data.exists()
     assert production.kept == []

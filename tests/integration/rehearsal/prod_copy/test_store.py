@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.postgres.file_lock import exclusive_file_lock
-from kernel.rehearsal.prod_copy import store
-from kernel.rehearsal.prod_copy.copy import open_copy
+from kernel.rehearsal.prod_copy import open_copy, store
 from kernel.rehearsal.prod_copy.store import INCOMPLETE_PREFIX, REMOVED_PREFIX, RemovedEntries, open_store
 from kernel.rehearsal.prod_copy.store_entry import IN_USE_FILE, LOCK_FILE
 from tests.integration.rehearsal.prod_copy.conftest import rows
@@ -46,7 +45,7 @@ def put(kept: CopyStore, name: str, *, size_bytes: int = 0, used_at: float = 0.0
 def test_the_store_is_closed_to_others(production: Production, kept: CopyStore) -> None:
     status = kept.folder.stat()
     assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (kept.account.uid, 0o700)
-    with open_copy(production.wish(keep=True), restore=production.restore):
+    with open_copy(production.request(keep=True), restore=production.restore):
         (folder,) = [path for path in kept.folder.iterdir() if path.is_dir()]
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
@@ -60,49 +59,49 @@ def test_a_store_that_others_could_have_made_is_not_used(production: Production,
 def test_a_copy_that_was_in_use_when_the_machine_went_down_is_made_again(
     production: Production, kept: CopyStore
 ) -> None:
-    wish = production.wish(keep=True)
-    with open_copy(wish, restore=production.restore):
+    request = production.request(keep=True)
+    with open_copy(request, restore=production.restore):
         pass
     (entry,) = kept.entries()
     assert not (entry.folder / IN_USE_FILE).exists()
     (entry.folder / IN_USE_FILE).write_text("another boot", encoding="ascii")
-    with open_copy(wish, restore=production.restore) as copy:
+    with open_copy(request, restore=production.restore) as copy:
         assert not copy.restored.reused
     assert production.restores == 2
-    assert "the machine went down while it was in use; it is made again" in production.said[0]
+    assert "the machine went down while it was in use; it is restored again" in production.printed[0]
     assert len(kept.entries()) == 1
 
 
 @pytest.mark.slow
 def test_a_copy_that_does_not_start_is_made_again(production: Production, kept: CopyStore) -> None:
-    wish = production.wish(keep=True)
-    with open_copy(wish, restore=production.restore):
+    request = production.request(keep=True)
+    with open_copy(request, restore=production.restore):
         pass
     (entry,) = kept.entries()
     (entry.folder / "data" / "global" / "pg_control").write_bytes(b"torn")
-    with open_copy(wish, restore=production.restore) as copy:
+    with open_copy(request, restore=production.restore) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
     assert production.restores == 2
-    assert "does not open as it was put away" in production.said[0]
+    assert "cannot be opened; it is restored again" in production.printed[0]
 
 
 @pytest.mark.slow
 def test_of_two_that_make_the_same_copy_at_once_one_keeps_it(production: Production, kept: CopyStore) -> None:
-    wish = production.wish(keep=True)
+    request = production.request(keep=True)
 
     def overtaken(url: str) -> tuple[str, ...]:
-        with open_copy(wish, restore=production.restore):
+        with open_copy(request, restore=production.restore):
             return production.restore(url)
 
-    with open_copy(wish, restore=overtaken) as copy:
+    with open_copy(request, restore=overtaken) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
-    assert "is not kept" in production.said[0]
+    assert "is not kept" in production.printed[0]
     assert [entry.name for entry in kept.entries()] == ["prod.dump"]
 
 
 def test_forgetting_removes_what_nobody_uses_and_says_what_is_left(production: Production, kept: CopyStore) -> None:
     put(kept, "old", size_bytes=100_000)
-    with open_copy(production.wish(keep=True), restore=production.restore):
+    with open_copy(production.request(keep=True), restore=production.restore):
         forgotten = kept.remove_unused()
         assert [(entry.name, entry.size_bytes >= 100_000) for entry in forgotten.removed] == [("old", True)]
         assert [(entry.name, why) for entry, why in forgotten.not_removed] == [("prod.dump", "in use")]
@@ -145,9 +144,9 @@ def test_a_copy_larger_than_the_limit_is_used_and_not_kept(
     production: Production, kept: CopyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "MAX_STORE_BYTES", 1000)
-    with open_copy(production.wish(keep=True), restore=production.restore) as copy:
+    with open_copy(production.request(keep=True), restore=production.restore) as copy:
         assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
     assert kept.entries() == ()
-    assert production.said == [
+    assert production.printed == [
         "the copy of prod.dump is not kept: it is larger than what the store may take",
     ]

@@ -12,9 +12,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, LockBusy, RestoreFailed, UsageError
-from kernel.rehearsal.prod_copy.copy import ProdCopy, open_copy
+from kernel.rehearsal.prod_copy import DatabaseLocale, ProdCopy, open_copy
+from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
 from kernel.rehearsal.prod_copy.identity import read_identity
-from kernel.rehearsal.prod_copy.model import MAIN_CLONE_NAME, DatabaseLocale, ProtectedDatabase
 from tests.integration.rehearsal.prod_copy.conftest import rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ COUNT = "SELECT count(*) FROM orders"
 USE = """
 import sys
 import psycopg
-from kernel.rehearsal.prod_copy import CopyRequest, open_copy
+from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget, open_copy
 
 def restore(url):
     with psycopg.connect(url, autocommit=True) as connection:
@@ -43,8 +43,8 @@ def wait():
     print("there", flush=True)
     sys.stdin.read()
 
-wish = CopyRequest(digest="ab" * 32, name="prod.dump", test_db=sys.argv[1])
-with open_copy(wish, restore=restore) as copy, copy.clone("rehearsal"), copy.clone("traffic"):
+request = CopyRequest(digest="ab" * 32, name="prod.dump", target=CopyTarget(test_db=sys.argv[1]))
+with open_copy(request, restore=restore) as copy, copy.clone("rehearsal"), copy.clone("traffic"):
     wait()
 """
 
@@ -81,10 +81,10 @@ def there(server: Server, database: str) -> list[str]:
     return [name.removeprefix(named(database)) for (name,) in found if name.startswith(f"{named(database)}_")]
 
 
-def rehearse(production: Production, database: str, **wished: Any) -> ProdCopy:
+def rehearse(production: Production, database: str, **options: Any) -> ProdCopy:
     """A rehearsal that deletes a row."""
-    wish = production.wish(test_db=database, **wished)
-    with open_copy(wish, restore=production.restore) as copy:
+    request = production.request(test_db=database, **options)
+    with open_copy(request, restore=production.restore) as copy:
         with copy.clone(MAIN_CLONE_NAME) as clone:
             assert named(clone.url) == named(database)
             rows(clone.url, "DELETE FROM orders WHERE id = 1")
@@ -179,7 +179,7 @@ def test_extensions_alone_are_nothing_that_anybody_would_miss(database: str, pro
 def test_production_is_refused_by_another_url_and_with_yes(
     server: Server, database: str, production_db: str, production: Production
 ) -> None:
-    protected = (ProtectedDatabase(variable="PROD_DB", url=production_db),)
+    protected = {"PROD_DB": production_db}
     alias = make_conninfo(production_db, application_name="alias", connect_timeout="7")
     with pytest.raises(DatabaseRefused, match="TEST_DB is the database that PROD_DB names"):
         rehearse(production, alias, protected=protected, allow_overwrite=True)
@@ -194,7 +194,7 @@ def test_production_is_known_where_the_server_does_not_show_its_identifier(
     rows(production_db, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
     with role(server, f"{named(database)}_owner", "CREATEDB") as owner:
         rows(server.conninfo, f"ALTER DATABASE {named(production_db)} OWNER TO {owner}")
-        protected = (ProtectedDatabase(variable="DATABASE_URL", url=production_db),)
+        protected = {"DATABASE_URL": production_db}
         hidden = make_conninfo(production_db, user=owner)
         with open_session(hidden) as session:
             assert read_identity(session).system_identifier is None
@@ -204,9 +204,9 @@ def test_production_is_known_where_the_server_does_not_show_its_identifier(
 
 def test_production_that_cannot_be_reached_is_told_of(database: str, production: Production) -> None:
     elsewhere = make_conninfo(database, host="/nonexistent", password="hunter2")  # noqa: S106 - to look for it
-    rehearse(production, database, protected=(ProtectedDatabase(variable="DATABASE_URL", url=elsewhere),))
-    assert production.said[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
-    assert "hunter2" not in "".join(production.said)
+    rehearse(production, database, protected={"DATABASE_URL": elsewhere})
+    assert production.printed[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
+    assert "hunter2" not in "".join(production.printed)
 
 
 def test_others_are_named_and_not_thrown_out(database: str, production: Production) -> None:
@@ -251,12 +251,12 @@ def test_names_that_others_have_taken_are_refused_even_with_yes(
 ) -> None:
     rows(server.conninfo, f"CREATE DATABASE {named(database)}_traffic")
     with (
-        open_copy(production.wish(test_db=database, allow_overwrite=True), restore=production.restore) as copy,
-        pytest.raises(DatabaseRefused, match=r"there is a database .*_traffic, where a clone would be"),
+        open_copy(production.request(test_db=database, allow_overwrite=True), restore=production.restore) as copy,
+        pytest.raises(DatabaseRefused, match=r"the name of the clone .*_traffic is taken"),
     ):
         copy.clone("traffic").__enter__()
     rows(server.conninfo, f"CREATE DATABASE {named(database)}_golden")
-    with pytest.raises(DatabaseRefused, match=r"there is a database .*_golden, where the golden copy"):
+    with pytest.raises(DatabaseRefused, match=r"the name of the template database .*_golden is taken"):
         rehearse(production, database, allow_overwrite=True)
     assert there(server, database) == ["_golden", "_traffic"]
 
@@ -268,9 +268,9 @@ def test_the_servers_own_databases_are_refused(server: Server, production: Produ
 
 
 def test_two_rehearsals_do_not_share_it(database: str, production: Production) -> None:
-    wish = production.wish(test_db=database)
+    request = production.request(test_db=database)
     with (
-        open_copy(wish, restore=production.restore),
+        open_copy(request, restore=production.restore),
         pytest.raises(LockBusy, match="another rehearsal uses TEST_DB"),
     ):
         rehearse(production, database)
@@ -301,7 +301,7 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(production: 
 def test_names_are_taken_as_they_are(server: Server, production: Production, name: str) -> None:
     url = make_conninfo(server.conninfo, dbname=name)
     with (
-        open_copy(production.wish(test_db=url), restore=production.restore) as copy,
+        open_copy(production.request(test_db=url), restore=production.restore) as copy,
         copy.clone(MAIN_CLONE_NAME) as clone,
         copy.clone("traffic") as other,
     ):
@@ -317,11 +317,11 @@ def test_a_copy_of_production_that_cannot_be_dropped_is_named_with_the_reason(
     server: Server, database: str, production: Production
 ) -> None:
     golden_db = f"{named(database)}_golden"
-    with open_copy(production.wish(test_db=database), restore=production.restore):
+    with open_copy(production.request(test_db=database), restore=production.restore):
         reader = psycopg.connect(make_conninfo(server.conninfo, dbname=golden_db), application_name="somebody")
     with reader:
         assert there(server, database) == ["_golden"]
-        (line,) = production.said
+        (line,) = production.printed
         assert line.startswith(f"warning: {golden_db} is a copy of production and is left on the server of TEST_DB")
         assert f"pid {reader.info.backend_pid} (postgres, somebody)" in line
         assert f'DROP DATABASE "{golden_db}"' in line
@@ -333,28 +333,28 @@ def test_a_copy_of_production_on_a_server_that_went_away_is_named(database: str,
 
     with (
         pytest.MonkeyPatch.context() as patched,
-        open_copy(production.wish(test_db=database), restore=production.restore),
+        open_copy(production.request(test_db=database), restore=production.restore),
     ):
-        patched.setattr("kernel.rehearsal.prod_copy.model.open_session", go_away)
-    (line,) = production.said
+        patched.setattr("kernel.rehearsal.prod_copy.databases.open_session", go_away)
+    (line,) = production.printed
     assert f"{named(database)}_golden is a copy of production" in line
     assert "connection refused" in line
 
 
 def test_a_kept_copy_of_production_is_no_reason_to_warn(database: str, production: Production) -> None:
     rehearse(production, database, keep=True)
-    assert production.said == []
+    assert production.printed == []
 
 
 def test_a_clone_that_cannot_be_dropped_is_named_with_the_reason(
     server: Server, database: str, production: Production
 ) -> None:
-    with open_copy(production.wish(test_db=database), restore=production.restore) as copy:
+    with open_copy(production.request(test_db=database), restore=production.restore) as copy:
         with copy.clone("traffic") as clone:
             reader = psycopg.connect(clone.url, application_name="somebody")
         with reader:
             assert there(server, database) == ["_golden", "_traffic"]
-            (line,) = production.said
+            (line,) = production.printed
             assert line.startswith(
                 f"warning: {clone.name} is a copy of production and is left on the server of TEST_DB"
             )
@@ -367,7 +367,7 @@ def test_a_clone_whose_making_fails_half_way_is_dropped(
     def fail(*_: object) -> None:
         raise psycopg.OperationalError("lost")
 
-    with open_copy(production.wish(test_db=database), restore=production.restore) as copy:
+    with open_copy(production.request(test_db=database), restore=production.restore) as copy:
         monkeypatch.setattr("kernel.rehearsal.prod_copy.copy.copy_settings_and_privileges", fail)
         with pytest.raises(DatabaseRefused, match="lost"):
             copy.clone("traffic").__enter__()

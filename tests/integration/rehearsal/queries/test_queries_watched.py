@@ -22,7 +22,6 @@ from kernel.rehearsal.traffic.measure import measure_traffic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.apply.events import Event
     from tests.integration.rehearsal.queries.conftest import Clone
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
@@ -195,7 +194,6 @@ def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_pa
     ):
         (tmp_path / f"00{number}_it.sql").write_text(text)
     dear = ApplicationQuery(name="dear", text="SELECT note FROM orders WHERE customer = $1")
-    events: list[Event] = []
     with watch_queries(clone.url, [ALL, dear, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
         tables = [Relation(oid=0, name="public.orders"), Relation(oid=0, name="public.log")]
         traffic = measure_traffic(
@@ -203,9 +201,9 @@ def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_pa
             require_migrations(tmp_path),
             MigrateOptions(),
             tables,
-            observer=watch.wrap_observer(events.append),
+            observer=watch.observe,
         )
-    assert (traffic.failure, len(events) > 4) == ("", True)
+    assert traffic.failure == ""
     assert [(one.version, one.filename, one.rule) for one in watch.findings] == [
         ("001", "001_it.sql", "prepared-statements-break"),
         ("003", "003_it.sql", "plan-regression"),
