@@ -84,7 +84,8 @@ SETTINGS = (
     Setting(
         "KERNEL_LOCK_TIMEOUT",
         "5s",
-        "How long a statement waits for a table lock before the migration is rolled back and retried; 0 is no limit.",
+        "How long a statement in a transaction waits for a lock before the migration is rolled back and retried; "
+        "0 is no limit.",
     ),
     Setting(
         "KERNEL_LOCK_RETRIES",
@@ -94,7 +95,7 @@ SETTINGS = (
     Setting(
         "KERNEL_STATEMENT_TIMEOUT",
         "0",
-        "The longest time that one statement may run; 0 is no limit.",
+        "How long a statement in a transaction may run; 0 is no limit.",
     ),
 )
 SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
