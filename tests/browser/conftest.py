@@ -23,7 +23,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window. CHROMIUM names its program where it is not on the path."""
+    """A headless Chromium; CHROMIUM is the path of its program where PATH does not have it."""
     driver = pytest.importorskip("playwright.sync_api", reason="needs the extra: pip install -e '.[browser]'")
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if not program:
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The source of axe-core, which AXE_CORE_JS leads to (npm pack axe-core)."""
+    """The source of axe-core; AXE_CORE_JS is the path of its axe.min.js (npm pack axe-core)."""
     path = os.environ.get("AXE_CORE_JS")
     if not path:
         pytest.skip("needs axe-core: its axe.min.js in AXE_CORE_JS")

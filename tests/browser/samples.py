@@ -1,4 +1,4 @@
-"""Rehearsals as values, for the reports: one that passes, one that fails in every way, a huge one, a hostile one."""
+"""Rehearsals for tests of the reports: one that passes, one that fails in every way, a huge one, a hostile one."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def untouched(table: str, rows: int) -> Receipt:
 
 
 def suggested() -> SuggestionResult:
-    """An index that is built beside the writers, a type change that is not; what the clock says differs."""
+    """An index built concurrently and a type change that blocks writers; values of the clock differ."""
     version, filename = WIDEN_RUN.version, WIDEN_RUN.filename
     files = (
         SuggestedFile(filename="017_widen_order_ids.sql", text="ALTER TABLE orders ALTER COLUMN id TYPE bigint;\n"),
@@ -568,7 +568,7 @@ def _hostile_advice(relations: list[Relation]) -> SuggestionResult:
 
 
 def hostile() -> Rehearsal:
-    """Every text of it is an attempt."""
+    """A rehearsal in which every text attempts an injection."""
     relations = [Relation(oid=30_000 + at, name=text, rows=5, size_bytes=8_192) for at, text in enumerate(HOSTILE)]
     everything = "\n".join(HOSTILE)
     statements = tuple(

@@ -1,6 +1,6 @@
-"""The page where it is read: in a browser, light, dark and printed, as wide as a telephone, a window and a screen.
+"""The page in Chromium: light, dark and printed, at the widths of a telephone, a window and a large screen.
 
-Set PAGE_SHOTS to a folder for a picture of each.
+Set PAGE_SHOTS to a folder to save a screenshot of each.
 """
 
 from __future__ import annotations
@@ -28,64 +28,64 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 WIDTHS = (360, 800, 1440)
 LOOKS = ("light", "dark", "print")
-# The huge one has nothing that the others lack, and takes axe five seconds.
+# The huge page has no element that the others lack, and takes axe five seconds.
 VIEWS = [*product(("passing", "failing", "hostile"), WIDTHS, LOOKS), ("huge", 1440, "light")]
 
 
 @contextmanager
 def opened(browser: Browser, path: Path, *, width: int = 1440, look: str = "light") -> Iterator[tuple[Page, list[str]]]:
-    """The page, and all that it did beyond being shown: messages, errors, dialogs, requests."""
+    """The opened page, and a log of its console messages, errors, dialogs and requests."""
     context = browser.new_context(viewport={"width": width, "height": 900})
     tab = context.new_page()
-    did: list[str] = []
+    log: list[str] = []
 
-    def noted(dialog: Dialog) -> None:
-        did.append(f"dialog: {dialog.message}")
+    def dismiss(dialog: Dialog) -> None:
+        log.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    tab.on("console", lambda message: did.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: did.append(f"error: {error}"))
-    tab.on("request", lambda request: did.append(f"request: {request.url}"))
-    tab.on("dialog", noted)
-    # Paper is light whatever the screen is, so printing is tried from a dark one.
+    tab.on("console", lambda message: log.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: log.append(f"error: {error}"))
+    tab.on("request", lambda request: log.append(f"request: {request.url}"))
+    tab.on("dialog", dismiss)
+    # Print is always light, so it is tested from a dark screen.
     tab.emulate_media(
         media="print" if look == "print" else "screen", color_scheme="light" if look == "light" else "dark"
     )
     tab.goto(path.as_uri(), wait_until="load")
     try:
-        yield tab, did
+        yield tab, log
     finally:
         context.close()
 
 
 def at(pointer: str, found: Any) -> Any:
-    """What a JSON pointer leads to."""
+    """The value at a JSON pointer (RFC 6901)."""
     for step in pointer.split("/")[1:]:
         found = found[int(step)] if isinstance(found, list) else found[step]
     return found
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_it_runs_nothing_and_asks_for_nothing(browser: Browser, reports: dict[str, Path], sample: str) -> None:
-    with opened(browser, reports[sample]) as (tab, did):
+def test_the_page_runs_no_script_and_sends_no_request(browser: Browser, reports: dict[str, Path], sample: str) -> None:
+    with opened(browser, reports[sample]) as (tab, log):
         tab.mouse.move(400, 400)
-        # Each link and each fold, as a reader who opens everything would.
+        # Click every fold and every link.
         tab.eval_on_selector_all("summary", "all => all.forEach(one => one.click())")
         tab.eval_on_selector_all("a", "all => all.forEach(one => one.click())")
-        assert did == [f"request: {reports[sample].as_uri()}"]
+        assert log == [f"request: {reports[sample].as_uri()}"]
         assert tab.evaluate("document.scripts.length") == 0
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_its_figures_are_those_of_the_document(browser: Browser, reports: dict[str, Path], sample: str) -> None:
-    told = rehearsal_document(SAMPLES[sample]())
+def test_displayed_figures_equal_the_json_document(browser: Browser, reports: dict[str, Path], sample: str) -> None:
+    document = rehearsal_document(SAMPLES[sample]())
     with opened(browser, reports[sample]) as (tab, _):
         shown = tab.eval_on_selector_all(
             "data[data-figure]", "all => all.map(one => [one.dataset.figure, one.value, one.textContent])"
         )
     assert shown
     for pointer, value, text in shown:
-        exact = at(pointer, told)
+        exact = at(pointer, document)
         assert float(value) == pytest.approx(exact, rel=1e-5), pointer
         written = (
             format_seconds if pointer.endswith("seconds") else format_bytes if "bytes" in pointer else format_count
@@ -94,7 +94,7 @@ def test_its_figures_are_those_of_the_document(browser: Browser, reports: dict[s
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
-def test_nobody_is_shut_out_by_how_it_looks(
+def test_axe_finds_no_accessibility_violations(
     browser: Browser, reports: dict[str, Path], axe: str, view: tuple[str, int, str]
 ) -> None:
     sample, width, look = view
@@ -102,20 +102,20 @@ def test_nobody_is_shut_out_by_how_it_looks(
         tab.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
         tab.evaluate(axe)
         found = tab.evaluate("axe.run({resultTypes: ['violations']})")
-    told = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found["violations"]]
-    assert told == []
+    violations = [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found["violations"]]
+    assert violations == []
     assert len(found["passes"]) > 20
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, 320])
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_it_never_has_to_be_moved_sideways(browser: Browser, reports: dict[str, Path], sample: str, width: int) -> None:
+def test_the_page_never_scrolls_sideways(browser: Browser, reports: dict[str, Path], sample: str, width: int) -> None:
     with opened(browser, reports[sample], width=width) as (tab, _):
         tab.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
         assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_print_opens_what_the_screen_folds(browser: Browser, reports: dict[str, Path]) -> None:
+def test_print_shows_folded_content(browser: Browser, reports: dict[str, Path]) -> None:
     shown = "all => all.map(one => one.checkVisibility())"
     for look, visible in (("light", False), ("print", True)):
         with opened(browser, reports["failing"], look=look) as (tab, _):
@@ -124,7 +124,7 @@ def test_print_opens_what_the_screen_folds(browser: Browser, reports: dict[str, 
         assert set(found) == {visible}
 
 
-def test_the_first_key_leads_past_the_contents(browser: Browser, reports: dict[str, Path]) -> None:
+def test_the_first_tab_stop_skips_to_the_content(browser: Browser, reports: dict[str, Path]) -> None:
     with opened(browser, reports["failing"]) as (tab, _):
         tab.keyboard.press("Tab")
         link = tab.locator(":focus")
@@ -139,7 +139,7 @@ def test_the_first_key_leads_past_the_contents(browser: Browser, reports: dict[s
         assert tab.locator(":focus").evaluate("one => one.closest('main') !== null")
 
 
-def test_a_bar_is_as_long_as_its_time(browser: Browser, reports: dict[str, Path]) -> None:
+def test_bar_lengths_are_proportional_to_time(browser: Browser, reports: dict[str, Path]) -> None:
     with opened(browser, reports["failing"]) as (tab, _):
         plot = tab.locator("#m2 svg.plot[role=img]").first
         whole, bar = plot.bounding_box(), plot.locator("rect.reads").bounding_box()
@@ -149,7 +149,7 @@ def test_a_bar_is_as_long_as_its_time(browser: Browser, reports: dict[str, Path]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
-def test_its_ground_is_dark_only_on_a_dark_screen(
+def test_the_background_is_dark_only_on_a_dark_screen(
     browser: Browser, reports: dict[str, Path], view: tuple[str, int, str]
 ) -> None:
     sample, width, look = view

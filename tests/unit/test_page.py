@@ -1,4 +1,4 @@
-"""The page as text: what it says, that nothing in it acts, and that every figure is the document's."""
+"""The page as parsed HTML: its content, its escaping, and its figures compared with the JSON document."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NO_FIGURE = "\N{EN DASH}"
 STYLE_SHEET = Path(html_page.__file__).parent / "templates" / "style.css"
 _VOID = ("meta", "link", "br", "hr")
-# All the elements that the page is made of; none of them runs or fetches anything by itself.
+# All elements of the page; none of them runs code or loads anything by itself.
 _ELEMENTS = {
     "html",
     "head",
@@ -81,7 +81,7 @@ _ELEMENTS = {
 
 @dataclass
 class Element:
-    """An element as a browser would build it, and the text in it."""
+    """An HTML element with its attributes, children and text."""
 
     name: str
     attributes: dict[str, str | None]
@@ -102,7 +102,7 @@ class Element:
 
 
 class Tree(HTMLParser):
-    """A parser that insists on every element being closed, in order."""
+    """A strict parser: every element must be closed, in order."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -137,29 +137,29 @@ def sample(request: pytest.FixtureRequest) -> tuple[Rehearsal, Element]:
 
 
 def at(pointer: str, found: Any) -> Any:
-    """What a JSON pointer (RFC 6901) leads to."""
+    """The value at a JSON pointer (RFC 6901)."""
     for step in pointer.split("/")[1:]:
         found = found[int(step)] if isinstance(found, list) else found[step]
     return found
 
 
-def test_every_figure_is_that_of_the_document(sample: tuple[Rehearsal, Element]) -> None:
+def test_every_figure_of_the_page_equals_the_json_document(sample: tuple[Rehearsal, Element]) -> None:
     rehearsal, root = sample
-    told = rehearsal_document(rehearsal)
+    document = rehearsal_document(rehearsal)
     pointed = [one for one in root.find("data") if one.attributes.get("data-figure")]
     assert len(pointed) > 10
     for one in pointed:
         pointer = str(one.attributes["data-figure"])
-        value = at(pointer, told)
+        value = at(pointer, document)
         assert float(str(one.attributes["value"])) == pytest.approx(value, rel=1e-5), pointer
         shown = format_seconds if pointer.endswith("seconds") else format_bytes if "bytes" in pointer else format_count
         assert one.text.removeprefix("+") == unbroken_figure(shown(value)), pointer
 
 
-def test_every_migration_blocked_relation_and_changed_table_shows_its_figures() -> None:
+def test_migrations_blocked_relations_and_changed_tables_show_their_figures() -> None:
     pointed = {one.attributes.get("data-figure") for one in parsed(failing()).find("data")}
     migrations = {f"/migrations/{at}/{key}" for at in range(3) for key in ("seconds", "wal_bytes", "growth_bytes")}
-    # Where reads stood still for as long as writes, one figure says so for both.
+    # Where reads and writes are blocked for the same time, there is one figure for both.
     blocked = {
         *(f"/blocked/{at}/writes_seconds" for at in range(3)),
         *(f"/blocked/{at}/reads_seconds" for at in (1, 3)),
@@ -169,7 +169,7 @@ def test_every_migration_blocked_relation_and_changed_table_shows_its_figures() 
     assert migrations | blocked | tables | traffic <= pointed
 
 
-def test_nothing_on_the_page_runs_or_fetches(sample: tuple[Rehearsal, Element]) -> None:
+def test_the_page_has_no_scripts_and_loads_no_resources(sample: tuple[Rehearsal, Element]) -> None:
     for one in sample[1].walk():
         assert one.name in {"", *_ELEMENTS}
         for key, value in one.attributes.items():
@@ -183,7 +183,7 @@ def test_nothing_on_the_page_runs_or_fetches(sample: tuple[Rehearsal, Element]) 
     assert "@import" not in sheet
 
 
-def test_links_lead_to_one_place_each_and_labels_to_what_they_name(sample: tuple[Rehearsal, Element]) -> None:
+def test_ids_are_unique_and_every_link_and_label_has_its_target(sample: tuple[Rehearsal, Element]) -> None:
     ids = [one.attributes["id"] for one in sample[1].walk() if "id" in one.attributes]
     assert len(set(ids)) == len(ids)
     wanted = {str(one.attributes["href"])[1:] for one in sample[1].find("a")}
@@ -192,25 +192,25 @@ def test_links_lead_to_one_place_each_and_labels_to_what_they_name(sample: tuple
     assert wanted <= set(ids)
 
 
-def test_headings_descend_by_single_steps(sample: tuple[Rehearsal, Element]) -> None:
+def test_heading_levels_descend_by_single_steps(sample: tuple[Rehearsal, Element]) -> None:
     levels = [int(one.name[1]) for one in sample[1].walk() if re.fullmatch("h[1-6]", one.name)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
-def test_nothing_hidden_is_in_the_text(sample: tuple[Rehearsal, Element]) -> None:
+def test_the_page_contains_no_hidden_characters(sample: tuple[Rehearsal, Element]) -> None:
     shown = sample[1].text.replace("\n", "").replace("\t", "")
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_shown_as_it_is(name: str) -> None:
+def test_hostile_names_are_displayed_as_text(name: str) -> None:
     codes = {one.text for one in parsed(SAMPLES["hostile"]()).find("code")}
     assert show_hidden_characters(name) in codes
 
 
-def test_the_verdict_and_its_reasons_stand_before_everything_else() -> None:
+def test_the_verdict_and_its_reasons_come_first() -> None:
     root = parsed(failing())
     assert root.find("h1")[0].text == "Fail"
     titles = [one.text for one in root.find("h2")]
@@ -221,19 +221,19 @@ def test_the_verdict_and_its_reasons_stand_before_everything_else() -> None:
     assert len(root.find("ol")[0].parts) == len(failing().reasons)
 
 
-def test_sections_without_anything_to_say_are_left_out() -> None:
+def test_empty_sections_are_left_out() -> None:
     bare = replace(passing(), blocked=(), receipts=(), schema=(), practices=(), traffic=(), findings=(), environment=())
     titles = [one.text for one in parsed(bare).find("h2")]
     assert titles == ["Migrations", "Timeline", "Environment"]
 
 
-def test_a_rehearsal_of_nothing_is_a_page_too() -> None:
+def test_a_rehearsal_without_migrations_or_statements_has_a_page() -> None:
     assert parsed(replace(passing(), runs=(), blocked=())).find("h1")[0].text == "Pass"
     idle = replace(passing().runs[0], statements=(), seconds=0.0)
     assert "No statements." in parsed(replace(passing(), runs=(idle,))).text
 
 
-def test_each_lane_says_in_words_what_it_draws() -> None:
+def test_each_plot_has_a_title_and_a_description() -> None:
     titles = [one.text for one in parsed(failing()).find("title")[1:]]
     assert titles == [
         "Locks on public.orders",
@@ -252,17 +252,17 @@ def test_each_lane_says_in_words_what_it_draws() -> None:
     )
 
 
-def test_bars_lie_where_the_locks_were_held() -> None:
+def test_bars_are_placed_by_the_times_of_the_locks() -> None:
     (_, lane, *_) = [one for one in parsed(failing()).find("svg") if one.attributes.get("role") == "img"]
     queue, lock, still = lane.find("rect")
     assert [one.attributes["class"] for one in (queue, lock, still)] == ["queue", "reads", "still"]
-    # The migration began at 0.31 s and took 43.182 s; its lock was asked for at 1.52 s, and granted at 2.112 s.
+    # The migration began at 0.31 s and took 43.182 s; its lock was requested at 1.52 s, and granted at 2.112 s.
     assert float(str(queue.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.21 / 43.182, abs=0.01)
     assert float(str(lock.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.802 / 43.182, abs=0.01)
     assert lock.attributes["width"] == still.attributes["width"]
 
 
-def test_untouched_tables_are_one_line_and_compared_ones_are_not() -> None:
+def test_untouched_tables_are_folded_into_one_line() -> None:
     data = next(one for one in parsed(failing()).find("section") if one.attributes["id"] == "data")
     rows = [row.find("code")[0].text for row in data.find("tr")[1:]]
     assert rows == ["public.business_terms", "public.users", "public.orders"]
@@ -271,7 +271,7 @@ def test_untouched_tables_are_one_line_and_compared_ones_are_not() -> None:
     assert len(data.find("details")[-1].find("li")) == 3
 
 
-def test_of_hundreds_most_is_behind_folds() -> None:
+def test_a_huge_rehearsal_is_mostly_folded() -> None:
     root = parsed(huge())
     folded = {id(one) for details in root.find("details") for one in details.walk()}
     opened = [one for one in root.walk() if id(one) not in folded]
@@ -280,7 +280,7 @@ def test_of_hundreds_most_is_behind_folds() -> None:
     assert sum(one.name == "svg" and one.attributes.get("role") == "img" for one in root.walk()) == 300
 
 
-def test_a_dump_as_a_migration_does_not_make_the_page_unreadable() -> None:
+def test_the_page_of_a_dump_as_a_migration_stays_below_two_megabytes() -> None:
     run = huge().runs[0]
     step = run.seconds / 30_000
     statements = tuple(
@@ -291,7 +291,7 @@ def test_a_dump_as_a_migration_does_not_make_the_page_unreadable() -> None:
     assert "and 29\N{NARROW NO-BREAK SPACE}600\N{NO-BREAK SPACE}statements more: --json has them" in shown
 
 
-def test_a_finding_shows_the_lines_it_speaks_of() -> None:
+def test_a_finding_marks_its_line_in_the_statement() -> None:
     found = next(one for one in parsed(failing()).walk() if one.attributes.get("id") == "f3")
     (line,) = [one for one in found.find("span") if "data-line" in one.attributes]
     assert (line.attributes["data-line"], line.text) == (
@@ -300,7 +300,7 @@ def test_a_finding_shows_the_lines_it_speaks_of() -> None:
     )
 
 
-def test_a_plan_below_a_finding_keeps_its_columns() -> None:
+def test_a_query_plan_in_a_finding_is_preformatted() -> None:
     found = next(one for one in parsed(failing()).walk() if one.attributes.get("id") == "f5")
     (sentence,) = [one for one in found.find("p") if one.attributes.get("class") == "said"]
     assert sentence.text == "orders.sql:3: its plan costs 98\N{NARROW NO-BREAK SPACE}412, before 9"
@@ -308,10 +308,10 @@ def test_a_plan_below_a_finding_keeps_its_columns() -> None:
 
 
 def test_a_finding_names_its_relation_once() -> None:
-    told = replace(LOSS, message=f"{LOSS.relation}: 14 rows removed")
-    page_ = parsed(replace(failing(), findings=(told,), reasons=(told,)))
-    said = [one.text for one in page_.find("p") if one.attributes.get("class") == "said"]
-    assert said.count("14 rows removed") == 2
+    loss = replace(LOSS, message=f"{LOSS.relation}: 14 rows removed")
+    root = parsed(replace(failing(), findings=(loss,), reasons=(loss,)))
+    sentences = [one.text for one in root.find("p") if one.attributes.get("class") == "said"]
+    assert sentences.count("14 rows removed") == 2
 
 
 def section(rehearsal: Rehearsal, key: str) -> Element:
@@ -319,7 +319,7 @@ def section(rehearsal: Rehearsal, key: str) -> Element:
     return found
 
 
-def test_a_safer_way_shows_both_figures_of_every_relation() -> None:
+def test_a_suggestion_shows_times_before_and_after_for_every_relation() -> None:
     rows = [
         [cell.text.replace("\N{NARROW NO-BREAK SPACE}", " ") for cell in row.parts if isinstance(cell, Element)]
         for row in section(failing(), "safer").find("tbody")[0].find("tr")
@@ -331,7 +331,7 @@ def test_a_safer_way_shows_both_figures_of_every_relation() -> None:
     ]
 
 
-def test_a_safer_way_folds_the_files_and_tells_what_is_left_and_refused() -> None:
+def test_a_suggestion_lists_its_files_leftovers_and_refusals() -> None:
     safer = section(failing(), "safer")
     folds = {one.find("summary")[0].text: one.find("pre")[0].text for one in safer.find("details")}
     assert folds == {one.filename: one.text for one in suggested().trials[0].suggestion.files}
@@ -340,7 +340,7 @@ def test_a_safer_way_folds_the_files_and_tells_what_is_left_and_refused() -> Non
     assert "018_require_effective_from.sql:4, set-not-null-scans: it fails" in safer.text
 
 
-def test_both_timelines_of_a_suggestion_are_on_one_scale() -> None:
+def test_both_timelines_of_a_suggestion_have_one_scale() -> None:
     plots = [one for one in section(failing(), "safer").find("svg") if one.attributes.get("role") == "img"]
     before, after = (one.find("rect")[-1] for one in (plots[0], plots[3]))
     # 41.38 s and 41.3 s of the 47.4 s that the suggestion takes.
@@ -349,7 +349,7 @@ def test_both_timelines_of_a_suggestion_are_on_one_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "sentence"),
     [
         ({}, "Proven."),
         ({"differences": ("public.users: 3 rows missing",)}, "Not proven."),
@@ -358,17 +358,17 @@ def test_both_timelines_of_a_suggestion_are_on_one_scale() -> None:
     ],
     ids=["proven", "differs", "failed", "nothing"],
 )
-def test_the_proof_says_how_far_it_goes(changed: dict[str, Any], said: str) -> None:
+def test_the_proof_of_a_suggestion_states_its_result(changed: dict[str, Any], sentence: str) -> None:
     safer = section(replace(failing(), advice=replace(suggested(), **changed)), "safer")
-    assert safer.find("p")[0].text.startswith(said)
+    assert safer.find("p")[0].text.startswith(sentence)
     assert all(line in safer.text for line in changed.get("differences", ()))
     assert ("12\N{NARROW NO-BREAK SPACE}004 values of touched_at" in safer.text) is (
-        said != "No finding has a mechanical remedy."
+        sentence != "No finding has a mechanical remedy."
     )
 
 
 @pytest.mark.parametrize(("seconds", "warned"), [(41.38, True), (41.37, False)])
-def test_a_suggestion_that_helps_nobody_is_said_to(seconds: float, *, warned: bool) -> None:
+def test_a_suggestion_that_blocks_no_shorter_has_a_warning(seconds: float, *, warned: bool) -> None:
     (trial,) = suggested().trials
     shut = tuple(replace(one, reads_seconds=seconds, writes_seconds=seconds) for one in trial.blocked_after)
     advice = replace(suggested(), trials=(replace(trial, blocked_after=shut),))
@@ -376,7 +376,7 @@ def test_a_suggestion_that_helps_nobody_is_said_to(seconds: float, *, warned: bo
 
 
 @pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--", "{{ 1 }}"])
-def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
+def test_text_and_attributes_are_escaped(text: str) -> None:
     lock = held(replace(ORDERS, name=text, rows=0, size_bytes=0), "ACCESS EXCLUSIVE", 0, 1)
     run = passing().runs[0]
     traced = replace(run.statements[0], locks=(lock,))
@@ -385,5 +385,5 @@ def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
     assert (label.text, label.attributes["title"]) == (text, text)
 
 
-def test_the_style_sheet_is_on_the_page_as_it_stands_in_its_file() -> None:
+def test_the_style_sheet_is_included_unchanged() -> None:
     assert parsed(passing()).find("style")[0].text.strip() == STYLE_SHEET.read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""The text of a rehearsal for the terminal: one screen, worst first, and nothing on it that acts."""
+"""The text of a rehearsal for the terminal: one screen, the worst first, without control characters."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 REPORT = Path("/srv/ci/rehearsal.html")
 
 
-def crowded() -> Rehearsal:
-    """As much of everything as there can be."""
+def overfull() -> Rehearsal:
+    """More of everything than fits a screen."""
     full = failing()
     return replace(
         full,
@@ -35,7 +35,7 @@ def crowded() -> Rehearsal:
     )
 
 
-def test_a_pass_says_what_was_rehearsed_and_what_it_cost() -> None:
+def test_a_passing_rehearsal_shows_its_migrations_and_their_cost() -> None:
     assert rehearsal_text(passing(), report=REPORT) == (
         "PASS       nothing to settle first\n"
         "           1 migration rehearsed on shop-2026-11-01.dump (1.98 GB, cloned in 482 ms)\n"
@@ -51,7 +51,7 @@ def test_a_pass_says_what_was_rehearsed_and_what_it_cost() -> None:
     )
 
 
-def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_order() -> None:
+def test_the_verdict_comes_first_then_failures_then_reasons() -> None:
     shown = rehearsal_text(failing())
     places = [
         shown.index(part)
@@ -72,15 +72,15 @@ def test_the_verdict_stands_first_then_what_failed_then_the_reasons_in_their_ord
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES.values(), crowded])
-def test_it_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
+@pytest.mark.parametrize("sample", [*SAMPLES.values(), overfull])
+def test_the_text_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
     lines = rehearsal_text(sample(), report=REPORT).splitlines()
     assert len(lines) <= REHEARSAL_LINES
     assert max(display_width(line) for line in lines) <= TERMINAL_COLUMNS
 
 
 @pytest.mark.parametrize(("report", "where"), [(REPORT, "in the report"), (None, "with --report PATH.html")])
-def test_reasons_that_have_no_room_are_counted(report: Path | None, where: str) -> None:
+def test_reasons_without_room_are_counted(report: Path | None, where: str) -> None:
     lines = rehearsal_text(huge(), report=report).splitlines()
     shown = sum(line.startswith(("error", "warning")) for line in lines)
     assert 0 < shown < 60
@@ -88,12 +88,12 @@ def test_reasons_that_have_no_room_are_counted(report: Path | None, where: str) 
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_no_name_can_move_the_cursor_or_turn_the_line(sample: str) -> None:
+def test_no_name_can_move_the_cursor_or_reverse_a_line(sample: str) -> None:
     shown = rehearsal_text(SAMPLES[sample]()).replace("\n", "")
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
 
 
-def test_of_many_migrations_the_fastest_are_one_row() -> None:
+def test_the_fastest_of_many_migrations_share_one_row() -> None:
     one = passing().runs[0]
     runs = tuple(
         replace(one, version=f"{number:03}", filename=f"{number:03}_step.sql", seconds=number, wal_bytes=1_000)
@@ -105,19 +105,19 @@ def test_of_many_migrations_the_fastest_are_one_row() -> None:
     assert rows[6].split() == ["and", "14", "more", "1", "min", "45", "s", "-", "-", "-", "14.0", "kB"]
 
 
-def test_what_is_below_the_threshold_is_said_to_be() -> None:
+def test_findings_below_the_threshold_are_counted_as_such() -> None:
     below = replace(passing(), findings=(REWRITE, LOSS, INDEX, FEARED))
     assert rehearsal_text(below).startswith("PASS       2 errors, 1 warning below the threshold\n")
 
 
-def test_warnings_that_are_no_reasons_stand_behind_the_reasons() -> None:
+def test_warnings_below_the_threshold_follow_the_reasons() -> None:
     lines = rehearsal_text(replace(failing(), reasons=(LOSS,), findings=(INDEX, TIMEOUT, LOSS, FEARED))).splitlines()
     labels = [line.split()[0] for line in lines if line.startswith(("error", "warning", "harmless", "migration "))]
     assert labels == ["error", "warning", "warning", "migration"]
     assert lines[0].endswith("1 error, 2 warnings below the threshold")
 
 
-def test_a_pass_shows_the_worst_of_what_is_below_the_threshold() -> None:
+def test_a_passing_rehearsal_shows_the_worst_findings_below_the_threshold() -> None:
     below = replace(passing(), findings=(INDEX, TIMEOUT, REWRITE, DEARER))
     lines = rehearsal_text(below, report=REPORT).splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("error", "warning"))] == [
@@ -127,18 +127,18 @@ def test_a_pass_shows_the_worst_of_what_is_below_the_threshold() -> None:
     ]
 
 
-def test_warnings_that_have_no_room_are_left_to_the_report() -> None:
-    shown = rehearsal_text(replace(crowded(), findings=(*crowded().reasons, DEARER)), report=REPORT)
+def test_warnings_without_room_are_left_to_the_report() -> None:
+    shown = rehearsal_text(replace(overfull(), findings=(*overfull().reasons, DEARER)), report=REPORT)
     assert "orders.sql:3" not in shown
     assert len(shown.splitlines()) <= REHEARSAL_LINES
 
 
-def test_a_plan_is_for_the_page() -> None:
+def test_query_plans_are_not_in_the_terminal_text() -> None:
     shown = rehearsal_text(replace(failing(), reasons=(DEARER,)))
     assert "its plan costs 98 412, before 9\n" in shown
     assert "Seq Scan" not in shown
 
 
-def test_harmless_findings_are_nothing_to_settle() -> None:
+def test_harmless_findings_are_not_counted() -> None:
     assert FEARED.severity is Severity.HARMLESS
     assert rehearsal_text(passing()).startswith("PASS       nothing to settle first\n")

@@ -1,4 +1,4 @@
-"""Text from outside is shown as it is, and never acts."""
+"""Text from dumps and migrations is displayed without control characters."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from kernel.report.safe_text import display_width, shorten_end, shorten_middle, 
         ("tab\tline\n\x00", "tab⟨U+0009⟩line⟨U+000A⟩⟨U+0000⟩"),
     ],
 )
-def test_what_does_not_show_is_named(text: str, shown: str) -> None:
+def test_hidden_characters_are_shown_by_code_point(text: str, shown: str) -> None:
     assert show_hidden_characters(text) == shown
 
 
 @given(st.text(st.characters()))
-def test_nothing_hidden_is_left_and_every_encoding_of_unicode_takes_it(text: str) -> None:
+def test_shown_text_has_no_hidden_characters_and_can_be_encoded(text: str) -> None:
     shown = show_hidden_characters(text)
     assert not {"Cc", "Cf", "Zl", "Zp", "Cs"} & {unicodedata.category(character) for character in shown}
     assert shown.encode("utf-8").decode("utf-8") == shown
@@ -38,19 +38,19 @@ def test_nothing_hidden_is_left_and_every_encoding_of_unicode_takes_it(text: str
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_one_line_is_one(text: str) -> None:
+def test_one_line_has_no_line_breaks(text: str) -> None:
     assert len(to_one_line(text).splitlines()) <= 1
 
 
 @given(st.text(st.characters(codec="utf-8")).map(show_hidden_characters), st.integers(3, 60))
-def test_what_is_cut_fits(text: str, columns: int) -> None:
+def test_shortened_text_fits_its_columns(text: str, columns: int) -> None:
     assert display_width(shorten_middle(text, columns)) <= columns
     assert display_width(shorten_end(text, columns)) <= columns
     if display_width(text) <= columns:
         assert shorten_middle(text, columns) == shorten_end(text, columns) == text
 
 
-def test_a_name_is_cut_in_its_middle_and_a_sentence_at_its_end() -> None:
+def test_names_are_cut_in_the_middle_and_sentences_at_the_end() -> None:
     assert shorten_middle("public.measurements_2026_11", 15) == "public.…2026_11"
     assert shorten_end("ALTER TABLE orders ADD", 12) == "ALTER TABLE…"
 

@@ -1,4 +1,4 @@
-"""The file of a report: refused before the work, whole after it."""
+"""The file of a report: checked before a rehearsal, written atomically after it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+def test_checking_a_writable_path_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "old.html").write_text("old")
     check_report_writable(tmp_path / "old.html")
     check_report_writable(tmp_path / "new.html")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"old.html": "old"}
 
 
-def test_a_folder_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "absent" / "report.html"
     with pytest.raises(UsageError, match=r"--report .*absent/report.html: its folder does not exist; make it first"):
         check_report_writable(path)
@@ -37,14 +37,14 @@ def test_a_page_without_jinja2_is_refused_with_the_command_that_installs_it(
         check_report_writable(tmp_path / "report.html")
 
 
-def test_a_file_for_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
         check_report_writable(tmp_path / "file" / "report.html")
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_what_is_no_ordinary_file_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "report.html"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(UsageError, match="is no ordinary file"):
@@ -58,7 +58,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
         check_report_writable(tmp_path / "report.html")
 
 
-def test_a_report_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> None:
+def test_a_report_replaces_the_old_one_atomically(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old and longer")
     with path.open() as reader:
@@ -68,7 +68,7 @@ def test_a_report_takes_the_place_of_the_old_one_as_a_whole(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_kept(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     link = tmp_path / "report.html"
     link.symlink_to(tmp_path / "real" / "report.html")
@@ -77,7 +77,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "report.html").read_text() == "text"
 
 
-def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_report(tmp_path / "report.html", "")
@@ -86,7 +86,7 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "report.html").stat().st_mode) == 0o640
 
 
-def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_report(tmp_path / "report.html", "half \ud800")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The JSON documents and the text of errors: their keys are what scripts rely on."""
+"""JSON documents, whose keys scripts rely on, and the text of errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_status_gives_every_version_its_state_and_times_in_utc() -> None:
     }
 
 
-def test_drift_stands_with_its_version_and_the_recorded_checksum_is_shown() -> None:
+def test_drift_is_shown_with_its_version_and_recorded_checksum() -> None:
     record = Record(version="001", filename="001_a.sql", applied_at=APPLIED_AT, checksum="0" * 64)
     now = Status(database="here:1/d", ledger=Ledger(schema="public", exists=True), plan=build_plan([A], [record]))
     text = json_text(status_document(now))
@@ -78,7 +78,7 @@ def test_drift_stands_with_its_version_and_the_recorded_checksum_is_shown() -> N
     assert entry["drift"].startswith("changed after it was applied on 2026-01-31; restore it")
 
 
-def test_a_run_gives_what_it_applied_and_what_still_waits() -> None:
+def test_a_run_lists_applied_and_pending_files() -> None:
     done = MigrationApplied(migration=A, seconds=0.12345678, statements=3)
     assert migrate_document(MigrateResult(database="here:1/d", applied=(done,), pending=(B,), total_files=2)) == {
         "applied": [{"version": "001", "filename": "001_a.sql", "seconds": 0.123457, "statements": 3}],
@@ -87,13 +87,13 @@ def test_a_run_gives_what_it_applied_and_what_still_waits() -> None:
     }
 
 
-def test_an_error_has_its_code_its_exit_and_no_empty_key() -> None:
+def test_an_error_has_code_exit_and_no_empty_keys() -> None:
     assert error_document(LockBusy("another runner holds the lock", hint="wait")) == {
         "error": {"code": "lock_busy", "exit": 5, "message": "another runner holds the lock", "hint": "wait"}
     }
 
 
-def test_several_problems_are_listed_and_the_first_has_the_place() -> None:
+def test_problems_are_listed_and_the_first_gives_the_place() -> None:
     problems = [Problem(message="one", file="001_a.sql", line=3), Problem(message="two")]
     assert error_document(Drift(problems)) == {
         "error": {
@@ -107,7 +107,7 @@ def test_several_problems_are_listed_and_the_first_has_the_place() -> None:
     }
 
 
-def test_a_failed_migration_has_its_place_and_what_became_of_the_others() -> None:
+def test_a_failed_migration_has_its_place_and_the_applied_and_pending_files() -> None:
     document = error_document(FAILED)
     assert document == {
         "error": {
@@ -129,13 +129,13 @@ def test_a_failed_migration_has_its_place_and_what_became_of_the_others() -> Non
     }
 
 
-def test_a_document_says_every_letter_in_ascii() -> None:
+def test_documents_are_ascii() -> None:
     text = json_text({"message": "größe ✅"})
     assert text.isascii()
     assert json.loads(text) == {"message": "größe ✅"}
 
 
-def test_the_text_of_a_failure_leads_from_the_place_to_the_next_step() -> None:
+def test_the_text_of_a_failure_goes_from_the_place_to_the_next_step() -> None:
     assert error_text(FAILED) == (
         'error: 002_b.sql:2:8: column "nmae" does not exist (42703)\n'
         "\n"
@@ -150,11 +150,11 @@ def test_the_text_of_a_failure_leads_from_the_place_to_the_next_step() -> None:
     )
 
 
-def test_the_text_of_several_problems_gives_each_its_line() -> None:
+def test_the_text_of_several_problems_has_a_line_for_each() -> None:
     problems = [Problem(message="one", file="001_a.sql"), Problem(message="two")]
     assert error_text(Drift(problems)) == "error: 001_a.sql: one\n       two"
 
 
-def test_the_text_of_a_plain_error_is_one_line_and_its_hint() -> None:
+def test_the_text_of_an_error_is_its_message_and_hint() -> None:
     assert error_text(UsageError("no")) == "error: no"
     assert error_text(UsageError("no", hint="yes")) == "error: no\nnext: yes"

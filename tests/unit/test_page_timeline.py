@@ -1,4 +1,4 @@
-"""From locks to lanes: who gets one, in which order, and when somebody stood still."""
+"""Lanes of the timeline: which relations have one, their order, and when reads and writes were blocked."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def stretches(of: tuple[TimeSpan, ...]) -> list[tuple[float, float]]:
     return [(one.begin, one.end) for one in of]
 
 
-def test_the_relation_that_stood_still_longest_comes_first() -> None:
+def test_lanes_are_ordered_by_blocked_time() -> None:
     assert names(WIDEN_RUN) == ["public.orders", "billing.invoices", "public.users"]
 
 
-def test_what_the_migration_made_itself_and_what_keeps_nobody_waiting_has_no_lane() -> None:
+def test_created_relations_and_weak_locks_have_no_lane() -> None:
     found = run(held(NOTES, "ACCESS EXCLUSIVE", 0, 1), held(USERS, "ROW EXCLUSIVE", 0, 1))
     assert names(found) == []
 
@@ -49,7 +49,7 @@ def test_an_index_has_a_lane_only_where_its_table_has_none() -> None:
     assert names(run(held(TOAST, "ACCESS EXCLUSIVE", 0, 1))) == []
 
 
-def test_locks_that_overlap_or_touch_are_one_standstill() -> None:
+def test_overlapping_and_adjacent_locks_are_one_span() -> None:
     (lane,) = lanes_by_relation(
         run(
             held(ORDERS, "ACCESS EXCLUSIVE", 6, 1),
@@ -71,19 +71,19 @@ def test_locks_that_overlap_or_touch_are_one_standstill() -> None:
         ("ACCESS EXCLUSIVE", [(1, 3)], [(1, 3)]),
     ],
 )
-def test_a_mode_stops_what_postgresql_says_it_stops(
+def test_lock_modes_block_reads_and_writes_as_documented_by_postgresql(
     mode: str, reads: list[tuple[float, float]], writes: list[tuple[float, float]]
 ) -> None:
     (lane,) = lanes_by_relation(run(held(INVOICES, mode, 1, 2)))
     assert (stretches(lane.reads), stretches(lane.writes)) == (reads, writes)
 
 
-def test_the_time_goes_on_to_the_end_of_the_last_lock() -> None:
+def test_a_timeline_ends_with_the_last_lock() -> None:
     assert last_end_seconds(run(held(ORDERS, "SHARE", 9, 4))) == 13
     assert last_end_seconds(replace(run(), statements=())) == 10
 
 
-def test_two_relations_of_one_name_have_a_lane_each() -> None:
+def test_relations_of_the_same_name_have_separate_lanes() -> None:
     again = replace(ORDERS, oid=99)
     assert names(run(held(ORDERS, "SHARE", 0, 1), held(again, "SHARE", 0, 1))) == ["public.orders"] * 2
 
@@ -102,7 +102,7 @@ def test_the_axis_has_round_steps(seconds: float, ticks: list[float]) -> None:
     assert TimeScale(begin=0.0, seconds=seconds).ticks == pytest.approx(ticks)
 
 
-def test_nothing_is_drawn_outside_the_plot() -> None:
+def test_positions_are_limited_to_the_plot() -> None:
     scale = TimeScale(begin=5.0, seconds=10.0)
     assert [scale.at(moment) for moment in (4.9, 5.0, 10.0, 15.1)] == [0, 0, 50, 100]
     assert scale.share(TimeSpan(begin=0.0, end=30.0)) == 100

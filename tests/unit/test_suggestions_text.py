@@ -1,4 +1,4 @@
-"""The text of what is suggested: both figures, how far the proof goes, and nothing wider than a terminal."""
+"""The text of suggestions: times before and after, the result of the proof, and the width of a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kernel.report.terminal import TERMINAL_COLUMNS
 from tests.browser.samples import SAMPLES, suggested
 
 
-def test_it_tells_the_files_and_both_figures() -> None:
+def test_the_text_shows_files_and_times_before_and_after() -> None:
     assert suggestions_text(suggested(), folder=Path("page-suggested")) == (
         "suggested  1 migration written anew, tried on a clone: the same schema and the same rows, but for\n"
         "           what is another in every run (public.users: 12 004 values of touched_at)\n"
@@ -29,20 +29,20 @@ def test_it_tells_the_files_and_both_figures() -> None:
     )
 
 
-def test_a_suggestion_that_helps_nobody_is_said_to() -> None:
+def test_a_suggestion_that_blocks_no_shorter_has_a_warning() -> None:
     (trial,) = suggested().trials
     text = suggestions_text(replace(suggested(), trials=(replace(trial, blocked_after=trial.blocked_before),)))
     assert "it shuts others out no shorter than the original" in text
 
 
-def test_differences_are_told_instead_of_a_proof() -> None:
+def test_differences_are_shown_instead_of_a_proof() -> None:
     text = suggestions_text(replace(suggested(), differences=("public.users: 3 rows missing",)))
     assert "which do not come to the same end" in text
     assert "differs: public.users: 3 rows missing" in text
 
 
 @pytest.mark.parametrize("sample", [name for name, sample in SAMPLES.items() if sample().advice])
-def test_no_line_is_wider_than_a_terminal_and_none_acts(sample: str) -> None:
+def test_lines_fit_a_terminal_and_have_no_control_characters(sample: str) -> None:
     advice = SAMPLES[sample]().advice
     assert advice
     lines = suggestions_text(advice).splitlines()

@@ -1,4 +1,4 @@
-"""The JSON document of a rehearsal: its keys are what scripts rely on."""
+"""The JSON document of a rehearsal; scripts rely on its keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(sample: str) -> dict[str, list[dict[str, list[dict[str, list[dict[str, 
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_every_promised_key_is_there(sample: str) -> None:
+def test_the_document_has_every_promised_key(sample: str) -> None:
     found = read(sample)
     assert found.keys() >= PROMISED
     for migration in found["migrations"]:
@@ -47,7 +47,7 @@ def test_the_document_is_ascii_whatever_the_names_are(sample: str) -> None:
     assert json_text(rehearsal_document(SAMPLES[sample]())).isascii()
 
 
-def test_a_lock_says_whom_it_keeps_waiting() -> None:
+def test_a_lock_lists_the_commands_it_blocks() -> None:
     lock = read("failing")["migrations"][1]["statements"][1]["locks"][0]
     assert lock == {
         "relation": "public.orders",
@@ -59,7 +59,7 @@ def test_a_lock_says_whom_it_keeps_waiting() -> None:
     }
 
 
-def test_a_failed_migration_says_why_where_and_which_rows() -> None:
+def test_a_failed_migration_has_its_error_place_and_violating_rows() -> None:
     failed = rehearsal_document(failing())["migrations"][2]["failed"]  # type: ignore[index]
     assert failed == {
         "code": "migration_failed",
@@ -84,7 +84,7 @@ def test_a_failed_migration_says_why_where_and_which_rows() -> None:
     }
 
 
-def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
+def test_the_copy_has_its_source_and_whether_it_was_reused() -> None:
     found = rehearsal_document(passing())
     assert found["restore"] == {
         "seconds": 12.41,
@@ -102,7 +102,7 @@ def test_the_copy_says_where_it_came_from_and_whether_it_was_kept() -> None:
     }
 
 
-def test_a_suggestion_says_what_it_is_how_long_it_shuts_whom_and_whether_it_is_proven() -> None:
+def test_a_suggestion_has_its_files_blocked_times_and_proof() -> None:
     found: Any = rehearsal_document(failing())
     tried, untried = found["suggestions"]
     assert tried == {
@@ -132,15 +132,15 @@ def test_a_suggestion_says_what_it_is_how_long_it_shuts_whom_and_whether_it_is_p
     }
 
 
-def test_without_a_wish_nothing_is_suggested() -> None:
+def test_without_suggest_there_are_no_suggestions() -> None:
     assert (rehearsal_document(passing())["suggestions"], rehearsal_document(passing())["proof"]) == ([], None)
 
 
-def test_moments_are_in_utc_with_z_wherever_they_came_from() -> None:
+def test_timestamps_of_any_time_zone_are_written_in_utc() -> None:
     assert utc_timestamp(datetime(2026, 3, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2026-02-28T23:00:00Z"
     assert utc_timestamp(datetime(2026, 3, 1, 1)) == "2026-03-01T01:00:00Z"  # noqa: DTZ001 - taken to be in UTC
 
 
-def test_a_rehearsal_fails_by_its_reasons_alone() -> None:
+def test_only_reasons_make_a_rehearsal_fail() -> None:
     assert rehearsal_document(failing())["verdict"] == "fail"
     assert rehearsal_document(replace(failing(), reasons=()))["verdict"] == "pass"

@@ -1,4 +1,4 @@
-"""The text of db.status: the specification's sample to the blank, and what it does not show."""
+"""The text of db.status: the sample of the specification to the blank, and the cases that it does not show."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_text_is_the_sample_of_the_specification() -> None:
     assert status_text(found, emoji=True) == SAMPLE
 
 
-def test_without_signs_the_columns_stay() -> None:
+def test_the_columns_are_the_same_without_emoji() -> None:
     found = build_plan([migration(name) for name in NAMES], [record(name) for name in NAMES[:2]])
     plain = SAMPLE.replace("📊 ", "").replace("✅ ", "").replace("⏳ ", "")
     assert status_text(found, emoji=False) == plain
@@ -67,7 +67,7 @@ def test_a_version_that_looks_like_a_number_is_shown_as_written() -> None:
 
 
 @pytest.mark.parametrize("emoji", [True, False])
-def test_every_state_is_named_and_drift_is_told_below_with_its_remedy(emoji: bool) -> None:
+def test_every_state_is_named_and_drift_is_listed_with_its_remedy(emoji: bool) -> None:
     files = [
         migration("001_a.sql"),
         migration("002_b.sql", "other"),
@@ -94,7 +94,7 @@ def test_every_state_is_named_and_drift_is_told_below_with_its_remedy(emoji: boo
     assert [line.split(":")[0] for line in below] == ["  002_b.sql", "  003_c.sql", "  005_e.sql", "  006_f.sql"]
 
 
-def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
+def test_a_database_that_is_ahead_is_a_warning_and_not_drift() -> None:
     text = status_text(build_plan([migration("001_a.sql")], [record("001_a.sql"), record("002_b.sql")]), emoji=False)
     assert "Drift:" not in text
     assert text.endswith(
@@ -102,7 +102,7 @@ def test_a_database_that_is_ahead_is_no_drift_but_told() -> None:
     )
 
 
-def test_a_name_that_only_the_ledger_knows_can_neither_break_its_line_nor_move_the_cursor() -> None:
+def test_a_filename_from_the_ledger_can_neither_break_its_line_nor_move_the_cursor() -> None:
     files, records = [migration("005_e.sql")], [record("003_c\n.sql"), record("006_f\x1b[2J.sql")]
     text = status_text(build_plan(files, records), emoji=False)
     lines = text.splitlines()
