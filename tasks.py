@@ -1,4 +1,4 @@
-"""The command line: flags in, one call of the kernel, its exit code out. Run `inv --list`."""
+"""The command line: the tasks of `inv --list`, their flags, help and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from invoke.context import Context  # noqa: TC002 - Invoke reads the signatures 
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-# Invoke writes no bytecode, so that a renamed tasks.py leaves none behind. The kernel's is worth keeping.
+# Invoke turns bytecode off. Kernel modules load faster with it.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 from kernel.cli.context import open_task  # noqa: E402 - see above
@@ -27,11 +27,12 @@ _JSON = "print one JSON document instead of text (default: no)"
 _YES = "confirm it; needed when KERNEL_STORAGE_MODE is SUPABASE (default: no)"
 
 
-_REHEARSED = "nothing of the rehearsal is left, and production was only read"
+_AFTER_REHEARSAL_SIGNAL = "the copy of the rehearsal is removed, and production was only read"
 
 
-def _desk(*, json: bool = False, **after: str) -> AbstractContextManager[TaskContext]:
-    return open_task(_ROOT, json=json, failed=lambda code: Exit(code=code), **after)
+def task_context(*, json: bool = False, **after: str) -> AbstractContextManager[TaskContext]:
+    """Open the context of a task; errors become Invoke's Exit with the error's exit code."""
+    return open_task(_ROOT, json=json, exit_with=lambda code: Exit(code=code), **after)
 
 
 @task(
@@ -42,7 +43,7 @@ def _desk(*, json: bool = False, **after: str) -> AbstractContextManager[TaskCon
         "dry-run": "show what would be applied and write nothing; --dry does the same (default: no)",
         "single-transaction": "apply all pending migrations in one transaction, or none (default: one each)",
         "allow-out-of-order": "apply pending migrations below the newest applied one too (default: no)",
-        "lock-wait": "seconds to wait for another runner; 0 not at all, -1 for ever (default: 60)",
+        "lock-wait": "seconds to wait for another runner; 0 does not wait, -1 waits without limit (default: 60)",
         "json": _JSON,
     },
 )
@@ -61,11 +62,11 @@ def migrate(
     Exit codes: 0 applied, or nothing to do; 2 flags, settings or files; 4 drift; 5 another runner holds the lock;
     6 a migration failed; 7 no database; 130 and 143 interrupted.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.migrate import run_migrate
 
         run_migrate(
-            desk,
+            context,
             to=to,
             dry_run=dry_run or bool(c.config.run.dry),
             single_transaction=single_transaction,
@@ -85,10 +86,10 @@ def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
 
     Exit codes: 0; with --check 3 pending, 4 drift; 2 settings or files; 4 another table; 7 no database.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.status import run_status
 
-        code = run_status(desk, check=check)
+        code = run_status(context, check=check)
     if code:
         raise Exit(code=code)
 
@@ -96,18 +97,18 @@ def status(_c: Context, *, check: bool = False, json: bool = False) -> None:
 @task(
     positional=[],
     auto_shortflags=False,
-    help={"offline": "look at the files only, connect to nothing (default: compare records too)", "json": _JSON},
+    help={"offline": "check the files only, without a database (default: compare records too)", "json": _JSON},
 )
 def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
-    """Check all that can be wrong before SQL is run.
+    """Check files and records without running SQL.
 
-    Names, numbers, encoding, syntax as far as it decides how a file runs, directives, revert files, drift.
-    Exit codes: 0 nothing is wrong; 2 settings or files; 4 drift; 7 no database.
+    Checks names, numbers, encoding, transaction statements, directives, revert files and drift.
+    Exit codes: 0 no problem; 2 settings or files; 4 drift; 7 no database.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.verify import run_verify
 
-        code = run_verify(desk, offline=offline)
+        code = run_verify(context, offline=offline)
     if code:
         raise Exit(code=code)
 
@@ -115,18 +116,18 @@ def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
 @task(
     positional=[],
     auto_shortflags=False,
-    help={"all": "look at every file, connect to nothing (default: the pending ones)", "json": _JSON},
+    help={"all": "lint every file, without a database (default: the pending ones)", "json": _JSON},
 )
-def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa: A002 - the flag is called so
-    """Name the hazards of pending migrations.
+def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa: A002 - the name of the flag
+    """Lint pending migrations.
 
-    They are told from the text alone; without a database every file is looked at. Exit codes: 0 nothing, or warnings
-    and remarks only; 8 errors that no file accepts; 2 flags, settings or files.
+    Reads the text of the files only; without a database, of every file. Exit codes: 0 no error; 8 errors that the
+    files do not accept; 2 flags, settings or files.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.lint import run_lint
 
-        code = run_lint(desk, every=all)
+        code = run_lint(context, all_files=all)
     if code:
         raise Exit(code=code)
 
@@ -135,18 +136,18 @@ def lint(_c: Context, *, all: bool = False, json: bool = False) -> None:  # noqa
     positional=[],
     auto_shortflags=False,
     help={
-        "dump": "what pg_dump wrote: plain SQL (also .gz, .zst), custom, directory or tar (default: dump PROD_DB)",
-        "schema-only": "leave production's rows out (default: all of them)",
-        "jobs": "connections that restore and check (default: as many as processors)",
-        "report": "write the page there, a file such as rehearsal.html (default: none)",
-        "max-block": "milliseconds that reads or writes may be shut out (default: 1000)",
-        "fail-on": "error, warning or never: which findings fail the rehearsal (default: error)",
-        "reader": "seconds that a reader stands in front of the migrations, under traffic (default: 0)",
+        "dump": "output of pg_dump: plain SQL (also .gz, .zst), custom, directory or tar (default: dump PROD_DB)",
+        "schema-only": "restore the schema without rows (default: with rows)",
+        "jobs": "parallel connections for restore and checks (default: the number of CPUs, 2 to 8)",
+        "report": "write an HTML report to this file (default: none)",
+        "max-block": "milliseconds that reads or writes may be blocked (default: 1000)",
+        "fail-on": "error, warning or never: the lowest severity that fails the rehearsal (default: error)",
+        "reader": "seconds that a long read holds its locks before a migration, under traffic (default: 0)",
         "queries": "a file of the application's queries, or pg_stat_statements of PROD_DB (default: none)",
-        "suggest": "try safer files for findings that have a mechanical remedy, beside the report (default: no)",
+        "suggest": "write and test safer files next to the report (default: no)",
         "keep": "keep the restored copy for the next rehearsal of this dump (default: no)",
-        "forget": "remove every copy that is kept, and do nothing else (default: no)",
-        "yes": "overwrite a TEST_DB that holds something else (default: no)",
+        "forget": "remove all kept copies and exit (default: no)",
+        "yes": "overwrite a TEST_DB that holds other data (default: no)",
         "json": _JSON,
     },
 )
@@ -170,16 +171,16 @@ def snapshot_test(
     """Rehearse pending migrations on a copy of production.
 
     Exit codes: 0 passed; 8 findings at or above the threshold; 2 flags, settings, files or declarations; 4 drift;
-    7 the dump, the copy or a server; 130 and 143 interrupted, with nothing left behind.
+    5 TEST_DB is in use; 7 the dump, the copy or a server; 130 and 143 interrupted, with the copy removed.
     """
-    with _desk(json=json, after_a_signal=_REHEARSED) as desk:
+    with task_context(json=json, after_signal=_AFTER_REHEARSAL_SIGNAL) as context:
         from kernel.cli.snapshot_test import run_forget, run_snapshot_test
 
         if forget:
-            run_forget(desk)
+            run_forget(context)
             return
         code = run_snapshot_test(
-            desk,
+            context,
             dump=dump,
             schema_only=schema_only,
             jobs=jobs,
@@ -201,7 +202,7 @@ def snapshot_test(
     auto_shortflags=False,
     help={
         "steps": "how many records to remove, newest first (default: 1)",
-        "to": "remove the records behind this version, which stays applied (default: see --steps)",
+        "to": "remove the records after this version, which stays applied (default: see --steps)",
         "revert": "run revert/<same name>.sql in the transaction that removes the record (default: no)",
         "yes": _YES,
         "json": _JSON,
@@ -210,99 +211,107 @@ def snapshot_test(
 def rollback(
     _c: Context, *, steps: str = "1", to: str | None = None, revert: bool = False, yes: bool = False, json: bool = False
 ) -> None:
-    """Remove the newest record; the SQL is not undone.
+    """Remove the newest record without undoing its SQL.
 
     Exit codes: 0 done, or nothing to do; 2 flags, settings or revert files; 5 lock busy; 6 a revert failed;
     7 no database.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.rollback import run_rollback
 
-        run_rollback(desk, steps=steps, to=to, revert=revert, yes=yes)
+        run_rollback(context, steps=steps, to=to, revert=revert, yes=yes)
 
 
 @task(
     positional=["name"],
     auto_shortflags=False,
     help={
-        "name": "what it does, in words: add_user_preferences",
-        "description": "the sentence of the header (default: the name)",
-        "revert": "scaffold the file that undoes it, too (default: no)",
+        "name": "a description such as add_user_preferences",
+        "description": "a sentence for the file header (default: the name)",
+        "revert": "also create its revert file (default: no)",
         "no-transaction": "for statements that cannot run in a transaction (default: no)",
     },
 )
 def new(_c: Context, name: str, *, description: str = "", revert: bool = False, no_transaction: bool = False) -> None:
-    """Scaffold the next migration file and print its path.
+    """Create the next migration file and print its path.
 
-    Exit codes: 0; 2 a name that cannot be one.
+    Exit codes: 0; 2 an invalid name.
     """
-    with _desk() as desk:
+    with task_context() as context:
         from kernel.cli.new import run_new
 
-        run_new(desk, name, description=description, revert=revert, no_transaction=no_transaction)
+        run_new(context, name, description=description, revert=revert, no_transaction=no_transaction)
 
 
 @task(
     positional=[],
     auto_shortflags=False,
-    help={"to": "the last version that the database was made by, such as 009 (needed)", "yes": _YES, "json": _JSON},
+    help={
+        "to": "the last version that the database already contains, such as 009 (needed)",
+        "yes": _YES,
+        "json": _JSON,
+    },
 )
 def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Record files as applied without running them.
 
-    For a database that was there before the ledger. Exit codes: 0; 2 flags, settings, files, or there are records
-    already; 5 lock busy; 7 no database.
+    For a database that is older than schema_migrations. Exit codes: 0; 2 flags, settings, files, or records
+    exist; 5 lock busy; 7 no database.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.baseline import run_baseline
 
-        run_baseline(desk, to=to, yes=yes)
+        run_baseline(context, to=to, yes=yes)
 
 
 @task(
     positional=[],
     auto_shortflags=False,
-    help={"accept": "the version whose file counts as it is now, such as 009 (needed)", "yes": _YES, "json": _JSON},
+    help={
+        "accept": "accept the current content of this version's file, such as 009 (needed)",
+        "yes": _YES,
+        "json": _JSON,
+    },
 )
 def repair(_c: Context, *, accept: str = "", yes: bool = False, json: bool = False) -> None:
-    """Accept an applied file that was changed on purpose.
+    """Accept the current content of an applied file.
 
-    Its record takes the file's checksum, name and number. Exit codes: 0; 2 flags, settings, files, or nothing to
+    Updates the record with the file's checksum, name and number. Exit codes: 0; 2 flags, settings, files, or nothing to
     accept; 5 lock busy; 7 no database.
     """
-    with _desk(json=json) as desk:
+    with task_context(json=json) as context:
         from kernel.cli.baseline import run_repair
 
-        run_repair(desk, accept=accept, yes=yes)
+        run_repair(context, accept=accept, yes=yes)
 
 
 @task(
     positional=["file"],
     auto_shortflags=False,
-    help={"file": "the file to move, as db.status shows it", "to": "the number to move it to (default: the next free)"},
+    help={"file": "the file to rename, as db.status shows it", "to": "the new number (default: the next free)"},
 )
 def renumber(_c: Context, file: str, *, to: str = "") -> None:
-    """Move a pending file to the next free number.
+    """Give a pending file the next free number.
 
-    Its revert file goes with it. Exit codes: 0; 2 no such file, a number that is taken, or the file is applied; 7 no
+    Renames its revert file too. Exit codes: 0; 2 no such file, a number that is taken, or the file is applied; 7 no
     database.
     """
-    with _desk() as desk:
+    with task_context() as context:
         from kernel.cli.new import run_renumber
 
-        run_renumber(desk, file, to=to)
+        run_renumber(context, file, to=to)
 
 
 @task(positional=[], auto_shortflags=False)
 def start(_c: Context) -> None:
-    """Keep the embedded server running, print its URL.
+    """Start the embedded server and print its URL.
 
-    Exit codes: 0; 2 in production; 7 it does not start.
+    Exit codes: 0; 2 in production; 7 it did not start.
     """
-    with _desk() as desk:
+    with task_context() as context:
         from kernel.cli.server import run_start
 
-        run_start(desk)
+        run_start(context)
 
 
 @task(positional=[], auto_shortflags=False)
@@ -311,22 +320,22 @@ def stop(_c: Context) -> None:
 
     Exit codes: 0, also when it was not running; 7 another command uses it.
     """
-    with _desk() as desk:
+    with task_context() as context:
         from kernel.cli.server import run_stop
 
-        run_stop(desk)
+        run_stop(context)
 
 
 @task(positional=[], auto_shortflags=False)
 def shell(_c: Context) -> None:
-    """Open psql on the database of the settings.
+    """Open psql on the configured database.
 
     Exit codes: psql's own; 2 settings; 7 no psql, no database.
     """
-    with _desk() as desk:
+    with task_context() as context:
         from kernel.cli.server import run_psql
 
-        code = run_psql(desk)
+        code = run_psql(context)
     if code:
         raise Exit(code=code)
 

@@ -1,27 +1,26 @@
-"""Everything that can go wrong and is not a bug.
+"""Errors that are reported to the user, each with its exit code and code string.
 
 KernelError
-├── UsageError            2    usage                a flag or a name that cannot be meant
+├── UsageError            2    usage                an invalid flag, name or version
 ├── SettingsError         2    settings_invalid     every problem of the environment and the .env files at once
-├── FilesInvalid          2    file_invalid         migration files that cannot be run; nothing was touched
+├── FilesInvalid          2    file_invalid         migration files that cannot be run
 ├── Drift                 4    drift                records and files disagree
 │   ├── LedgerShape       4    ledger_shape         schema_migrations is not the table of the specification
-│   └── Unrecorded        4    unrecorded           a database with tables and no record at all
+│   └── Unrecorded        4    unrecorded           a database with tables and no records
 ├── LockBusy              5    lock_busy            another runner holds the lock
-├── MigrationFailed       6    migration_failed     a statement failed, or the transaction was not ours to commit
-├── EnvironmentFailed     7    environment_failed   what a run needs around it; raised only as one of its kinds
+├── MigrationFailed       6    migration_failed     a migration was not applied
+├── EnvironmentFailed     7    environment_failed   what a run needs; raised only as a subclass
 │   ├── DatabaseUnreachable 7  database_unreachable no connection, or it was lost
 │   ├── DatabaseRefused   7    database_refused     connected, but a standby, read-only, or without the privilege
-│   ├── ProgramsMissing   7    programs_missing     no PostgreSQL programs for a server of our own
-│   ├── ServerFailed      7    server_failed        a server of our own did not start or stop
-│   ├── DumpUnreadable    7    dump_unreadable      a dump that is none, is cut short, or would run programs
-│   ├── Unprepared        7    unprepared           everything that a restore would lack, found before it begins
+│   ├── ProgramsMissing   7    programs_missing     no PostgreSQL programs for a local server
+│   ├── ServerFailed      7    server_failed        a local server did not start or stop
+│   ├── DumpUnreadable    7    dump_unreadable      not a dump, truncated, or it would run programs
+│   ├── Unprepared        7    unprepared           what a restore would lack, found before it begins
 │   └── RestoreFailed     7    restore_failed       the copy of production could not be made
 └── Interrupted           130  interrupted          SIGINT
     └── Terminated        143  terminated           SIGTERM
 
-Each class owns its exit code and its code string (INTERFACE: "Exit codes", "JSON"); both are stable.
-Messages are lower case, the thing first, the remedy last. They never contain a password.
+Exit codes and code strings are stable. Messages are lower case, the thing first, the remedy last, without passwords.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, and where: `file` is a name to show, `line` and `column` count from 1."""
+    """A problem and its place: `file` is a name to show, `line` and `column` count from 1."""
 
     message: str
     file: str | None = None
@@ -48,9 +47,9 @@ class Problem:
 
 
 class KernelError(Exception):
-    """The root; `str(error)` is one line that says what and where, `hint` the next step where the line has none.
+    """The base class; `str(error)` is one line, `hint` the next step where the line names none.
 
-    `problems` are all that an error reports at once, each a line of `str(error)`; () for an error of one thing.
+    `problems` are those that an error reports at once, each a line of `str(error)`; () for a single problem.
     """
 
     code: ClassVar[str] = "kernel_error"
@@ -70,7 +69,7 @@ class _Several(KernelError):
 
 
 class UsageError(KernelError):
-    """A flag, a name or a version that cannot be meant."""
+    """An invalid flag, name or version."""
 
     code = "usage"
     exit = 2
@@ -98,13 +97,13 @@ class Drift(_Several):
 
 
 class LedgerShape(Drift):
-    """schema_migrations is not the table of the specification; the message holds the ALTER that mends it."""
+    """schema_migrations is not the table of the specification; the message holds the ALTER TABLE that fixes it."""
 
     code = "ledger_shape"
 
 
 class Unrecorded(Drift):
-    """A database that has tables and no ledger."""
+    """A database that has tables and no records."""
 
     code = "unrecorded"
 
@@ -118,7 +117,7 @@ class LockBusy(KernelError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What the server said of a statement, and where it stands; `excerpt` are the file's lines with a caret."""
+    """The server's error for a statement and the place; `excerpt` is the file's lines with a caret."""
 
     file: str
     line: int | None = None
@@ -135,10 +134,10 @@ _ROLLED_BACK = "rolled back: the database is as it was before this file"
 
 
 class MigrationFailed(KernelError):
-    """A migration did not become applied. `aftermath` says what is rolled back or left behind.
+    """A migration was not applied. `aftermath` describes what is rolled back and what remains.
 
-    Without an `aftermath` it is `rolled_back` as a whole: the database is as it was before the file.
-    `applied` and `pending` are filenames: what this run had applied before, and what still waits, in version order.
+    Without an `aftermath` the file is `rolled_back` as a whole.
+    `applied` and `pending` are filenames in version order: what this run applied before, and what is still pending.
     """
 
     code = "migration_failed"
@@ -156,9 +155,9 @@ class MigrationFailed(KernelError):
 
 
 class EnvironmentFailed(KernelError):
-    """What a run needs around it is missing or failed: the database, the programs, a server, a dump.
+    """What a run needs is missing or failed: the database, programs, a server, a dump.
 
-    Its kinds are siblings, so that a handler for one of them catches no other.
+    Its subclasses are siblings, so that a handler for one catches no other.
     """
 
     code = "environment_failed"
@@ -178,44 +177,44 @@ class DatabaseRefused(EnvironmentFailed):
 
 
 class ProgramsMissing(EnvironmentFailed):
-    """No PostgreSQL programs for a server of our own."""
+    """No PostgreSQL programs for a local server."""
 
     code = "programs_missing"
 
 
 class ServerFailed(EnvironmentFailed):
-    """A server of our own did not start or stop; the message quotes its log."""
+    """A local server did not start or stop; the message quotes its log."""
 
     code = "server_failed"
 
 
 class DumpUnreadable(EnvironmentFailed):
-    """A dump that is none, is cut short, or would run programs; the message names the place in it."""
+    """Not a dump, truncated, or it would run programs; the message names the place in it."""
 
     code = "dump_unreadable"
 
 
 class Unprepared(_Several, EnvironmentFailed):
-    """What a restore would lack here, all of it, each with its remedy; nothing was restored."""
+    """Everything that a restore would lack, each with its remedy; nothing was restored."""
 
     code = "unprepared"
 
 
 class RestoreFailed(EnvironmentFailed):
-    """The copy of production could not be made; the message says which object or row was in the way."""
+    """The copy of production could not be made; the message names the object or row."""
 
     code = "restore_failed"
 
 
 class Interrupted(KernelError):
-    """Told to stop by SIGINT; the exit code is 128 plus the signal's number, as a shell reports it."""
+    """Stopped by SIGINT; the exit code is 128 plus the signal's number, as in a shell."""
 
     code = "interrupted"
     exit = 130
 
 
 class Terminated(Interrupted):
-    """Told to stop by SIGTERM."""
+    """Stopped by SIGTERM."""
 
     code = "terminated"
     exit = 143

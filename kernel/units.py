@@ -1,6 +1,6 @@
-"""Figures for people: three significant digits and a unit, durations in ms, s, min and h, sizes in powers of 1000.
+"""Format durations, sizes and counts with three significant digits; parse durations as PostgreSQL does.
 
-A blank stands between number and unit and between thousands; the page makes it a narrow one that does not break.
+Sizes are in powers of 1000. A space separates number and unit, and thousands.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import re
 
 _MINUTE, _HOUR = 60, 3_600  # seconds
 _THOUSAND = 1_000
-_TWO_DIGITS, _THREE_DIGITS = 10, 100  # from here on, one decimal less makes three digits
+_TWO_DIGITS, _THREE_DIGITS = 10, 100  # from here on, one decimal less gives three digits
 _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def format_seconds(value: float) -> str:
-    """A duration: 0 ms, 0.4 ms, 38 ms, 1.24 s, 41.2 s, 2 min 05 s, 1 h 02 min.
+    """Format a duration: 0 ms, 0.4 ms, 38 ms, 1.24 s, 41.2 s, 2 min 05 s, 1 h 02 min.
 
-    Thresholds are compared with what would be shown, so that nothing reads 1000 ms or 60.0 s.
+    Thresholds are compared with the rounded value, so that nothing reads 1000 ms or 60.0 s.
     """
     if round(value, 1) < _MINUTE:
         return _format_short_seconds(value)
@@ -39,7 +39,7 @@ def _format_short_seconds(value: float) -> str:
 
 
 def format_bytes(value: int) -> str:
-    """A number of bytes: 0 B, 512 B, 1.24 kB, 12.4 MB, 918 MB, 1.10 GB; a negative one with its sign."""
+    """Format a number of bytes: 0 B, 512 B, 1.24 kB, 12.4 MB, 918 MB, 1.10 GB."""
     if value < 0:
         return f"-{format_bytes(-value)}"
     number, power = float(value), 0
@@ -53,7 +53,7 @@ def format_bytes(value: int) -> str:
 
 
 def format_count(value: int) -> str:
-    """A whole number with its thousands apart: 4 000 000."""
+    """Format a whole number with separated thousands: 4 000 000."""
     return f"{value:,}".replace(",", " ")
 
 
@@ -63,22 +63,16 @@ def clip_text(text: str, length: int) -> str:
 
 
 def format_quantity(number: int, word: str, plural: str = "") -> str:
-    """A number with its noun: 1 row, 2 rows, 3 indexes."""
+    """Format a number with its noun: 1 row, 2 rows, 3 indexes."""
     return f"{format_count(number)} {plural_form(number, word, plural)}"
 
 
 def plural_form(number: int, word: str, plural: str = "") -> str:
-    """The noun alone, as the number asks for it."""
+    """Return the noun in singular or plural."""
     return word if number == 1 else plural or f"{word}s"
 
 
-# Durations as PostgreSQL writes them in its settings: 5s, 200ms, 1.5min.
-#
-# The rules are those of a server parameter whose unit is the millisecond, such as lock_timeout:
-# https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-NAMES-VALUES
-
-
-LONGEST_MS = 2**31 - 1  # milliseconds; the server keeps the value in a signed 32-bit integer
+LONGEST_MS = 2**31 - 1  # the server keeps the value in a signed 32-bit integer
 
 # The unit's length in milliseconds, and that of the next smaller unit, to which the server rounds a fraction.
 _DURATION_UNITS: dict[str, tuple[float, float]] = {
@@ -89,7 +83,7 @@ _DURATION_UNITS: dict[str, tuple[float, float]] = {
     "h": (3_600_000, 60_000),
     "d": (86_400_000, 3_600_000),
 }
-# The server reads 010 as octal and 0x10 as hexadecimal. Nobody means that of a duration, so neither is accepted.
+# The server reads 010 as octal and 0x10 as hexadecimal. Neither is accepted here.
 _DURATION = re.compile(
     r"\s*\+?((?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(us|ms|s|min|h|d|)\s*",
     re.ASCII,
@@ -101,10 +95,12 @@ _EXPECTED_DURATION = (
 
 
 def parse_milliseconds(text: str) -> int:
-    """Whole milliseconds, 0 to LONGEST, as the server would understand `text`; a number without a unit is milliseconds.
+    """Parse a duration such as 5s as whole milliseconds, 0 to LONGEST_MS; without a unit, it is in milliseconds.
 
+    The rules are those of server parameters in milliseconds, such as lock_timeout:
+    https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-NAMES-VALUES
     A fraction is rounded twice, as the server does: to the next smaller unit (0.01min is 1s), then to a millisecond,
-    halves to the even neighbour. Raises ValueError, whose sentence names the accepted forms and never quotes `text`.
+    halves to even. Raises ValueError, whose message lists the accepted forms and never quotes `text`.
     """
     match = _DURATION.fullmatch(text)
     if match is None:

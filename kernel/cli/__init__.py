@@ -1,3 +1,3 @@
-"""One module for each task: its flags in, the kernel's answer out as text or JSON, and its exit code."""
+"""The tasks: flags in, text or JSON out, and an exit code."""
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""db.baseline and db.repair: records made by hand."""
+"""db.baseline and db.repair: write records without running files."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import WaitingForLock
-from kernel.cli.context import TaskContext, parse_seconds_flag
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
 from kernel.operations.baseline import record_baseline, repair_record
@@ -16,64 +15,67 @@ from kernel.report.progress import progress_observer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kernel.cli.context import TaskContext
     from kernel.db.advisory_lock import LockHolder
 
 
-_LOCK_WAIT_SECONDS = "60"
+_LOCK_WAIT_SECONDS = 60.0
 
 
-def run_baseline(desk: TaskContext, *, to: str, yes: bool) -> None:
+def run_baseline(context: TaskContext, *, to: str, yes: bool) -> None:
     """Record files as applied without running them. Raises KernelError."""
     if not to:
-        raise UsageError("db.baseline: say up to which version the database was made by the files: --to 009")
-    desk.require_confirmation("db.baseline", yes=yes)
-    found = require_migrations(desk.settings.migrations_dir)
-    with open_configured_session(desk.settings, say=desk.console.print_line) as session:
-        done = record_baseline(
+        raise UsageError("db.baseline: needs the last version that the database already contains: --to 009")
+    context.require_confirmation("db.baseline", yes=yes)
+    migrations = require_migrations(context.settings.migrations_dir)
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
+        result = record_baseline(
             session,
-            found,
+            migrations,
             to=to,
-            lock_wait_seconds=parse_seconds_flag("--lock-wait", _LOCK_WAIT_SECONDS),
-            waiting=_show_waiting(desk),
+            lock_wait_seconds=_LOCK_WAIT_SECONDS,
+            waiting=_show_waiting(context),
         )
-    desk.print_answer(
-        lambda: "\n".join(f"{one.filename}: recorded as applied, not run" for one in done.recorded),
-        lambda: {"database": done.database, "recorded": file_documents(done.recorded)},
+    context.print_result(
+        lambda: "\n".join(f"{migration.filename}: recorded as applied, not run" for migration in result.recorded),
+        lambda: {"database": result.database, "recorded": file_documents(result.recorded)},
     )
 
 
-def run_repair(desk: TaskContext, *, accept: str, yes: bool) -> None:
-    """Accept a file that was changed on purpose. Raises KernelError."""
+def run_repair(context: TaskContext, *, accept: str, yes: bool) -> None:
+    """Accept the current content of a changed file. Raises KernelError."""
     if not accept:
-        raise UsageError("db.repair: say which version to accept as its file is now: --accept 009")
-    desk.require_confirmation("db.repair", yes=yes)
-    found = require_migrations(desk.settings.migrations_dir)
-    with open_configured_session(desk.settings, say=desk.console.print_line) as session:
-        done = repair_record(
+        raise UsageError("db.repair: needs the version whose file to accept: --accept 009")
+    context.require_confirmation("db.repair", yes=yes)
+    migrations = require_migrations(context.settings.migrations_dir)
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
+        result = repair_record(
             session,
-            found,
+            migrations,
             accept=accept,
-            lock_wait_seconds=parse_seconds_flag("--lock-wait", _LOCK_WAIT_SECONDS),
-            waiting=_show_waiting(desk),
+            lock_wait_seconds=_LOCK_WAIT_SECONDS,
+            waiting=_show_waiting(context),
         )
-    desk.print_answer(
-        lambda: f"{done.migration.filename}: accepted as it is; the record was that of {done.previous_record.filename}",
+    context.print_result(
+        lambda: (
+            f"{result.migration.filename}: accepted as it is; the record was that of {result.previous_record.filename}"
+        ),
         lambda: {
-            "database": done.database,
+            "database": result.database,
             "accepted": {
-                "version": done.migration.version,
-                "filename": done.migration.filename,
-                "checksum": done.migration.checksum,
+                "version": result.migration.version,
+                "filename": result.migration.filename,
+                "checksum": result.migration.checksum,
             },
             "before": {
-                "version": done.previous_record.version,
-                "filename": done.previous_record.filename,
-                "checksum": done.previous_record.checksum,
+                "version": result.previous_record.version,
+                "filename": result.previous_record.filename,
+                "checksum": result.previous_record.checksum,
             },
         },
     )
 
 
-def _show_waiting(desk: TaskContext) -> Callable[[LockHolder], None]:
-    show = progress_observer(desk.console)
+def _show_waiting(context: TaskContext) -> Callable[[LockHolder], None]:
+    show = progress_observer(context.console)
     return lambda holder: show(WaitingForLock(holder=holder))

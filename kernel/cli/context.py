@@ -1,4 +1,4 @@
-"""What every task has before it: the settings, the console, and whether the answer is JSON."""
+"""The context of a task: settings, console, signal handlers and error reports; and parsers of flag values."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
     from kernel.operations.drift import MigrationsLocation
 
 
-_AFTER_SIGNAL = "what had not committed is rolled back; inv db.status tells what is applied, running again goes on"
+_AFTER_SIGNAL = "what had not committed is rolled back; inv db.status shows what is applied, running again continues"
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A task's values live until it ends. Looking through thousands of them for cycles, again and again, finds none.
-_OBJECTS_BEFORE_COLLECTING = 100_000
+# A task's objects live until it ends, so that frequent garbage collections find nothing.
+_COLLECTION_THRESHOLD = 100_000
 
 
 class _SigtermReceived(KeyboardInterrupt):
-    """SIGTERM, in the shape that every `finally` and psycopg already know: cancel what runs, then go."""
+    """SIGTERM as a KeyboardInterrupt, for which psycopg cancels the running statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContext:
-    """Where a task works: results go to stdout, as one JSON document with `json`, everything else to stderr."""
+    """Settings and output of a task: results go to stdout, as one JSON document with `json`, all else to stderr."""
 
     settings: Settings
     console: Console
     json: bool
 
-    def print_answer(self, text: Callable[[], str], document: Callable[[], dict[str, object]]) -> None:
-        """Print the result, as JSON when that is asked for."""
+    def print_result(self, text: Callable[[], str], document: Callable[[], dict[str, object]]) -> None:
+        """Print the result as text, or as JSON with --json."""
         if self.json:
-            from kernel.report.json_documents import json_text  # noqa: PLC0415 - of use only here
+            from kernel.report.json_documents import json_text  # noqa: PLC0415 - with --json only
 
             self.console.print_result(json_text(document()))
         else:
@@ -53,89 +53,89 @@ class TaskContext:
 
     @property
     def migrations_location(self) -> MigrationsLocation:
-        """Where evidence is looked for, and what its commands start from."""
-        from kernel.operations.drift import MigrationsLocation  # noqa: PLC0415 - most tasks never ask
+        """The directories and environment in which git looks for the history of changed files."""
+        from kernel.operations.drift import MigrationsLocation  # noqa: PLC0415 - few tasks need it
 
         return MigrationsLocation(root=self.settings.root, directory=self.settings.migrations_dir, environ=os.environ)
 
     def require_confirmation(self, task: str, *, yes: bool) -> None:
-        """Raise UsageError when a destructive task would touch production without --yes."""
+        """Raise UsageError when a destructive task would change production without --yes."""
         if self.settings.production and not yes:
-            raise UsageError(f"{task} changes production (KERNEL_STORAGE_MODE=SUPABASE); say so with --yes")
+            raise UsageError(f"{task} changes production (KERNEL_STORAGE_MODE=SUPABASE); confirm it with --yes")
 
 
 @contextmanager
 def open_task(
-    root: Path, *, json: bool, failed: Callable[[int], BaseException], after_a_signal: str = _AFTER_SIGNAL
+    root: Path, *, json: bool, exit_with: Callable[[int], BaseException], after_signal: str = _AFTER_SIGNAL
 ) -> Iterator[TaskContext]:
-    """Open the desk for a task of the project in `root`; `after_a_signal` says how a signal leaves things.
+    """Run a task of the project in `root`; `after_signal` describes the state that a signal leaves.
 
-    A KernelError, and a signal, become one report on stderr (with `json` one document on stdout), and then the
-    exception that `failed` makes of the exit code.
+    A KernelError or a signal is reported once on stderr (with `json` also as a document on stdout); then the exception
+    that `exit_with` makes of the exit code is raised.
     """
-    gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
-    where = open_console(os.environ)
+    gc.set_threshold(_COLLECTION_THRESHOLD)
+    console = open_console(os.environ)
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts its background jobs
+        if signal.getsignal(number) is not signal.SIG_IGN:  # background jobs of a shell ignore SIGINT
             signal.signal(number, _handle_first_signal)
     try:
         try:
-            found = load_settings(root, os.environ)
-            for warning in found.warnings:
-                where.print_line(f"warning: {warning}")
-            yield TaskContext(settings=found, console=where, json=json)
-        except KeyboardInterrupt as told:
-            for number in _SIGNALS:  # Python takes our handlers away as it ends, but not this
+            settings = load_settings(root, os.environ)
+            for warning in settings.warnings:
+                console.print_line(f"warning: {warning}")
+            yield TaskContext(settings=settings, console=console, json=json)
+        except KeyboardInterrupt as interrupt:
+            for number in _SIGNALS:  # unlike a handler, this holds while Python shuts down
                 signal.signal(number, signal.SIG_IGN)
-            what = Terminated if isinstance(told, _SigtermReceived) else Interrupted
-            raise what(f"{what.code}; {after_a_signal}") from told
+            error_class = Terminated if isinstance(interrupt, _SigtermReceived) else Interrupted
+            raise error_class(f"{error_class.code}; {after_signal}") from interrupt
     except KernelError as error:
-        from kernel.report.errors import error_text  # noqa: PLC0415 - on the way of a failure only
-        from kernel.report.json_documents import error_document, json_text  # noqa: PLC0415 - on the way of a failure only
+        from kernel.report.errors import error_text  # noqa: PLC0415 - after a failure only
+        from kernel.report.json_documents import error_document, json_text  # noqa: PLC0415 - after a failure only
 
-        where.print_error(error_text(error))
+        console.print_error(error_text(error))
         if json:
-            where.print_result(json_text(error_document(error)))
-        raise failed(error.exit) from error
+            console.print_result(json_text(error_document(error)))
+        raise exit_with(error.exit) from error
     finally:
-        # What is left ends with the process. Python would look through all of it for cycles before it exits.
+        # The process ends now: skip the garbage collection at exit.
         gc.freeze()
 
 
 def _handle_first_signal(number: int, _frame: FrameType | None) -> None:
-    # Once is enough: the next would stop the rollback half way. SIGQUIT still ends us, and then the server rolls back.
-    for one in _SIGNALS:
-        signal.signal(one, _ignore_signal)
+    # A second signal would interrupt the rollback. SIGQUIT still ends the process; the server then rolls back.
+    for caught in _SIGNALS:
+        signal.signal(caught, _ignore_signal)
     raise KeyboardInterrupt if number == signal.SIGINT else _SigtermReceived
 
 
-_MAX_DIGITS = 9  # more than any number here can mean, fewer than int() refuses
-
-
 def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
-    """Nothing. SIG_IGN would do, but for Python's complaint of a signal that came together with the first."""
+    """Do nothing. With SIG_IGN, Python would warn of a signal that arrived together with the first."""
+
+
+_MAX_DIGITS = 9  # int() refuses very long texts
 
 
 def parse_number_flag(flag: str, text: str, *, least: int) -> int:
-    """A flag's value as a number. Raises UsageError."""
+    """Parse a whole number of at least `least`. Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) >= least):
         raise UsageError(f"{flag} {text}: expected a whole number from {least}")
     return int(text)
 
 
 def parse_version_flag(flag: str, text: str | None) -> str:
-    """A flag's version; "" without the flag. Raises UsageError when it is empty, as a script's unset variable is."""
+    """Parse a version; "" without the flag. Raises UsageError when empty, as an unset shell variable is."""
     if text is not None and not text.strip():
-        raise UsageError(f"{flag}: empty; write a version such as 016, or leave the flag out")
+        raise UsageError(f"{flag}: empty; write a version such as 016, or omit the flag")
     return text or ""
 
 
 def parse_seconds_flag(flag: str, text: str) -> float:
-    """A flag's value in seconds; -1 is for ever. Raises UsageError."""
+    """Parse seconds; -1 is no limit. Raises UsageError."""
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if value == -1 or 0 <= value < 1e9:  # noqa: PLR2004 - thirty years are for ever too
+    if value == -1 or 0 <= value < 1e9:  # noqa: PLR2004 - thirty years
         return value
-    raise UsageError(f"{flag} {text}: expected seconds, 0 not to wait, -1 to wait for ever")
+    raise UsageError(f"{flag} {text}: expected seconds, 0 not to wait, -1 to wait without limit")

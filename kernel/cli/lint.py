@@ -17,59 +17,59 @@ if TYPE_CHECKING:
     from kernel.lint.lint import MigrationDirectory
 
 
-FINDINGS_EXIT = 8  # INTERFACE, "Exit codes": something at or above the threshold, which for a linter is an error
+FINDINGS_EXIT = 8  # findings of severity error
 
 
-def run_lint(desk: TaskContext, *, every: bool) -> int:
-    """Print what is hazardous in the pending files, or in `every` one; the exit code. Raises FilesInvalid.
+def run_lint(context: TaskContext, *, all_files: bool) -> int:
+    """Lint the pending files, or `all_files`; return the exit code. Raises FilesInvalid.
 
-    Without a database to compare with, as in a pre-commit hook, every file is judged, and a line says so.
+    Without a database, as in a pre-commit hook, all files are linted, and a line says so.
     """
-    found = read_migration_directory(desk.settings.migrations_dir)
-    wanted = {one.filename for one in found.migrations}
-    if not every:
-        wanted = _pending_filenames(desk, found)
-    result = lint_migrations(found, wanted)
+    directory = read_migration_directory(context.settings.migrations_dir)
+    linted = {migration.filename for migration in directory.migrations}
+    if not all_files:
+        linted = _pending_filenames(context, directory)
+    result = lint_migrations(directory, linted)
     for note in result.notes:
-        desk.console.print_line(f"note: {note}")
+        context.console.print_line(f"note: {note}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        top = Path(os.environ.get("GITHUB_WORKSPACE") or desk.settings.root)
-        for line in github_annotations(result, desk.settings.migrations_dir, top):
-            desk.console.print_line(line)  # GitHub reads both streams, and stdout is the result's
-    desk.print_answer(lambda: lint_text(result), lambda: lint_document(result))
+        repository = Path(os.environ.get("GITHUB_WORKSPACE") or context.settings.root)
+        for line in github_annotations(result, context.settings.migrations_dir, repository):
+            context.console.print_line(line)  # GitHub reads both streams; stdout is for the result
+    context.print_result(lambda: lint_text(result), lambda: lint_document(result))
     return FINDINGS_EXIT if result.failed else 0
 
 
-def _pending_filenames(desk: TaskContext, found: MigrationDirectory) -> set[str]:
-    """The names of the pending files; of every one where that cannot be told."""
-    say = desk.console.print_line
-    every = {one.filename for one in found.migrations}
-    reason = _why_no_database(desk, found)
+def _pending_filenames(context: TaskContext, directory: MigrationDirectory) -> set[str]:
+    """Return the names of the pending files; of all files when there is no database to compare with."""
+    print_line = context.console.print_line
+    filenames = {migration.filename for migration in directory.migrations}
+    reason = _why_no_database(context, directory)
     if not reason:
         try:
-            with open_configured_session(desk.settings, say=say) as session:
-                now = read_status(session, found.migrations)
+            with open_configured_session(context.settings, say=print_line) as session:
+                status = read_status(session, directory.migrations)
         except (EnvironmentFailed, LedgerShape) as error:
             reason = str(error).partition("\n")[0]
         else:
-            pending = {one.filename for one in now.plan.pending}
-            say(f"{len(pending)} of {len(every)} files are pending in {now.database}: these are looked at")
+            pending = {migration.filename for migration in status.plan.pending}
+            print_line(f"linting {len(pending)} of {len(filenames)} files: those that are pending in {status.database}")
             return pending
-    say(f"every file is looked at, applied or not: {reason}")
-    return every
+    print_line(f"linting every file, applied or not: {reason}")
+    return filenames
 
 
-def _why_no_database(desk: TaskContext, found: MigrationDirectory) -> str:
-    """Why no database need be asked, "" where one must be."""
-    if found.duplicates:
+def _why_no_database(context: TaskContext, directory: MigrationDirectory) -> str:
+    """Return the reason to lint without a database, "" to use one."""
+    if directory.duplicates:
         return "a number that two files have is applied or pending for both"
-    if not found.migrations:
-        return "there is none"
-    settings = desk.settings
+    if not directory.migrations:
+        return "there are no files"
+    settings = context.settings
     if settings.database_url:
         return ""
-    from kernel.postgres.development import development_data_folder  # noqa: PLC0415 - production never needs it
+    from kernel.postgres.development import development_data_folder  # noqa: PLC0415 - of no use in production
 
-    # To make a server, only to learn that nothing is applied in it, would be a strange thing for a linter to do.
+    # Do not create a server only to find that nothing is applied in it.
     data = development_data_folder(settings.root, settings.data_dir)
     return "" if data.exists() else "no database is set, and the embedded server has none yet"

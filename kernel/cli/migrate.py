@@ -12,6 +12,7 @@ from kernel.operations.drift import add_git_evidence
 from kernel.operations.migrate import MigrateOptions, migrate, prepare_migrate
 from kernel.operations.status import require_migrations
 from kernel.report.progress import progress_observer
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.operations.migrate import MigrateResult, PendingFile
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_migrate(
-    desk: TaskContext,
+    context: TaskContext,
     *,
     to: str | None,
     dry_run: bool,
@@ -27,71 +28,75 @@ def run_migrate(
     allow_out_of_order: bool,
     lock_wait: str,
 ) -> None:
-    """Apply what is pending, or say what would be applied. Raises KernelError."""
-    found = require_migrations(desk.settings.migrations_dir)
-    wish = MigrateOptions(
+    """Apply pending migrations, or with `dry_run` list them. Raises KernelError."""
+    migrations = require_migrations(context.settings.migrations_dir)
+    options = MigrateOptions(
         to=parse_version_flag("--to", to),
         allow_out_of_order=allow_out_of_order,
         single_transaction=single_transaction,
-        waits=wait_limits(desk, lock_wait),
+        waits=wait_limits(context, lock_wait),
     )
     with (
-        add_git_evidence(desk.migrations_location),
-        open_configured_session(desk.settings, say=desk.console.print_line) as session,
+        add_git_evidence(context.migrations_location),
+        open_configured_session(context.settings, say=context.console.print_line) as session,
     ):
         if dry_run:
-            now, todo = prepare_migrate(session, found, wish)
-            desk.print_answer(lambda: _dry_run_text(now, todo), lambda: _dry_run_document(todo))
+            status, pending = prepare_migrate(session, migrations, options)
+            context.print_result(lambda: _dry_run_text(status, pending), lambda: _dry_run_document(pending))
             return
-        outcome = migrate(session, found, wish, progress_observer(desk.console, quiet=desk.json))
-    for one in outcome.applied:
-        if not one.statements:
-            desk.console.print_line(f"warning: {one.migration.filename} holds no statement; it is recorded as applied")
-    if outcome.records_ahead:
-        names = ", ".join(record.filename for record in outcome.records_ahead)
-        desk.console.print_line(f"warning: the database is ahead of these files: {names}")
-    desk.print_answer(lambda: _migrate_text(outcome), lambda: _migrate_document(outcome))
+        result = migrate(session, migrations, options, progress_observer(context.console, quiet=context.json))
+    for applied in result.applied:
+        if not applied.statements:
+            context.console.print_line(
+                f"warning: {applied.migration.filename} holds no statement; it is recorded as applied"
+            )
+    if result.records_ahead:
+        names = ", ".join(record.filename for record in result.records_ahead)
+        context.console.print_line(f"warning: the database is ahead of these files: {names}")
+    context.print_result(lambda: _migrate_text(result), lambda: _migrate_document(result))
 
 
-def wait_limits(desk: TaskContext, lock_wait: str) -> WaitLimits:
-    """How long a run waits, by the settings and --lock-wait. Raises UsageError."""
+def wait_limits(context: TaskContext, lock_wait: str) -> WaitLimits:
+    """Return the time limits of a run from the settings and --lock-wait. Raises UsageError."""
     return WaitLimits(
         lock_wait_seconds=parse_seconds_flag("--lock-wait", lock_wait),
-        lock_timeout_ms=desk.settings.lock_timeout_ms,
-        lock_retries=desk.settings.lock_retries,
-        statement_timeout_ms=desk.settings.statement_timeout_ms,
+        lock_timeout_ms=context.settings.lock_timeout_ms,
+        lock_retries=context.settings.lock_retries,
+        statement_timeout_ms=context.settings.statement_timeout_ms,
     )
 
 
-def _migrate_text(outcome: MigrateResult) -> str:
-    pending = f"; {len(outcome.pending)} pending" if outcome.pending else ""
-    if outcome.applied:
-        seconds_taken = sum(one.seconds for one in outcome.applied)
-        count = f"{len(outcome.applied)} migration{'' if len(outcome.applied) == 1 else 's'}"
-        return f"{count} applied to {outcome.database} in {seconds_taken:.3f} s{pending}"
-    if outcome.applied_by_others:
-        return f"already migrated by another runner: {outcome.applied_by_others} applied to {outcome.database} meanwhile{pending}"
-    return f"nothing to apply to {outcome.database}: {outcome.total_files - len(outcome.pending)} of {outcome.total_files} applied"
+def _migrate_text(result: MigrateResult) -> str:
+    pending = f"; {len(result.pending)} pending" if result.pending else ""
+    if result.applied:
+        seconds = sum(applied.seconds for applied in result.applied)
+        count = format_quantity(len(result.applied), "migration")
+        return f"{count} applied to {result.database} in {seconds:.3f} s{pending}"
+    if result.applied_by_others:
+        count = f"{result.applied_by_others} applied to {result.database} meanwhile"
+        return f"already migrated by another runner: {count}{pending}"
+    done = result.total_files - len(result.pending)
+    return f"nothing to apply to {result.database}: {done} of {result.total_files} applied"
 
 
-def _migrate_document(outcome: MigrateResult) -> dict[str, object]:
+def _migrate_document(result: MigrateResult) -> dict[str, object]:
     from kernel.report.json_documents import migrate_document  # noqa: PLC0415 - with --json only
 
-    return migrate_document(outcome)
+    return migrate_document(result)
 
 
-def _dry_run_text(now: Status, todo: tuple[PendingFile, ...]) -> str:
-    if not todo:
-        return f"nothing to apply to {now.database}"
-    lines = [f"would apply to {now.database}:"]
-    for migration, script in todo:
-        count = f"{script.statement_count} statement{'' if script.statement_count == 1 else 's'}"
-        how = "" if script.mode is RunMode.TRANSACTION else f", {script.mode.value}"
-        lines.append(f"  {migration.filename} ({count}{how})")
+def _dry_run_text(status: Status, pending: tuple[PendingFile, ...]) -> str:
+    if not pending:
+        return f"nothing to apply to {status.database}"
+    lines = [f"would apply to {status.database}:"]
+    for migration, script in pending:
+        count = format_quantity(script.statement_count, "statement")
+        mode = "" if script.mode is RunMode.TRANSACTION else f", {script.mode.value}"
+        lines.append(f"  {migration.filename} ({count}{mode})")
     return "\n".join(lines)
 
 
-def _dry_run_document(todo: tuple[PendingFile, ...]) -> dict[str, object]:
+def _dry_run_document(pending: tuple[PendingFile, ...]) -> dict[str, object]:
     from kernel.report.json_documents import file_documents  # noqa: PLC0415 - with --json only
 
-    return {"applied": [], "failed": None, "pending": file_documents(migration for migration, _ in todo)}
+    return {"applied": [], "failed": None, "pending": file_documents(migration for migration, _ in pending)}

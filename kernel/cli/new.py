@@ -1,4 +1,4 @@
-"""db.new and db.renumber: migration files under the next free number."""
+"""db.new and db.renumber: give migration files the next free number."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
 
 
-def run_new(desk: TaskContext, name: str, *, description: str, revert: bool, no_transaction: bool) -> None:
-    """Scaffold the next file and print its path. Raises UsageError."""
-    made = scaffold_migration(
-        desk.settings.migrations_dir,
+def run_new(context: TaskContext, name: str, *, description: str, revert: bool, no_transaction: bool) -> None:
+    """Create the next migration file and print its path. Raises UsageError."""
+    result = scaffold_migration(
+        context.settings.migrations_dir,
         name,
         environ=os.environ,
         description=description or None,
         revert=revert,
         no_transaction=no_transaction,
     )
-    if made.renamed:
-        desk.console.print_line(f"named {made.name}")
-    for path in made.paths:
-        desk.console.print_result(_display_path(desk, path))
+    if result.renamed:
+        context.console.print_line(f"named {result.name}")
+    for path in result.paths:
+        context.console.print_result(_display_path(context, path))
 
 
-def run_renumber(desk: TaskContext, file: str, *, to: str) -> None:
+def run_renumber(context: TaskContext, file: str, *, to: str) -> None:
     """Move a file that is not applied to another number, and print its new path. Raises UsageError."""
     from kernel.db.connection import open_configured_session  # noqa: PLC0415 - db.new needs no database
     from kernel.db.ledger import find_ledger, read_records  # noqa: PLC0415 - db.new needs no database
@@ -37,15 +37,15 @@ def run_renumber(desk: TaskContext, file: str, *, to: str) -> None:
 
     filename = Path(file).name
     number = parse_version(to) if to else None
-    with open_configured_session(desk.settings, say=desk.console.print_line) as session:
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
         for record in read_records(session, find_ledger(session)):
             if record.filename == filename:
                 raise UsageError(f"{filename}: applied to {session.name}, and an applied file keeps its number")
-    moved = renumber_migration(desk.settings.migrations_dir, filename, environ=os.environ, to=number)
+    moved = renumber_migration(context.settings.migrations_dir, filename, environ=os.environ, to=number)
     for path in moved.new_paths:
-        desk.console.print_result(_display_path(desk, path))
+        context.console.print_result(_display_path(context, path))
 
 
-def _display_path(desk: TaskContext, path: Path) -> str:
-    """The path as it is shortest: from the project's folder when it lies in it."""
-    return str(path.relative_to(desk.settings.root) if path.is_relative_to(desk.settings.root) else path)
+def _display_path(context: TaskContext, path: Path) -> str:
+    """Return the path, relative to the project if it is in it."""
+    return str(path.relative_to(context.settings.root) if path.is_relative_to(context.settings.root) else path)

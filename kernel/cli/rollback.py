@@ -16,40 +16,40 @@ if TYPE_CHECKING:
     from kernel.operations.rollback import RollbackResult
 
 
-# The specification, "Rollback Last Migration", word for word.
+# Verbatim from docs/specification.md.
 _ROLLBACK_WARNING = "WARNING: Rollback only removes the migration record. You must manually revert database changes!"
 _ONE_STEP = "1"
 
 
-def run_rollback(desk: TaskContext, *, steps: str, to: str | None, revert: bool, yes: bool) -> None:
-    """Remove records, with their revert files when asked. Raises KernelError."""
+def run_rollback(context: TaskContext, *, steps: str, to: str | None, revert: bool, yes: bool) -> None:
+    """Remove records; with `revert`, run their revert files. Raises KernelError."""
     if to and steps != _ONE_STEP:
-        raise UsageError("--steps and --to say the same in two ways; give one of them")
-    desk.require_confirmation("db.rollback", yes=yes)
-    found = discover_migrations(desk.settings.migrations_dir)
-    wish = RollbackOptions(
+        raise UsageError("--steps and --to exclude each other; give one of them")
+    context.require_confirmation("db.rollback", yes=yes)
+    migrations = discover_migrations(context.settings.migrations_dir)
+    options = RollbackOptions(
         steps=parse_number_flag("--steps", steps, least=1),
         to=parse_version_flag("--to", to),
         revert=revert,
-        waits=wait_limits(desk, "60"),
+        waits=wait_limits(context, "60"),
     )
-    with open_configured_session(desk.settings, say=desk.console.print_line) as session:
-        outcome = rollback(session, found, wish, progress_observer(desk.console, quiet=True))
-    if outcome.removed and not revert:
-        desk.console.print_line(f"⚠️  {_ROLLBACK_WARNING}" if desk.console.emoji else _ROLLBACK_WARNING)
-    desk.print_answer(lambda: _rollback_text(outcome), lambda: _rollback_document(outcome))
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
+        result = rollback(session, migrations, options, progress_observer(context.console, quiet=True))
+    if result.removed and not revert:
+        context.console.print_line(f"⚠️  {_ROLLBACK_WARNING}" if context.console.emoji else _ROLLBACK_WARNING)
+    context.print_result(lambda: _rollback_text(result), lambda: _rollback_document(result))
 
 
-def _rollback_text(outcome: RollbackResult) -> str:
-    if not outcome.removed:
-        return f"nothing to roll back: no migration is recorded in {outcome.database}"
-    how = "reverted, and its record removed" if outcome.reverted else "record removed"
-    return "\n".join(f"{entry.filename}: {how}" for entry in outcome.removed)
+def _rollback_text(result: RollbackResult) -> str:
+    if not result.removed:
+        return f"nothing to roll back: no migration is recorded in {result.database}"
+    action = "reverted, and its record removed" if result.reverted else "record removed"
+    return "\n".join(f"{record.filename}: {action}" for record in result.removed)
 
 
-def _rollback_document(outcome: RollbackResult) -> dict[str, object]:
+def _rollback_document(result: RollbackResult) -> dict[str, object]:
     return {
-        "database": outcome.database,
-        "reverted": outcome.reverted,
-        "removed": [{"version": entry.version, "filename": entry.filename} for entry in outcome.removed],
+        "database": result.database,
+        "reverted": result.reverted,
+        "removed": [{"version": record.version, "filename": record.filename} for record in result.removed],
     }

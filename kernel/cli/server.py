@@ -1,4 +1,4 @@
-"""db.start, db.stop and db.shell: the embedded development server, and psql on whatever database the settings name."""
+"""db.start, db.stop and db.shell: the embedded development server, and psql on the configured database."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
 
 
-def run_start(desk: TaskContext) -> None:
-    """Keep the embedded server running and print its URL. Raises UsageError in production, ServerFailed."""
-    if desk.settings.production:
-        raise UsageError("the embedded server is for development, and KERNEL_STORAGE_MODE=SUPABASE is production")
+def run_start(context: TaskContext) -> None:
+    """Start the embedded server, keep it running and print its URL. Raises UsageError in production, ServerFailed."""
+    if context.settings.production:
+        raise UsageError("the embedded server is for development; KERNEL_STORAGE_MODE=SUPABASE is production")
     server = start_development_server(
-        desk.settings.root, data_dir=desk.settings.data_dir, bindir=desk.settings.pg_bindir
+        context.settings.root, data_dir=context.settings.data_dir, bindir=context.settings.pg_bindir
     )
-    desk.console.print_line(
+    context.console.print_line(
         f"embedded PostgreSQL ({server.programs.origin}) runs until inv db.stop, its data in {server.data}"
     )
-    if desk.settings.database_variable:
-        desk.console.print_line(f"warning: the tasks use {desk.settings.database_variable}, not this server")
-    desk.console.print_result(server.url)
+    if context.settings.database_variable:
+        context.console.print_line(f"warning: the tasks use {context.settings.database_variable}, not this server")
+    context.console.print_result(server.url)
 
 
-def run_stop(desk: TaskContext) -> None:
-    """Stop it. Raises ServerFailed while a command uses it."""
-    stopped = stop_development_server(desk.settings.root, data_dir=desk.settings.data_dir)
-    desk.console.print_result("stopped" if stopped else "the embedded server was not running")
+def run_stop(context: TaskContext) -> None:
+    """Stop the embedded server. Raises ServerFailed while a command uses it."""
+    stopped = stop_development_server(context.settings.root, data_dir=context.settings.data_dir)
+    context.console.print_result("stopped" if stopped else "the embedded server was not running")
 
 
-def run_psql(desk: TaskContext) -> int:
-    """Run psql; its exit code. The password goes by the environment, never on the command line."""
-    psql = find_client_program("psql", desk.settings.pg_bindir)
-    with configured_database_url(desk.settings, say=desk.console.print_line) as url:
+def run_psql(context: TaskContext) -> int:
+    """Run psql and return its exit code. The password is passed in the environment, not on the command line."""
+    psql = find_client_program("psql", context.settings.pg_bindir)
+    with configured_database_url(context.settings, say=context.console.print_line) as url:
         parameters = conninfo_to_dict(url)
         environ = dict(os.environ)
         if password := parameters.pop("password", None):
             environ["PGPASSWORD"] = str(password)
-        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's: it ends a query, not the shell
-        return subprocess.call([psql, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql, as asked for
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C cancels a query in psql and must not end this process
+        return subprocess.call([psql, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql

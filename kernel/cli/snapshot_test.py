@@ -75,7 +75,7 @@ def run_snapshot_test(
     folder = _write_page_and_suggestions(page, rehearsal) if page else None
     for line in _copy_notes(rehearsal.restore.warnings):
         context.console.print_line(line)
-    context.print_answer(
+    context.print_result(
         lambda: _snapshot_test_text(rehearsal, page, folder), lambda: _snapshot_test_document(rehearsal)
     )
     return FINDINGS_EXIT if rehearsal.reasons else 0
@@ -88,7 +88,7 @@ def run_forget(context: TaskContext) -> None:
     names = [entry.name for entry in forgotten.removed]
     for entry, reason in forgotten.not_removed:
         context.console.print_line(f"warning: {entry.name}: not removed: {reason}")
-    context.print_answer(
+    context.print_result(
         lambda: (
             f"forgot {format_quantity(len(names), 'copy', 'copies')}, {format_bytes(size_bytes)}"
             if names

@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 PENDING_EXIT, DRIFT_EXIT = 3, Drift.exit
 
 
-def run_status(desk: TaskContext, *, check: bool) -> int:
-    """Print the table; the exit code is 0, or with `check` PENDING or DRIFT where that is so. Raises KernelError."""
-    found = require_migrations(desk.settings.migrations_dir)
-    with open_configured_session(desk.settings, say=desk.console.print_line) as session:
-        now = read_status(session, found)
-    now = replace(now, plan=trace_drift(now.plan, desk.migrations_location))
-    desk.print_answer(lambda: status_text(now.plan, emoji=desk.console.emoji), lambda: _status_document(now))
+def run_status(context: TaskContext, *, check: bool) -> int:
+    """Print the table; return 0, or with `check` PENDING_EXIT or DRIFT_EXIT. Raises KernelError."""
+    migrations = require_migrations(context.settings.migrations_dir)
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
+        status = read_status(session, migrations)
+    status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
+    context.print_result(
+        lambda: status_text(status.plan, emoji=context.console.emoji), lambda: _status_document(status)
+    )
     if not check:
         return 0
-    return DRIFT_EXIT if now.plan.drift() else PENDING_EXIT if now.plan.pending else 0
+    return DRIFT_EXIT if status.plan.drift() else PENDING_EXIT if status.plan.pending else 0
 
 
-def _status_document(now: Status) -> dict[str, object]:
+def _status_document(status: Status) -> dict[str, object]:
     from kernel.report.json_documents import status_document  # noqa: PLC0415 - with --json only
 
-    return status_document(now)
+    return status_document(status)

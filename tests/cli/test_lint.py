@@ -22,7 +22,7 @@ def test_only_pending_files_are_looked_at_and_nothing_is_written(three: Project)
     three.write("003_three.sql", HAZARD)
     linted = three.inv("db.lint")
     name = three.inv("db.status", "--json").document["database"]
-    assert linted.err == f"1 of 3 files are pending in {name}: these are looked at\n"
+    assert linted.err == f"linting 1 of 3 files: those that are pending in {name}\n"
     assert linted.code == 8
     assert "002_two.sql" not in linted.out
     assert three.state() == before
@@ -46,7 +46,7 @@ def test_a_finding_shows_its_place_its_effect_and_the_way_out(project: Project) 
 def test_without_a_database_every_file_is_looked_at_and_a_line_says_so(three: Project) -> None:
     linted = three.inv("db.lint", DATABASE_URL=NOWHERE)
     assert (linted.code, linted.out.splitlines()[-1]) == (0, "3 files: 3 remarks")
-    assert linted.err.startswith("every file is looked at, applied or not: ")
+    assert linted.err.startswith("linting every file, applied or not: ")
 
 
 def test_all_connects_to_nothing(three: Project) -> None:

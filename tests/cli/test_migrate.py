@@ -26,7 +26,7 @@ def test_to_stops_behind_the_version_however_it_is_padded(three: Project) -> Non
     ("to", "message"),
     [
         ("9", "--to 9: no migration file has this version"),
-        ("", "--to: empty; write a version such as 016, or leave the flag out"),
+        ("", "--to: empty; write a version such as 016, or omit the flag"),
         ("9" * 5000, "is no version; write the number of the file"),
     ],
 )
@@ -135,7 +135,7 @@ def test_out_of_order_is_refused_until_it_is_allowed(three: Project) -> None:
 @pytest.mark.parametrize("wait", ["-2", "nan"])
 def test_a_lock_wait_that_cannot_be_meant_is_refused(three: Project, wait: str) -> None:
     refused = three.inv("db.migrate", f"--lock-wait={wait}")
-    expected = f"error: --lock-wait {wait}: expected seconds, 0 not to wait, -1 to wait for ever\n"
+    expected = f"error: --lock-wait {wait}: expected seconds, 0 not to wait, -1 to wait without limit\n"
     assert (refused.code, refused.err) == (2, expected)
 
 

@@ -42,9 +42,9 @@ REFUSED = {
     ("--steps", "0"): "--steps 0: expected a whole number from 1",
     ("--steps", "9" * 5000): "expected a whole number from 1",
     ("--steps", "4"): "--steps 4: only 3 applied; see inv db.status",
-    ("--steps", "2", "--to", "1"): "--steps and --to say the same in two ways; give one of them",
+    ("--steps", "2", "--to", "1"): "--steps and --to exclude each other; give one of them",
     ("--to", "7"): "--to 7: this version is not applied, so it cannot stay applied; see inv db.status",
-    ("--to", ""): "--to: empty; write a version such as 016, or leave the flag out",
+    ("--to", ""): "--to: empty; write a version such as 016, or omit the flag",
 }
 
 

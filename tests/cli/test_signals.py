@@ -1,4 +1,4 @@
-"""A runner told to stop, or killed, in the middle of a statement: rolled back, let go of, and run again."""
+"""A runner that is interrupted or killed in a statement rolls back, releases its lock, and can run again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WAKE = "CREATE TABLE two (id int);\nSELECT 2;\n"
         (STEPS, (TERM,), 143, "terminated"),
         (STEPS, (KILL,), -KILL, None),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGINT again and again", "SIGKILL", "SIGTERM in steps", "SIGKILL in steps"],
+    ids=["SIGINT", "SIGTERM", "repeated SIGINT", "SIGKILL", "SIGTERM in steps", "SIGKILL in steps"],
 )
-def test_a_signal_rolls_back_lets_go_of_the_lock_and_the_next_run_goes_on(
+def test_a_signal_rolls_back_releases_the_lock_and_the_next_run_continues(
     three: Project, directive: str, signals: tuple[int, ...], code: int, word: str | None
 ) -> None:
     three.write("002_two.sql", directive + SLEEP)
@@ -39,11 +39,13 @@ def test_a_signal_rolls_back_lets_go_of_the_lock_and_the_next_run_goes_on(
     for number in signals:
         runner.send_signal(number)
         time.sleep(0.002)
-    told = three.ended(runner)
-    assert told.code == code
+    result = three.ended(runner)
+    assert result.code == code
     if word:
-        assert told.error["code"] == word
-        assert f"error: {word}; what had not committed is rolled back; inv db.status tells what is applied" in told.err
+        assert result.error["code"] == word
+        assert (
+            f"error: {word}; what had not committed is rolled back; inv db.status shows what is applied" in result.err
+        )
         assert not three.locked()
     three.until_unlocked()
     assert time.monotonic() - began < 2
@@ -55,7 +57,7 @@ def test_a_signal_rolls_back_lets_go_of_the_lock_and_the_next_run_goes_on(
     assert three.recorded() == ["001", "002", "003"]
 
 
-def test_a_signal_in_the_middle_of_copy_data_rolls_back(three: Project) -> None:
+def test_a_signal_during_copy_data_rolls_back(three: Project) -> None:
     slow = """\
 CREATE TABLE two (word text);
 CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END $$;
@@ -71,7 +73,7 @@ COPY two FROM stdin;
     assert (three.recorded(), three.tables()) == (["001"], {"one"})
 
 
-def test_a_runner_that_waits_for_the_lock_can_be_told_to_stop(three: Project) -> None:
+def test_a_runner_that_waits_for_the_lock_can_be_interrupted(three: Project) -> None:
     three.write("002_two.sql", SLEEP)
     first = three.start("db.migrate")
     three.until_asleep()

@@ -20,7 +20,7 @@ from kernel.postgres.cluster import read_postmaster
 from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, throwaway_server
 
 if TYPE_CHECKING:
-    from tests.integration.server.conftest import Person
+    from tests.integration.postgres.conftest import Person
 # A command that has a server until its stdin is closed; it tells the URL, and the server's folder.
 HAVE = """
 import sys

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.postgres.programs import Programs
-    from tests.integration.server.conftest import Person
+    from tests.integration.postgres.conftest import Person
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves through another account")
 

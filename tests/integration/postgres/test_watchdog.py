@@ -21,7 +21,7 @@ from kernel.postgres.throwaway import THROWAWAY_SETTINGS, open_watched_cluster
 
 if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
-    from tests.integration.server.conftest import Person
+    from tests.integration.postgres.conftest import Person
 
 # Starts a server in the given folder ("" for one of its own) and keeps the data under another name if there is one;
 # then starts it again `times` times, and tells after each start.
