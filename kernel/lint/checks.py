@@ -10,13 +10,15 @@ from kernel.lint.actions import read_actions, read_inner_statements
 from kernel.lint.checks_losses import LOSS_CHECKS
 from kernel.lint.checks_scans import SCAN_CHECKS
 from kernel.lint.finding import Severity
+from kernel.lint.match import match_rule
 from kernel.lint.rules import RULES_BY_ID
-from kernel.lint.state import LOCK_MODE_BY_VERB, FileState, RuleMatch
+from kernel.lint.state import LOCK_MODE_BY_VERB, FileState
 from kernel.sql.reader import STRING_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kernel.lint.match import RuleMatch
     from kernel.lint.source import SourceFile, SourceStatement
     from kernel.lint.state import SchemaState
     from kernel.sql.reader import Word
@@ -30,64 +32,64 @@ _SAME_TABLE_VERBS = frozenset({"rename table", "attach partition", "lock table"}
 _TIMEOUT_RULES = (("lock_timeout", "no-lock-timeout"), ("statement_timeout", "no-statement-timeout"))
 
 
-def check_held_locks(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    """What is wrong with doing this now; the act itself has not been taken into account yet."""
-    yield from _check_bulk_write(act, scene)
-    if act.verb in _LONG_VERBS and _may_take_long(act, scene):
-        if held := scene.locked_relations(_EXCLUSIVE):
-            says = f"{_describe(act)} runs while {held[0]} is locked ACCESS EXCLUSIVE"
-            yield RuleMatch(rule="work-under-exclusive-lock", action=act, relation=held[0], message=says)
-        elif held := scene.locked_relations(_SHARE):
-            says = f"{_describe(act)} runs while {held[0]} cannot be written"
-            yield RuleMatch(rule="work-under-share-lock", action=act, relation=held[0], message=says)
-    mode = LOCK_MODE_BY_VERB.get(act.verb)
-    if mode and scene.existed_before(act.relation) and "concurrently" not in act.traits:
-        yield from _check_new_lock(act, scene, mode)
+def check_held_locks(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    """What is wrong with doing this now; the action itself has not been taken into account yet."""
+    yield from _check_bulk_write(action, state)
+    if action.verb in _LONG_VERBS and _may_take_long(action, state):
+        if held := state.locked_relations(_EXCLUSIVE):
+            message = f"{_describe(action)} runs while {held[0]} is locked ACCESS EXCLUSIVE"
+            yield match_rule("work-under-exclusive-lock", action, message, relation=held[0])
+        elif held := state.locked_relations(_SHARE):
+            message = f"{_describe(action)} runs while {held[0]} cannot be written"
+            yield match_rule("work-under-share-lock", action, message, relation=held[0])
+    mode = LOCK_MODE_BY_VERB.get(action.verb)
+    if mode and state.existed_before(action.relation) and "concurrently" not in action.traits:
+        yield from _check_new_lock(action, state, mode)
 
 
-def _may_take_long(act: Action, scene: FileState) -> bool:
+def _may_take_long(action: Action, state: FileState) -> bool:
     """Whether it may take long; what validates a constraint of this transaction is told of elsewhere."""
-    if act.verb == "validate":
-        return (act.relation, act.name) not in scene.not_valid
-    if act.verb == "select":
-        called = {word.text for word in act.words}
-        return scene.existed_before(act.relation) and not called & {"setval", "limit"}
-    return act.verb == "call" or scene.existed_before(act.relation)
+    if action.verb == "validate":
+        return (action.relation, action.name) not in state.not_valid
+    if action.verb == "select":
+        called = {word.text for word in action.words}
+        return state.existed_before(action.relation) and not called & {"setval", "limit"}
+    return action.verb == "call" or state.existed_before(action.relation)
 
 
-def _check_bulk_write(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if act.verb not in _WRITE_VERBS or "bulk" not in act.traits or not scene.existed_before(act.relation):
+def _check_bulk_write(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.verb not in _WRITE_VERBS or "bulk" not in action.traits or not state.existed_before(action.relation):
         return
-    if held := scene.locked_relations(_SHARE):
-        if scene.is_first_report("schema-and-data-mixed"):
-            says = f"rows are changed in bulk while {held[0]} is locked by a change of its schema"
-            yield RuleMatch(rule="schema-and-data-mixed", action=act, relation=act.relation, message=says)
-    elif scene.transaction is not None:
-        scene.bulk_writes[scene.transaction] = act
+    if held := state.locked_relations(_SHARE):
+        if state.is_first_report("schema-and-data-mixed"):
+            message = f"rows are changed in bulk while {held[0]} is locked by a change of its schema"
+            yield match_rule("schema-and-data-mixed", action, message)
+    elif state.transaction is not None:
+        state.bulk_writes[state.transaction] = action
 
 
-def _check_new_lock(act: Action, scene: FileState, mode: str) -> Iterator[RuleMatch]:
-    written = scene.bulk_writes.get(scene.transaction) if scene.transaction is not None else None
-    if written and scene.is_first_report("schema-and-data-mixed"):
-        says = f"the table is changed in the transaction that has changed rows of {written.relation} in bulk"
-        yield RuleMatch(rule="schema-and-data-mixed", action=act, relation=act.relation, message=says)
+def _check_new_lock(action: Action, state: FileState, mode: str) -> Iterator[RuleMatch]:
+    written = state.bulk_writes.get(state.transaction) if state.transaction is not None else None
+    if written and state.is_first_report("schema-and-data-mixed"):
+        message = f"the table is changed in the transaction that has changed rows of {written.relation} in bulk"
+        yield match_rule("schema-and-data-mixed", action, message)
     for setting, rule in _TIMEOUT_RULES:
-        if setting in scene.disabled_timeouts and scene.is_first_report(rule):
-            yield RuleMatch(rule=rule, action=act, relation=act.relation)
-    if mode == _EXCLUSIVE and act.verb not in _SAME_TABLE_VERBS:
-        others = [name for name in scene.locked_relations(_EXCLUSIVE) if name != act.relation]
-        if others and scene.is_first_report("several-tables-locked"):
-            says = f"is locked ACCESS EXCLUSIVE while {others[0]} is: both stay shut until the commit"
-            yield RuleMatch(rule="several-tables-locked", action=act, relation=act.relation, message=says)
+        if setting in state.disabled_timeouts and state.is_first_report(rule):
+            yield match_rule(rule, action)
+    if mode == _EXCLUSIVE and action.verb not in _SAME_TABLE_VERBS:
+        others = [name for name in state.locked_relations(_EXCLUSIVE) if name != action.relation]
+        if others and state.is_first_report("several-tables-locked"):
+            message = f"is locked ACCESS EXCLUSIVE while {others[0]} is: both stay shut until the commit"
+            yield match_rule("several-tables-locked", action, message)
 
 
-def _describe(act: Action) -> str:
-    return {"validate": f"VALIDATE CONSTRAINT {act.name}", "call": "a procedure", "copy": "COPY"}.get(
-        act.verb, f"a query of {act.relation}"
+def _describe(action: Action) -> str:
+    return {"validate": f"VALIDATE CONSTRAINT {action.name}", "call": "a procedure", "copy": "COPY"}.get(
+        action.verb, f"a query of {action.relation}"
     )
 
 
-# The rules put to one file, statement by statement, and act by act.
+# The rules put to one file, statement by statement, and action by action.
 
 
 _NAME_BYTES = 63  # NAMEDATALEN - 1
@@ -107,85 +109,81 @@ _RERUNNABLE_VERBS = frozenset(
 )
 
 
-def check_file(text: SourceFile, knowledge: SchemaState) -> tuple[list[tuple[int, RuleMatch]], FileState]:
-    """What rules are met by which statement of a file, by its index; and the scene as the file leaves it."""
+def check_file(text: SourceFile, schema: SchemaState) -> tuple[list[tuple[int, RuleMatch]], FileState]:
+    """What rules are met by which statement of a file, by its index; and the state as the file leaves it."""
     statements = [(one, tuple(read_actions(one.words))) for one in text.statements]
-    acts = [act for _, found in statements for act in found]
-    scene = FileState(knowledge, created_anywhere=_created_names(acts))
+    actions = [action for _, found in statements for action in found]
+    state = FileState(schema, created_anywhere=_created_names(actions))
     if text.no_lock_timeout:
-        scene.disabled_timeouts.add("lock_timeout")
+        state.disabled_timeouts.add("lock_timeout")
     met: list[tuple[int, RuleMatch]] = []
     for index, (one, found) in enumerate(statements):
-        scene.statement_index, scene.transaction = index, one.transaction
+        state.statement_index, state.transaction = index, one.transaction
         met += [
-            (index, hit)
-            for hit in (*_check_refused(one), *_check_name_lengths(one), *_check_enum_values(one, found, scene))
+            (index, match)
+            for match in (*_check_refused(one), *_check_name_lengths(one), *_check_enum_values(one, found, state))
         ]
-        for act in found:
-            met += [(index, hit) for hit in _check_action(act, scene)]
+        for action in found:
+            met += [(index, match) for match in _check_action(action, state)]
     indexes = [index for index, (_, found) in enumerate(statements) for _ in found]
-    met += [(index, hit) for index, hit in _check_whole_file(list(zip(indexes, acts, strict=True)), scene)]
-    return met, scene
+    met += [(index, match) for index, match in _check_whole_file(list(zip(indexes, actions, strict=True)), state)]
+    return met, state
 
 
-def _created_names(acts: Sequence[Action]) -> frozenset[str]:
+def _created_names(actions: Sequence[Action]) -> frozenset[str]:
     """Names under which the file makes something."""
-    made = {act.relation for act in acts if act.verb in _CREATE_RELATION_VERBS} | {
-        act.name for act in acts if act.verb in _CREATE_OTHER_VERBS
+    made = {action.relation for action in actions if action.verb in _CREATE_RELATION_VERBS} | {
+        action.name for action in actions if action.verb in _CREATE_OTHER_VERBS
     }
-    return frozenset(made | {act.other for act in acts if act.verb == "rename table"})
+    return frozenset(made | {action.other for action in actions if action.verb == "rename table"})
 
 
-def _check_action(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if act.verb == "do":
-        for word in act.words:
-            yield from _check_do_block(word, scene)
-    elif act.verb == "create function":
-        yield from _check_function_body(act)
-    found = [*_CHECKS[act.verb](act, scene)] if act.verb in _CHECKS else []
+def _check_action(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.verb == "do":
+        for word in action.words:
+            yield from _check_do_block(word, state)
+    elif action.verb == "create function":
+        yield from _check_function_body(action)
+    found = [*_CHECKS[action.verb](action, state)] if action.verb in _CHECKS else []
     yield from found
-    yield from check_held_locks(act, scene)
-    scene.apply(act)
+    yield from check_held_locks(action, state)
+    state.apply(action)
 
 
-def _check_do_block(word: Word, scene: FileState) -> Iterator[RuleMatch]:
+def _check_do_block(word: Word, state: FileState) -> Iterator[RuleMatch]:
     """What a DO block runs."""
     for inner in read_inner_statements(word):
         if not inner.words:
             begin = inner.execute_begin or 0
-            says = "EXECUTE runs a text that only the run knows"
-            yield RuleMatch(
-                rule="hidden-ddl", action=Action(verb="do", begin=begin), severity=Severity.WARNING, message=says
-            )
+            message = "EXECUTE runs a text that only the run knows"
+            yield match_rule("hidden-ddl", Action(verb="do", begin=begin), message, severity=Severity.WARNING)
             continue
-        found = [hit for act in read_actions(inner.words) for hit in _check_action(act, scene)]
+        found = [match for action in read_actions(inner.words) for match in _check_action(action, state)]
         yield from found
-        if inner.execute_begin is not None and inner.changes_schema and not any(_is_harmful(hit) for hit in found):
-            act = next(read_actions(inner.words), None)
-            if act and scene.existed_before(act.relation):
-                yield RuleMatch(
-                    rule="hidden-ddl", action=replace(act, begin=inner.execute_begin), relation=act.relation
-                )
+        if inner.execute_begin is not None and inner.changes_schema and not any(_is_harmful(match) for match in found):
+            action = next(read_actions(inner.words), None)
+            if action and state.existed_before(action.relation):
+                yield match_rule("hidden-ddl", replace(action, begin=inner.execute_begin), relation=action.relation)
 
 
-def _is_harmful(hit: RuleMatch) -> bool:
-    return (hit.severity or RULES_BY_ID[hit.rule].severity) is not Severity.HARMLESS
+def _is_harmful(match: RuleMatch) -> bool:
+    return (match.severity or RULES_BY_ID[match.rule].severity) is not Severity.HARMLESS
 
 
-def _check_function_body(act: Action) -> Iterator[RuleMatch]:
+def _check_function_body(action: Action) -> Iterator[RuleMatch]:
     """DDL in a function, which runs whenever somebody calls it."""
-    for word in act.words:
+    for word in action.words:
         for inner in read_inner_statements(word):
-            acts = tuple(read_actions(inner.words))
-            if inner.changes_schema and not any("temporary" in one.traits for one in acts):
-                says = f"function {act.name} changes the schema when it is called"
-                yield RuleMatch(rule="hidden-ddl", action=act, severity=Severity.WARNING, message=says)
+            actions = tuple(read_actions(inner.words))
+            if inner.changes_schema and not any("temporary" in one.traits for one in actions):
+                message = f"function {action.name} changes the schema when it is called"
+                yield match_rule("hidden-ddl", action, message, relation="", severity=Severity.WARNING)
                 return
 
 
 def _check_refused(one: SourceStatement) -> Iterator[RuleMatch]:
     if one.refused_rule and one.words:
-        yield RuleMatch(rule=one.refused_rule, action=Action(verb="refused", begin=one.words[0].begin))
+        yield match_rule(one.refused_rule, Action(verb="refused", begin=one.words[0].begin))
 
 
 def _check_name_lengths(one: SourceStatement) -> Iterator[RuleMatch]:
@@ -193,51 +191,51 @@ def _check_name_lengths(one: SourceStatement) -> Iterator[RuleMatch]:
         return
     for word in one.words:
         if word.is_name and len(word.text.encode()) > _NAME_BYTES:
-            says = f"{word.text} is longer than {_NAME_BYTES} bytes and is cut off there"
-            yield RuleMatch(rule="identifier-too-long", action=Action(verb="name", begin=word.begin), message=says)
+            message = f"{word.text} is longer than {_NAME_BYTES} bytes and is cut off there"
+            yield match_rule("identifier-too-long", Action(verb="name", begin=word.begin), message)
             return
 
 
-def _check_enum_values(one: SourceStatement, acts: Sequence[Action], scene: FileState) -> Iterator[RuleMatch]:
-    if not scene.enum_values or any(act.verb == "add enum value" for act in acts):
+def _check_enum_values(one: SourceStatement, actions: Sequence[Action], state: FileState) -> Iterator[RuleMatch]:
+    if not state.enum_values or any(action.verb == "add enum value" for action in actions):
         return
     for word in one.words:
-        transaction, fresh = scene.enum_values.get(word.text, (-1, False))
-        if word.key == STRING_KEY and transaction == scene.transaction:
-            says = f"the value {word.text} is used in the transaction that adds it"
+        transaction, fresh = state.enum_values.get(word.text, (-1, False))
+        if word.key == STRING_KEY and transaction == state.transaction:
+            message = f"the value {word.text} is used in the transaction that adds it"
             if fresh:
-                says += ", which PostgreSQL before 17 refuses even for a type that is as new"
+                message += ", which PostgreSQL before 17 refuses even for a type that is as new"
             severity = Severity.WARNING if fresh else None
-            act = Action(verb="use", begin=word.begin)
-            yield RuleMatch(rule="enum-value-used-at-once", action=act, message=says, severity=severity)
+            action = Action(verb="use", begin=word.begin)
+            yield match_rule("enum-value-used-at-once", action, message, relation="", severity=severity)
             return
 
 
-def _check_whole_file(acts: Sequence[tuple[int, Action]], scene: FileState) -> Iterator[tuple[int, RuleMatch]]:
+def _check_whole_file(actions: Sequence[tuple[int, Action]], state: FileState) -> Iterator[tuple[int, RuleMatch]]:
     """What only the whole file shows."""
     bare = [
-        (index, act)
-        for index, act in acts
-        if act.verb in _RERUNNABLE_VERBS and act.traits.isdisjoint(_RERUNNABLE_TRAITS)
+        (index, action)
+        for index, action in actions
+        if action.verb in _RERUNNABLE_VERBS and action.traits.isdisjoint(_RERUNNABLE_TRAITS)
     ]
     if bare:
         others = f", and {len(bare) - 1} more of the file" if len(bare) > 1 else ""
-        index, act = bare[0]
-        says = f"{act.verb.upper()} fails when it is run again{others}"
-        yield index, RuleMatch(rule="not-rerunnable", action=act, relation=act.relation, message=says)
-    added = [act for _, act in acts if act.verb == "add column" and act.relation not in scene.created]
-    for index, act in acts:
-        lasting = act.verb == "create table" and act.traits.isdisjoint({"temporary", "partition"})
-        if lasting and added and not _is_related(act.relation, [one for _, one in acts], added):
-            says = f"is created in the file that changes {added[0].relation}, with which it has nothing to do"
-            yield index, RuleMatch(rule="unrelated-changes", action=act, relation=act.relation, message=says)
+        index, action = bare[0]
+        message = f"{action.verb.upper()} fails when it is run again{others}"
+        yield index, match_rule("not-rerunnable", action, message)
+    added = [action for _, action in actions if action.verb == "add column" and action.relation not in state.created]
+    for index, action in actions:
+        lasting = action.verb == "create table" and action.traits.isdisjoint({"temporary", "partition"})
+        if lasting and added and not _is_related(action.relation, [one for _, one in actions], added):
+            message = f"is created in the file that changes {added[0].relation}, with which it has nothing to do"
+            yield index, match_rule("unrelated-changes", action, message)
             return
 
 
-def _is_related(table: str, acts: Sequence[Action], added: Sequence[Action]) -> bool:
+def _is_related(table: str, actions: Sequence[Action], added: Sequence[Action]) -> bool:
     """Whether a new table mentions a changed one, as by a foreign key, or a new column there is named after it."""
-    own = [act for act in acts if act.relation == table]
-    mentioned = {act.other for act in own} | {word.text for act in own for word in act.words}
-    named = {act.name for act in added} | {word.text for act in added for word in act.words}
+    own = [action for action in actions if action.relation == table]
+    mentioned = {action.other for action in own} | {word.text for action in own for word in action.words}
+    named = {action.name for action in added} | {word.text for action in added for word in action.words}
     stem = table.rpartition(".")[2].rstrip("s")
-    return any(act.relation in mentioned for act in added) or any(stem in name for name in named)
+    return any(action.relation in mentioned for action in added) or any(stem in name for name in named)

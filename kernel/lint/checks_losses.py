@@ -5,156 +5,134 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
-from kernel.lint.state import RuleMatch
+from kernel.lint.match import match_existing, match_rule, match_unless_created
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kernel.lint.action import Action
+    from kernel.lint.match import Check, RuleMatch
     from kernel.lint.state import FileState
 
-    Check = Callable[[Action, FileState], Iterator[RuleMatch]]
 
-
-def _on_existing(rule: str, *, unless: str = "") -> Check:
-    """The judge of what is a hazard for every relation that was there before, unless the act has that trait."""
-
-    def judge(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-        if scene.existed_before(act.relation) and not (unless and unless in act.traits):
-            yield RuleMatch(rule=rule, action=act, relation=act.relation)
-
-    return judge
-
-
-def _unless_created(rule: str) -> Check:
-    """The judge of what is a hazard whatever it is about."""
-
-    def judge(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-        if act.relation not in scene.created:
-            yield RuleMatch(rule=rule, action=act, relation=act.relation or act.name)
-
-    return judge
-
-
-def _egress(act: Action, _scene: FileState) -> Iterator[RuleMatch]:
-    yield RuleMatch(rule="egress", action=act, message=f"{act.name}: {_EGRESS_MESSAGE}")
+def _egress(action: Action, _scene: FileState) -> Iterator[RuleMatch]:
+    yield match_rule("egress", action, f"{action.name}: {_EGRESS_MESSAGE}", relation="")
 
 
 _EGRESS_MESSAGE = "reaches out of the database, which no rollback undoes"
 
 
-def _rewrite_table(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if act.relation not in scene.created:
-        yield RuleMatch(rule="vacuum-full-or-cluster", action=act, relation=act.relation)
+def _rewrite_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.relation not in state.created:
+        yield match_rule("vacuum-full-or-cluster", action)
 
 
-def _rename_table(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if act.relation in scene.created and act.other not in scene.renamed.values():
+def _rename_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.relation in state.created and action.other not in state.renamed.values():
         return
-    if act.other in scene.renamed.values():
-        yield RuleMatch(rule="table-swap", action=act, relation=act.other)
-    elif act.relation not in scene.created_anywhere:
-        yield RuleMatch(rule="rename-table", action=act, relation=act.relation)
+    if action.other in state.renamed.values():
+        yield match_rule("table-swap", action, relation=action.other)
+    elif action.relation not in state.created_anywhere:
+        yield match_rule("rename-table", action)
 
 
-def _drop_constraint(act: Action, scene: FileState) -> Iterator[RuleMatch]:
+def _drop_constraint(action: Action, state: FileState) -> Iterator[RuleMatch]:
     # What proved NOT NULL, or the bounds of a partition, has done its work.
-    scaffolding = (act.relation, act.name) in scene.schema.validated or act.relation in scene.set_not_null
-    if scene.existed_before(act.relation) and not scaffolding and (act.relation, act.name) not in scene.not_valid:
-        yield _drop_object_warning(act, f"constraint {act.name} is dropped")
+    scaffolding = (action.relation, action.name) in state.schema.validated or action.relation in state.set_not_null
+    if (
+        state.existed_before(action.relation)
+        and not scaffolding
+        and (action.relation, action.name) not in state.not_valid
+    ):
+        yield _drop_object_warning(action, f"constraint {action.name} is dropped")
 
 
-def _drop_default(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation) and (act.relation, act.name) not in scene.added_columns:
-        yield _drop_object_warning(act, f"the default of column {act.name} is dropped")
+def _drop_default(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.relation) and (action.relation, action.name) not in state.added_columns:
+        yield _drop_object_warning(action, f"the default of column {action.name} is dropped")
 
 
-def _drop_object_warning(act: Action, says: str) -> RuleMatch:
+def _drop_object_warning(action: Action, message: str) -> RuleMatch:
     """Nothing fails at once where a constraint or a default is gone, so it is a warning."""
-    return RuleMatch(rule="drop-object", action=act, relation=act.relation, message=says, severity=Severity.WARNING)
+    return match_rule("drop-object", action, message, severity=Severity.WARNING)
 
 
-def _drop_object(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.name) and act.name not in scene.created_anywhere:
-        yield RuleMatch(rule="drop-object", action=act, relation=act.name)
+def _drop_object(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.name) and action.name not in state.created_anywhere:
+        yield match_rule("drop-object", action, relation=action.name)
 
 
-def _drop_trigger(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation) and act.name not in scene.created_anywhere:
-        yield RuleMatch(rule="policy-or-trigger-lock", action=act, relation=act.relation)
+def _drop_trigger(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.relation) and action.name not in state.created_anywhere:
+        yield match_rule("policy-or-trigger-lock", action)
 
 
-def _write_every_row(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "every row" in act.traits and scene.existed_before(act.relation):
-        yield RuleMatch(rule="write-without-where", action=act, relation=act.relation)
+def _write_every_row(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if "every row" in action.traits and state.existed_before(action.relation):
+        yield match_rule("write-without-where", action)
 
 
-def _attach_partition(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation) and not scene.schema.has_valid_check(act.relation):
-        yield RuleMatch(rule="attach-partition-scans", action=act, relation=act.relation)
+def _attach_partition(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.relation) and not state.schema.has_valid_check(action.relation):
+        yield match_rule("attach-partition-scans", action)
 
 
-def _detach_partition(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation) and not act.traits & {"concurrently", "finalize"}:
-        yield RuleMatch(rule="detach-partition", action=act, relation=act.relation)
+def _create_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    rest = state.schema.default_partitions.get(action.other, "")
+    if "partition" in action.traits and state.existed_before(rest) and not state.schema.has_valid_check(rest):
+        message = f"a partition is created beside {rest}, whose rows are all read first"
+        yield match_rule("partition-beside-default", action, message, relation=action.other)
 
 
-def _create_table(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    rest = scene.schema.default_partitions.get(act.other, "")
-    if "partition" in act.traits and scene.existed_before(rest) and not scene.schema.has_valid_check(rest):
-        says = f"a partition is created beside {rest}, whose rows are all read first"
-        yield RuleMatch(rule="partition-beside-default", action=act, relation=act.other, message=says)
-
-
-def _alter_extension(act: Action, _scene: FileState) -> Iterator[RuleMatch]:
-    yield RuleMatch(
-        rule="extension-changed", action=act, message=f"extension {act.name} is dropped or brought to another version"
+def _alter_extension(action: Action, _scene: FileState) -> Iterator[RuleMatch]:
+    yield match_rule(
+        "extension-changed", action, f"extension {action.name} is dropped or brought to another version", relation=""
     )
 
 
-def _change_owner(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if act.relation not in scene.created:
+def _change_owner(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.relation not in state.created:
         severity = Severity.WARNING
-        says = f"{act.name} gets another owner"
-        yield RuleMatch(rule="privileges-changed", action=act, relation=act.relation, message=says, severity=severity)
+        message = f"{action.name} gets another owner"
+        yield match_rule("privileges-changed", action, message, severity=severity)
 
 
 _OBJECTS = ("view", "materialized view", "function", "procedure", "type", "domain", "aggregate", "sequence", "operator")
 
 LOSS_CHECKS: dict[str, Check] = {
     **dict.fromkeys((f"drop {kind}" for kind in _OBJECTS), _drop_object),
-    "truncate": _on_existing("truncate"),
-    "drop table": _on_existing("drop-table"),
-    "drop column": _on_existing("drop-column"),
-    "drop schema": _unless_created("drop-schema"),
-    "drop not null": _on_existing("drop-not-null"),
+    "truncate": match_existing("truncate"),
+    "drop table": match_existing("drop-table"),
+    "drop column": match_existing("drop-column"),
+    "drop schema": match_unless_created("drop-schema"),
+    "drop not null": match_existing("drop-not-null"),
     "rename table": _rename_table,
-    "rename column": _on_existing("rename-column"),
-    "rename object": _unless_created("rename-object"),
+    "rename column": match_existing("rename-column"),
+    "rename object": match_unless_created("rename-object"),
     "drop constraint": _drop_constraint,
     "drop default": _drop_default,
     "drop trigger": _drop_trigger,
     "drop policy": _drop_trigger,
     "drop rule": _drop_trigger,
-    "change storage": _unless_created("storage-change-rewrites"),
+    "change storage": match_unless_created("storage-change-rewrites"),
     "rewrite table": _rewrite_table,
-    "refresh": _on_existing("refresh-locks-view", unless="concurrently"),
+    "refresh": match_existing("refresh-locks-view", "concurrently"),
     "update": _write_every_row,
     "delete": _write_every_row,
     "attach partition": _attach_partition,
-    "detach partition": _detach_partition,
+    "detach partition": match_existing("detach-partition", "concurrently", "finalize"),
     "create table": _create_table,
     "drop extension": _alter_extension,
     "alter extension": _alter_extension,
-    "revoke": _unless_created("privileges-changed"),
+    "revoke": match_unless_created("privileges-changed"),
     "change owner": _change_owner,
     "reach out": _egress,
-    "create trigger": _on_existing("policy-or-trigger-lock"),
-    "create policy": _on_existing("policy-or-trigger-lock"),
-    "alter policy": _on_existing("policy-or-trigger-lock"),
-    "create rule": _on_existing("policy-or-trigger-lock"),
-    "switch trigger": _on_existing("policy-or-trigger-lock"),
-    "rename trigger": _on_existing("policy-or-trigger-lock"),
-    "switch row security": _on_existing("row-security-switched"),
-    "lock table": _on_existing("lock-table"),
+    "create trigger": match_existing("policy-or-trigger-lock"),
+    "create policy": match_existing("policy-or-trigger-lock"),
+    "alter policy": match_existing("policy-or-trigger-lock"),
+    "create rule": match_existing("policy-or-trigger-lock"),
+    "switch trigger": match_existing("policy-or-trigger-lock"),
+    "rename trigger": match_existing("policy-or-trigger-lock"),
+    "switch row security": match_existing("row-security-switched"),
+    "lock table": match_existing("lock-table"),
 }

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.action import find_volatile_function, read_column_definition
 from kernel.lint.finding import Severity
-from kernel.lint.state import RuleMatch
+from kernel.lint.match import match_existing, match_rule, match_unless_created
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from kernel.lint.action import Action
+    from kernel.lint.match import Check, RuleMatch
     from kernel.lint.state import FileState
 
 
@@ -92,127 +93,99 @@ def type_change_cost(old: str | None, new: str, *, using: bool) -> TypeChangeCos
 _SERIAL_TYPES = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
 
 
-def _create_index(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "concurrently" not in act.traits and "only" not in act.traits and scene.existed_before(act.relation):
-        yield RuleMatch(rule="create-index-not-concurrently", action=act, relation=act.relation)
-
-
-def _drop_index(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "concurrently" not in act.traits and scene.existed_before(act.name):
-        yield RuleMatch(rule="drop-index-not-concurrently", action=act, relation=act.name)
-
-
-def _reindex(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "concurrently" not in act.traits and act.relation not in scene.created:
-        yield RuleMatch(rule="reindex-not-concurrently", action=act, relation=act.relation)
-
-
-def _add_column(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    yield from _int4_key(act)
-    if not scene.existed_before(act.relation):
+def _add_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    yield from _int4_key(action)
+    if not state.existed_before(action.relation):
         return
-    column = read_column_definition(act.words)
+    column = read_column_definition(action.words)
     if column.type in _SERIAL_TYPES or column.clauses & {"identity", "stored"}:
-        yield RuleMatch(rule="computed-column-rewrites", action=act, relation=act.relation)
+        yield match_rule("computed-column-rewrites", action)
     elif function := find_volatile_function(column.default):
-        says = f"column {act.name} is added with a default that calls {function}(), which may differ for every row"
-        yield RuleMatch(rule="volatile-default", action=act, relation=act.relation, message=says)
+        message = (
+            f"column {action.name} is added with a default that calls {function}(), which may differ for every row"
+        )
+        yield match_rule("volatile-default", action, message)
     elif "not null" in column.clauses and "default" not in column.clauses:
-        yield RuleMatch(rule="add-required-column", action=act, relation=act.relation)
+        yield match_rule("add-required-column", action)
     if column.clauses & {"primary key", "unique"}:
-        yield RuleMatch(rule="unique-builds-index-under-lock", action=act, relation=act.relation)
+        yield match_rule("unique-builds-index-under-lock", action)
     if "check" in column.clauses:
-        yield RuleMatch(rule="check-validated-under-lock", action=act, relation=act.relation)
-    if "references" in column.clauses and scene.existed_before(column.parent_table):
-        yield RuleMatch(rule="foreign-key-locks-parent", action=act, relation=act.relation)
+        yield match_rule("check-validated-under-lock", action)
+    if "references" in column.clauses and state.existed_before(column.parent_table):
+        yield match_rule("foreign-key-locks-parent", action)
     if column.type == "json":
-        yield RuleMatch(rule="json-column", action=act, relation=act.relation)
+        yield match_rule("json-column", action)
 
 
-def _new_column(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    yield from _int4_key(act)
-    column = read_column_definition(act.words)
-    if "references" in column.clauses and not scene.schema.has_index(act.relation, (act.name,)):
-        scene.unresolved.append((scene.statement_index, replace(act, verb="add foreign key", columns=(act.name,))))
-
-
-def _int4_key(act: Action) -> Iterator[RuleMatch]:
-    column = read_column_definition(act.words)
-    if "primary key" in column.clauses and parse_type(column.type)[0] in ("integer", "smallint"):
-        yield RuleMatch(rule="int4-key", action=act, relation=act.relation)
-
-
-def _change_type(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if not scene.existed_before(act.relation):
-        return
-    new = read_column_definition(act.words).type
-    old = scene.schema.column_types.get((act.relation, act.name))
-    found = type_change_cost(old, new, using="using" in act.traits)
-    known = f"from {old} " if old else ""
-    if found is TypeChangeCost.REWRITE:
-        says = f"column {act.name} is changed {known}to {new}, whose values are stored or checked anew"
-        yield RuleMatch(rule="type-change-rewrites", action=act, relation=act.relation, message=says)
-    elif found is TypeChangeCost.UNSURE:
-        says = f"column {act.name} is changed to {new}; if that is less than before, every row is read"
-        yield RuleMatch(
-            rule="type-change-rewrites", action=act, relation=act.relation, message=says, severity=Severity.WARNING
+def _new_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    yield from _int4_key(action)
+    column = read_column_definition(action.words)
+    if "references" in column.clauses and not state.schema.has_index(action.relation, (action.name,)):
+        state.unresolved.append(
+            (state.statement_index, replace(action, verb="add foreign key", columns=(action.name,)))
         )
 
 
-def _added_constraint(rule: str, *, unless: str) -> Callable[[Action, FileState], Iterator[RuleMatch]]:
-    """The judge of a constraint that is no hazard on a new table, or with the trait `unless`."""
-
-    def judge(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-        if unless not in act.traits and scene.existed_before(act.relation):
-            yield RuleMatch(rule=rule, action=act, relation=act.relation)
-
-    return judge
+def _int4_key(action: Action) -> Iterator[RuleMatch]:
+    column = read_column_definition(action.words)
+    if "primary key" in column.clauses and parse_type(column.type)[0] in ("integer", "smallint"):
+        yield match_rule("int4-key", action)
 
 
-def _add_foreign_key(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "not valid" not in act.traits and scene.existed_before(act.relation):
-        yield RuleMatch(rule="foreign-key-validated-under-lock", action=act, relation=act.relation)
-    elif act.columns and "not valid" not in act.traits:
-        scene.unresolved.append((scene.statement_index, act))
+def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if not state.existed_before(action.relation):
+        return
+    new = read_column_definition(action.words).type
+    old = state.schema.column_types.get((action.relation, action.name))
+    found = type_change_cost(old, new, using="using" in action.traits)
+    known = f"from {old} " if old else ""
+    if found is TypeChangeCost.REWRITE:
+        message = f"column {action.name} is changed {known}to {new}, whose values are stored or checked anew"
+        yield match_rule("type-change-rewrites", action, message)
+    elif found is TypeChangeCost.UNSURE:
+        message = f"column {action.name} is changed to {new}; if that is less than before, every row is read"
+        yield match_rule("type-change-rewrites", action, message, severity=Severity.WARNING)
 
 
-def _validate(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    key = (act.relation, act.name)
-    added = scene.not_valid.get(key)
-    if scene.existed_before(act.relation) and added is not None and added == scene.transaction:
-        yield RuleMatch(rule="validate-in-same-transaction", action=act, relation=act.relation)
+def _add_foreign_key(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if "not valid" not in action.traits and state.existed_before(action.relation):
+        yield match_rule("foreign-key-validated-under-lock", action)
+    elif action.columns and "not valid" not in action.traits:
+        state.unresolved.append((state.statement_index, action))
 
 
-def _set_not_null(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation) and not scene.schema.is_proven_not_null(act.relation, act.name):
-        yield RuleMatch(rule="set-not-null-scans", action=act, relation=act.relation)
+def _validate(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    key = (action.relation, action.name)
+    added = state.not_valid.get(key)
+    if state.existed_before(action.relation) and added is not None and added == state.transaction:
+        yield match_rule("validate-in-same-transaction", action)
 
 
-def _set_expression(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if scene.existed_before(act.relation):
-        yield RuleMatch(rule="computed-column-rewrites", action=act, relation=act.relation)
+def _set_not_null(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.relation) and not state.schema.is_proven_not_null(action.relation, action.name):
+        yield match_rule("set-not-null-scans", action)
 
 
-def _constrain_domain(act: Action, scene: FileState) -> Iterator[RuleMatch]:
-    if "not valid" not in act.traits and scene.existed_before(act.name):
-        yield RuleMatch(rule="domain-constraint-scans", action=act, relation=act.name)
+def _constrain_domain(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if "not valid" not in action.traits and state.existed_before(action.name):
+        yield match_rule("domain-constraint-scans", action, relation=action.name)
 
 
-SCAN_CHECKS: dict[str, Callable[[Action, FileState], Iterator[RuleMatch]]] = {
-    "create index": _create_index,
-    "drop index": _drop_index,
-    "reindex": _reindex,
+SCAN_CHECKS: dict[str, Check] = {
+    "create index": match_existing("create-index-not-concurrently", "concurrently", "only"),
+    "drop index": match_existing("drop-index-not-concurrently", "concurrently"),
+    "reindex": match_unless_created("reindex-not-concurrently", "concurrently"),
     "add column": _add_column,
     "new column": _new_column,
     "change type": _change_type,
-    "add check": _added_constraint("check-validated-under-lock", unless="not valid"),
-    "add unique": _added_constraint("unique-builds-index-under-lock", unless="using index"),
-    "add primary key": _added_constraint("unique-builds-index-under-lock", unless="using index"),
-    "add exclusion": _added_constraint("exclusion-constraint", unless="new table"),
-    "add not null": _added_constraint("set-not-null-scans", unless="not valid"),
+    "add check": match_existing("check-validated-under-lock", "not valid"),
+    "add unique": match_existing("unique-builds-index-under-lock", "using index"),
+    "add primary key": match_existing("unique-builds-index-under-lock", "using index"),
+    "add exclusion": match_existing("exclusion-constraint", "new table"),
+    "add not null": match_existing("set-not-null-scans", "not valid"),
     "add foreign key": _add_foreign_key,
     "validate": _validate,
     "set not null": _set_not_null,
-    "set expression": _set_expression,
+    "set expression": match_existing("computed-column-rewrites"),
     "constrain domain": _constrain_domain,
 }

@@ -16,10 +16,11 @@ from kernel.lint.action import Action
 from kernel.lint.actions import UNKNOWN_NAME, read_actions
 from kernel.lint.checks import check_file
 from kernel.lint.finding import Finding, Severity
+from kernel.lint.match import RuleMatch, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.source import read_source
 from kernel.lint.squawk import REPORTED_RULES, SquawkFailed, find_squawk, run_squawk
-from kernel.lint.state import RuleMatch, SchemaState
+from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
 
 if TYPE_CHECKING:
@@ -178,13 +179,11 @@ def _check_sources(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
         unresolved += [(source, index, action) for index, action in state.unresolved]
     for source, index, action in unresolved:
         if action.verb == "add foreign key" and not schema.has_index(action.relation, action.columns):
-            match = RuleMatch(rule="foreign-key-without-index", action=action, relation=action.relation)
-            yield _locate_match(source, index, match)
+            yield _locate_match(source, index, match_rule("foreign-key-without-index", action))
         # In the newest file it may be the first of two steps.
         pending = "not valid" in action.traits and not schema.is_valid(action.relation, action.name)
         if pending and source is not sources[-1]:
-            match = RuleMatch(rule="constraint-not-validated", action=action, relation=action.relation)
-            yield _locate_match(source, index, match)
+            yield _locate_match(source, index, match_rule("constraint-not-validated", action))
 
 
 def _meta_command_finding(source: SourceFile) -> Iterator[LocatedFinding]:

@@ -6,7 +6,6 @@ Nothing here is certain, since a database may hold what no file made; so it only
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import read_column_definition
@@ -15,11 +14,10 @@ from kernel.sql.reader import contains_words
 
 if TYPE_CHECKING:
     from kernel.lint.action import Action
-    from kernel.lint.finding import Severity
 
 
 class SchemaState:
-    """Learns from acts in the order in which they are run."""
+    """Learns from actions in the order in which they are run."""
 
     def __init__(self) -> None:
         self.column_types: dict[tuple[str, str], str] = {}
@@ -30,30 +28,30 @@ class SchemaState:
         self._checks: dict[tuple[str, str], frozenset[str]] = {}  # the columns that a CHECK rules NULL out for
         self._valid: set[tuple[str, str]] = set()
 
-    def apply(self, act: Action) -> None:
-        """Take an act into account."""
-        table = act.relation
-        match act.verb:
+    def apply(self, action: Action) -> None:
+        """Take an action into account."""
+        table = action.relation
+        match action.verb:
             case "new column" | "add column":
-                column = read_column_definition(act.words)
-                self.column_types[table, act.name] = column.type
+                column = read_column_definition(action.words)
+                self.column_types[table, action.name] = column.type
                 if column.clauses & {"primary key", "unique"}:
-                    self.indexes[table].append((act.name,))
+                    self.indexes[table].append((action.name,))
             case "change type":
-                self.column_types[table, act.name] = read_column_definition(act.words).type
+                self.column_types[table, action.name] = read_column_definition(action.words).type
             case "create index" | "add unique" | "add primary key":
-                self.indexes[table].append(act.columns)
-            case "create table" if "default partition" in act.traits:
-                self.default_partitions[act.other] = table
+                self.indexes[table].append(action.columns)
+            case "create table" if "default partition" in action.traits:
+                self.default_partitions[action.other] = table
             case "add check":
-                self._checks[table, act.name] = frozenset(_not_null_columns(act))
-                if "not valid" not in act.traits:
-                    self._valid.add((table, act.name))
+                self._checks[table, action.name] = frozenset(_not_null_columns(action))
+                if "not valid" not in action.traits:
+                    self._valid.add((table, action.name))
             case "validate":
-                self.validated.add((table, act.name))
-                self._valid.add((table, act.name))
+                self.validated.add((table, action.name))
+                self._valid.add((table, action.name))
             case "rename table":
-                self._rename(table, act.other)
+                self._rename(table, action.other)
 
     def _rename(self, old: str, new: str) -> None:
         self.indexes[new] = self.indexes.pop(old, [])
@@ -89,13 +87,13 @@ def _name_mentions(constraint: str, column: str) -> bool:
     return column in constraint
 
 
-def _not_null_columns(act: Action) -> list[str]:
+def _not_null_columns(action: Action) -> list[str]:
     """The columns of `CHECK (a IS NOT NULL AND b IS NOT NULL)`; none where an OR is."""
-    if contains_words(act.words, "OR"):
+    if contains_words(action.words, "OR"):
         return []
     found = []
-    for at, word in enumerate(act.words[:-3]):
-        if [one.key for one in act.words[at + 1 : at + 4]] == ["IS", "NOT", "NULL"]:
+    for at, word in enumerate(action.words[:-3]):
+        if [one.key for one in action.words[at + 1 : at + 4]] == ["IS", "NOT", "NULL"]:
             found.append(word.text)
     return found
 
@@ -105,7 +103,7 @@ def _not_null_columns(act: Action) -> list[str]:
 
 _EXCLUSIVE, _SHARE_ROW, _SHARE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"
 
-# What an act locks its relation in. Source: PostgreSQL documentation, "Explicit Locking" and "ALTER TABLE".
+# What an action locks its relation in. Source: PostgreSQL documentation, "Explicit Locking" and "ALTER TABLE".
 LOCK_MODE_BY_VERB = {
     **dict.fromkeys(
         (
@@ -122,22 +120,11 @@ LOCK_MODE_BY_VERB = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleMatch:
-    """A rule met by an act. `severity` and `says`, what is wrong, are the rule's own where they are None and ""."""
-
-    rule: str
-    action: Action
-    relation: str = ""
-    severity: Severity | None = None
-    message: str = ""
-
-
 class FileState:
     """One file, statement after statement. `transaction` is None for what runs outside of any."""
 
-    def __init__(self, knowledge: SchemaState, *, created_anywhere: frozenset[str] = frozenset()) -> None:
-        self.schema = knowledge
+    def __init__(self, schema: SchemaState, *, created_anywhere: frozenset[str] = frozenset()) -> None:
+        self.schema = schema
         self.created_anywhere = created_anywhere
         """Views and tables that the file makes anywhere: an old name that stays in use."""
         self.transaction: int | None = None
@@ -180,33 +167,33 @@ class FileState:
         self.reported.add(key)
         return True
 
-    def apply(self, act: Action) -> None:  # noqa: C901 - one case for each kind of act
-        """Take an act into account, once it has been judged."""
-        match act.verb:
+    def apply(self, action: Action) -> None:  # noqa: C901 - one case for each kind of action
+        """Take an action into account, once it has been judged."""
+        match action.verb:
             case "create table" | "create materialized view" | "create view" | "create sequence" | "create schema":
-                self._record_created(act.relation)
+                self._record_created(action.relation)
             case "create type" | "create function":
-                self.created.add(act.name)
+                self.created.add(action.name)
             case "create index":
-                self._record_created_index(act)
+                self._record_created_index(action)
             case "rename table":
-                self.renamed[act.other] = act.relation
-                if act.relation in self.created:
-                    self.created.add(act.other)
-            case "add check" | "add foreign key" | "add not null" if "not valid" in act.traits:
-                self.not_valid[act.relation, act.name] = self.transaction
-                if self.existed_before(act.relation):
-                    self.unresolved.append((self.statement_index, act))
+                self.renamed[action.other] = action.relation
+                if action.relation in self.created:
+                    self.created.add(action.other)
+            case "add check" | "add foreign key" | "add not null" if "not valid" in action.traits:
+                self.not_valid[action.relation, action.name] = self.transaction
+                if self.existed_before(action.relation):
+                    self.unresolved.append((self.statement_index, action))
             case "add enum value" if self.transaction is not None:
-                self.enum_values[act.other] = (self.transaction, act.name in self.created)
+                self.enum_values[action.other] = (self.transaction, action.name in self.created)
             case "set not null":
-                self.set_not_null.add(act.relation)
+                self.set_not_null.add(action.relation)
             case "add column":
-                self.added_columns.add((act.relation, act.name))
+                self.added_columns.add((action.relation, action.name))
             case "set":
-                self._record_setting(act)
-        self.schema.apply(act)
-        self._record_lock(act)
+                self._record_setting(action)
+        self.schema.apply(action)
+        self._record_lock(action)
 
     def _record_created(self, relation: str) -> None:
         """Know a new relation by its name, and by the other that it has on the file's own search path."""
@@ -215,24 +202,24 @@ class FileState:
         if self._search_path_schema and schema in ("", self._search_path_schema):
             self.created |= {name, f"{self._search_path_schema}.{name}"}
 
-    def _record_created_index(self, act: Action) -> None:
-        if not self.existed_before(act.relation):
-            self.created.add(act.name)
+    def _record_created_index(self, action: Action) -> None:
+        if not self.existed_before(action.relation):
+            self.created.add(action.name)
 
-    def _record_setting(self, act: Action) -> None:
-        if act.name == "search_path":
-            first = act.other.partition(",")[0]
+    def _record_setting(self, action: Action) -> None:
+        if action.name == "search_path":
+            first = action.other.partition(",")[0]
             self._search_path_schema = "" if first == "public" else first
-        off = act.other.strip("'").rstrip("msinhd ") == "0"
-        (self.disabled_timeouts.add if off else self.disabled_timeouts.discard)(act.name)
+        off = action.other.strip("'").rstrip("msinhd ") == "0"
+        (self.disabled_timeouts.add if off else self.disabled_timeouts.discard)(action.name)
 
-    def _record_lock(self, act: Action) -> None:
-        mode = LOCK_MODE_BY_VERB.get(act.verb)
-        if act.verb == "lock table":
-            mode = act.other if act.other in LOCK_MODE_STRENGTH else _EXCLUSIVE
-        if self.transaction is None or not mode or "concurrently" in act.traits:
+    def _record_lock(self, action: Action) -> None:
+        mode = LOCK_MODE_BY_VERB.get(action.verb)
+        if action.verb == "lock table":
+            mode = action.other if action.other in LOCK_MODE_STRENGTH else _EXCLUSIVE
+        if self.transaction is None or not mode or "concurrently" in action.traits:
             return
-        for name in (act.relation, act.other if act.verb == "add foreign key" else ""):
+        for name in (action.relation, action.other if action.verb == "add foreign key" else ""):
             if self.existed_before(name):
                 before = self._locked[self.transaction].get(name)
                 if before is None or LOCK_MODE_STRENGTH[before[0]] < LOCK_MODE_STRENGTH[mode]:
