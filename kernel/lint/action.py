@@ -1,4 +1,4 @@
-"""What a statement does, as far as the rules ask: one act for each thing, three for ALTER TABLE with three actions."""
+"""What a statement does, as far as the rules need it: one action each, three for ALTER TABLE with three actions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Action:
     """One thing that a statement does.
 
-    `verb` names it in plain words, such as "create index"; `relation` is the table, view … that it is about; `name`
-    the column, constraint, index … made or changed; `other` a second relation: the parent of a foreign key or a
-    partition, the new name. `traits` are words that make a difference. `words` are what defines it: a column's type and
-    constraints, a query. `columns` are those of a key or an index. `begin` is the byte of the statement to point at.
+    `verb` is a plain term such as "create index"; `relation` is the table or view that it is about; `name` the column,
+    constraint or index that it creates or changes; `other` a second relation: the parent of a foreign key or partition,
+    the new name. `traits` are properties such as "concurrently". `words` are the definition of a column, or
+    a query. `columns` are those of a key or an index. `begin` is the byte of the statement to point at, 0 for its first word.
     """
 
     verb: str
@@ -32,9 +32,6 @@ class Action:
     traits: AbstractSet[str] = frozenset()
     words: tuple[Word, ...] = ()
     columns: tuple[str, ...] = ()
-
-
-# Definitions of columns and constraints, in CREATE TABLE and ALTER TABLE alike.
 
 
 CONSTRAINT_KEYWORDS = frozenset({"CONSTRAINT", "CHECK", "UNIQUE", "PRIMARY", "FOREIGN", "EXCLUDE"})
@@ -59,7 +56,7 @@ _COLUMN_CLAUSES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnDefinition:
-    """A column as it is defined: its type in lower case with its modifiers, and the kinds of clauses that follow."""
+    """A column definition: the type in lower case with its modifiers, and the kinds of clauses after it."""
 
     type: str
     clauses: frozenset[str]
@@ -68,7 +65,7 @@ class ColumnDefinition:
 
 
 def read_column_definition(words: Sequence[Word]) -> ColumnDefinition:  # noqa: C901 - one branch for each kind of clause
-    """The type and the clauses of a column, from behind its name."""
+    """Read the type and the clauses of a column; `words` begin after its name."""
     reader = WordReader(words)
     kind = " ".join(word.text for word in reader.take_until(*_COLUMN_CLAUSES)).replace(" ( ", "(").replace(" )", ")")
     clauses: set[str] = set()
@@ -80,7 +77,7 @@ def read_column_definition(words: Sequence[Word]) -> ColumnDefinition:  # noqa: 
         elif reader.take("NOT", "NULL"):
             clauses.add("not null")
         elif reader.take("DEFAULT"):
-            if default := reader.take_until(*_COLUMN_CLAUSES, ";"):  # DEFAULT NULL is none
+            if default := reader.take_until(*_COLUMN_CLAUSES, ";"):  # DEFAULT NULL is no default
                 clauses.add("default")
         elif reader.take("PRIMARY", "KEY"):
             clauses.add("primary key")
@@ -103,7 +100,7 @@ def read_column_definition(words: Sequence[Word]) -> ColumnDefinition:  # noqa: 
 
 
 def read_constraint(relation: str, words: Sequence[Word], *, new: bool) -> Iterator[Action]:
-    """The act of adding a table constraint, `new` where its table is new as well."""
+    """Read a table constraint; `new` if its table is new as well."""
     reader = WordReader(words)
     begin = reader.begin
     name = reader.take_name() if reader.take("CONSTRAINT") else ""
@@ -155,7 +152,7 @@ def read_constraint(relation: str, words: Sequence[Word], *, new: bool) -> Itera
 
 
 def read_key_columns(words: Sequence[Word]) -> tuple[str, ...]:
-    """The first word of each item of a list: the columns of a key; an expression has none and is ""."""
+    """The columns of a key: the first word of each item of a list, "" for an expression."""
     found, fresh, depth = [], True, 0
     for word in words:
         if fresh:
@@ -184,13 +181,13 @@ _STABLE_FUNCTIONS = frozenset(
 
 
 def find_volatile_function(words: Sequence[Word]) -> str:
-    """The function in a default that may be volatile, "" if none is: every call but those known to be steady."""
+    """A function in a default that may be volatile, "" if there is none: any call but those known not to be."""
     for at, word in enumerate(words[:-1]):
         if words[at + 1].key != "(" or not word.is_name:
             continue
-        ahead = words[at - 1].key if at else ""
-        # A type with its length behind :: or AS is no call; a string cannot be one.
-        if ahead in (":", "AS") or word.key in ("AND", "OR", "NOT", "IN", "CASE", "WHEN", "THEN", "ELSE", STRING_KEY):
+        before = words[at - 1].key if at else ""
+        # A type with its length after :: or AS is not a call, nor is a string.
+        if before in (":", "AS") or word.key in ("AND", "OR", "NOT", "IN", "CASE", "WHEN", "THEN", "ELSE", STRING_KEY):
             continue
         if word.text not in _STABLE_FUNCTIONS and not _is_type_name(words, at):
             return word.text

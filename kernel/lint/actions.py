@@ -1,7 +1,6 @@
-"""A statement's words read into acts.
+"""Read statements into actions, including the statements in bodies of DO and functions.
 
-What is not listed here does nothing that a rule asks about. Source of the forms: PostgreSQL documentation, "SQL
-Commands".
+A statement that is not listed here has no action that a rule is about. Source: PostgreSQL documentation, "SQL Commands".
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_actions(words: Sequence[Word]) -> Iterator[Action]:
-    """What the statement does, in order; nothing for one that no rule is about."""
+    """The actions of a statement in their order; none for a statement that no rule is about."""
     reader = WordReader(words)
     if read := _READERS.get(reader.key):
         reader.index += 1
@@ -49,7 +48,7 @@ def _drop(reader: WordReader) -> Iterator[Action]:
 
 
 def _dropped_names(reader: WordReader) -> Iterator[str]:
-    """The names that a DROP lists; those of functions have their arguments behind them."""
+    """The names that a DROP lists; the arguments of functions are skipped."""
     while name := reader.take_name():
         yield name
         reader.take_group()
@@ -60,7 +59,7 @@ def _dropped_names(reader: WordReader) -> Iterator[str]:
 
 
 def _object_kind(reader: WordReader) -> str:
-    """What is altered or dropped, as "materialized view"."""
+    """The kind of object that is altered or dropped, such as "materialized view"."""
     first = reader.key
     reader.index += bool(first)
     second = {"MATERIALIZED": "VIEW", "FOREIGN": "TABLE", "EVENT": "TRIGGER"}.get(first, "")
@@ -181,27 +180,23 @@ _READERS: dict[str, Callable[[WordReader], Iterator[Action]]] = {
     "WITH": lambda reader: read_query(reader.words),
     "CALL": lambda reader: read_query(reader.words, verb="call"),
 }
-# The first words of all that the rules are about, to find statements inside of bodies by.
+# The first words of these statements, by which statements in bodies are recognised.
 KNOWN_COMMANDS = frozenset(_READERS)
-# Of these, the ones that change the schema.
+# Of these, those that change the schema.
 SCHEMA_COMMANDS = frozenset({"CREATE", "DROP", "ALTER", "TRUNCATE", "REINDEX", "CLUSTER", "REFRESH", "VACUUM"})
 
-
-# Statements inside of bodies: those of a DO block, which run now, and those that EXECUTE puts together.
-
-
-# What a statement of PL/pgSQL can stand behind.
+# The words after which a statement of PL/pgSQL begins.
 _STATEMENT_STARTS_AFTER = frozenset({";", "BEGIN", "THEN", "ELSE", "LOOP"})
 _PLACEHOLDER = re.compile(r"%(?:[0-9]+\$)?[-0-9]*[IsL]")
-# What stands for a name that only the run knows. No table of a person is called that.
+# A placeholder for a name that is known only when the body runs.
 UNKNOWN_NAME = "unknown__name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InnerStatement:
-    """A statement of a body. `executed` is where its EXECUTE begins, None of one that is written out.
+    """A statement of a body. `execute_begin` is where its EXECUTE begins, None without EXECUTE.
 
-    One that EXECUTE takes from a variable has no words.
+    A statement that EXECUTE takes from a variable has no words.
     """
 
     words: tuple[Word, ...]
@@ -209,27 +204,27 @@ class InnerStatement:
 
     @property
     def changes_schema(self) -> bool:
-        """Whether it is DDL; TRUNCATE, which functions may well do, is none here."""
+        """Whether it is DDL. TRUNCATE does not count, since functions may well use it."""
         return bool(self.words) and self.words[0].key in SCHEMA_COMMANDS - {"TRUNCATE"}
 
 
 def read_inner_statements(body: Word) -> Iterator[InnerStatement]:
-    """The statements of a body, a string whose content is PL/pgSQL or SQL, that the rules know."""
+    """The statements of a body, a string of PL/pgSQL or SQL, that the rules are about."""
     reader = WordReader(read_words(body.text.encode(), body.begin))
-    fresh = True
+    is_start = True
     while reader.key:
-        if fresh and reader.key in KNOWN_COMMANDS:
+        if is_start and reader.key in KNOWN_COMMANDS:
             yield InnerStatement(words=reader.take_until(";"))
-        elif fresh and reader.key == "EXECUTE":
+        elif is_start and reader.key == "EXECUTE":
             begin = reader.begin
             yield from _executed_statements(reader.take_until(";")[1:], begin)
         else:
-            fresh = reader.key in _STATEMENT_STARTS_AFTER
+            is_start = reader.key in _STATEMENT_STARTS_AFTER
             reader.index += 1
 
 
 def _executed_statements(expression: Sequence[Word], begin: int) -> Iterator[InnerStatement]:
-    """What EXECUTE runs: its strings, with a name that says nothing in place of what only the run knows."""
+    """The statements in the strings of EXECUTE, with UNKNOWN_NAME for each part that is not a string."""
     reader = WordReader(expression)
     reader.take("(")
     formatted = reader.take("FORMAT", "(")

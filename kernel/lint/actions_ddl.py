@@ -1,4 +1,4 @@
-"""The acts of CREATE: of a table one for itself, and one for each column and constraint."""
+"""Read CREATE and ALTER into actions: one for a new table and one for each column and constraint of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# Extensions made to reach other servers, files or programs.
+# Extensions that reach other servers, files or programs.
 _EGRESS_EXTENSIONS = frozenset(
     {"dblink", "postgres_fdw", "file_fdw", "pg_cron", "http", "pg_net", "plpython3u", "plperlu"}
 )
@@ -22,7 +22,7 @@ _TEMPORARY = frozenset({"TEMP", "TEMPORARY"})
 
 
 def read_create(reader: WordReader) -> Iterator[Action]:
-    """What CREATE makes; the reader stands behind that word."""
+    """Read what CREATE creates; the reader is after that word."""
     traits = {"or replace"} if reader.take("OR", "REPLACE") else set()
     while found := reader.take_any(*_ADJECTIVES):
         if found in _TEMPORARY:
@@ -96,7 +96,7 @@ def _create_materialized_view(reader: WordReader, traits: set[str]) -> Iterator[
 
 
 def _create_on_table(verb: str, before: str) -> Callable[[WordReader, set[str]], Iterator[Action]]:
-    """What belongs to a table, which stands behind the word `before`."""
+    """A reader of what belongs to a table, whose name follows the word `before`."""
 
     def read(reader: WordReader, traits: set[str]) -> Iterator[Action]:
         name = reader.take_name()
@@ -160,11 +160,8 @@ _CREATE_READERS: dict[str, Callable[[WordReader, set[str]], Iterator[Action]]] =
 }
 
 
-# The acts of ALTER: of a table one for each action, of anything else its renaming, moving, changing hands.
-
-
 def read_alter_relation(reader: WordReader, kind: str) -> Iterator[Action]:
-    """ALTER TABLE, INDEX, VIEW, MATERIALIZED VIEW, SEQUENCE: the reader stands behind that."""
+    """Read ALTER TABLE, INDEX, VIEW, MATERIALIZED VIEW or SEQUENCE; the reader is after these words."""
     if reader.take("ALL", "IN", "TABLESPACE"):
         yield Action(verb="change storage", name=f"every {kind} of a tablespace")
         return
@@ -190,7 +187,7 @@ def _alter_relation_action(action: WordReader, name: str, kind: str) -> Iterator
 
 
 def read_alter_object(reader: WordReader, kind: str) -> Iterator[Action]:
-    """ALTER of what is no relation: TYPE, DOMAIN, FUNCTION, SCHEMA, EXTENSION, POLICY and others."""
+    """Read ALTER of objects that are not relations: TYPE, DOMAIN, FUNCTION, SCHEMA, EXTENSION, POLICY and so on."""
     reader.take("IF", "EXISTS")
     name = reader.take_name()
     reader.take_group()  # the arguments of a function

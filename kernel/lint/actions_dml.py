@@ -1,4 +1,4 @@
-"""The acts of INSERT, UPDATE, DELETE, MERGE, COPY and queries: what is written, how much of it, and what is read."""
+"""Read INSERT, UPDATE, DELETE, MERGE, COPY and queries into actions: what is written, how much, and what is read."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MIN_CONDITION_WORDS = 3  # column = value
 
 
 def read_insert(reader: WordReader) -> Iterator[Action]:
-    """INSERT; what it takes from a query may be many rows."""
+    """Read INSERT; from a query it may write many rows."""
     begin = reader.first_begin
     reader.take("INTO")
     relation = reader.take_name()
     words = reader.words[reader.index :]
     bulk = contains_words(words, "SELECT") and contains_words(words, "FROM")
-    reading = {"bulk"} if bulk else set()
-    yield Action(verb="insert", relation=relation, begin=begin, traits=reading, words=tuple(words))
+    traits = {"bulk"} if bulk else set()
+    yield Action(verb="insert", relation=relation, begin=begin, traits=traits, words=tuple(words))
     yield from _writes_in_with(words)
 
 
 def read_update(reader: WordReader) -> Iterator[Action]:
-    """UPDATE."""
+    """Read UPDATE."""
     begin = reader.first_begin
     reader.take("ONLY")
     relation = reader.take_name()
@@ -45,7 +45,7 @@ def read_update(reader: WordReader) -> Iterator[Action]:
 
 
 def read_delete(reader: WordReader) -> Iterator[Action]:
-    """DELETE."""
+    """Read DELETE."""
     begin = reader.first_begin
     reader.take("FROM")
     reader.take("ONLY")
@@ -55,7 +55,7 @@ def read_delete(reader: WordReader) -> Iterator[Action]:
 
 
 def read_merge(reader: WordReader) -> Iterator[Action]:
-    """MERGE, which names its rows by its ON."""
+    """Read MERGE."""
     begin = reader.first_begin
     reader.take("INTO")
     reader.take("ONLY")
@@ -79,7 +79,7 @@ def _update_or_delete(verb: str, relation: str, begin: int, words: Sequence[Word
 
 
 def _selects_by_constant(condition: Sequence[Word]) -> bool:
-    """Whether a WHERE is `column = constant` or `column IN (constants)` and nothing else: few rows, by their key."""
+    """Whether a WHERE is `column = constant` or `column IN (constants)` and nothing more: few rows, by their key."""
     reader = WordReader(condition)
     if not reader.take_name() or len(condition) < _MIN_CONDITION_WORDS:
         return False
@@ -93,7 +93,7 @@ def _selects_by_constant(condition: Sequence[Word]) -> bool:
 
 
 def read_copy(reader: WordReader) -> Iterator[Action]:
-    """COPY; with a program or a file of the server it reaches out."""
+    """Read COPY; with a program or a file of the server it leaves the database."""
     begin = reader.first_begin
     query_words = reader.take_group() if reader.key == "(" else ()
     relation = "" if query_words else reader.take_name()
@@ -106,14 +106,14 @@ def read_copy(reader: WordReader) -> Iterator[Action]:
 
 
 def read_query(words: Sequence[Word], verb: str = "select") -> Iterator[Action]:
-    """A query: the relation it reads first, what it writes in WITH, the calls that leave the database."""
+    """Read a query: the first relation, the writes in WITH, the calls that leave the database."""
     if not words:
         return
     begin = words[0].begin
     yield from _function_calls(words)
     into = WordReader(words)
     into.take_until("INTO", "FROM", ";")
-    if words[0].key == "SELECT" and into.take("INTO"):  # in a body it is a variable, which no rule asks about
+    if words[0].key == "SELECT" and into.take("INTO"):  # in a body it is a variable
         temporary = bool(into.take_any("TEMP", "TEMPORARY"))
         into.take_any("UNLOGGED", "TABLE")
         traits = {"temporary"} if temporary else set()
@@ -136,11 +136,11 @@ def read_query(words: Sequence[Word], verb: str = "select") -> Iterator[Action]:
 
 
 def _writes_in_with(words: Sequence[Word]) -> Iterator[Action]:
-    """UPDATE and DELETE inside of WITH, and behind it."""
+    """UPDATE and DELETE in WITH and after it."""
     for at, word in enumerate(words):
-        ahead = words[at - 1].key if at else ""
+        before = words[at - 1].key if at else ""
         follows = words[at + 1].key if at + 1 < len(words) else ""
-        if ahead not in ("(", ")"):
+        if before not in ("(", ")"):
             continue
         if word.key == "UPDATE":
             yield from read_update(_clause_reader(words, at))
@@ -149,7 +149,7 @@ def _writes_in_with(words: Sequence[Word]) -> Iterator[Action]:
 
 
 def _clause_reader(words: Sequence[Word], at: int) -> WordReader:
-    """A reader behind the word at `at`, that ends where the parentheses around it do."""
+    """A reader after the word at `at`, which ends where the parentheses around it do."""
     whole = WordReader(words[at:])
     clause = WordReader(whole.take_until(")"))
     clause.index = 1

@@ -1,4 +1,4 @@
-"""Rules about what a transaction does while it holds locks: work, bulk changes, second tables, no timeout."""
+"""Check the rules for one file, statement by statement and action by action."""
 
 from __future__ import annotations
 
@@ -24,16 +24,163 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
+_NAME_BYTES = 63  # NAMEDATALEN - 1
+_NAMING_COMMANDS = frozenset({"CREATE", "ALTER"})
+_CHECKS = {**SCAN_CHECKS, **LOSS_CHECKS}
+_CREATE_RELATION_VERBS = frozenset({"create view", "create table", "create materialized view"})
+_CREATE_OTHER_VERBS = frozenset({"create function", "create type", "create trigger", "create policy", "create rule"})
+_RERUNNABLE_TRAITS = ("if exists", "if not exists", "or replace", "temporary")
+# Verbs of statements that have a form that can run again, by one of _RERUNNABLE_TRAITS.
+_RERUNNABLE_VERBS = frozenset(
+    {
+        *("create table", "create index", "create schema", "create sequence", "create materialized view"),
+        *("create view", "create function", "create extension", "add column"),
+        *("drop table", "drop column", "drop index", "drop view", "drop materialized view", "drop schema"),
+        *("drop function", "drop type", "drop sequence", "drop extension", "drop trigger", "drop policy"),
+    }
+)
 _EXCLUSIVE, _SHARE = "ACCESS EXCLUSIVE", "SHARE"
 _LONG_VERBS = frozenset({"fill", "call", "validate", "select", "copy"})
 _WRITE_VERBS = frozenset({"insert", "update", "delete", "merge"})
-# Two tables of one family, or two names of one table.
+# These lock related tables together, or name one table twice.
 _SAME_TABLE_VERBS = frozenset({"rename table", "attach partition", "lock table"})
 _TIMEOUT_RULES = (("lock_timeout", "no-lock-timeout"), ("statement_timeout", "no-statement-timeout"))
 
 
-def check_held_locks(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    """What is wrong with doing this now; the action itself has not been taken into account yet."""
+def check_file(source: SourceFile, schema: SchemaState) -> tuple[list[tuple[int, RuleMatch]], FileState]:
+    """The rules that a file meets, each with the index of the statement, and the state after the file."""
+    statements = [(one, tuple(read_actions(one.words))) for one in source.statements]
+    actions = [action for _, found in statements for action in found]
+    state = FileState(schema, created_anywhere=_created_names(actions))
+    if source.no_lock_timeout:
+        state.disabled_timeouts.add("lock_timeout")
+    matches: list[tuple[int, RuleMatch]] = []
+    for index, (one, found) in enumerate(statements):
+        state.statement_index, state.transaction = index, one.transaction
+        matches += [
+            (index, match)
+            for match in (*_check_refused(one), *_check_name_lengths(one), *_check_enum_values(one, found, state))
+        ]
+        for action in found:
+            matches += [(index, match) for match in _check_action(action, state)]
+    indexes = [index for index, (_, found) in enumerate(statements) for _ in found]
+    matches += [(index, match) for index, match in _check_whole_file(list(zip(indexes, actions, strict=True)), state)]
+    return matches, state
+
+
+def _created_names(actions: Sequence[Action]) -> frozenset[str]:
+    """The names of everything that the file creates or renames to."""
+    made = {action.relation for action in actions if action.verb in _CREATE_RELATION_VERBS} | {
+        action.name for action in actions if action.verb in _CREATE_OTHER_VERBS
+    }
+    return frozenset(made | {action.other for action in actions if action.verb == "rename table"})
+
+
+def _check_action(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if action.verb == "do":
+        for word in action.words:
+            yield from _check_do_block(word, state)
+    elif action.verb == "create function":
+        yield from _check_function_body(action)
+    found = [*_CHECKS[action.verb](action, state)] if action.verb in _CHECKS else []
+    yield from found
+    yield from _check_held_locks(action, state)
+    state.apply(action)
+
+
+def _check_do_block(word: Word, state: FileState) -> Iterator[RuleMatch]:
+    """Check the statements of a DO block, which run now."""
+    for inner in read_inner_statements(word):
+        if not inner.words:
+            begin = inner.execute_begin or 0
+            message = "EXECUTE runs a text that is known only when it runs"
+            yield match_rule("hidden-ddl", Action(verb="do", begin=begin), message, severity=Severity.WARNING)
+            continue
+        found = [match for action in read_actions(inner.words) for match in _check_action(action, state)]
+        yield from found
+        if inner.execute_begin is not None and inner.changes_schema and not any(_is_harmful(match) for match in found):
+            action = next(read_actions(inner.words), None)
+            if action and state.existed_before(action.relation):
+                yield match_rule("hidden-ddl", replace(action, begin=inner.execute_begin), relation=action.relation)
+
+
+def _is_harmful(match: RuleMatch) -> bool:
+    return (match.severity or RULES_BY_ID[match.rule].severity) is not Severity.HARMLESS
+
+
+def _check_function_body(action: Action) -> Iterator[RuleMatch]:
+    """Find DDL in a function, which runs whenever the function is called."""
+    for word in action.words:
+        for inner in read_inner_statements(word):
+            actions = tuple(read_actions(inner.words))
+            if inner.changes_schema and not any("temporary" in one.traits for one in actions):
+                message = f"function {action.name} changes the schema when it is called"
+                yield match_rule("hidden-ddl", action, message, relation="", severity=Severity.WARNING)
+                return
+
+
+def _check_refused(statement: SourceStatement) -> Iterator[RuleMatch]:
+    if statement.refused_rule and statement.words:
+        yield match_rule(statement.refused_rule, Action(verb="refused", begin=statement.words[0].begin))
+
+
+def _check_name_lengths(statement: SourceStatement) -> Iterator[RuleMatch]:
+    if not statement.words or statement.words[0].key not in _NAMING_COMMANDS:
+        return
+    for word in statement.words:
+        if word.is_name and len(word.text.encode()) > _NAME_BYTES:
+            message = f"{word.text} is longer than {_NAME_BYTES} bytes and is cut off there"
+            yield match_rule("identifier-too-long", Action(verb="name", begin=word.begin), message)
+            return
+
+
+def _check_enum_values(statement: SourceStatement, actions: Sequence[Action], state: FileState) -> Iterator[RuleMatch]:
+    if not state.enum_values or any(action.verb == "add enum value" for action in actions):
+        return
+    for word in statement.words:
+        transaction, is_new_type = state.enum_values.get(word.text, (-1, False))
+        if word.key == STRING_KEY and transaction == state.transaction:
+            message = f"the value {word.text} is used in the transaction that adds it"
+            if is_new_type:
+                message += ", which PostgreSQL before 17 refuses even for a type created in the same transaction"
+            severity = Severity.WARNING if is_new_type else None
+            action = Action(verb="use", begin=word.begin)
+            yield match_rule("enum-value-used-at-once", action, message, relation="", severity=severity)
+            return
+
+
+def _check_whole_file(actions: Sequence[tuple[int, Action]], state: FileState) -> Iterator[tuple[int, RuleMatch]]:
+    """Check what only the whole file shows."""
+    bare = [
+        (index, action)
+        for index, action in actions
+        if action.verb in _RERUNNABLE_VERBS and action.traits.isdisjoint(_RERUNNABLE_TRAITS)
+    ]
+    if bare:
+        others = f", and {len(bare) - 1} more in the file" if len(bare) > 1 else ""
+        index, action = bare[0]
+        message = f"{action.verb.upper()} fails when it is run again{others}"
+        yield index, match_rule("not-rerunnable", action, message)
+    added = [action for _, action in actions if action.verb == "add column" and action.relation not in state.created]
+    for index, action in actions:
+        lasting = action.verb == "create table" and action.traits.isdisjoint({"temporary", "partition"})
+        if lasting and added and not _is_related(action.relation, [one for _, one in actions], added):
+            message = f"is created in the file that changes {added[0].relation}, which is unrelated"
+            yield index, match_rule("unrelated-changes", action, message)
+            return
+
+
+def _is_related(table: str, actions: Sequence[Action], added: Sequence[Action]) -> bool:
+    """Whether a new table mentions a changed one, as in a foreign key, or a new column is named after it."""
+    own = [action for action in actions if action.relation == table]
+    mentioned = {action.other for action in own} | {word.text for action in own for word in action.words}
+    named = {action.name for action in added} | {word.text for action in added for word in action.words}
+    stem = table.rpartition(".")[2].rstrip("s")
+    return any(action.relation in mentioned for action in added) or any(stem in name for name in named)
+
+
+def _check_held_locks(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    """Check the action against the locks that earlier statements of the transaction hold."""
     yield from _check_bulk_write(action, state)
     if action.verb in _LONG_VERBS and _may_take_long(action, state):
         if held := state.locked_relations(_EXCLUSIVE):
@@ -48,7 +195,7 @@ def check_held_locks(action: Action, state: FileState) -> Iterator[RuleMatch]:
 
 
 def _may_take_long(action: Action, state: FileState) -> bool:
-    """Whether it may take long; what validates a constraint of this transaction is told of elsewhere."""
+    """Whether it may take long. Validating a constraint of the same transaction has a rule of its own."""
     if action.verb == "validate":
         return (action.relation, action.name) not in state.not_valid
     if action.verb == "select":
@@ -79,7 +226,7 @@ def _check_new_lock(action: Action, state: FileState, mode: str) -> Iterator[Rul
     if mode == _EXCLUSIVE and action.verb not in _SAME_TABLE_VERBS:
         others = [name for name in state.locked_relations(_EXCLUSIVE) if name != action.relation]
         if others and state.is_first_report("several-tables-locked"):
-            message = f"is locked ACCESS EXCLUSIVE while {others[0]} is: both stay shut until the commit"
+            message = f"is locked ACCESS EXCLUSIVE while {others[0]} is: both stay locked until the commit"
             yield match_rule("several-tables-locked", action, message)
 
 
@@ -87,155 +234,3 @@ def _describe(action: Action) -> str:
     return {"validate": f"VALIDATE CONSTRAINT {action.name}", "call": "a procedure", "copy": "COPY"}.get(
         action.verb, f"a query of {action.relation}"
     )
-
-
-# The rules put to one file, statement by statement, and action by action.
-
-
-_NAME_BYTES = 63  # NAMEDATALEN - 1
-_NAMING_COMMANDS = frozenset({"CREATE", "ALTER"})
-_CHECKS = {**SCAN_CHECKS, **LOSS_CHECKS}
-_CREATE_RELATION_VERBS = frozenset({"create view", "create table", "create materialized view"})
-_CREATE_OTHER_VERBS = frozenset({"create function", "create type", "create trigger", "create policy", "create rule"})
-_RERUNNABLE_TRAITS = ("if exists", "if not exists", "or replace", "temporary")
-# Verbs that have a form that can be run again, unless one of _EXISTS is there.
-_RERUNNABLE_VERBS = frozenset(
-    {
-        *("create table", "create index", "create schema", "create sequence", "create materialized view"),
-        *("create view", "create function", "create extension", "add column"),
-        *("drop table", "drop column", "drop index", "drop view", "drop materialized view", "drop schema"),
-        *("drop function", "drop type", "drop sequence", "drop extension", "drop trigger", "drop policy"),
-    }
-)
-
-
-def check_file(text: SourceFile, schema: SchemaState) -> tuple[list[tuple[int, RuleMatch]], FileState]:
-    """What rules are met by which statement of a file, by its index; and the state as the file leaves it."""
-    statements = [(one, tuple(read_actions(one.words))) for one in text.statements]
-    actions = [action for _, found in statements for action in found]
-    state = FileState(schema, created_anywhere=_created_names(actions))
-    if text.no_lock_timeout:
-        state.disabled_timeouts.add("lock_timeout")
-    met: list[tuple[int, RuleMatch]] = []
-    for index, (one, found) in enumerate(statements):
-        state.statement_index, state.transaction = index, one.transaction
-        met += [
-            (index, match)
-            for match in (*_check_refused(one), *_check_name_lengths(one), *_check_enum_values(one, found, state))
-        ]
-        for action in found:
-            met += [(index, match) for match in _check_action(action, state)]
-    indexes = [index for index, (_, found) in enumerate(statements) for _ in found]
-    met += [(index, match) for index, match in _check_whole_file(list(zip(indexes, actions, strict=True)), state)]
-    return met, state
-
-
-def _created_names(actions: Sequence[Action]) -> frozenset[str]:
-    """Names under which the file makes something."""
-    made = {action.relation for action in actions if action.verb in _CREATE_RELATION_VERBS} | {
-        action.name for action in actions if action.verb in _CREATE_OTHER_VERBS
-    }
-    return frozenset(made | {action.other for action in actions if action.verb == "rename table"})
-
-
-def _check_action(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    if action.verb == "do":
-        for word in action.words:
-            yield from _check_do_block(word, state)
-    elif action.verb == "create function":
-        yield from _check_function_body(action)
-    found = [*_CHECKS[action.verb](action, state)] if action.verb in _CHECKS else []
-    yield from found
-    yield from check_held_locks(action, state)
-    state.apply(action)
-
-
-def _check_do_block(word: Word, state: FileState) -> Iterator[RuleMatch]:
-    """What a DO block runs."""
-    for inner in read_inner_statements(word):
-        if not inner.words:
-            begin = inner.execute_begin or 0
-            message = "EXECUTE runs a text that only the run knows"
-            yield match_rule("hidden-ddl", Action(verb="do", begin=begin), message, severity=Severity.WARNING)
-            continue
-        found = [match for action in read_actions(inner.words) for match in _check_action(action, state)]
-        yield from found
-        if inner.execute_begin is not None and inner.changes_schema and not any(_is_harmful(match) for match in found):
-            action = next(read_actions(inner.words), None)
-            if action and state.existed_before(action.relation):
-                yield match_rule("hidden-ddl", replace(action, begin=inner.execute_begin), relation=action.relation)
-
-
-def _is_harmful(match: RuleMatch) -> bool:
-    return (match.severity or RULES_BY_ID[match.rule].severity) is not Severity.HARMLESS
-
-
-def _check_function_body(action: Action) -> Iterator[RuleMatch]:
-    """DDL in a function, which runs whenever somebody calls it."""
-    for word in action.words:
-        for inner in read_inner_statements(word):
-            actions = tuple(read_actions(inner.words))
-            if inner.changes_schema and not any("temporary" in one.traits for one in actions):
-                message = f"function {action.name} changes the schema when it is called"
-                yield match_rule("hidden-ddl", action, message, relation="", severity=Severity.WARNING)
-                return
-
-
-def _check_refused(one: SourceStatement) -> Iterator[RuleMatch]:
-    if one.refused_rule and one.words:
-        yield match_rule(one.refused_rule, Action(verb="refused", begin=one.words[0].begin))
-
-
-def _check_name_lengths(one: SourceStatement) -> Iterator[RuleMatch]:
-    if not one.words or one.words[0].key not in _NAMING_COMMANDS:
-        return
-    for word in one.words:
-        if word.is_name and len(word.text.encode()) > _NAME_BYTES:
-            message = f"{word.text} is longer than {_NAME_BYTES} bytes and is cut off there"
-            yield match_rule("identifier-too-long", Action(verb="name", begin=word.begin), message)
-            return
-
-
-def _check_enum_values(one: SourceStatement, actions: Sequence[Action], state: FileState) -> Iterator[RuleMatch]:
-    if not state.enum_values or any(action.verb == "add enum value" for action in actions):
-        return
-    for word in one.words:
-        transaction, fresh = state.enum_values.get(word.text, (-1, False))
-        if word.key == STRING_KEY and transaction == state.transaction:
-            message = f"the value {word.text} is used in the transaction that adds it"
-            if fresh:
-                message += ", which PostgreSQL before 17 refuses even for a type that is as new"
-            severity = Severity.WARNING if fresh else None
-            action = Action(verb="use", begin=word.begin)
-            yield match_rule("enum-value-used-at-once", action, message, relation="", severity=severity)
-            return
-
-
-def _check_whole_file(actions: Sequence[tuple[int, Action]], state: FileState) -> Iterator[tuple[int, RuleMatch]]:
-    """What only the whole file shows."""
-    bare = [
-        (index, action)
-        for index, action in actions
-        if action.verb in _RERUNNABLE_VERBS and action.traits.isdisjoint(_RERUNNABLE_TRAITS)
-    ]
-    if bare:
-        others = f", and {len(bare) - 1} more of the file" if len(bare) > 1 else ""
-        index, action = bare[0]
-        message = f"{action.verb.upper()} fails when it is run again{others}"
-        yield index, match_rule("not-rerunnable", action, message)
-    added = [action for _, action in actions if action.verb == "add column" and action.relation not in state.created]
-    for index, action in actions:
-        lasting = action.verb == "create table" and action.traits.isdisjoint({"temporary", "partition"})
-        if lasting and added and not _is_related(action.relation, [one for _, one in actions], added):
-            message = f"is created in the file that changes {added[0].relation}, with which it has nothing to do"
-            yield index, match_rule("unrelated-changes", action, message)
-            return
-
-
-def _is_related(table: str, actions: Sequence[Action], added: Sequence[Action]) -> bool:
-    """Whether a new table mentions a changed one, as by a foreign key, or a new column there is named after it."""
-    own = [action for action in actions if action.relation == table]
-    mentioned = {action.other for action in own} | {word.text for action in own for word in action.words}
-    named = {action.name for action in added} | {word.text for action in added for word in action.words}
-    stem = table.rpartition(".")[2].rstrip("s")
-    return any(action.relation in mentioned for action in added) or any(stem in name for name in named)

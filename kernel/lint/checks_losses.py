@@ -1,4 +1,4 @@
-"""Rules about what is emptied, dropped, renamed, rewritten, handed over: what rows and programs lose."""
+"""Checks of what is emptied, dropped, renamed, rewritten, detached or given to another owner."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from kernel.lint.state import FileState
 
 
-def _egress(action: Action, _scene: FileState) -> Iterator[RuleMatch]:
-    yield match_rule("egress", action, f"{action.name}: {_EGRESS_MESSAGE}", relation="")
-
-
-_EGRESS_MESSAGE = "reaches out of the database, which no rollback undoes"
+def _egress(action: Action, _state: FileState) -> Iterator[RuleMatch]:
+    message = f"{action.name}: reaches out of the database, which no rollback undoes"
+    yield match_rule("egress", action, message, relation="")
 
 
 def _rewrite_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
@@ -37,13 +35,9 @@ def _rename_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
 
 
 def _drop_constraint(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    # What proved NOT NULL, or the bounds of a partition, has done its work.
-    scaffolding = (action.relation, action.name) in state.schema.validated or action.relation in state.set_not_null
-    if (
-        state.existed_before(action.relation)
-        and not scaffolding
-        and (action.relation, action.name) not in state.not_valid
-    ):
+    # A CHECK that proved NOT NULL, or the bounds of a partition, is no longer needed.
+    is_proof = (action.relation, action.name) in state.schema.validated or action.relation in state.set_not_null
+    if state.existed_before(action.relation) and not is_proof and (action.relation, action.name) not in state.not_valid:
         yield _drop_object_warning(action, f"constraint {action.name} is dropped")
 
 
@@ -53,7 +47,7 @@ def _drop_default(action: Action, state: FileState) -> Iterator[RuleMatch]:
 
 
 def _drop_object_warning(action: Action, message: str) -> RuleMatch:
-    """Nothing fails at once where a constraint or a default is gone, so it is a warning."""
+    """A warning, because nothing fails at once without the constraint or default."""
     return match_rule("drop-object", action, message, severity=Severity.WARNING)
 
 
@@ -80,21 +74,18 @@ def _attach_partition(action: Action, state: FileState) -> Iterator[RuleMatch]:
 def _create_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
     rest = state.schema.default_partitions.get(action.other, "")
     if "partition" in action.traits and state.existed_before(rest) and not state.schema.has_valid_check(rest):
-        message = f"a partition is created beside {rest}, whose rows are all read first"
+        message = f"a partition is created next to {rest}, whose rows are all read first"
         yield match_rule("partition-beside-default", action, message, relation=action.other)
 
 
-def _alter_extension(action: Action, _scene: FileState) -> Iterator[RuleMatch]:
-    yield match_rule(
-        "extension-changed", action, f"extension {action.name} is dropped or brought to another version", relation=""
-    )
+def _alter_extension(action: Action, _state: FileState) -> Iterator[RuleMatch]:
+    yield match_rule("extension-changed", action, f"extension {action.name} is dropped or updated", relation="")
 
 
 def _change_owner(action: Action, state: FileState) -> Iterator[RuleMatch]:
     if action.relation not in state.created:
-        severity = Severity.WARNING
-        message = f"{action.name} gets another owner"
-        yield match_rule("privileges-changed", action, message, severity=severity)
+        message = f"{action.name} changes its owner"
+        yield match_rule("privileges-changed", action, message, severity=Severity.WARNING)
 
 
 _OBJECTS = ("view", "materialized view", "function", "procedure", "type", "domain", "aggregate", "sequence", "operator")

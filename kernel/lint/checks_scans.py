@@ -1,19 +1,14 @@
-"""Which changes of a column's type leave its table as it is.
-
-Source: ATColumnChangeRequiresRewrite in PostgreSQL's source, and the length coercions that it sees through (varchar,
-numeric, timestamp, varbit): a change is free when every stored value is its own new value.
-"""
+"""Checks of indexes, columns and constraints: what reads, rewrites or rejects the rows of a table in use."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import find_volatile_function, read_column_definition
 from kernel.lint.finding import Severity
 from kernel.lint.match import match_existing, match_rule, match_unless_created
+from kernel.lint.type_changes import TypeChangeCost, parse_type, type_change_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,73 +16,6 @@ if TYPE_CHECKING:
     from kernel.lint.action import Action
     from kernel.lint.match import Check, RuleMatch
     from kernel.lint.state import FileState
-
-
-_SPELLINGS = {
-    "int": "integer",
-    "int4": "integer",
-    "int8": "bigint",
-    "int2": "smallint",
-    "float8": "double precision",
-    "bool": "boolean",
-    "decimal": "numeric",
-    "character varying": "varchar",
-    "character": "char",
-    "bpchar": "char",
-    "bit varying": "varbit",
-    "timestamp with time zone": "timestamptz",
-    "timestamp without time zone": "timestamp",
-    "serial": "integer",
-    "bigserial": "bigint",
-    "serial8": "bigint",
-}
-_TYPE_PATTERN = re.compile(r"(?P<name>[^(]*?)\s*(?:\((?P<length>[0-9]+)(?:,(?P<scale>-?[0-9]+))?\))?(?P<rest>\D*)")
-_TEXT_TYPES = frozenset({"text", "varchar"})
-_TYPES_WITH_LENGTH = frozenset({"varchar", "varbit", "timestamp", "timestamptz", "time", "timetz", "interval"})
-
-
-class TypeChangeCost(Enum):
-    """What a change of type does to the table, as far as it can be told."""
-
-    FREE = "free"
-    REWRITE = "rewrite"
-    UNSURE = "unsure"
-
-
-def parse_type(text: str) -> tuple[str, int | None, int]:
-    """A type's usual name, its length or precision, its scale; `varchar(50)` is ("varchar", 50, 0)."""
-    match = _TYPE_PATTERN.fullmatch(text.strip().removeprefix("pg_catalog . "))
-    if not match:
-        return text, None, 0
-    name = f"{match['name']}{match['rest']}".strip()
-    length = int(match["length"]) if match["length"] else None
-    return _SPELLINGS.get(name, name), length, int(match["scale"] or 0)
-
-
-def type_change_cost(old: str | None, new: str, *, using: bool) -> TypeChangeCost:
-    """What changing `old`, None when it is not known, to `new` does."""
-    name, length, scale = parse_type(new)
-    if old is None:
-        if name not in _TEXT_TYPES or using:
-            return TypeChangeCost.REWRITE
-        # Mostly from varchar, where it is free; a length may be shorter than before.
-        return TypeChangeCost.FREE if length is None else TypeChangeCost.UNSURE
-    old_name, old_length, old_scale = parse_type(old)
-    wider = length is None or (old_length is not None and length >= old_length)
-    if name == old_name == "numeric":
-        return TypeChangeCost.FREE if length is None or (wider and scale == old_scale) else TypeChangeCost.REWRITE
-    if name == old_name:
-        return (
-            TypeChangeCost.FREE
-            if wider or name not in _TYPES_WITH_LENGTH | {"char"} or length == old_length
-            else TypeChangeCost.REWRITE
-        )
-    if {name, old_name} <= _TEXT_TYPES | {"citext"}:
-        return TypeChangeCost.FREE if length is None else TypeChangeCost.REWRITE
-    return TypeChangeCost.FREE if (old_name, name) == ("cidr", "inet") else TypeChangeCost.REWRITE
-
-
-# Rules about indexes, columns and constraints: what reads, rewrites or refuses the rows of a table in use.
 
 
 _SERIAL_TYPES = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
@@ -140,10 +68,10 @@ def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:
     found = type_change_cost(old, new, using="using" in action.traits)
     known = f"from {old} " if old else ""
     if found is TypeChangeCost.REWRITE:
-        message = f"column {action.name} is changed {known}to {new}, whose values are stored or checked anew"
+        message = f"column {action.name} is changed {known}to {new}, whose values are stored or checked again"
         yield match_rule("type-change-rewrites", action, message)
     elif found is TypeChangeCost.UNSURE:
-        message = f"column {action.name} is changed to {new}; if that is less than before, every row is read"
+        message = f"column {action.name} is changed to {new}; if that is shorter than before, every row is read"
         yield match_rule("type-change-rewrites", action, message, severity=Severity.WARNING)
 
 

@@ -1,11 +1,11 @@
-"""The modes of table locks, what each shuts out, and what it is called.
+"""Table lock modes: names, strength, and the commands that each blocks.
 
 Source: PostgreSQL documentation, "Explicit Locking", table of conflicting lock modes.
 """
 
 from __future__ import annotations
 
-# From the weakest to the strongest, by the names of pg_locks; people know them by the names of LOCK TABLE.
+# From the weakest to the strongest: the name in pg_locks, the name in LOCK TABLE.
 LOCK_MODE_NAMES = {
     "AccessShareLock": "ACCESS SHARE",
     "RowShareLock": "ROW SHARE",
@@ -18,7 +18,7 @@ LOCK_MODE_NAMES = {
 }
 LOCK_MODE_STRENGTH = {name: rank for rank, name in enumerate(LOCK_MODE_NAMES.values())}
 
-# The commands of an application, by the weakest mode that keeps each of them waiting.
+# The commands of an application, each with the modes that block it.
 _BLOCKING_MODES = (
     ("SELECT", ("ACCESS EXCLUSIVE",)),
     ("SELECT FOR UPDATE", ("EXCLUSIVE", "ACCESS EXCLUSIVE")),
@@ -31,7 +31,7 @@ _BLOCKING_MODES = (
 
 
 def blocked_commands(mode: str) -> tuple[str, ...]:
-    """The commands that wait while somebody holds `mode` on their table."""
+    """The commands that wait while another session holds `mode` on their table."""
     return tuple(command for command, modes in _BLOCKING_MODES if mode in modes)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
-# What is longer is data, and its beginning tells enough.
+# A longer statement is data, and its beginning is enough.
 _MAX_STATEMENT_BYTES = 1 << 18
 _RULE_BY_EFFECT = {
     StatementEffect.OUTSIDE: "concurrently-in-transaction",
@@ -31,7 +31,7 @@ _RULE_BY_EFFECT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatement:
-    """A statement of a file. `transaction` is None where it runs outside of any, `refused` a rule, or ""."""
+    """A statement. `transaction` is None if it runs outside of any; `refused_rule` is a rule id or ""."""
 
     part: Part
     words: tuple[Word, ...] = field(repr=False)
@@ -42,7 +42,7 @@ class SourceStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file. `allows` hold for all of it. `meta_command` is the line of a command of psql, where reading stopped."""
+    """A file. `allows` hold for all of it; `meta_command_line` is that of a psql command, where reading stopped."""
 
     migration: Migration
     statements: tuple[SourceStatement, ...]
@@ -51,19 +51,19 @@ class SourceFile:
     meta_command_line: int | None = None
 
     def statement_index_at(self, line: int) -> int | None:
-        """The index of the last statement that begins on this line or above it."""
+        """The index of the last statement that begins on this line or before it."""
         index = bisect_right(self.statements, line, key=lambda one: one.part.line) - 1
         return index if index >= 0 else None
 
 
 def read_source(migration: Migration) -> SourceFile:
-    """Read a file. Raises FilesInvalid when it cannot be read, or what is wrong with it is no matter of a rule."""
+    """Read a file. Raises FilesInvalid if it cannot be read, or has a problem that is not a rule."""
     parts, meta_command = _read_parts(migration)
     mode, refused, no_lock_timeout = RunMode.TRANSACTION, {}, False
     if meta_command is None:
         try:
-            surveyed = parse_script(migration.path, migration.filename)
-            mode, no_lock_timeout = surveyed.mode, surveyed.lock_timeout_ms == 0
+            script = parse_script(migration.path, migration.filename)
+            mode, no_lock_timeout = script.mode, script.lock_timeout_ms == 0
         except FilesInvalid as error:
             refused = _refused_rules(error, parts)
     statements: list[SourceStatement] = []
@@ -72,10 +72,10 @@ def read_source(migration: Migration) -> SourceFile:
     line = 1
     for part in parts:
         allows = tuple(parse_allows(part.text[: part.start], line))
-        if statements:  # a comment behind a statement, on the line that it ends in, is about that one
-            behind = tuple(allow for allow in allows if allow.line == line)
-            statements[-1] = replace(statements[-1], allows=statements[-1].allows + behind)
-            allows = allows[len(behind) :]
+        if statements:  # a comment on the last line of a statement is about that statement
+            trailing = tuple(allow for allow in allows if allow.line == line)
+            statements[-1] = replace(statements[-1], allows=statements[-1].allows + trailing)
+            allows = allows[len(trailing) :]
         else:
             head += allows
         line += part.text.count(b"\n")
@@ -99,7 +99,7 @@ def read_source(migration: Migration) -> SourceFile:
 
 
 class _TransactionCounter:
-    """Counts the transactions of a file, which has one for all of it unless it runs statement by statement."""
+    """Counts the transactions of a file: one for all of it, unless it runs statement by statement."""
 
     def __init__(self, mode: RunMode) -> None:
         self._steps = mode is RunMode.NO_TRANSACTION
@@ -107,24 +107,24 @@ class _TransactionCounter:
         self._current = 0 if mode is RunMode.TRANSACTION else None
 
     def next_statement(self, sql: bytes) -> int | None:
-        """The transaction of the next statement, None where it has one for itself."""
-        found = statement_effect(sql)
-        if self._steps and found is StatementEffect.BEGIN:
+        """The transaction of the next statement, None if it runs in one of its own."""
+        effect = statement_effect(sql)
+        if self._steps and effect is StatementEffect.BEGIN:
             self._begun += 1
             self._current = self._begun
-        own = self._current
-        if self._steps and found in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
+        current = self._current
+        if self._steps and effect in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
             self._current = None
-        return own
+        return current
 
 
 def _read_parts(migration: Migration) -> tuple[list[Part], int | None]:
-    """The parts of a file but COPY's data, and the line of the command of psql that they end at, if there is one."""
+    """The parts of a file, without data of COPY, and the line of the psql command at which they end, if any."""
     found: list[Part] = []
     try:
         with migration.path.open("rb") as file:
             for part in split_script(file.read):
-                found.append(_keep_line_count(part) if part.kind is PartKind.COPY_DATA else part)  # noqa: PERF401 - kept on a fault
+                found.append(_keep_line_count(part) if part.kind is PartKind.COPY_DATA else part)  # noqa: PERF401 - parts before a fault are kept
     except LexerError as error:
         if error.fault is Fault.PSQL_COMMAND:
             return found, error.line
@@ -137,12 +137,12 @@ def _read_parts(migration: Migration) -> tuple[list[Part], int | None]:
 
 
 def _keep_line_count(part: Part) -> Part:
-    """Data of COPY as so many lines, which is all that is needed of them."""
+    """Data of COPY as empty lines, so that line numbers stay right."""
     return part._replace(text=b"\n" * part.text.count(b"\n"))
 
 
 def _refused_rules(error: FilesInvalid, parts: list[Part]) -> dict[int, str]:
-    """The rules of statements that the runner refuses, by the identity of their part.
+    """The rules for statements that the runner refuses, by the identity of their part.
 
     Raises FilesInvalid for any other problem.
     """

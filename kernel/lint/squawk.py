@@ -1,7 +1,7 @@
-"""What squawk, a linter for PostgreSQL in one program, knows of our rules: https://squawkhq.com/docs/rules.
+"""Run squawk, a linter for PostgreSQL: https://squawkhq.com/docs/rules.
 
-It reads a file without knowing how it will be run, or what other files made. So its word is taken for what shows in one
-line, and where the context decides it is ours that is. Without the program that part is missing, and nothing else.
+Squawk does not know how a file will be run, or what other files created. So only rules that one line decides are taken
+from it; our own decide the others. Without the program those few are missing, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Its rules that nothing here finds otherwise, and ours that they stand for.
+# Rules of squawk, and the rule here under which each is reported.
 REPORTED_RULES = {
     "prefer-text-field": "varchar-length",
     "prefer-timestamp-tz": "timestamp-without-zone",
@@ -26,16 +26,16 @@ REPORTED_RULES = {
     "ban-char-field": "char-column",
 }
 
-_SQUAWK_TIMEOUT_SECONDS = 60  # 6 ms a file; a machine in trouble is no reason to wait for ever
-_FILES_PER_CALL = 200  # files for one call, so that no command line is too long
+_SQUAWK_TIMEOUT_SECONDS = 60  # 6 ms a file on a machine that is not overloaded
+_FILES_PER_CALL = 200  # so that no command line is too long
 
 
 class SquawkFailed(Exception):
-    """Squawk gave no answer that can be read; the message says why."""
+    """Squawk gave no readable result; the message says why."""
 
 
 class SquawkRemark(NamedTuple):
-    """A rule of squawk met on a line, which counts from 1, of a file."""
+    """A finding of squawk; `line` counts from 1."""
 
     path: str
     line: int
@@ -43,13 +43,13 @@ class SquawkRemark(NamedTuple):
 
 
 def find_squawk(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where squawk is: beside this Python, as its wheel puts it, or on PATH; None when it is nowhere."""
-    beside = shutil.which("squawk", path=sysconfig.get_path("scripts"))
-    return beside or shutil.which("squawk", path=environ.get("PATH"))
+    """The path of squawk: next to this Python, where its wheel installs it, or on PATH; None if there is none."""
+    installed = shutil.which("squawk", path=sysconfig.get_path("scripts"))
+    return installed or shutil.which("squawk", path=environ.get("PATH"))
 
 
 def run_squawk(command: str, paths: Sequence[Path]) -> tuple[SquawkRemark, ...]:
-    """All that squawk says of files. Raises Silent."""
+    """The findings of squawk in files. Raises SquawkFailed."""
     try:
         return tuple(
             remark
@@ -61,9 +61,9 @@ def run_squawk(command: str, paths: Sequence[Path]) -> tuple[SquawkRemark, ...]:
 
 
 def _run_squawk_once(command: str, paths: Sequence[Path]) -> Iterator[SquawkRemark]:
-    # A configuration of the project's own would have it leave out what we ask it for.
+    # A configuration file of the project could disable the rules that are needed here.
     arguments = [command, "--reporter=Json", f"--config={os.devnull}", "--no-error-on-unmatched-pattern", "--"]
-    answer = subprocess.run(  # noqa: S603 - the program that `program` found, and files of ours
+    answer = subprocess.run(  # noqa: S603 - the program that find_squawk found, and migration files
         [*arguments, *map(str, paths)],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -1,6 +1,6 @@
-"""What the files up to a statement tell of the schema: types, indexes, constraints, default partitions.
+"""What is known before a statement: the schema that earlier files created, and what its own file did so far.
 
-Nothing here is certain, since a database may hold what no file made; so it only ever answers what is known.
+A database may hold what no file created, so the answers are positive knowledge only.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class SchemaState:
-    """Learns from actions in the order in which they are run."""
+    """Types, indexes, constraints and default partitions, learned from actions in the order in which they run."""
 
     def __init__(self) -> None:
         self.column_types: dict[tuple[str, str], str] = {}
         self.indexes: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
         self.default_partitions: dict[str, str] = {}
         self.validated: set[tuple[str, str]] = set()
-        """(table, constraint) of what VALIDATE CONSTRAINT named."""
-        self._checks: dict[tuple[str, str], frozenset[str]] = {}  # the columns that a CHECK rules NULL out for
+        """(table, constraint) of each VALIDATE CONSTRAINT."""
+        self._checks: dict[tuple[str, str], frozenset[str]] = {}  # the columns that a CHECK proves not NULL
         self._valid: set[tuple[str, str]] = set()
 
     def apply(self, action: Action) -> None:
@@ -64,12 +64,9 @@ class SchemaState:
         return (table, constraint) in self._valid
 
     def is_proven_not_null(self, table: str, column: str) -> bool:
-        """Whether a validated CHECK rules NULL out.
-
-        A constraint whose CHECK no file shows counts when its name tells of the column.
-        """
+        """Whether a validated CHECK proves it; one that no file adds counts if its name contains the column."""
         return any(
-            column in self._checks[key] if key in self._checks else _name_mentions(key[1], column)
+            column in self._checks[key] if key in self._checks else column in key[1]
             for key in self._valid
             if key[0] == table
         )
@@ -83,12 +80,8 @@ class SchemaState:
         return any(set(found[: len(wanted)]) == set(wanted) for found in self.indexes[table])
 
 
-def _name_mentions(constraint: str, column: str) -> bool:
-    return column in constraint
-
-
 def _not_null_columns(action: Action) -> list[str]:
-    """The columns of `CHECK (a IS NOT NULL AND b IS NOT NULL)`; none where an OR is."""
+    """The columns of `CHECK (a IS NOT NULL AND b IS NOT NULL)`; none if there is an OR."""
     if contains_words(action.words, "OR"):
         return []
     found = []
@@ -98,12 +91,9 @@ def _not_null_columns(action: Action) -> list[str]:
     return found
 
 
-# Where a statement stands: what its file has made, in which transaction it runs, what that has locked so far.
-
-
 _EXCLUSIVE, _SHARE_ROW, _SHARE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"
 
-# What an action locks its relation in. Source: PostgreSQL documentation, "Explicit Locking" and "ALTER TABLE".
+# The mode in which an action locks its relation. Source: PostgreSQL documentation, "Explicit Locking", "ALTER TABLE".
 LOCK_MODE_BY_VERB = {
     **dict.fromkeys(
         (
@@ -121,31 +111,31 @@ LOCK_MODE_BY_VERB = {
 
 
 class FileState:
-    """One file, statement after statement. `transaction` is None for what runs outside of any."""
+    """What a file did before a statement: created objects, settings, locks. `transaction` is None outside of any."""
 
     def __init__(self, schema: SchemaState, *, created_anywhere: frozenset[str] = frozenset()) -> None:
         self.schema = schema
         self.created_anywhere = created_anywhere
-        """Views and tables that the file makes anywhere: an old name that stays in use."""
+        """Names that the file creates anywhere, so that an old name may stay in use."""
         self.transaction: int | None = None
         self.statement_index = 0
         self.created: set[str] = set()
         self.not_valid: dict[tuple[str, str], int | None] = {}
         self.unresolved: list[tuple[int, Action]] = []
-        """By statement: foreign keys that need an index, constraints that need to be validated, here or later."""
+        """By statement: foreign keys that still need an index, constraints that still need to be validated."""
         self.enum_values: dict[str, tuple[int, bool]] = {}
-        """The transaction that added a value, and whether the file made the type as well."""
+        """The transaction that added a value, and whether the file created the type as well."""
         self.renamed: dict[str, str] = {}
         self.set_not_null: set[str] = set()
         self.added_columns: set[tuple[str, str]] = set()
         self.disabled_timeouts: set[str] = set()
         self.bulk_writes: dict[int, Action] = {}
-        self._search_path_schema = ""  # the first of the search path, where the file sets one
-        self.reported: set[tuple[str, int | None]] = set()
+        self._search_path_schema = ""  # the first of the search path, if the file sets it
+        self._reported: set[tuple[str, int | None]] = set()
         self._locked: defaultdict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
 
     def existed_before(self, relation: str) -> bool:
-        """Whether a relation was there before the file: nobody else knows one that the file makes."""
+        """Whether a relation existed before the file; other sessions cannot use one that the file creates."""
         return bool(relation) and relation not in self.created and not _is_catalog(relation)
 
     def locked_relations(self, least: str) -> list[str]:
@@ -162,20 +152,20 @@ class FileState:
     def is_first_report(self, rule: str) -> bool:
         """Whether a rule is met for the first time in this transaction."""
         key = (rule, self.transaction)
-        if key in self.reported:
+        if key in self._reported:
             return False
-        self.reported.add(key)
+        self._reported.add(key)
         return True
 
     def apply(self, action: Action) -> None:  # noqa: C901 - one case for each kind of action
-        """Take an action into account, once it has been judged."""
+        """Take an action into account, after it has been checked."""
         match action.verb:
             case "create table" | "create materialized view" | "create view" | "create sequence" | "create schema":
                 self._record_created(action.relation)
             case "create type" | "create function":
                 self.created.add(action.name)
-            case "create index":
-                self._record_created_index(action)
+            case "create index" if not self.existed_before(action.relation):
+                self.created.add(action.name)
             case "rename table":
                 self.renamed[action.other] = action.relation
                 if action.relation in self.created:
@@ -196,15 +186,11 @@ class FileState:
         self._record_lock(action)
 
     def _record_created(self, relation: str) -> None:
-        """Know a new relation by its name, and by the other that it has on the file's own search path."""
+        """Add a new relation under its name with and without the schema of the file's search path."""
         self.created.add(relation)
         schema, _, name = relation.rpartition(".")
         if self._search_path_schema and schema in ("", self._search_path_schema):
             self.created |= {name, f"{self._search_path_schema}.{name}"}
-
-    def _record_created_index(self, action: Action) -> None:
-        if not self.existed_before(action.relation):
-            self.created.add(action.name)
 
     def _record_setting(self, action: Action) -> None:
         if action.name == "search_path":

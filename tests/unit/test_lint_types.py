@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.lint.checks_scans import TypeChangeCost, type_change_cost
+from kernel.lint.type_changes import TypeChangeCost, type_change_cost
 
 
 @pytest.mark.parametrize(
