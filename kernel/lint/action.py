@@ -20,8 +20,8 @@ class Action:
 
     `verb` is a plain term such as "create index"; `relation` is the table or view that it is about; `name` the column,
     constraint or index that it creates or changes; `other` a second relation: the parent of a foreign key or partition,
-    the new name. `traits` are properties such as "concurrently". `words` are the definition of a column, or
-    a query. `columns` are those of a key or an index. `begin` is the byte of the statement to point at, 0 for its first word.
+    the new name. `traits` are properties such as "concurrently". `words` are the definition of a column, or a query.
+    `columns` are those of a key or an index. `begin` is the byte of the statement to point at, 0 for its first word.
     """
 
     verb: str

@@ -1,6 +1,7 @@
 """Read statements into actions, including the statements in bodies of DO and functions.
 
-A statement that is not listed here has no action that a rule is about. Source: PostgreSQL documentation, "SQL Commands".
+A statement that is not listed here has no action that a rule is about.
+Source: PostgreSQL documentation, "SQL Commands".
 """
 
 from __future__ import annotations
