@@ -26,11 +26,9 @@ def table(oid: int, schema: str, name: str, *columns: str) -> CatalogTable:
                 name=one,
                 quoted=one,
                 type_oid=23,
-                typmod=-1,
                 type="integer",
                 base="integer",
                 kind="int4",
-                required=False,
                 generated=False,
             )
             for number, one in enumerate(columns, start=1)

@@ -13,11 +13,9 @@ def column(number: int, name: str, **changes: object) -> CatalogColumn:
         name=name,
         quoted=name,
         type_oid=23,
-        typmod=-1,
         type="integer",
         base="integer",
         kind="int4",
-        required=False,
         generated=False,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # fields by their names

@@ -1,4 +1,4 @@
-"""The golden copy and the clone, read at the same time: two sessions, the cores shared between them."""
+"""Sessions in the template database and in the clone, which read at the same time; and arrays copied between them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 Row = tuple[Any, ...]
-# Nothing of the copied schema stands in for a function of PostgreSQL, row security hides nothing, and workers begin
-# even for a small table. JIT compiles longer than most of these queries run. A range of blocks is found as one.
+# With an empty search_path no copied object shadows a function of PostgreSQL. Row security hides no row, parallel
+# workers start even for a small table, a range of blocks uses a TID range scan. JIT takes longer than most queries.
 _SETTINGS = """
 SELECT set_config(name, value, false) FROM (VALUES ('search_path', ''), ('row_security', 'off'), ('jit', 'off'),
   ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
@@ -32,20 +32,20 @@ SELECT set_config(name, value, false) FROM (VALUES ('search_path', ''), ('row_se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPair:
-    """A session in each database; `path` are the schemas that bare names are looked up in, but for here."""
+    """A session in each database; `search_path` are the schemas that the database's own sessions search."""
 
     template: Connection
     clone: Connection
     pool: ThreadPoolExecutor
     search_path: tuple[str, ...]
 
-    def query_both(self, golden: sql.Composed, clone: sql.Composed) -> tuple[list[Row], list[Row]]:
-        """The rows of two queries that run side by side. Raises psycopg.Error of the golden one first."""
-        waiting = self.pool.submit(fetch_rows, self.template, golden)
+    def query_both(self, template: sql.Composed, clone: sql.Composed) -> tuple[list[Row], list[Row]]:
+        """The rows of two queries that run at the same time. Raises psycopg.Error, the template's first."""
+        waiting = self.pool.submit(fetch_rows, self.template, template)
         try:
             found = fetch_rows(self.clone, clone)
         except BaseException:
-            # The session is to be closed: nothing may run on in it, and nobody asks any more what came of it.
+            # The session will be closed: its query must not go on, and its result is not needed.
             self.template.cancel_safe()
             if (failure := waiting.exception()) is not None and not isinstance(failure, psycopg.errors.QueryCanceled):
                 raise failure from None
@@ -53,49 +53,43 @@ class ConnectionPair:
         return waiting.result(), found
 
 
-def fetch_rows(connection: Connection, query: sql.Composed) -> list[Row]:
+def fetch_rows(connection: Connection, query: sql.SQL | sql.Composed) -> list[Row]:
     """All rows of a query. Raises psycopg.Error."""
     return connection.execute(query).fetchall()
 
 
 @contextmanager
-def open_connection_pair(golden: str, clone: str, *, jobs: int) -> Iterator[ConnectionPair]:
-    """Sessions in both databases, of which the golden one only reads; `jobs` server processes in all work for them.
+def open_connection_pair(template: str, clone: str, *, jobs: int) -> Iterator[ConnectionPair]:
+    """Sessions in both databases, the template's read-only; `jobs` server processes in total work for them.
 
     Raises DatabaseUnreachable, SettingsError, and DatabaseRefused for what the server refuses inside the block.
     """
     workers = max(0, jobs // 2 - 1)  # a session is a process itself
-    with open_session(golden) as one, open_session(clone) as other, ThreadPoolExecutor(1) as pool:
+    with open_session(template) as one, open_session(clone) as other, ThreadPoolExecutor(1) as pool:
         (path,) = one.connection.execute("SELECT current_schemas(false)::text[]").fetchall()
         for session, read_only in ((one, "on"), (other, "off")):
-            with_runner_settings(
-                session, statement_timeout_ms=0
-            )  # killed, we leave no query behind on TEST_DB's server
+            # With these settings the server cancels the query of a killed process.
+            with_runner_settings(session, statement_timeout_ms=0)
             session.connection.execute(_SETTINGS, (str(workers), read_only))
         yield ConnectionPair(template=one.connection, clone=other.connection, pool=pool, search_path=tuple(path[0]))
 
 
-# Whether the server's counts of written rows can be relied on yet.
-#
-# A backend adds up what it wrote at most once a second, and for the last time when it ends, which is a moment after its
-# client has gone. It leaves pg_stat_activity after that, so that nobody there means that nothing is missing.
+# A backend reports its counts of written rows at most once a second, and for the last time when it ends, a moment after
+# its client disconnected. It leaves pg_stat_activity after that: with no other client there, the counts are complete.
 # Source: PostgreSQL documentation, "The Cumulative Statistics System".
-
-
 _OTHER_CLIENTS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 _STATISTICS_TIMEOUT_SECONDS = 5.0
 _STATISTICS_POLL_SECONDS = 0.01
-_SHARED_STATISTICS_VERSION = (
-    150000  # before, a process of its own gathered them, and readers took what was half a second old
-)
+# Before, a separate process collected the counts, and readers got those of half a second ago.
+_SHARED_STATISTICS_VERSION = 150000
 _STATISTICS_COLLECTOR_SECONDS = 0.6
 
 
 def wait_for_statistics(connection: Connection) -> bool:
-    """Wait until what others wrote in this database is counted; False when somebody stays connected."""
+    """Wait until the rows that other sessions wrote are counted; False when another session stays connected."""
     deadline = time.monotonic() + _STATISTICS_TIMEOUT_SECONDS
     while connection.execute(_OTHER_CLIENTS.encode()).fetchall() != [(0,)]:
         if time.monotonic() > deadline:
@@ -106,16 +100,12 @@ def wait_for_statistics(connection: Connection) -> bool:
     return True
 
 
-# Rows of bigints from one database into a temporary table of another, thousands of them in one row of arrays.
-#
-# A row costs a client more than a server: one message each. The golden side therefore reads its table block by block, a
-# batch at a time, and makes an array of each column; the other takes them apart. Neither side, nor we, hold more than a
-# batch in memory.
-
-
-# Some ten thousand rows: an array stays below a megabyte, and reading a batch takes far longer than asking for it.
+# Rows of bigints are copied from one database into a temporary table of another as arrays: a message for each row would
+# cost the client more than the server. The template's session reads its table in batches of blocks and makes an array
+# of each column; the clone's unnests them. No process holds more than a batch in memory.
+# A batch is some ten thousand rows: an array stays below a megabyte; reading it takes far longer than a round trip.
 _BATCH_BLOCKS = 128
-# Older servers have no scan of a range of blocks, and only of heaps is it known that they are made of blocks at all.
+# Older servers have no TID range scan, and other access methods than heap may have no blocks.
 _TID_RANGE_SCAN_VERSION = 140000
 _IS_HEAP = "SELECT amname = 'heap' FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = {}"
 
@@ -128,7 +118,7 @@ class ArrayTable:
     columns: tuple[sql.Identifier, ...]
 
     def create(self, connection: Connection) -> None:
-        """Make the table, empty. Hashes cannot be compressed, so nobody shall try."""
+        """Create the table, without compression: hashes do not compress."""
         one = sql.SQL(", ")
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.table))
         connection.execute(
@@ -145,7 +135,7 @@ class ArrayTable:
 
     @property
     def unnest_query(self) -> sql.Composed:
-        """The rows as they were before they became arrays, as a query."""
+        """A query of the rows that the arrays hold."""
         columns = sql.SQL(", ").join(sql.SQL("unnest({0}) AS {0}").format(column) for column in self.columns)
         return sql.SQL("SELECT {} FROM {}").format(columns, self.table)
 
@@ -166,7 +156,7 @@ def array_query(
     *,
     only: sql.Composed,
 ) -> sql.Composed:
-    """A query of the rows of a leaf (sources.Source) that `only` holds for, in arrays of one length for each column."""
+    """A query of the rows of a leaf (RowSource) for which `only` holds, an array for each column."""
     oid, leaf_rows = leaf
     integers = [sql.SQL("({})::bigint").format(one) for one in columns]
     if connection.info.server_version < _TID_RANGE_SCAN_VERSION or fetch_rows(

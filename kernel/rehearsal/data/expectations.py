@@ -1,10 +1,10 @@
-"""What migrations say about the data they mean to change, in comments of their own.
+"""Declarations of data changes, in comments of a migration file, and the tables that they name.
 
-    -- rehearse: rows orders=-10, users=+5      as many rows fewer, more; orders=* for any number
+    -- rehearse: rows orders=-10, users=+5      so many rows fewer, more; orders=* for any number
     -- rehearse: changes users.status           values of a column; users.* for any column
-    -- rehearse: drops orders.legacy_note       a column, or a table, goes with what it holds
+    -- rehearse: drops orders.legacy_note       a column, or a table, is dropped with its data
 
-They may stand on any line, alone or behind a statement, but not inside a string or a block comment. A rehearsal reads
+They may stand on any line, alone or after a statement, but not inside a string or a block comment. A rehearsal reads
 them; `db.migrate` does not.
 """
 
@@ -46,7 +46,7 @@ _SEPARATOR = re.compile(r"[ \t]*(?:,[ \t]*|(?=\Z))|[ \t]+")
 
 
 class ExpectationKind(StrEnum):
-    """What may happen: to the number of rows, to values, or to all that a column or table holds."""
+    """The declared change: of the number of rows, of values, or the loss of a column's or table's data."""
 
     ROWS = "rows"
     CHANGES = "changes"
@@ -55,10 +55,10 @@ class ExpectationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """One thing that a file declares; `name` is folded as PostgreSQL does: schema (or none), table, column (or none).
+    """One declaration; `name` is folded as PostgreSQL does: schema (or none), table, column (or none).
 
-    `rows` is the difference of a ROWS, None for any. The last part of a CHANGES is a column, "*" for all; whether that
-    of a DROPS is, the databases tell.
+    `row_difference` is for ROWS, None for any. The last part of a CHANGES name is a column, "*" for all; that of a
+    DROPS name may be a column or a table.
     """
 
     kind: ExpectationKind
@@ -69,14 +69,14 @@ class Expectation:
 
     @property
     def location(self) -> str:
-        """Where it stands, for messages."""
+        """File and line, for messages."""
         return f"{self.file}:{self.line}"
 
 
 def read_expectations(migrations: Iterable[Migration]) -> tuple[tuple[Expectation, ...], tuple[Problem, ...]]:
-    """What the files declare, and what of it cannot be read. Raises OSError.
+    """The declarations of the files, and the problems of those that cannot be read. Raises OSError.
 
-    A file that cannot be lexed declares nothing from there on: whoever runs it says why.
+    A file that cannot be lexed declares nothing after that place; running it reports the error.
     """
     found: list[Expectation] = []
     problems: list[Problem] = []
@@ -111,10 +111,10 @@ def _line_comments(part: Part) -> Iterator[tuple[int, str]]:
 
 
 def _parse_declaration(comment: str, file: str, line: int, found: list[Expectation], problems: list[Problem]) -> None:
-    ours = _DECLARATION.match(comment)
-    if ours is None:
+    declaration = _DECLARATION.match(comment)
+    if declaration is None:
         return
-    text = ours["words"].strip()
+    text = declaration["words"].strip()
     verb, _, rest = text.partition(" ")
     if verb not in _ITEM_PATTERNS:
         near = difflib.get_close_matches(verb, _ITEM_PATTERNS, n=1)
@@ -150,13 +150,10 @@ def _parse_declaration(comment: str, file: str, line: int, found: list[Expectati
 
 
 def _fold_name_parts(name: str) -> tuple[str, ...]:
-    """The parts of a name: those without quotes in lower case, as the server folds them."""
+    """The parts of a name, unquoted ones in lower case, as the server folds them."""
     return tuple(
         part[1:-1].replace('""', '"') if part.startswith('"') else part.lower() for part in re.findall(_NAME_PART, name)
     )
-
-
-# Declarations brought to the tables that they name, in either database.
 
 
 ALL_COLUMNS = "*"
@@ -164,18 +161,18 @@ ALL_COLUMNS = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableExpectations:
-    """What is declared of one table: what of its rows, and the names of columns, "" for the table itself."""
+    """The declarations of one table: of its rows, and the names of columns, "" for the table itself."""
 
     row_expectations: tuple[Expectation, ...] = ()
     changed_columns: frozenset[str] = frozenset()
     dropped_columns: frozenset[str] = frozenset()
 
     def may_change(self, *columns: str) -> bool:
-        """Whether the values of a column, known by these names, may change."""
+        """Whether the values of a column with one of these names may change."""
         return ALL_COLUMNS in self.changed_columns or not self.changed_columns.isdisjoint(columns)
 
     def expected_rows(self, *, added: bool) -> int | None:
-        """How many rows are to be added or removed; None when no number says so."""
+        """How many rows are declared to be added or removed (negative); None without a declared number."""
         counts = [
             one.row_difference
             for one in self.row_expectations
@@ -185,16 +182,16 @@ class TableExpectations:
 
     @property
     def any_row_count(self) -> bool:
-        """Whether any number of rows may come and go."""
+        """Whether any number of rows may be added and removed."""
         return any(one.row_difference is None for one in self.row_expectations)
 
 
 def resolve_expectations(
     expectations: Iterable[Expectation], tables: Sequence[TablePair], path: Sequence[str]
 ) -> tuple[Mapping[int, TableExpectations], tuple[Problem, ...]]:
-    """What is declared, by the place of the table in `tables`, and what names no table or column on either side.
+    """The declarations by the index of their table in `tables`, and problems for unknown tables and columns.
 
-    `path` are the schemas that bare names are looked up in; a table elsewhere is found where the name is the only one.
+    `path` are the schemas searched for unqualified names; a table elsewhere is found where its name is unique.
     """
     names = _index_by_name(tables)
     gathered: dict[int, list[tuple[Expectation, str]]] = {}
@@ -217,7 +214,7 @@ def _group_by_kind(items: list[tuple[Expectation, str]]) -> TableExpectations:
 
 
 def _index_by_name(tables: Sequence[TablePair]) -> dict[tuple[str, str], int]:
-    """The place of the table behind each name that it or a partition has on either side, production's names first."""
+    """The index of the table for each name that it or a partition has on either side, production's names first."""
     names: dict[tuple[str, str], int] = {}
     for after in (False, True):
         for place, table in enumerate(tables):
@@ -230,7 +227,7 @@ def _index_by_name(tables: Sequence[TablePair]) -> dict[tuple[str, str], int]:
 def _resolve_target(
     one: Expectation, tables: Sequence[TablePair], names: Mapping[tuple[str, str], int], path: Sequence[str]
 ) -> tuple[int, str] | Problem:
-    """The place of the table and the column that an expectation names, "" for none."""
+    """The index of the table, and the column that an expectation names, "" for none."""
     tries = {
         ExpectationKind.ROWS: ((one.name, ""),),
         ExpectationKind.CHANGES: ((one.name[:-1], one.name[-1]),),

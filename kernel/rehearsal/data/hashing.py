@@ -1,6 +1,6 @@
-"""A column's value as a 64-bit hash in SQL, equal on both sides exactly when the value is.
+"""Hash a column's value to 64 bits in SQL: the hashes of both sides are equal exactly when the values are.
 
-PostgreSQL's own hash functions, seeded, where they tell all values apart that differ; the value's text otherwise. Not
+PostgreSQL's own hash functions, seeded, where they distinguish all different values; the value's text otherwise. Not
 used on purpose: jsonb's, which is blind to nesting ({"a": {"b": 1}, "c": 2} and {"a": {"b": 1, "c": 2}} hash alike);
 an array's, which is blind to dimensions; interval's, for which 30 days are a month; citext's and those of
 nondeterministic collations, for which case may not count. Not used as they are: bigint's, which folds 64 bits into 32,
@@ -12,7 +12,7 @@ conversion to be compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # {0} is the value, {1} the seed, a bigint. All give NULL for NULL.
 _TEXT_HASH = 'hashtextextended({0}::text COLLATE "C", {1})'
-_ARRAY_HASH = "CASE WHEN {0} IS NOT NULL THEN hash_array_extended(ARRAY[{0}], {1}) END"  # no function of its own in SQL
-# Of a numeric only the digits are hashed: -1 has those of 1, and of NaN and the infinities the seed itself is the hash.
+_ARRAY_HASH = "CASE WHEN {0} IS NOT NULL THEN hash_array_extended(ARRAY[{0}], {1}) END"  # has no SQL function
+# PostgreSQL hashes only the digits of a numeric: -1 has those of 1, and the hash of NaN and the infinities is the seed.
 _NUMERIC_HASH = """(hash_numeric_extended({0}, {1})
   # CASE WHEN {0} < 0 THEN int8 '-1' WHEN {0} = 'NaN' THEN int8 '2' ELSE int8 '0' END)"""
 _NATIVE_HASHES = {
@@ -52,7 +52,7 @@ _NATIVE_HASHES = {
     "macaddr": "hashmacaddrextended({0}, {1})",
     "oid": "hashoidextended({0}, {1})",
     "enum": "hashenumextended({0}, {1})",
-    # As text they would be what the object is called now.
+    # Their text is the current name of the object.
     **dict.fromkeys(
         ("regclass", "regproc", "regprocedure", "regoper", "regoperator", "regtype", "regrole", "regnamespace"),
         "hashoidextended({0}::oid, {1})",
@@ -64,29 +64,29 @@ _COMPATIBLE_KINDS = ({"int2", "int4", _WIDEST_INTEGER}, {"float4", "float8"}, {"
 
 
 def seeded_hash(kind: str, value: sql.Composable, seed: sql.Composable) -> sql.Composed:
-    """The hash of a value whose type is of `kind` (catalog.Column)."""
+    """The hash of a value whose type is of `kind` (CatalogColumn)."""
     return sql.SQL(_NATIVE_HASHES.get(kind, _TEXT_HASH)).format(value, seed)
 
 
 def needs_cast(column: ColumnPair) -> bool:
-    """Whether the golden copy's values have to be cast to the clone's type to be compared."""
+    """Whether the template's values have to be cast to the clone's type to be compared."""
     before, after = column.before.kind, column.after.kind
-    alike = before == after or any({before, after} <= family for family in _COMPATIBLE_KINDS)
-    return not alike and not _is_compared_as_text(column)
+    hash_equally = before == after or any({before, after} <= family for family in _COMPATIBLE_KINDS)
+    return not hash_equally and not _is_compared_as_text(column)
 
 
 def _is_compared_as_text(column: ColumnPair) -> bool:
-    """Whether nothing but the text can be compared: a type that was made anew, or is no type of the other side."""
+    """Whether only the text can be compared: the type was created again, or the other side does not have it."""
     return column.before.type_oid != column.after.type_oid and column.after.kind in ("", "enum")
 
 
 def template_hash(
     column: ColumnPair, value: sql.Composable, seed: sql.Composable, *, text: bool = False
 ) -> sql.Composed:
-    """The hash that a golden value should have in the clone; with `text` without any cast to the clone's type.
+    """The hash that a value of the template should have in the clone; with `text` without a cast to the clone's type.
 
-    A value that the cast does not carry over whole, so that casting it back gives another one, gets a hash that it has
-    nowhere in the clone: of numeric to integer, those are the values with digits behind the point.
+    A value that the cast changes, so that casting it back gives another one, gets a hash that no value of the clone
+    has: of numeric to integer, the values with decimal places.
     """
     old, new = column.before, column.after
     value = cast_to_base_type(old, value)
@@ -96,9 +96,9 @@ def template_hash(
         return _common_hash(column, old.kind, value, seed)
     cast = sql.SQL("({}::{})").format(value, sql.SQL(new.base))  # as format_type spells it, quoted where it has to be
     back = sql.SQL("({}::{})").format(cast, sql.SQL(old.base))
-    right = seeded_hash(new.kind, cast, seed)
+    expected = seeded_hash(new.kind, cast, seed)
     return sql.SQL("CASE WHEN {} IS NOT DISTINCT FROM {} THEN {} ELSE coalesce(~{}, 0) END").format(
-        seeded_hash(old.kind, back, _NO_SEED), seeded_hash(old.kind, value, _NO_SEED), right, right
+        seeded_hash(old.kind, back, _NO_SEED), seeded_hash(old.kind, value, _NO_SEED), expected, expected
     )
 
 
@@ -121,17 +121,14 @@ def _common_hash(column: ColumnPair, kind: str, value: sql.Composable, seed: sql
 
 
 def cast_probe_query(column: ColumnPair) -> sql.Composed:
-    """A query that fails when there is no cast from the golden type to the clone's, or none back."""
+    """A query that fails when there is no cast from the template's type to the clone's, or none back."""
     old, new = sql.SQL(column.before.base), sql.SQL(column.after.base)
     return sql.SQL("SELECT NULL::{}::{}::{}").format(old, new, old)
 
 
 def cast_to_base_type(column: CatalogColumn, value: sql.Composable) -> sql.Composable:
-    """A domain's value as one of its base type, which the hash functions are declared for."""
+    """A domain's value cast to its base type, for which the hash functions are declared."""
     return value if column.base == column.type else sql.SQL("({}::{})").format(value, sql.SQL(column.base))
-
-
-# A table's rows on one side as the FROM of a query, and its keys and values as hashes.
 
 
 _ROW_ALIAS = "r"  # the alias that all expressions below refer to
@@ -140,11 +137,10 @@ _INTEGER_KINDS = {"int2", "int4", "int8"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSource:
-    """One side of a table. `rows` is for FROM, the others are expressions over it, integers all of them.
+    """One side of a table: a FROM item, and integer expressions over it.
 
-    `identity` is the hash of the key. `key` tells rows apart: the key itself, or two hashes of it. `values` are the
-    hashes of the columns that are not of the key, in the order of `compared`. `leaves` are what `rows` consists of:
-    (OID, the same for FROM) each.
+    `key` identifies a row: the key itself, or two hashes of it. `value_hashes` are of the columns that are not in the
+    key, in the order of TableComparison.columns. `leaves` are the parts of `from_item`: (OID, FROM item) each.
     """
 
     from_item: sql.Composed
@@ -156,13 +152,13 @@ class RowSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableComparison:
-    """Both sides of a table made comparable; `columns` are those of `values`, none where there is no key."""
+    """Both sides of a table; `columns` are those of `value_hashes`, none where there is no key."""
 
     table: TablePair
     columns: tuple[ColumnPair, ...]
     template: RowSource
     clone: RowSource
-    needs_ordinal: bool = field(default=False)
+    needs_ordinal: bool = False
 
 
 def prepare_comparison(table: TablePair, before: TableSide, after: TableSide, *, text: bool) -> TableComparison:
@@ -201,7 +197,7 @@ def prepare_comparison(table: TablePair, before: TableSide, after: TableSide, *,
 
 
 def from_item(leaves: list[CatalogTable], columns: list[CatalogColumn]) -> sql.Composed:
-    """What holds the rows: a table alone, or its partitions together, without what inherits from them."""
+    """The FROM item of the rows: a table, or its partitions together, without tables that inherit from them."""
     if len(leaves) == 1 and not _missing_columns(leaves[0], columns):
         return sql.SQL("ONLY {} AS {}").format(table_identifier(leaves[0]), sql.Identifier(_ROW_ALIAS))
     parts = [
@@ -234,10 +230,9 @@ def count_query(
     leaves: list[CatalogTable] | tuple[CatalogTable, ...], columns: tuple[CatalogColumn, ...] = ()
 ) -> sql.Composed:
     """A query of the number of rows, then of values in each column."""
-    wanted = list(columns)
-    counts = [sql.SQL("count({})").format(sql.Identifier(_ROW_ALIAS, one.name)) for one in wanted]
+    counts = [sql.SQL("count({})").format(sql.Identifier(_ROW_ALIAS, one.name)) for one in columns]
     return sql.SQL("SELECT {} FROM {}").format(
-        sql.SQL(", ").join([sql.SQL("count(*)"), *counts]), from_item(list(leaves), wanted)
+        sql.SQL(", ").join([sql.SQL("count(*)"), *counts]), from_item(list(leaves), list(columns))
     )
 
 
@@ -251,7 +246,7 @@ def _null_column(column: CatalogColumn) -> sql.Composed:
 
 
 def _integer_key(table: TablePair, own: Callable[[ColumnPair], CatalogColumn]) -> sql.Composable | None:
-    """The key itself where it is a single integer: hash functions mix their seed well enough."""
+    """The key itself where it is a single integer, which serves as a seed."""
     if len(table.key) != 1 or not {table.key[0].before.kind, table.key[0].after.kind} <= _INTEGER_KINDS:
         return None
     column = own(table.key[0])
@@ -261,7 +256,7 @@ def _integer_key(table: TablePair, own: Callable[[ColumnPair], CatalogColumn]) -
 def _key_hash(
     key: tuple[ColumnPair, ...], of: Callable[[ColumnPair, sql.Composable], sql.Composable], seed: int
 ) -> sql.Composed:
-    """The hash of a key, each column seeded by those ahead of it. A key that lost its constraint may hold NULL."""
+    """The hash of a key, each column seeded by those before it. A key that lost its constraint may hold NULL."""
     whole: sql.Composable = sql.SQL(str(seed))
     for column in key:
         whole = of(column, whole)
@@ -271,7 +266,7 @@ def _key_hash(
 def _row_hash(
     columns: tuple[ColumnPair, ...], of: Callable[[ColumnPair, sql.Composable], sql.Composable], seed: int
 ) -> sql.Composable:
-    """The hash of a whole row: its values', each seeded by its place, so that equal ones do not cancel each other."""
+    """The hash of a row: of its values, each seeded by its position, so that equal ones do not cancel each other."""
     parts = [
         sql.SQL("coalesce({}, {})").format(of(column, sql.SQL(str(2 * place + seed))), sql.SQL(str(place)))
         for place, column in enumerate(columns, start=1)

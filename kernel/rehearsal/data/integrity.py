@@ -1,4 +1,4 @@
-"""What is wrong in the clone whatever the rows are: sequences, indexes, constraints, keys near their end."""
+"""Faults of the clone's schema and sequences: sequences behind, invalid indexes, constraints, keys near their limit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Violation
 
 
-# Sequences that are behind their columns, and keys that near the end of their type.
-
-
 NEAR_LIMIT_RATIO = 0.8  # of what the type holds
 
 # Integer columns that are a key of their own, or have a sequence that counts up: (column, index or sequence, …).
-_COUNTERS = """
+_COUNTERS = sql.SQL("""
 SELECT c.oid::bigint, a.attnum, n.nspname, c.relname, a.attname,
   format('%I.%I.%I', n.nspname, c.relname, a.attname), format_type(a.atttypid, NULL),
   (2::numeric ^ (8 * a.attlen - 1) - 1)::bigint, s.nspname, s.relname,
@@ -45,23 +42,27 @@ WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid IN ('int2'::regtype, 'i
   AND (s.oid IS NOT NULL OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
     AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum))
 ORDER BY 6
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceBehind:
-    """A sequence whose next value its column already has, or has gone past: an INSERT will fail, or repeat a key."""
+    """A sequence whose next value is not above its column's maximum: an INSERT will fail, or repeat a key."""
 
     sequence: str
     column: str
     next_value: int
     max_value: int
-    in_production: bool
+    in_production: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyNearLimit:
-    """A key near the greatest value that its type holds."""
+    """A key near the greatest value of its type."""
 
     column: str
     type: str
@@ -69,10 +70,14 @@ class KeyNearLimit:
     type_limit: int
     in_production: bool = False
 
+    @property
+    def name(self) -> str:
+        return self.column
+
 
 def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | KeyNearLimit]:
-    """The sequences and keys of a database that are in trouble, or soon will be."""
-    for row in connection.execute(_COUNTERS.encode()).fetchall():
+    """The sequences behind their column, and the keys near their limit."""
+    for row in fetch_rows(connection, _COUNTERS):
         _, _, schema, table, column, label, kind, limit, sequence_schema, sequence, called, step = row
         column_name = sql.Identifier(column)
         ((greatest,),) = fetch_rows(
@@ -90,18 +95,13 @@ def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | K
             )
             next_value = last + step if called else last
             if next_value <= greatest:
-                yield SequenceBehind(
-                    sequence=quoted, column=label, next_value=next_value, max_value=greatest, in_production=False
-                )
+                yield SequenceBehind(sequence=quoted, column=label, next_value=next_value, max_value=greatest)
         if greatest > limit * NEAR_LIMIT_RATIO:
             yield KeyNearLimit(column=label, type=kind, max_value=greatest, type_limit=limit)
 
 
-# What guards a table's rows in the golden copy, constraints, triggers and defaults, and does no more in the clone.
-
-
 # A row each: (table, kind, OID, name, definition without the table's name).
-_SAFEGUARDS = """
+_SAFEGUARDS = sql.SQL("""
 SELECT c.conrelid::bigint, CASE c.contype WHEN 'p' THEN 'primary key' WHEN 'u' THEN 'unique constraint'
     WHEN 'f' THEN 'foreign key' WHEN 'c' THEN 'check' ELSE 'exclusion constraint' END,
   c.oid::bigint, quote_ident(c.conname), pg_get_constraintdef(c.oid)
@@ -118,12 +118,12 @@ WHERE a.attidentity <> '' AND NOT a.attisdropped
 UNION ALL
 SELECT a.attrelid::bigint, 'not null', 0, quote_ident(a.attname), a.attname FROM pg_attribute a
 WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostSafeguard:
-    """A safeguard that the golden copy has on a table or column that is still there, and the clone has not.
+    """A constraint, trigger or default of a table or column that still exists, which the clone no longer has.
 
     `kind` is primary key, unique constraint, foreign key, check, exclusion constraint, trigger, default or not null.
     """
@@ -133,43 +133,38 @@ class LostSafeguard:
     name: str
 
 
-def read_safeguards(connection: Connection) -> list[Row]:
-    """The safeguards of all tables: (OID of the table, kind, OID of its own or 0, quoted name, what it says)."""
-    return connection.execute(_SAFEGUARDS.encode()).fetchall()
-
-
 def find_lost_safeguards(tables: tuple[TablePair, ...], before: list[Row], after: list[Row]) -> Iterator[LostSafeguard]:
-    """The safeguards that the clone lacks: neither the same one is there nor one that says the same of the same table.
+    """The safeguards that the clone lacks: it has neither the same object nor one of the same definition on the table.
 
-    Of columns it is enough that they have a default, whatever it is, or forbid NULL.
+    `before` and `after` are rows of _SAFEGUARDS. Any default of a column counts as the same.
     """
     present = {(kind, oid) for _, kind, oid, _, _ in after if oid}
-    said = {(table, kind, definition) for table, kind, _, _, definition in after}
+    definitions = {(table, kind, definition) for table, kind, _, _, definition in after}
     for table in tables:
         if table.before is None or table.after is None:
             continue
         renamed = {column.before.name: column.after.name for column in table.shared_columns}
-        for oid, kind, own, name, definition in before:
-            if oid != table.before.head.oid or (kind, own) in present:
+        for oid, kind, object_oid, name, definition in before:
+            if oid != table.before.head.oid or (kind, object_oid) in present:
                 continue
             wanted = definition
-            if not own:
+            if not object_oid:
                 if definition not in renamed:
-                    continue  # the column is gone itself
+                    continue  # the column is dropped
                 wanted = renamed[definition]
-            if (table.after.head.oid, kind, wanted) not in said:
+            if (table.after.head.oid, kind, wanted) not in definitions:
                 yield LostSafeguard(table=table.head.quoted, kind=kind, name=name)
 
 
-_INVALID_INDEXES = """
+_INVALID_INDEXES = sql.SQL("""
 SELECT i.indexrelid::bigint, i.indexrelid::regclass::text, i.indrelid::regclass::text FROM pg_index i
 WHERE NOT i.indisvalid ORDER BY 2
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidIndex:
-    """An index that no query uses and that every write pays for."""
+    """An index that is INVALID: no query uses it, every write maintains it."""
 
     index: str
     table: str
@@ -186,7 +181,7 @@ class UnvalidatedConstraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegrityReport:
-    """All of it, each in the order of names; `before` tells of each that production has the fault already."""
+    """All faults, each kind ordered by name; `in_production` says that production has the fault already."""
 
     sequences_behind: tuple[SequenceBehind, ...]
     keys_near_limit: tuple[KeyNearLimit, ...]
@@ -195,30 +190,22 @@ class IntegrityReport:
     lost_safeguards: tuple[LostSafeguard, ...]
 
 
-def check_integrity(golden: str, clone: str, *, jobs: int = 2) -> IntegrityReport:
-    """Look at the clone, given by its URL as the golden copy is. Raises as check.check."""
-    with open_connection_pair(golden, clone, jobs=jobs) as both:
+def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityReport:
+    """Compare the faults of the clone with those of the template, both given by URL. Raises as `check_data`."""
+    with open_connection_pair(template, clone, jobs=jobs) as both:
         tables = pair_tables(read_tables(both.template), read_tables(both.clone))
-        old = list(find_counter_problems(both.template))
-        old_behind = {one.sequence for one in old if isinstance(one, SequenceBehind)}
-        old_near_end = {one.column for one in old if isinstance(one, KeyNearLimit)}
-        troubled = list(find_counter_problems(both.clone))
-        old_invalid = {row[0] for row in _fetch_text_query(both.template, _INVALID_INDEXES)}
+        known = {(type(one), one.name) for one in find_counter_problems(both.template)}
+        counters = [
+            replace(one, in_production=(type(one), one.name) in known) for one in find_counter_problems(both.clone)
+        ]
+        old_invalid = {row[0] for row in fetch_rows(both.template, _INVALID_INDEXES)}
         old_unvalidated = {one.oid for one in read_not_valid_constraints(both.template)}
         return IntegrityReport(
-            sequences_behind=tuple(
-                replace(one, in_production=one.sequence in old_behind)
-                for one in troubled
-                if isinstance(one, SequenceBehind)
-            ),
-            keys_near_limit=tuple(
-                replace(one, in_production=one.column in old_near_end)
-                for one in troubled
-                if isinstance(one, KeyNearLimit)
-            ),
+            sequences_behind=tuple(one for one in counters if isinstance(one, SequenceBehind)),
+            keys_near_limit=tuple(one for one in counters if isinstance(one, KeyNearLimit)),
             invalid_indexes=tuple(
                 InvalidIndex(index=index, table=table, in_production=oid in old_invalid)
-                for oid, index, table in _fetch_text_query(both.clone, _INVALID_INDEXES)
+                for oid, index, table in fetch_rows(both.clone, _INVALID_INDEXES)
             ),
             unvalidated_constraints=tuple(
                 UnvalidatedConstraint(
@@ -227,10 +214,8 @@ def check_integrity(golden: str, clone: str, *, jobs: int = 2) -> IntegrityRepor
                 for one in read_not_valid_constraints(both.clone)
             ),
             lost_safeguards=tuple(
-                find_lost_safeguards(tables, read_safeguards(both.template), read_safeguards(both.clone))
+                find_lost_safeguards(
+                    tables, fetch_rows(both.template, _SAFEGUARDS), fetch_rows(both.clone, _SAFEGUARDS)
+                )
             ),
         )
-
-
-def _fetch_text_query(connection: Connection, query: str) -> list[Row]:
-    return connection.execute(query.encode()).fetchall()

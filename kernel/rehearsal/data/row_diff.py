@@ -1,11 +1,11 @@
-"""Two databases' rows of a table: compared by sums of hashes, and told apart where the sums differ.
+"""Compare the rows of a table in two databases by sums of hashes, and find the rows where the sums differ.
 
-One pass over each side gives the rows, the sum of the keys' hashes, and for each column the sum of its hashes seeded by
-the key: swapped values and duplicated pairs change it, as an unseeded sum or xor would not. PostgreSQL adds bigint up
-in 128 bits, so that nothing overflows. Only where sums differ, a second pass tells in which buckets of rows, and a
-third copies hashes of their golden rows to the clone, where a join with its own counts exactly. Tables of any size need
-no memory here, and no value leaves the server but keys: those that `query` names, and integer ones, which are as short
-as a hash of them.
+One pass over each side gives the number of rows, the sum of the keys' hashes, and for each column the sum of its hashes
+seeded by the key: swapped values and duplicated pairs change it, which an unseeded sum or xor would miss. PostgreSQL
+adds bigint in 128 bits, so that nothing overflows. Only where sums differ, a second pass finds the buckets of rows that
+differ, and a third copies hashes of the template's rows in them to the clone, where a join with its own counts exactly.
+Tables of any size need no memory here, and no value leaves the server but keys: those in `query`, and integer ones,
+which are as short as their hash.
 """
 
 from __future__ import annotations
@@ -26,57 +26,53 @@ if TYPE_CHECKING:
     from kernel.rehearsal.data.tables import CatalogColumn, ColumnPair, TablePair, TableSide
 
 
-# Where two sides differ: their rows in buckets by the hash of the key, and the buckets that are not alike.
-#
-# What is read again is then a small part of the table, unless the differing rows are many.
-
-
+# Rows are in buckets by the hash of their key: unless many rows differ, few buckets differ and are read again.
 _ROWS_PER_BUCKET = 64
-# Among 2^16, thousands of differing rows leave most alike. With 2^20 of them every row would wait for memory, and the
-# pass takes three times as long.
+# With 2^16 buckets, most are equal when thousands of rows differ. With 2^20 every row misses the processor's caches,
+# and the pass takes three times as long.
 _MAX_BUCKETS = 1 << 16
-# Neighbours among integer keys share a bucket: tables lie more or less in the order of such keys, so that a bucket is
-# still in the processor's caches when its next row comes. That halves the time of the pass.
+# Adjacent integer keys share a bucket: tables are more or less in the order of such keys, so that a bucket is still in
+# the processor's caches for its next row. That halves the time of the pass.
 _NEIGHBOURHOOD_HASH = "hashint8extended({}::bigint >> 6, 0)"
 
 
 def differing_buckets(
     sides: ConnectionPair, both: TableComparison, columns: list[int], *, before: int, after: int
 ) -> tuple[sql.Composed, ...]:
-    """For each side the condition that holds for the rows of differing buckets; true where most of them differ.
+    """For each side the condition for the rows of differing buckets; true where most buckets differ.
 
-    `columns` are the places of those whose sums differ, `before` and `after` the numbers of rows.
+    `columns` are the indexes of the columns whose sums differ, `before` and `after` the numbers of rows.
     """
     everything = (sql.SQL("{}").format(sql.SQL("true")),) * 2
     buckets = 1
     while buckets < min(max(before, after) // _ROWS_PER_BUCKET, _MAX_BUCKETS):
         buckets *= 2
     if buckets == 1 or abs(before - after) > buckets:
-        return everything  # with a row for each bucket hardly any would be spared
+        return everything  # nearly every bucket has a row that differs
     places = [sql.SQL("({} & {})").format(_bucket_hash(one), buckets - 1) for one in (both.template, both.clone)]
-    ours, theirs = sides.query_both(
+    in_template, in_clone = sides.query_both(
         *(
             _bucket_query(source, place, columns, keyed=bool(both.table.key))
             for source, place in zip((both.template, both.clone), places, strict=True)
         )
     )
-    changed = sorted({number for number, _ in set(ours) ^ set(theirs)})
+    changed = sorted({number for number, _ in set(in_template) ^ set(in_clone)})
     if len(changed) > buckets // 2:
         return everything
     return tuple(sql.SQL("{} = ANY({}::bigint[])").format(place, changed) for place in places)
 
 
 def _bucket_hash(source: RowSource) -> sql.Composable:
-    """What decides about a row's bucket: the hash of the key, or of its neighbourhood where it is a single integer."""
+    """The hash of a row's bucket: of the key, or of its neighbourhood where it is a single integer."""
     return sql.SQL(_NEIGHBOURHOOD_HASH).format(source.key[0]) if len(source.key) == 1 else source.key_hash
 
 
 def _bucket_query(source: RowSource, place: sql.Composed, columns: list[int], *, keyed: bool) -> sql.Composed:
-    """A query of the buckets and what is in each, as one number.
+    """A query of the buckets and of the content of each, as one number.
 
-    Where a key tells the golden rows apart, none of their hashes comes twice, and xor with the count is as good as a
-    sum, and cheaper: its state is a plain bigint. OFFSET 0 hides from the planner what the groups are made of: it would
-    expect one for each row, and sort.
+    Where the template's rows have a key, none of their hashes occurs twice, and xor with the count is as good as a sum,
+    and cheaper: its state is a plain bigint. OFFSET 0 hides the grouping expression from the planner, which would
+    otherwise expect a group for each row, and sort.
     """
     hashed = [source.key_hash, *(source.value_hashes[column] for column in columns)]
     names = [sql.Identifier(f"h{number}") for number in range(len(hashed))]
@@ -92,23 +88,18 @@ def _bucket_query(source: RowSource, place: sql.Composed, columns: list[int], *,
     )
 
 
-# The rows that differ, by their hashes, in a temporary table of the clone.
-#
-# The hashes of golden rows are copied there in batches; a join with those of the clone's rows finds what is on one side
-# only, and what is not alike. Memory is bounded by work_mem, however many rows there are.
-
-
 MAX_KEYS_SHOWN = 20
 
 
 class DifferingRows:
-    """The differing rows; gone when the block ends.
+    """The rows that differ, by their hashes, in a temporary table of the clone while the block runs.
 
-    `differing` are the places of columns (sources.Compared) to look at, `only` the condition for each side that holds
-    for the rows to look at.
+    Hashes of the template's rows are copied there in batches; a join with those of the clone's rows finds the rows that
+    one side lacks and those that differ. Memory is bounded by work_mem. `differing` are the indexes of the columns
+    (TableComparison) to compare, `only` the condition for each side of the rows to compare.
     """
 
-    _TEMPLATE_HASHES = sql.Identifier("pg_temp", "golden_hashes")
+    _TEMPLATE_HASHES = sql.Identifier("pg_temp", "template_hashes")
     _DIFFERING = sql.Identifier("pg_temp", "differing")
 
     def __init__(
@@ -120,18 +111,18 @@ class DifferingRows:
         self._places = differing
         self._keys = [sql.Identifier(f"k{place}") for place, _ in enumerate(both.template.key)]
         self._hashes = [sql.Identifier(f"h{place}") for place in differing]
-        # What they are called where both sides' are in one row.
+        # The names of both sides' hashes in one row.
         self._hash_pairs = [(sql.Identifier(f"g{place}"), sql.Identifier(f"c{place}")) for place in differing]
 
     def __enter__(self) -> Self:
-        golden, clone = self._connections.template, self._connections.clone
+        template, clone = self._connections.template, self._connections.clone
         copied = ArrayTable(table=self._TEMPLATE_HASHES, columns=(*self._keys, *self._hashes))
         copied.create(clone)
         source = self._comparison.template
         expressions = [*source.key, *(source.value_hashes[place] for place in self._places)]
         for leaf in source.leaves:
-            query = array_query(golden, leaf, expressions, only=self._conditions[0])
-            copy_arrays(golden, clone, copied, query)
+            query = array_query(template, leaf, expressions, only=self._conditions[0])
+            copy_arrays(template, clone, copied, query)
         clone.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._DIFFERING))
         clone.execute(sql.SQL("CREATE TEMP TABLE differing AS {}").format(self._difference_query(copied)))
         return self
@@ -145,12 +136,12 @@ class DifferingRows:
     def counts(self) -> Row:
         """Rows added, removed and changed, then for each column: differing, NULL before, NULL now."""
         filters: list[sql.Composable] = [
-            sql.SQL("golden IS NULL"),
+            sql.SQL("template IS NULL"),
             sql.SQL("clone IS NULL"),
-            sql.SQL("golden AND clone"),
+            sql.SQL("template AND clone"),
         ]
         for before, after in self._hash_pairs:
-            differs = sql.SQL("golden AND clone AND {} IS DISTINCT FROM {}").format(before, after)
+            differs = sql.SQL("template AND clone AND {} IS DISTINCT FROM {}").format(before, after)
             filters += [
                 differs,
                 sql.SQL("{} AND {} IS NULL").format(differs, before),
@@ -159,32 +150,32 @@ class DifferingRows:
         counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in filters)
         return fetch_rows(self._connections.clone, sql.SQL("SELECT {} FROM {}").format(counts, self._DIFFERING))[0]
 
-    def example_keys(self, *, golden: bool) -> list[Row]:
-        """The key (sources.Source) of some rows that differ: of golden rows removed or changed, else of added ones."""
+    def example_keys(self, *, template: bool) -> list[Row]:
+        """The keys (RowSource) of some rows that differ: of template rows removed or changed, else of added ones."""
         return fetch_rows(
             self._connections.clone,
-            sql.SQL("SELECT {0} FROM {1} WHERE golden IS {2} ORDER BY {0} LIMIT {3}").format(
+            sql.SQL("SELECT {0} FROM {1} WHERE template IS {2} ORDER BY {0} LIMIT {3}").format(
                 sql.SQL(", ").join(self._keys),
                 self._DIFFERING,
-                sql.SQL("NOT NULL" if golden else "NULL"),
+                sql.SQL("NOT NULL" if template else "NULL"),
                 MAX_KEYS_SHOWN,
             ),
         )
 
     def _difference_query(self, copied: ArrayTable) -> sql.Composed:
-        """A query of the rows that are on one side only, or differ: `golden`, `clone`, the key, both sides' hashes."""
-        theirs = self._comparison.clone
-        hashed = [*theirs.key, *(theirs.value_hashes[place] for place in self._places)]
+        """A query of the rows that differ or are on one side only: `template`, `clone`, the key, both sides' hashes."""
+        source = self._comparison.clone
+        hashed = [*source.key, *(source.value_hashes[place] for place in self._places)]
         clone = sql.SQL("SELECT {} FROM {} WHERE {}").format(
             sql.SQL(", ").join(
                 sql.SQL("({})::bigint AS {}").format(one, name)
                 for one, name in zip(hashed, copied.columns, strict=True)
             ),
-            theirs.from_item,
+            source.from_item,
             self._conditions[1],
         )
-        wanted: list[sql.Composable] = [sql.SQL("g.here AS golden, c.here AS clone"), *self._keys]
-        conditions: list[sql.Composable] = [sql.SQL("g.here IS NULL"), sql.SQL("c.here IS NULL")]
+        wanted: list[sql.Composable] = [sql.SQL("g.present AS template, c.present AS clone"), *self._keys]
+        conditions: list[sql.Composable] = [sql.SQL("g.present IS NULL"), sql.SQL("c.present IS NULL")]
         for name, (before, after) in zip(self._hashes, self._hash_pairs, strict=True):
             wanted.append(sql.SQL("g.{0} AS {1}, c.{0} AS {2}").format(name, before, after))
             conditions.append(sql.SQL("g.{0} IS DISTINCT FROM c.{0}").format(name))
@@ -198,26 +189,23 @@ class DifferingRows:
         )
 
     def _with_ordinals(self, query: sql.Composed) -> sql.Composed:
-        """The rows of one side, with an ordinal among equal ones where no key tells them apart."""
+        """The rows of one side, with an ordinal among equal ones where there is no key."""
         if not self._comparison.needs_ordinal:
-            return sql.SQL("SELECT true AS here, * FROM ({}) AS hashed").format(query)
+            return sql.SQL("SELECT true AS present, * FROM ({}) AS hashed").format(query)
         order: list[sql.Composable] = [*self._hashes] or [sql.SQL("NULL::bigint")]
         return sql.SQL(
-            "SELECT true AS here, *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS ordinal FROM ({}) AS hashed"
+            "SELECT true AS present, *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS ordinal FROM ({}) AS hashed"
         ).format(sql.SQL(", ").join(self._keys), sql.SQL(", ").join(order), query)
 
 
-# The query that lists rows which differ: their keys, never what else they hold.
-
-
-def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[Row], *, golden: bool) -> str:
-    """A query that lists the rows of these keys: as production has them, or as the migration added them."""
+def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[Row], *, template: bool) -> str:
+    """A query that lists rows by their keys, of production or of those added; it contains no other values."""
     key = both.table.key
-    side = both.table.before if golden else both.table.after
+    side = both.table.before if template else both.table.after
     if not key or not examples or side is None:
         return ""
-    connection, source = (sides.template, both.template) if golden else (sides.clone, both.clone)
-    columns = [column.before if golden else column.after for column in key]
+    connection, source = (sides.template, both.template) if template else (sides.clone, both.clone)
+    columns = [column.before if template else column.after for column in key]
     literals = [_key_literal(column) for column in columns]
     keys = fetch_rows(
         connection,
@@ -241,18 +229,18 @@ def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[R
 
 
 def _key_literal(column: CatalogColumn) -> sql.Composed:
-    """The expression that spells a key's value for SQL."""
+    """The SQL expression of a key's value as a literal."""
     value = sql.Identifier("r", column.name)
     if column.kind in ("int2", "int4", "int8"):
         return sql.SQL("{}::text").format(value)
-    # A bare literal is taken for an OID beside one of these, and beside a composite for a type without a name.
+    # Next to a reg* type an untyped literal would be read as an OID, next to a composite as an anonymous record.
     cast = f"::{column.base}" if column.kind.startswith("reg") or not column.kind else ""
     return sql.SQL("quote_literal({}::text) || {}").format(value, sql.Literal(cast))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnDifference:
-    """How many rows differ in a column, and of those, how many had NULL there, and how many have it now."""
+    """How many rows differ in a column, and of those, how many had NULL before, and how many have it now."""
 
     column: ColumnPair
     rows: int
@@ -262,9 +250,9 @@ class ColumnDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDifference:
-    """What became of the rows, exactly. `query` lists some of those that differ, "" where there is no key.
+    """The exact changes of rows. `query` lists some of those that differ, "" where there is no key.
 
-    `as_text` tells that converted values could only be compared by their text.
+    `as_text` says that converted values could only be compared by their text.
     """
 
     rows_before: int
@@ -284,7 +272,7 @@ def compare_table_rows(sides: ConnectionPair, table: TablePair, before: TableSid
         try:
             return _compare_prepared(sides, prepare_comparison(table, before, after, text=False), before)
         except errors.DataError:
-            # A value that its cast refuses: the migration went another way, with USING or a column of its own.
+            # The cast refuses a value: the migration converted it with USING, or with another column.
             if not any(needs_cast(column) for column in table.shared_columns):
                 raise
     return _compare_prepared(sides, prepare_comparison(table, before, after, text=True), before, as_text=True)
@@ -301,17 +289,24 @@ def _cast_exists(sides: ConnectionPair, column: ColumnPair) -> bool:
 def _compare_prepared(
     sides: ConnectionPair, both: TableComparison, before: TableSide, *, as_text: bool = False
 ) -> RowDifference:
-    (ours,), (theirs,) = sides.query_both(_hash_sums_query(both.template), _hash_sums_query(both.clone))
-    still = fetch_rows(sides.template, count_query(before.unchanged_leaves))[0][0] if before.unchanged_leaves else 0
-    if ours == theirs:
-        return RowDifference(rows_before=ours[0] + still, rows_after=theirs[0] + still, as_text=as_text)
+    (before_sums,), (after_sums,) = sides.query_both(_hash_sums_query(both.template), _hash_sums_query(both.clone))
+    unchanged = fetch_rows(sides.template, count_query(before.unchanged_leaves))[0][0] if before.unchanged_leaves else 0
+    if before_sums == after_sums:
+        return RowDifference(
+            rows_before=before_sums[0] + unchanged, rows_after=after_sums[0] + unchanged, as_text=as_text
+        )
     # The sums begin with the count of rows and the sum of keys.
-    differing = [place for place, (one, other) in enumerate(zip(ours[2:], theirs[2:], strict=True)) if one != other]
-    only = differing_buckets(sides, both, differing, before=ours[0], after=theirs[0])
-    with DifferingRows(sides, both, differing, only) as spread:
-        added, removed, changed, *by_column = spread.counts()
+    differing = [
+        place for place, (one, other) in enumerate(zip(before_sums[2:], after_sums[2:], strict=True)) if one != other
+    ]
+    only = differing_buckets(sides, both, differing, before=before_sums[0], after=after_sums[0])
+    with DifferingRows(sides, both, differing, only) as differing_rows:
+        added, removed, changed, *by_column = differing_rows.counts()
         query = listing_query(
-            sides, both, spread.example_keys(golden=bool(removed or changed)), golden=bool(removed or changed)
+            sides,
+            both,
+            differing_rows.example_keys(template=bool(removed or changed)),
+            template=bool(removed or changed),
         )
     columns = [
         ColumnDifference(
@@ -320,8 +315,8 @@ def _compare_prepared(
         for at, place in zip(range(0, len(by_column), 3), differing, strict=True)
     ]
     return RowDifference(
-        rows_before=ours[0] + still,
-        rows_after=theirs[0] + still,
+        rows_before=before_sums[0] + unchanged,
+        rows_after=after_sums[0] + unchanged,
         added=added,
         removed=removed,
         changed=changed,

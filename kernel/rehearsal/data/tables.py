@@ -1,7 +1,9 @@
-"""The relations of a database that hold rows, as its catalog has them: one query, no table is read.
+"""The tables of both databases in pairs, from their catalogs: which were touched, and what became of their columns.
 
-A clone made with CREATE DATABASE … TEMPLATE keeps the OIDs and file nodes of its template, and begins with empty
-statistics: whatever they count there was done to the clone.
+A clone made with CREATE DATABASE … TEMPLATE keeps the OIDs and file nodes of its template, and starts with empty
+statistics, which count what was done to the clone. A table is the same one as long as its OID is: a rename is seen as a
+rename. Where the OID is missing, the relation that has taken over the name is its counterpart: tables are swapped that
+way. Partitions belong to the table that is, or was, their partitioned table: a row that moves between them is not lost.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from kernel.db.connection import Connection
 
 
-# System tables hold no rows of ours; temporary ones are their session's alone; foreign ones belong to another server.
+# Without system tables, temporary tables (of one session) and foreign tables (of another server).
 _TABLES = """
 WITH RECURSIVE base (oid, base, typmod) AS (
   SELECT oid, oid, -1 FROM pg_type WHERE typtype <> 'd'
@@ -30,11 +32,11 @@ SELECT c.oid::bigint, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname
     0)::bigint,
   coalesce((SELECT json_agg(json_build_object(
       'number', a.attnum, 'name', a.attname, 'quoted', quote_ident(a.attname),
-      'type_oid', a.atttypid::bigint, 'typmod', a.atttypmod,
+      'type_oid', a.atttypid::bigint,
       'type', format_type(a.atttypid, a.atttypmod),
       'base', format_type(b.base, CASE WHEN b.base = a.atttypid THEN a.atttypmod ELSE b.typmod END),
       'kind', CASE WHEN t.typtype = 'e' THEN 'enum' WHEN t.oid < 16384 AND t.typtype = 'b' THEN t.typname ELSE '' END,
-      'required', a.attnotnull, 'generated', a.attgenerated <> '') ORDER BY a.attnum)
+      'generated', a.attgenerated <> '') ORDER BY a.attnum)
     FROM pg_attribute a JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
   coalesce((SELECT json_agg(i.indkey::int2[] ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
@@ -53,7 +55,7 @@ MATERIALIZED_VIEW_KIND = "m"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogColumn:
-    """A column. `quoted`, `type` and `base` are spelled for SQL; `base` is that of a domain, any other type itself.
+    """A column. `quoted`, `type` and `base` are SQL text; `base` is the base type of a domain, else the type itself.
 
     `kind` is the name of a built-in base type, "enum", or "" for every other type.
     """
@@ -62,11 +64,9 @@ class CatalogColumn:
     name: str
     quoted: str
     type_oid: int
-    typmod: int
     type: str
     base: str
     kind: str
-    required: bool
     generated: bool
 
 
@@ -74,10 +74,10 @@ class CatalogColumn:
 class CatalogTable:
     """A table, partition, partitioned table or materialized view.
 
-    `quoted` is its qualified name, spelled for SQL. `rows` is the planner's estimate. `root` is the OID of the topmost
-    partitioned table, a relation's own outside of any. `filenode` is 0 where there is no storage. `written` are the
-    rows inserted, updated and deleted, as the statistics count them. `keys` are the column numbers of its keys, the
-    primary key first, then the shortest: unique, valid, total and NOT NULL.
+    `quoted` is its qualified name as SQL text. `estimated_rows` is the planner's estimate. `root_oid` is the topmost
+    partitioned table, or the relation itself. `filenode` is 0 without storage. `rows_written` are the rows inserted,
+    updated and deleted, by the statistics. `keys` are the column numbers of its keys, the primary key first, then the
+    shortest: unique, valid, not partial and NOT NULL.
     """
 
     oid: int
@@ -94,7 +94,7 @@ class CatalogTable:
 
 
 def read_tables(connection: Connection) -> dict[int, CatalogTable]:
-    """The relations by OID, as the database holds them now. Types are spelled for the session's search path."""
+    """The relations by OID. Types are qualified as the session's search path needs it."""
     return {row[0]: _make_catalog_table(row) for row in connection.execute(_TABLES).fetchall()}
 
 
@@ -115,18 +115,11 @@ def _make_catalog_table(row: tuple[Any, ...]) -> CatalogTable:
     )
 
 
-# Which tables a migration touched: decided by the catalogs of both databases, without reading a row.
-#
-# A table is the same one as long as its OID is: TEMPLATE keeps them, so that a rename is seen as what it is. Where the
-# OID is gone, the relation that took the name over stands for it: that is how tables are swapped. Partitions count with
-# all that was, or is, their partitioned table: a row that moves between them is not lost.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSide:
-    """A table in one of the databases: `head` is the table or the partitioned one, `leaves` are what holds its rows.
+    """A table in one of the databases: `head` is the (partitioned) table, `leaves` are the relations with its rows.
 
-    Of them, `still` are those that are the same on the other side: same file, nothing written.
+    `unchanged_leaves` are the same in the other database: same file, nothing written.
     """
 
     head: CatalogTable
@@ -136,23 +129,23 @@ class TableSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnPair:
-    """A column that both sides have, under the name that each knows it by."""
+    """A column that both sides have, under the name that it has in each."""
 
     before: CatalogColumn
     after: CatalogColumn
 
     @property
     def name(self) -> str:
-        """What it is called in production."""
+        """Its name in production."""
         return self.before.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TablePair:
-    """A table on both sides, or on the one that has it, and what its columns became.
+    """A table on both sides, or on the one that has it, and its columns.
 
-    `key` are the columns that rows are told apart by, () when there are none; `key_kept` says that it is unique in the
-    clone too. `touched` says that rows may differ: rewritten or written.
+    `key` are the columns that identify a row, () when there are none; `key_kept` says that they are unique in the clone
+    too. `touched` says that rows may differ: the table was rewritten or written.
     """
 
     before: TableSide | None
@@ -161,17 +154,16 @@ class TablePair:
     key: tuple[ColumnPair, ...] = ()
     key_kept: bool = True
     dropped_columns: tuple[CatalogColumn, ...] = ()
-    added_columns: tuple[CatalogColumn, ...] = ()
     touched: bool = True
 
     @property
     def head(self) -> CatalogTable:
-        """The table as production knows it, or as the migration made it."""
+        """The table in production, or the one that the migration created."""
         return self._present_side.head
 
     @property
     def leaves(self) -> tuple[CatalogTable, ...]:
-        """What holds its rows on that side."""
+        """The relations with its rows on that side."""
         return self._present_side.leaves
 
     @property
@@ -183,43 +175,43 @@ class TablePair:
 
     @property
     def derived(self) -> bool:
-        """Whether its rows are computed from others: nothing is lost with them."""
+        """Whether its rows are computed from other tables: nothing is lost with them."""
         return self.head.kind == MATERIALIZED_VIEW_KIND
 
 
 def pair_tables(
     before: Mapping[int, CatalogTable], after: Mapping[int, CatalogTable], *, written: Container[int] = ()
 ) -> tuple[TablePair, ...]:
-    """The tables of both sides in the order of their names; `written` are OIDs that the witnesses saw written."""
-    twins = _counterparts(before, after)
+    """The tables of both sides ordered by name; `written` are OIDs of relations that traced statements wrote."""
+    counterparts = _counterparts(before, after)
     groups = _DisjointSets()
     for oid, relation in before.items():
         groups.join((0, relation.root_oid), (0, oid))
-        if (twin := twins.get(oid)) is not None:
-            groups.join((0, oid), (1, twin.oid))
+        if (counterpart := counterparts.get(oid)) is not None:
+            groups.join((0, oid), (1, counterpart.oid))
     for oid, relation in after.items():
         groups.join((1, relation.root_oid), (1, oid))
     found = []
     for members in groups.groups():
         old = [before[oid] for side, oid in members if side == 0]
         new = [after[oid] for side, oid in members if side == 1]
-        found.append(_make_table_pair(old, new, twins, written))
+        found.append(_make_table_pair(old, new, counterparts, written))
     return tuple(sorted(found, key=lambda table: (table.head.schema, table.head.name)))
 
 
 def _counterparts(before: Mapping[int, CatalogTable], after: Mapping[int, CatalogTable]) -> dict[int, CatalogTable]:
-    """What each relation of the golden copy is in the clone."""
-    fresh = {(one.schema, one.name): one for one in after.values() if one.oid not in before}
-    twins = {}
+    """The relation of the clone for each relation of the template."""
+    created = {(one.schema, one.name): one for one in after.values() if one.oid not in before}
+    counterparts = {}
     for oid, relation in before.items():
-        twin = after.get(oid) or fresh.get((relation.schema, relation.name))
-        if twin is not None:
-            twins[oid] = twin
-    return twins
+        counterpart = after.get(oid) or created.get((relation.schema, relation.name))
+        if counterpart is not None:
+            counterparts[oid] = counterpart
+    return counterparts
 
 
 class _DisjointSets:
-    """Relations of either side (0 is the golden copy) that share rows: disjoint sets, joined step by step."""
+    """Relations of either side (0 is the template) that share rows: disjoint sets with union and find."""
 
     def __init__(self) -> None:
         self._parents: dict[tuple[int, int], tuple[int, int]] = {}
@@ -241,24 +233,23 @@ class _DisjointSets:
 
 
 def _make_table_pair(
-    old: list[CatalogTable], new: list[CatalogTable], twins: dict[int, CatalogTable], written: Container[int]
+    old: list[CatalogTable], new: list[CatalogTable], counterparts: dict[int, CatalogTable], written: Container[int]
 ) -> TablePair:
     if not old or not new:
         side = _make_side(old or new, ())
         return TablePair(before=side if old else None, after=side if new else None)
-    still = {
+    unchanged = {
         one.oid
         for one in old
-        if (twin := twins.get(one.oid)) is not None
-        and twin.oid == one.oid
-        and twin.filenode == one.filenode
-        and not twin.rows_written
+        if (counterpart := counterparts.get(one.oid)) is not None
+        and counterpart.oid == one.oid
+        and counterpart.filenode == one.filenode
+        and not counterpart.rows_written
         and one.oid not in written
     }
-    before, after = _make_side(old, still), _make_side(new, still)
+    before, after = _make_side(old, unchanged), _make_side(new, unchanged)
     shared = _pair_columns(before.head, after.head)
     kept_before = {column.before.number for column in shared}
-    kept_after = {column.after.number for column in shared}
     key, key_kept = _row_key(before.head, after.head, shared)
     return TablePair(
         before=before,
@@ -267,21 +258,20 @@ def _make_table_pair(
         key=key,
         key_kept=key_kept,
         dropped_columns=tuple(one for one in before.head.columns if one.number not in kept_before),
-        added_columns=tuple(one for one in after.head.columns if one.number not in kept_after),
         touched=len(before.unchanged_leaves) < len(before.leaves) or len(after.unchanged_leaves) < len(after.leaves),
     )
 
 
-def _make_side(relations: list[CatalogTable], still: Container[int]) -> TableSide:
+def _make_side(relations: list[CatalogTable], unchanged: Container[int]) -> TableSide:
     leaves = tuple(one for one in relations if one.kind != PARTITIONED_TABLE_KIND)
     heads = [one for one in relations if one.root_oid == one.oid]
-    # A partitioned table ahead of one that was detached from it, or is attached to it later.
+    # A partitioned table before one that was detached from it, or is attached to it later.
     head = min(heads, key=lambda one: (one.kind != PARTITIONED_TABLE_KIND, one.schema, one.name))
-    return TableSide(head=head, leaves=leaves, unchanged_leaves=tuple(one for one in leaves if one.oid in still))
+    return TableSide(head=head, leaves=leaves, unchanged_leaves=tuple(one for one in leaves if one.oid in unchanged))
 
 
 def _pair_columns(before: CatalogTable, after: CatalogTable) -> tuple[ColumnPair, ...]:
-    """The columns of both: by number in the same table, else by name, as when one was dropped and made anew."""
+    """The columns of both: by number in the same table, else by name, as when one was dropped and added again."""
     numbers = {one.number: one for one in after.columns} if before.oid == after.oid else {}
     pairs = {one.number: numbers[one.number] for one in before.columns if one.number in numbers}
     taken = {one.number for one in pairs.values()}
@@ -293,7 +283,7 @@ def _pair_columns(before: CatalogTable, after: CatalogTable) -> tuple[ColumnPair
 def _row_key(
     before: CatalogTable, after: CatalogTable, shared: tuple[ColumnPair, ...]
 ) -> tuple[tuple[ColumnPair, ...], bool]:
-    """The key to tell rows apart by, one that both sides have if there is any; and whether both have it."""
+    """The key that identifies rows, one that both sides have if there is any; and whether both have it."""
     by_number = {column.before.number: column for column in shared}
     keys = [tuple(by_number[one] for one in key) for key in before.keys if by_number.keys() >= set(key)]
     kept = {frozenset(key) for key in after.keys}

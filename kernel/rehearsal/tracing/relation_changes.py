@@ -26,14 +26,10 @@ _DEAD_SHARE = 0.1  # of a scan: dead rows, which are read and are not in the tab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelationChanges:
-    """Changes by OID. `scanned_rows` are rows of a table read by sequential scans and full index scans.
-
-    `emptied` are tables that got a new empty file, as by TRUNCATE.
-    """
+    """Changes by OID. `scanned_rows` are rows of a table read by sequential scans and full index scans."""
 
     rewrites: tuple[int, ...] = ()
     index_rebuilds: tuple[int, ...] = ()
-    emptied: tuple[int, ...] = ()
     scanned_rows: Mapping[int, int]
     written: Mapping[int, RowCounters]
 
@@ -84,7 +80,6 @@ def compare_relations(
     return RelationChanges(
         rewrites=tuple(sorted(stored.difference(emptied))),
         index_rebuilds=tuple(sorted(oid for oid in rebuilt if before[oid].owner_oid not in stored)),
-        emptied=emptied,
         scanned_rows={oid: rows for oid, rows in scanned.items() if rows},
         written={oid: one for oid, one in written.items() if one.inserted or one.updated or one.deleted},
     )
