@@ -1,4 +1,8 @@
-"""What is suggested, and what came of trying it, as values."""
+"""The values of a rehearsal: what was run and measured, findings, and suggestions.
+
+Times are seconds, sizes bytes. `at_seconds` counts from the start of the first rehearsed migration. Names of relations
+are qualified, and quoted where SQL needs it. Text from a dump or a migration is unchanged: reports escape it.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +19,21 @@ if TYPE_CHECKING:
     from kernel.lint.finding import Finding
 
 
-_GIGABYTE = 1 << 30
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What is borne: reads or writes shut out for `block_seconds`, `wal_bytes` written by one migration.
+    """The limits of a rehearsal: reads or writes blocked for `block_seconds`, `wal_bytes` written by one migration.
 
-    The rehearsal fails on findings of `fail_on` and worse; None lets everything pass.
+    The rehearsal fails on findings of `fail_on` and worse; with None it never fails.
     """
 
     block_seconds: float = 1.0
-    wal_bytes: int = _GIGABYTE
+    wal_bytes: int = 1 << 30
     fail_on: Severity | None = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestedFile:
-    """A file to have: its name by the naming rule, and its text."""
+    """A suggested migration file."""
 
     filename: str
     text: str
@@ -40,10 +41,10 @@ class SuggestedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """What the suggestion leaves otherwise than the original does, on purpose; `says` is a sentence about it.
+    """An intended difference between the result of a suggestion and that of the original.
 
     It is a column of `table` ("schema.table", quoted as SQL needs it) that only the suggestion leaves; or, without a
-    column, that the columns of the table stand in another order.
+    column, another order of the table's columns.
     """
 
     table: str
@@ -53,7 +54,7 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedSuggestion:
-    """A finding that nothing is suggested for, and why, in a sentence. `line` is the statement's."""
+    """A finding without a suggestion, and the reason. `line` is the statement's."""
 
     rule: str
     line: int | None
@@ -62,9 +63,9 @@ class RefusedSuggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """The files to have instead of one migration, () where nothing is suggested.
+    """The files that replace one migration, () where nothing is suggested.
 
-    `fresh` are (table, column) whose values are others in every run.
+    `nondeterministic_columns` are (table, column) whose values differ in every run.
     """
 
     version: str
@@ -77,7 +78,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestionTrial:
-    """A suggestion and both timelines: the original's Run, and those of the suggested files, in their order."""
+    """A suggestion and both timelines: the original's Run, and the Runs of the suggested files, in their order."""
 
     suggestion: Suggestion
     original_run: Run
@@ -88,11 +89,11 @@ class SuggestionTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestionResult:
-    """All that is suggested. `trials` are in the order of the originals' versions; `refused` go with a file name.
+    """All suggestions. `trials` are in the order of the originals' versions; `refused` are pairs with a file name.
 
-    `differences` are lines about schema and rows where the end is not the one that the originals reach, beyond what is
-    left on purpose; `fresh` are lines about values that are others in every run, in those of the originals too, and
-    which prove nothing; `failed` says which file behind a suggestion failed and why, and then nothing was compared.
+    `differences` are lines about schema and rows where the result differs from that of the originals, without intended
+    differences; `nondeterministic_values` are lines about values that differ in every run, of the originals too, and
+    prove nothing; `failure` says which file after a suggestion failed and why, and then nothing was compared.
     """
 
     trials: tuple[SuggestionTrial, ...] = ()
@@ -104,19 +105,12 @@ class SuggestionResult:
 
     @property
     def proven(self) -> bool:
-        """Whether every suggestion ran and all of them reach the same end."""
+        """Whether every suggestion ran and all of them have the same result as the originals."""
         return bool(self.trials) and not self.failure and not self.differences
 
 
-# What a rehearsal found, as values: the witnesses make them, the judge reads them, the reports show them.
-#
-# Times are seconds, sizes bytes. `at_seconds` counts from the start of the first rehearsed migration. Names of relations
-# are qualified, and quoted where SQL needs it. Text that came with a dump or a migration is as it came: whoever shows it
-# escapes it.
-
-
 class TableContent(StrEnum):
-    """What became of a table's rows; `EXPECTED` is a change that the migration declares."""
+    """How a table's rows changed; `EXPECTED` is a change that the migration declares."""
 
     SAME = "same"
     CHANGED = "changed"
@@ -128,9 +122,9 @@ class Relation:
     """A table, index, sequence …, under the name it had when it was first seen.
 
     `kind` is table, partitioned table, index, partitioned index, view, materialized view, sequence, toast table,
-    foreign table or composite type. `rows` is the planner's estimate in the golden copy. One that the rehearsed
-    migrations made themselves is `created`: nobody else can be waiting for it. `table` is the one an index belongs to,
-    `root` the topmost table that a partition or an heir has its rows seen through.
+    foreign table or composite type. `rows` is the planner's estimate in the template database. A relation that the
+    rehearsed migrations created is `created`: no other session waits for it. `table` is the table of an index, `root`
+    the topmost parent of a partition or child table.
     """
 
     oid: int
@@ -156,7 +150,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """Rows of a table read one after the other; `under` is the strongest lock that we held on it, "" for none."""
+    """Rows of a table read sequentially; `held_lock_mode` is the migration's strongest lock on it, "" for none."""
 
     relation: Relation
     rows: int
@@ -175,11 +169,11 @@ class RowsWritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedStatement:
-    """A statement of a migration, and what the witnesses saw of it.
+    """A statement of a migration, and what was traced of it.
 
-    `locks` are those that it took, or took more strongly than before. `commands` are the DDL
-    commands inside it, as event triggers name them ("ALTER TABLE public.orders"): more than one where a DO block or a
-    function hides them. `notes` are the server's notices and warnings.
+    `locks` are those that it took, or took in a stronger mode than before. `commands` are its DDL commands as event
+    triggers report them ("ALTER TABLE public.orders"): more than one in a DO block or a function. `notes` are the
+    server's notices and warnings.
     """
 
     line: int
@@ -198,7 +192,7 @@ class TracedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """Rows that stand in the way of a migration or of a constraint; `query` lists all of them."""
+    """Rows that violate a constraint or make a migration fail; `query` lists all of them."""
 
     relation: str
     constraint: str
@@ -208,7 +202,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailure:
-    """Why a migration failed in the rehearsal. `code` is the error's code string, as in JSON."""
+    """Why a migration failed in the rehearsal. `code` is the error code, as in JSON."""
 
     code: str
     message: str
@@ -220,9 +214,9 @@ class RunFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One migration on the clone. `transactional` tells that its locks last until its commit, and what failed is gone.
+    """One migration on the clone; a `transactional` one holds its locks to the commit, and is rolled back on failure.
 
-    `growth_bytes` is what the database grew on disk. `failed` is None when it was applied.
+    `growth_bytes` is the growth of the database on disk. `failed` is None when it was applied.
     """
 
     version: str
@@ -238,7 +232,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedTime:
-    """For how long at a stretch a migration shut reads and writes out of a relation that was there before."""
+    """The longest time without interruption that a migration blocked reads and writes of an existing relation."""
 
     relation: Relation
     version: str
@@ -248,7 +242,7 @@ class BlockedTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnChange:
-    """How many of a table's rows have another value in a column; `how` says what was found out about it."""
+    """The number of rows with another value in a column; `detail` describes the change."""
 
     column: str
     rows: int
@@ -257,11 +251,11 @@ class ColumnChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unexpected:
-    """What became of a table's rows and no migration declares: `what` in words, and what code decides on.
+    """A change of a table's rows that no migration declares: `what` in words, and values for code to decide on.
 
-    `declaration` is what a file would say behind `-- rehearse:` to mean it, "" where it has said something else.
-    `column` is the column that it is about, as in ColumnChange, "" for whole rows. `rows_removed` is how many rows are
-    gone where that is all, else None.
+    `declaration` is the text after `-- rehearse:` that would declare it, "" where a declaration is wrong. `column` is
+    the changed column, as in ColumnChange, "" for whole rows. `rows_removed` is the number of rows removed where
+    nothing else changed, else None.
     """
 
     what: str
@@ -275,11 +269,11 @@ class Unexpected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of the rows of a table between the golden copy and the end of the rehearsal.
+    """The changes of a table's rows between the template database and the end of the rehearsal.
 
-    Where there is no key to tell rows apart by, a changed row counts as one removed and one added. `proof` says in a
-    few words how it is known. `unexpected` is what no migration declares; with none of it,
-    `content` is not CHANGED. `query` lists rows that differ. A table of one side only has None rows on the other.
+    Without a key, a changed row counts as one removed and one added. `proof` says how the result was obtained.
+    `unexpected` are undeclared changes; without any, `content` is not CHANGED. `query` lists rows that differ. A table
+    of one side only has None rows on the other.
     """
 
     table: str
@@ -298,7 +292,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Practice:
-    """A practice of the specification put to the test: `held` is None where it could not be, and `details` say why."""
+    """The test of a practice of the specification: `held` is None where it was not tested, and `details` say why."""
 
     name: str
     held: bool | None
@@ -307,9 +301,9 @@ class Practice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standstill:
-    """How long reads and writes of probe sessions waited on a relation: the longest wait, and all standstill together.
+    """How long reads and writes of probe sessions waited on a relation: the longest wait, and the total.
 
-    `queued` is the greatest number of sessions seen waiting for it at once.
+    `queued` is the greatest number of sessions that waited for it at once.
     """
 
     relation: str
@@ -322,7 +316,7 @@ class Standstill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DumpSource:
-    """Where the copy came from: `name` is the dump's file name or host:port/dbname, never a secret."""
+    """The source of the copy: `name` is the dump's file name or host:port/dbname, without secrets."""
 
     name: str
     kind: str
@@ -333,7 +327,7 @@ class DumpSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restore:
-    """How the golden copy came to be. `bytes` is its size on disk; `reused` tells that it was kept from before."""
+    """The restore of the template database, `size_bytes` on disk; `reused`: a kept copy was used."""
 
     seconds: float
     size_bytes: int
@@ -344,11 +338,11 @@ class Restore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """All of it. `environment` are (name, value) pairs: versions, settings, sizes, as the page lists them.
+    """The result of a rehearsal. `environment` are (name, value) pairs: versions, settings, sizes, for the report.
 
-    `schema` is the difference that the migrations make to the schema, in words, a line each. `rerun_safe` is None when
-    it was not tried. `advice` is the safer way that was tried, None when nobody asked. `verdict` is pass or fail;
-    `reasons` are the findings at or above the threshold, worst first.
+    `schema` are lines about the changes of the schema. `rerun_safe` is None when it was not tested. `advice` are the
+    suggestions, None when they were not requested. `reasons` are the findings at or above the threshold, the worst
+    first.
     """
 
     database: str
@@ -369,5 +363,5 @@ class Rehearsal:
 
     @property
     def verdict(self) -> str:
-        """Whether it passed, pass or fail (INTERFACE: "JSON")."""
+        """Either "pass" or "fail", as in JSON."""
         return "fail" if self.reasons else "pass"

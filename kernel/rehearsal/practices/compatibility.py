@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel.rehearsal.practices.result import PracticeFault, PracticeResult, make_practice_result
 from kernel.rehearsal.schema.diff import Renamings, pair_objects, printable_line
+from kernel.rehearsal.schema.snapshot import fact_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,8 +163,8 @@ class _Comparison:
         if new.fact("returns") != old.fact("returns"):
             message = f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}"
             yield PracticeFault(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
-        for label in _fact_items(old, "labels"):
-            if label not in _fact_items(new, "labels"):
+        for label in fact_items(old.fact("labels")):
+            if label not in fact_items(new.fact("labels")):
                 yield PracticeFault(
                     object_name=old.name,
                     message=f"{what} has no value '{label}' any more",
@@ -286,16 +287,11 @@ def _is_required(column: SchemaObject) -> bool:
 
 
 def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[PracticeFault]:
-    for item in _fact_items(old, "privileges"):
-        if item not in _fact_items(new, "privileges"):
+    for item in fact_items(old.fact("privileges")):
+        if item not in fact_items(new.fact("privileges")):
             yield PracticeFault(
                 object_name=old.name, message=f"{new.kind} {new.name}: {item} is revoked", remedy=_KEEP_PRIVILEGE
             )
-
-
-def _fact_items(thing: SchemaObject, label: str) -> tuple[str, ...]:
-    fact = thing.fact(label)
-    return fact if isinstance(fact, tuple) else ()
 
 
 # Source: PostgreSQL documentation, "Character Types" and "Numeric Types".

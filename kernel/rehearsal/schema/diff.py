@@ -1,4 +1,4 @@
-"""What makes two schemas differ, in words: a line for each thing done, the losses first. Pure."""
+"""The differences of two schemas, a line of text for each change, the losses first. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
+from kernel.rehearsal.schema.snapshot import fact_items
 from kernel.sql.passwords import mask_passwords
+from kernel.units import clip_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from kernel.rehearsal.schema.snapshot import Fact, Schema, SchemaObject
-
-
-# The objects of two schemas, each with what became of it: the same, renamed, changed, gone or new. Pure.
 
 
 _SCHEMA_QUALIFIED_PARTS = ("index", "sequence")  # parts of a table whose name does not begin with the table's
@@ -31,18 +32,18 @@ class ObjectPair:
 
     @property
     def renamed(self) -> bool:
-        """Whether it has another name of its own; that its table has another name is the table's affair."""
+        """Whether its own name changed; a new name of its table does not count."""
         return self.before.bare_name != self.after.bare_name
 
     @property
     def recreated(self) -> bool:
-        """Whether it is another object of the same name, as far as OIDs tell."""
+        """Whether it is another object of the same name, by its OID."""
         return self.before.key != self.after.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactChange:
-    """A fact that is another one."""
+    """A fact that changed."""
 
     label: str
     before: Fact
@@ -51,7 +52,7 @@ class FactChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedObjects:
-    """What two schemas have in common, and what only one of them has."""
+    """The objects that two schemas have in common, and those that only one of them has."""
 
     common: tuple[ObjectPair, ...]
     dropped: tuple[SchemaObject, ...]
@@ -59,7 +60,7 @@ class PairedObjects:
 
 
 def pair_objects(before: Schema, after: Schema, *, oids: bool) -> PairedObjects:
-    """Find each object again: by its OID, where `oids` says that equal ones mean one object, and else by its name."""
+    """Pair the objects: by OID, where `oids` says that equal OIDs mean one object, and else by name."""
     old, new = list(before.objects), list(after.objects)
     common: list[ObjectPair] = []
     if oids:
@@ -71,7 +72,7 @@ def pair_objects(before: Schema, after: Schema, *, oids: bool) -> PairedObjects:
 def _take_pairs(
     old: list[SchemaObject], new: list[SchemaObject], by: Callable[[SchemaObject], tuple[str, str]]
 ) -> Iterator[ObjectPair]:
-    """The pairs that are equal `by` something; both lists keep the rest."""
+    """Remove the objects that are equal `by` a key from both lists, and return them in pairs."""
     at = {by(thing): thing for thing in new}
     found = {by(thing): thing for thing in old if by(thing) in at}
     old[:] = [thing for thing in old if by(thing) not in found]
@@ -80,10 +81,7 @@ def _take_pairs(
 
 
 class Renamings:
-    """The new names of what is renamed, to read the text of an old fact with.
-
-    A view that is defined by a renamed table has another text, and nobody has changed it.
-    """
+    """Translates the text of old facts to new names: a view of a renamed table has another text, and did not change."""
 
     def __init__(self, pairs: Iterable[ObjectPair]) -> None:
         self._schemas: dict[str, str] = {}
@@ -111,11 +109,11 @@ class Renamings:
         self._column_patterns = {of: _names_pattern(names) for of, names in self._columns.items()}
 
     def moved_along(self, pair: ObjectPair) -> bool:
-        """Whether an object is in another schema only because its schema has another name."""
+        """Whether an object is in another schema only because its schema was renamed."""
         return self._schemas.get(pair.before.schema, pair.before.schema) == pair.after.schema
 
     def translate(self, thing: SchemaObject, fact: Fact) -> Fact:
-        """A fact of before, in the names of after."""
+        """A fact of the old schema, in the names of the new one."""
         if isinstance(fact, tuple):
             return tuple(self._translate_text(thing, one) for one in fact)
         return fact and self._translate_text(thing, fact)
@@ -135,13 +133,17 @@ def _names_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def _quoted_column_name(column: SchemaObject) -> str:
-    """A column's own name as the server quotes it: what stands behind the name of its table."""
-    quoted = '"' + column.bare_name.replace('"', '""') + '"'
+    """A column's own name as the server quotes it, without the name of its table."""
+    quoted = _quote(column.bare_name)
     return quoted if column.name.endswith(f".{quoted}") else column.bare_name
 
 
+def _quote(name: str) -> str:
+    return sql.Identifier(name).as_string()
+
+
 def changed_facts(pair: ObjectPair, renamings: Renamings) -> tuple[FactChange, ...]:
-    """The facts that differ, and not only by a name in them."""
+    """The facts that differ by more than renamed objects."""
     if pair.before.facts == pair.after.facts:
         return ()
     return tuple(
@@ -151,16 +153,12 @@ def changed_facts(pair: ObjectPair, renamings: Renamings) -> tuple[FactChange, .
     )
 
 
-# Facts that changed, in words. Pure.
-#
-# What may hold a secret (settings, options of foreign servers) is told by its name only; what is long, not at all.
-
-
+# Of facts that may hold a secret (settings, options of foreign servers) only the name is shown, of long ones no text.
 _MAX_VALUE_CHARACTERS = 160
 _SECRET_ITEM_LABELS = {"settings": "setting", "connection options": "option"}
 _LONG_FACTS = ("definition", "body", "comment")
 _SHORT_DEFINITIONS = ("constraint", "index")
-# What a fact that is absent means.
+# The meaning of a fact that is None.
 _DEFAULTS = {
     "row security": "off",
     "persistence": "logged",
@@ -173,7 +171,7 @@ _DEFAULTS = {
     "kind": "permissive",
     "rows": "all",
 }
-# Of facts that are there or not: what is said when they come, and when they go.
+# Facts that are set or not: the phrases for setting and for dropping them.
 _FLAGS = {
     "validated": ("not validated any more", "validated"),
     "valid": ("invalid", "valid again"),
@@ -185,25 +183,25 @@ _FLAGS = {
 
 
 def describe_change(thing: SchemaObject, one: FactChange) -> Iterator[str]:
-    """What changed about an object, a phrase for each thing that somebody could have done."""
+    """The phrases for one changed fact, one for each command that could have caused it."""
     if isinstance(one.before, tuple) or isinstance(one.after, tuple):
-        yield from _describe_items(one.label, _fact_items(one.before), _fact_items(one.after))
+        yield from _describe_items(one.label, fact_items(one.before), fact_items(one.after))
     elif one.label in _LONG_FACTS and not (one.label == "definition" and thing.kind in _SHORT_DEFINITIONS):
         done = "added" if one.before is None else "dropped" if one.after is None else "changed"
         yield f"{one.label} {done}"
     elif one.label in _FLAGS and None in (one.before, one.after):
-        come, gone = _FLAGS[one.label]
-        yield gone if one.after is None else come or one.after
+        phrase_set, phrase_dropped = _FLAGS[one.label]
+        yield phrase_dropped if one.after is None else phrase_set or one.after
     elif one.label in _DEFAULTS or None not in (one.before, one.after):
-        usual = _DEFAULTS.get(one.label, "")
-        yield f"{one.label} {_shorten(one.before or usual)} -> {_shorten(one.after or usual)}"
+        default = _DEFAULTS.get(one.label, "")
+        yield f"{one.label} {_shorten(one.before or default)} -> {_shorten(one.after or default)}"
     else:
         value, done = (one.after, "set") if one.before is None else (one.before, "dropped")
         yield f"{value} {done}" if value == one.label else f"{one.label} {_shorten(str(value))} {done}"
 
 
 def describe_added_object(thing: SchemaObject) -> str:
-    """How a new object is described behind its name; "" where the name has to do."""
+    """The description of a new object after its name; "" where the name is enough."""
     if thing.place:
         default = thing.fact("default")
         generated = thing.fact("generated")
@@ -223,15 +221,11 @@ def describe_added_object(thing: SchemaObject) -> str:
 
 
 def printable_line(text: str) -> str:
-    """The text as one line for everybody's terminal: names may hold line breaks and worse, expressions a password."""
+    """The text as one line without control characters, which names may hold, and without passwords."""
     return "".join(
         letter if unicodedata.category(letter)[0] != "C" else letter.encode("unicode_escape").decode()
         for letter in mask_passwords(text)
     )
-
-
-def _fact_items(fact: Fact) -> tuple[str, ...]:
-    return fact if isinstance(fact, tuple) else () if fact is None else (fact,)
 
 
 def _describe_items(label: str, before: tuple[str, ...], after: tuple[str, ...]) -> Iterator[str]:
@@ -259,11 +253,10 @@ def _describe_named_items(what: str, gone: list[str], new: list[str]) -> Iterato
 
 
 def _shorten(value: Fact) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= _MAX_VALUE_CHARACTERS else text[:_MAX_VALUE_CHARACTERS] + "…"
+    return clip_text(" ".join(str(value).split()), _MAX_VALUE_CHARACTERS)
 
 
-# Lines of one table stand together, in this order; so do the tables, the types …
+# Lines are ordered by kind: first those of a table and its parts, then those of types and so on.
 _KINDS = (
     *("schema", "table", "partitioned table", "foreign table", "view", "materialized view", "composite type", "column"),
     *("constraint", "index", "sequence", "trigger", "rule", "policy", "statistics", "enum", "domain", "range type"),
@@ -271,15 +264,15 @@ _KINDS = (
 )
 _KIND_RANKS = {kind: rank for rank, kind in enumerate(_KINDS)}
 _LOST, _CHANGED, _ADDED = range(3)
-# Of these, another one under the same name has other contents.
+# Kinds whose objects hold data: a recreated one has other data.
 _WITH_CONTENTS = ("table", "partitioned table", "sequence", "column")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A line, `about` a thing that is a part of the `group` of that key; `weight` is how much it matters.
+    """A line about an object, which is a part of the object with the key `group`; lower `weight` is more important.
 
-    `kind` is the kind of the object that the text is about: of a column that came or went, the table's.
+    `kind` is the kind of the object in the text: of an added or dropped column, the table's.
     """
 
     weight: int
@@ -290,16 +283,16 @@ class Line:
 
 
 def diff_schemas(before: Schema, after: Schema, *, oids: bool = True, remade: bool = True) -> tuple[str, ...]:
-    """The texts of `lines`."""
+    """The texts of `lines`, with the same parameters."""
     return tuple(line.text for line in lines(before, after, oids=oids, remade=remade))
 
 
 def lines(before: Schema, after: Schema, *, oids: bool = True, remade: bool = True) -> tuple[Line, ...]:
-    """The lines, the most important first, those about one table together; () when a migration would see none.
+    """The differences as lines, the most important first, those about one table together; () without differences.
 
-    `oids` tells that equal OIDs mean the same object: both schemas are of one database, or of copies made by TEMPLATE.
-    Then a renamed object is known again. `remade` asks to be told of tables and columns that were dropped and made
-    again under their name, which is a difference of contents.
+    `oids` says that equal OIDs mean the same object: both schemas are of one database, or of clones of one template.
+    Then renamed objects are recognized. With `remade` there are lines for tables and columns that were dropped and
+    created again under their name, which have other data.
     """
     matched = pair_objects(before, after, oids=oids)
     by_key = {thing.key: thing for schema in (before, after) for thing in schema.objects}
@@ -321,7 +314,7 @@ def lines(before: Schema, after: Schema, *, oids: bool = True, remade: bool = Tr
 
 
 def schemas_equal(before: Schema, after: Schema) -> bool:
-    """Whether both would be dumped alike: the same objects of the same names, columns in the same order."""
+    """Whether both have the same objects of the same names, and columns in the same order."""
     return _comparable_by_name(before) == _comparable_by_name(after)
 
 
@@ -340,20 +333,20 @@ def _group_key(thing: SchemaObject) -> str:
 
 
 def _dropped_and_added_lines(matched: PairedObjects, by_key: dict[str, SchemaObject]) -> Iterator[Line]:
-    """What only one side has, but for what came or went with the table, the constraint, the column it belongs to."""
-    for things, weight, done in ((matched.dropped, _LOST, "dropped"), (matched.added, _ADDED, "added")):
+    """Objects of one side only, without the parts of an added or dropped table, constraint or column."""
+    for things, weight, verb in ((matched.dropped, _LOST, "dropped"), (matched.added, _ADDED, "added")):
         keys = {thing.key for thing in things}
         for thing in things:
             if thing.parent_key in keys or thing.origin_key in keys:
                 continue
-            whole = by_key.get(thing.parent_key)
+            table = by_key.get(thing.parent_key)
             description = describe_added_object(thing) if weight == _ADDED else ""
-            if thing.place and whole:
-                kind, name = whole.kind, thing.name.removeprefix(f"{whole.name}.")
-                text = f"{whole.kind} {whole.name}: column {name} {description} {done}".replace("  ", " ")
+            if thing.place and table:
+                kind, name = table.kind, thing.name.removeprefix(f"{table.name}.")
+                text = f"{table.kind} {table.name}: column {name} {description} {verb}".replace("  ", " ")
             else:
                 kind = thing.kind
-                text = f"{thing.kind} {thing.name}: {done}" + (f", {description}" if description else "")
+                text = f"{thing.kind} {thing.name}: {verb}" + (f", {description}" if description else "")
             yield Line(weight=weight, group=_group_key(thing), about=thing, kind=kind, text=text)
 
 
@@ -362,7 +355,7 @@ def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
     facts = {pair.after.key: changed_facts(pair, renamings) for pair in matched.common}
     names = {pair.after.key: (pair.before.bare_name, pair.after.bare_name) for pair in matched.common if pair.renamed}
     dropped = {thing.key for thing in matched.dropped}
-    anew = {
+    recreated = {
         pair.after.key for pair in matched.common if remade and pair.recreated and pair.before.parent_key not in dropped
     }
     for pair in matched.common:
@@ -374,7 +367,11 @@ def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
         if not thing.parent_key and not renamings.moved_along(pair) and thing.kind != "schema":
             text = f"{thing.kind} {pair.before.name} moved to schema {thing.schema}"
             yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
-        if thing.key in anew and thing.kind in _WITH_CONTENTS and not {thing.parent_key, thing.origin_key} & anew:
+        if (
+            thing.key in recreated
+            and thing.kind in _WITH_CONTENTS
+            and not {thing.parent_key, thing.origin_key} & recreated
+        ):
             text = f"{what}: dropped, and made again"
             yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
         for change in facts[thing.key]:
@@ -386,21 +383,21 @@ def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
 
 def _quoted_new_name(pair: ObjectPair) -> str:
     """The new name of a renamed object, as the server quotes it."""
-    quoted = '"' + pair.after.bare_name.replace('"', '""') + '"'
+    quoted = _quote(pair.after.bare_name)
     return quoted if quoted in pair.after.name else pair.after.bare_name
 
 
 def _reordered_lines(matched: PairedObjects) -> Iterator[Line]:
-    """Tables whose columns, as far as both have them, stand in another order."""
+    """Tables whose common columns have another order."""
     orders: dict[str, list[ObjectPair]] = {}
     for pair in matched.common:
         if pair.before.place:
             orders.setdefault(pair.after.parent_key, []).append(pair)
-    wholes = {pair.after.key: pair.after for pair in matched.common}
+    tables = {pair.after.key: pair.after for pair in matched.common}
     for key, columns in orders.items():
         old = sorted(columns, key=lambda pair: pair.before.place)
         new = sorted(columns, key=lambda pair: pair.after.place)
-        if old != new and key in wholes:
-            whole = wholes[key]
-            text = f"{whole.kind} {whole.name}: columns in another order"
-            yield Line(weight=_CHANGED, group=key, about=whole, kind=whole.kind, text=text)
+        if old != new and key in tables:
+            table = tables[key]
+            text = f"{table.kind} {table.name}: columns in another order"
+            yield Line(weight=_CHANGED, group=key, about=table, kind=table.kind, text=text)

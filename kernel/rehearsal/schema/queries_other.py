@@ -1,4 +1,4 @@
-"""The queries for types, functions and operators."""
+"""Catalog queries for all objects that are not tables or parts of tables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from kernel.rehearsal.schema.queries_tables import (
     sorted_options_sql,
 )
 
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
+# Every piece that the queries are put together from is a constant of this package: nothing is injected.
 # ruff: noqa: S608
 
 
 _TYPES = CatalogQuery(
     labels=("labels", "type", "default", "NOT NULL", "collation", "definition", "owner", "privileges", "comment"),
     sql=f"""
-SELECT {key_sql("pg_type", "t.oid")}, CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range type'
-    ELSE 'type' END,
+SELECT {key_sql("pg_type", "t.oid")},
+  CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range type' ELSE 'type' END,
   '', '', 0, n.nspname, t.typname, quote_ident(n.nspname) || '.' || quote_ident(t.typname),
   (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
   CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
@@ -49,7 +49,8 @@ SELECT {key_sql("pg_constraint", "k.oid")}, 'constraint', {key_sql("pg_type", "t
   quote_ident(k.conname) || ' on ' || quote_ident(n.nspname) || '.' || quote_ident(t.typname),
   regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
   CASE WHEN NOT k.convalidated THEN 'not validated' END, {comment_sql("pg_constraint", "k.oid")}
-FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid JOIN pg_namespace n ON n.oid = t.typnamespace AND {USER_SCHEMAS}
+FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid
+  JOIN pg_namespace n ON n.oid = t.typnamespace AND {USER_SCHEMAS}
 WHERE k.contype <> 'n' AND {no_member_sql("pg_type", "t.oid")}
 """,
 )
@@ -158,13 +159,6 @@ WHERE {no_member_sql("pg_opclass", "o.oid")}
 TYPE_QUERIES = (_TYPES, _DOMAIN_CONSTRAINTS, _FUNCTIONS, _CASTS, _OPERATORS, _FAMILIES, _CLASSES)
 
 
-# The queries for schemas, extensions, languages, text search, privileges and settings.
-
-
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
-# ruff: noqa: S608
-
-
 _SCHEMAS = CatalogQuery(
     labels=("owner", "privileges", "comment"),
     sql=f"""
@@ -183,7 +177,7 @@ FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
 """,
 )
 
-# What is granted on the system's objects and on those of extensions, as far as it is not what they came with.
+# Privileges on the system's objects and on those of extensions that differ from the initial ones.
 _SYSTEM_PRIVILEGES = CatalogQuery(
     labels=("privileges",),
     sql="\nUNION ALL\n".join(
@@ -234,7 +228,7 @@ FROM pg_transform t JOIN pg_language l ON l.oid = t.trflang WHERE {no_member_sql
 """,
 )
 
-# Their columns are other ones in each version of PostgreSQL; collversion is the operating system's.
+# The columns of the catalog differ between versions of PostgreSQL; collversion belongs to the operating system.
 _COLLATIONS = CatalogQuery(
     labels=("definition", "owner", "comment"),
     sql=f"""
@@ -266,7 +260,8 @@ def _text_search(catalog: str, kind: str, prefix: str, definition: str, owner: s
         sql=f"""
 SELECT {key_sql(catalog, "o.oid")}, 'text search {kind}', '', '', 0, n.nspname, o.{prefix}name,
   quote_ident(n.nspname) || '.' || quote_ident(o.{prefix}name), {definition}, {owner}, {comment_sql(catalog, "o.oid")}
-FROM {catalog} o JOIN pg_namespace n ON n.oid = o.{prefix}namespace AND {USER_SCHEMAS} WHERE {no_member_sql(catalog, "o.oid")}
+FROM {catalog} o JOIN pg_namespace n ON n.oid = o.{prefix}namespace AND {USER_SCHEMAS}
+WHERE {no_member_sql(catalog, "o.oid")}
 """,
     )
 
@@ -314,8 +309,9 @@ _DEFAULT_PRIVILEGES = CatalogQuery(
     labels=("privileges",),
     sql=f"""
 SELECT {key_sql("pg_default_acl", "d.oid")}, 'default privileges', '', '', 0, coalesce(n.nspname, ''), '',
-  format('of %s on %s%s', {owner_sql("d.defaclrole")}, CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
-    WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
+  format('of %s on %s%s', {owner_sql("d.defaclrole")},
+    CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
+      WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE 'large objects' END,
     ' in schema ' || quote_ident(n.nspname)),
   {privileges_sql("d.defaclacl", "r", "d.defaclrole")}
 FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
@@ -354,14 +350,7 @@ DATABASE_QUERIES = (
 )
 
 
-# The queries for what a database has to do with others: foreign data, publications, subscriptions.
-
-
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
-# ruff: noqa: S608
-
-
-# Their options hold passwords: the value of one is nowhere shown, and a mapping's not even to everybody who may look.
+# Their options hold passwords: values are never shown, and those of a mapping cannot be read by all roles.
 _WRAPPERS = CatalogQuery(
     labels=("definition", "connection options", "owner", "privileges", "comment"),
     sql=f"""
@@ -386,7 +375,8 @@ WHERE {no_member_sql("pg_foreign_server", "s.oid")}
 _MAPPINGS = CatalogQuery(
     labels=("connection options",),
     sql=f"""
-SELECT {key_sql("pg_user_mapping", "u.umid")}, 'user mapping', {key_sql("pg_foreign_server", "u.srvid")}, '', 0, '', u.usename,
+SELECT {key_sql("pg_user_mapping", "u.umid")}, 'user mapping', {key_sql("pg_foreign_server", "u.srvid")}, '', 0, '',
+  u.usename,
   CASE u.umuser WHEN 0 THEN 'public' ELSE quote_ident(u.usename) END || ' on ' || quote_ident(u.srvname),
   {sorted_options_sql("u.umoptions")}
 FROM pg_user_mappings u
@@ -408,19 +398,20 @@ _PUBLISHED = CatalogQuery(
     min_version=150_000,
     labels=("columns", "rows"),
     sql=f"""
-SELECT {key_sql("pg_publication_rel", "r.oid")}, 'published table', {key_sql("pg_publication", "p.oid")}, '', 0, '', p.pubname,
+SELECT {key_sql("pg_publication_rel", "r.oid")}, 'published table', {key_sql("pg_publication", "p.oid")}, '', 0, '',
+  p.pubname,
   r.prrelid::regclass::text || ' in ' || quote_ident(p.pubname),
   (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = r.prrelid
     AND a.attnum = ANY (r.prattrs)),
   pg_get_expr(r.prqual, r.prrelid)
 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
 UNION ALL
-SELECT {key_sql("pg_publication_namespace", "s.oid")}, 'published schema', {key_sql("pg_publication", "p.oid")}, '', 0, '',
-  p.pubname, quote_ident(n.nspname) || ' in ' || quote_ident(p.pubname), NULL, NULL
+SELECT {key_sql("pg_publication_namespace", "s.oid")}, 'published schema', {key_sql("pg_publication", "p.oid")}, '', 0,
+  '', p.pubname, quote_ident(n.nspname) || ' in ' || quote_ident(p.pubname), NULL, NULL
 FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid JOIN pg_namespace n ON n.oid = s.pnnspid
 """,
 )
-# Not its connection string, which nobody but a superuser may read.
+# Without the connection string, which only a superuser may read.
 _SUBSCRIPTIONS = CatalogQuery(
     labels=("publications", "enabled", "owner", "comment"),
     sql=f"""

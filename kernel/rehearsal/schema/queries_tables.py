@@ -1,4 +1,4 @@
-"""What the queries of a schema have in common: their shape, and the pieces of SQL that they share.
+"""Catalog queries for tables and their parts, and the SQL expressions that all catalog queries share.
 
 Source of the catalogs: PostgreSQL documentation, "System Catalogs"; of the defaults of privileges, "Privileges".
 """
@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
+# Every piece that the queries are put together from is a constant of this package: nothing is injected.
 # ruff: noqa: S608
 
 
-# Nobody but the system makes a schema that begins with pg_; temporary tables live in one, too.
+# Only the system creates schemas that begin with pg_, those of temporary tables too.
 USER_SCHEMAS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-FIRST_USER_OID = 16384  # the first OID that initdb does not give away
+FIRST_USER_OID = 16384  # the first OID that initdb does not assign
 
 # Options that the server writes into pg_attribute.attoptions for its own use: pg_attver, the version of a column's
-# definition, since 15.20 and the minor releases of that day. pg_dump leaves it out, too; reloptions has no such option.
+# definition, since 15.20 and the minor releases of that day. pg_dump leaves it out, too.
 SERVER_OPTIONS = ("pg_attver",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogQuery:
-    """A query whose rows are things: key, kind, of, via, place, schema, bare, name, then a fact for each label.
+    """A query whose rows are the fields of a SchemaObject up to `name`, then a fact for each label.
 
-    It runs on servers from version `since` (as server_version_num) until before `until`.
+    It runs on servers with `min_version` <= server_version_num < `below_version`.
     """
 
     labels: tuple[str, ...]
@@ -34,12 +34,12 @@ class CatalogQuery:
 
 
 def key_sql(catalog: str, oid: str) -> str:
-    """The SQL expression of a thing's key."""
+    """The SQL expression of an object's key."""
     return f"'{catalog}:' || {oid}"
 
 
 def no_member_sql(catalog: str, oid: str) -> str:
-    """The SQL condition that an object belongs to no extension: the extension stands for its members."""
+    """The SQL condition that an object belongs to no extension."""
     return (
         f"NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid}"
         " AND e.deptype = 'e')"
@@ -47,10 +47,10 @@ def no_member_sql(catalog: str, oid: str) -> str:
 
 
 def privileges_sql(acl: str, kind: str, owner: str) -> str:
-    """The SQL expression of what is granted, an item each, in an order that does not depend on who came first.
+    """The SQL expression of the privileges, an item each, in an order that does not depend on the order of grants.
 
-    `kind` is the letter that acldefault() knows the kind of object by. What a role grants itself as the owner stays the
-    same text when the owner changes: that is one change and not two.
+    `kind` is the letter of the kind of object in acldefault(). The owner's privileges are the same text for every
+    owner: a change of the owner is one change and not two.
     """
     return f"""(
   SELECT array_agg(DISTINCT format('%s%s to %s', g.privilege_type,
@@ -74,7 +74,7 @@ def owner_sql(oid: str) -> str:
 
 
 def sorted_options_sql(options: str) -> str:
-    """The SQL expression of an array of name=value in the order of its names, which is no part of its meaning."""
+    """The SQL expression of an array of name=value, sorted: the order has no meaning."""
     return f"""(SELECT array_agg(o COLLATE "C" ORDER BY o COLLATE "C") FROM unnest({options}) AS o)"""
 
 
@@ -82,13 +82,6 @@ def column_options(attoptions: str) -> str:
     """The SQL expression of a column's options less SERVER_OPTIONS; NULL where none is left."""
     names = ", ".join(f"'{name}'" for name in SERVER_OPTIONS)
     return f"(SELECT array_agg(o) FROM unnest({attoptions}) AS o WHERE split_part(o, '=', 1) NOT IN ({names}))"
-
-
-# The queries for tables, views and sequences, and for their columns.
-
-
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
-# ruff: noqa: S608
 
 
 _TABLE_NAME = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
@@ -194,7 +187,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND {_NO_MEMBERS}
 """,
 )
 
-# The last value is the data's affair. A sequence that a column owns is a part of the column's table.
+# The last value is data. A sequence that a column owns is a part of the column's table.
 _SEQUENCES = CatalogQuery(
     labels=("type", "range", "owned by", "persistence", "owner", "privileges", "comment"),
     sql=f"""
@@ -218,16 +211,9 @@ WHERE {_NO_MEMBERS}
 TABLE_QUERIES = (_RELATIONS, _COLUMNS, _SEQUENCES)
 
 
-# The queries for what hangs on a table: constraints, indexes, triggers, rules, policies, statistics.
-
-
-# Every piece that the queries are put together from is a constant of these modules: nothing here is injected.
-# ruff: noqa: S608
-
-
 _ENABLED = "CASE {} WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'on replicas only' WHEN 'A' THEN 'always' END"
 
-# From version 18 on, NOT NULL is a constraint as well; the column tells of it, unless it is not validated.
+# From version 18 on, NOT NULL is a constraint as well; the column reports it, unless it is not validated.
 _CONSTRAINTS = CatalogQuery(
     labels=("definition", "validated", "comment"),
     sql=f"""
@@ -237,12 +223,13 @@ SELECT {key_sql("pg_constraint", "k.oid")}, 'constraint', {key_sql("pg_class", "
   regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
   CASE WHEN NOT k.convalidated THEN 'not validated' END,
   {comment_sql("pg_constraint", "k.oid")}
-{_FROM_TABLES} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype <> 't' AND (k.contype <> 'n' OR NOT k.convalidated)
+{_FROM_TABLES} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype <> 't'
+  AND (k.contype <> 'n' OR NOT k.convalidated)
 WHERE {_NO_MEMBERS}
 """,
 )
 
-# The name of the index and that of its table are left out of the definition: both may be changed by themselves.
+# The definition is without the names of the index and its table: both may be renamed.
 _INDEXES = CatalogQuery(
     labels=(
         "definition",
@@ -258,8 +245,8 @@ _INDEXES = CatalogQuery(
     ),
     sql=f"""
 SELECT {key_sql("pg_class", "x.oid")}, 'index', {key_sql("pg_class", "c.oid")},
-  coalesce((SELECT {key_sql("pg_constraint", "k.oid")} FROM pg_constraint k WHERE k.conindid = x.oid AND k.conrelid = c.oid
-      AND k.contype IN ('p', 'u', 'x')),
+  coalesce((SELECT {key_sql("pg_constraint", "k.oid")} FROM pg_constraint k
+      WHERE k.conindid = x.oid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
     (SELECT {key_sql("pg_class", "p.inhparent")} FROM pg_inherits p WHERE p.inhrelid = x.oid), ''), 0,
   xn.nspname, x.relname, quote_ident(xn.nspname) || '.' || quote_ident(x.relname),
   substr(pg_get_indexdef(x.oid), length('CREATE INDEX  ON  ' || quote_ident(x.relname) || {_TABLE_NAME})

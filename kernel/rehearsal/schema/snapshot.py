@@ -1,4 +1,7 @@
-"""A schema as a value: every object of it, by name, with all that a migration can make different about it."""
+"""Read the schema of a database as a value: all objects with all facts that a migration can change.
+
+Some three dozen catalog queries run in one read-only transaction.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ Fact = str | tuple[str, ...] | None
 class SchemaObject(NamedTuple):
     """An object of a database; a tuple, since large schemas have tens of thousands of them.
 
-    `key` is its catalog and OID, which copies made by TEMPLATE keep. `of` is the key of what it is a part of: the table
-    of a column, an index, a trigger; "" for what stands by itself. `via` is the key of what it comes with: the index of
-    a constraint with that constraint, a partition's column with the column of the partitioned table. `place` orders the
-    columns of a table. `schema` and `bare` are raw names, `name` is qualified and quoted by the server.
-    The facts are what `labels` call them, and None where everything is as it is by default.
+    `key` is its catalog and OID, which clones of a template keep. `parent_key` is of the object that it is a part of:
+    the table of a column, an index, a trigger; "" for an object of its own. `origin_key` is of the object that it is
+    created with: the index of a constraint with that constraint, a partition's column with the column of the
+    partitioned table. `place` orders the columns of a table. `schema` and `bare_name` are raw names, `name` is
+    qualified and quoted by the server. `labels` are the names of the facts, which are None for the default.
     """
 
     key: str
@@ -42,22 +45,22 @@ class SchemaObject(NamedTuple):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What it is told apart by when OIDs mean nothing."""
+        """What identifies it without its OID."""
         return self.kind, self.name
 
     def fact(self, label: str) -> Fact:
-        """One of its facts; None also where its kind knows nothing of the sort."""
+        """One of its facts; None also where its kind has no such fact."""
         return self.facts[self.labels.index(label)] if label in self.labels else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """All objects of a database but the system's, those of extensions, and those that were left out."""
+    """All objects of a database without the system's, those of extensions, and those that were left out."""
 
     objects: tuple[SchemaObject, ...]
 
     def column_orders(self) -> dict[str, tuple[str, ...]]:
-        """The columns of each table, view and composite type by its key, in their order."""
+        """The column names of each table, view and composite type by its key, in their order."""
         found: dict[str, list[tuple[int, str]]] = {}
         for thing in self.objects:
             if thing.place:
@@ -65,12 +68,14 @@ class Schema:
         return {key: tuple(bare for _, bare in sorted(columns)) for key, columns in found.items()}
 
 
-# Read the schema of a database: some three dozen catalog queries in one read-only transaction.
+def fact_items(fact: Fact) -> tuple[str, ...]:
+    """The items of a fact, one for a fact that is no list, () for None."""
+    return fact if isinstance(fact, tuple) else () if fact is None else (fact,)
 
 
-# Wholes come ahead of their parts.
+# Objects come before their parts.
 _QUERIES = (*DATABASE_QUERIES, *EXTERNAL_QUERIES, *TYPE_QUERIES, *TABLE_QUERIES, *TABLE_PART_QUERIES)
-# What the server writes of an expression depends on the session; pg_dump sets the same. Names come out qualified.
+# The text of an expression depends on the session's settings; pg_dump sets the same. Names are qualified.
 _SESSION_SETTINGS = (
     ("search_path", "pg_catalog"),
     ("quote_all_identifiers", "off"),
@@ -85,27 +90,25 @@ _SESSION_SETTINGS = (
 
 
 def read_schema(session: Session, *, left_out: Collection[str] = ()) -> Schema:
-    """Everything in a database that a migration can make or alter. Read-only; the session's settings come back.
+    """All objects that a migration can create or alter. Read-only; the session's settings are restored.
 
-    Without the system's objects, those of extensions (the extension stands for them), temporary ones, the ledger's own
-    tables, and what `left_out` names: schemas with all in them, and event triggers. Roles and tablespaces are the
-    server's and not the database's. Settings, owner and privileges of the database itself are not copied by TEMPLATE:
-    compare a clone with itself. Raises psycopg.Error.
+    Without the system's objects, those of extensions, temporary ones, the ledger's own tables, and what `left_out`
+    names: schemas with their objects, and event triggers. Roles and tablespaces belong to the server. TEMPLATE does not
+    copy settings, owner and privileges of the database itself: compare a clone with itself. Raises psycopg.Error.
     """
     connection = session.connection
-    ours = _ledger_tables(session)
+    ledger = _ledger_tables(session)
     with connection.transaction():
         before = [_set_local(connection, name, value) for name, value in _SESSION_SETTINGS]
-        things = tuple(_without_excluded(_read_objects(connection), ours, frozenset(left_out)))
-        for (name, _), value in zip(
-            _SESSION_SETTINGS, before, strict=True
-        ):  # a transaction around ours keeps what is set LOCAL
+        things = tuple(_without_excluded(_read_objects(connection), ledger, frozenset(left_out)))
+        # An outer transaction would keep what is set LOCAL.
+        for (name, _), value in zip(_SESSION_SETTINGS, before, strict=True):
             _set_local(connection, name, value)
     return Schema(objects=things)
 
 
 def _ledger_tables(session: Session) -> frozenset[tuple[str, str]]:
-    """(schema, name) of the tables that are no migration's affair; another runner's of the same name are not ours."""
+    """(schema, name) of the ledger's tables; another runner's table of the same name is not one."""
     try:
         schema = find_ledger(session).schema
     except (LedgerShape, DatabaseRefused):  # another runner's table, or a search path that names no schema any more
@@ -133,12 +136,16 @@ def _read_objects(connection: Connection) -> Iterator[SchemaObject]:
 
 
 def _without_excluded(
-    things: Iterator[SchemaObject], ours: frozenset[tuple[str, str]], left_out: frozenset[str]
+    things: Iterator[SchemaObject], ledger: frozenset[tuple[str, str]], left_out: frozenset[str]
 ) -> Iterator[SchemaObject]:
-    gone: set[str] = set()
+    excluded: set[str] = set()
     for thing in things:
         named = thing.schema in left_out or (thing.kind == "event trigger" and thing.bare_name in left_out)
-        if named or thing.parent_key in gone or (not thing.parent_key and (thing.schema, thing.bare_name) in ours):
-            gone.add(thing.key)
+        if (
+            named
+            or thing.parent_key in excluded
+            or (not thing.parent_key and (thing.schema, thing.bare_name) in ledger)
+        ):
+            excluded.add(thing.key)
         else:
             yield thing
