@@ -91,11 +91,7 @@ class _Comparison:
         for old in sorted(self._before.objects, key=lambda thing: (thing.kind != "schema", thing.name)):
             if old.kind == "schema":
                 if old.identity not in self._names:
-                    yield PracticeFault(
-                        object_name=old.name,
-                        message=f"{old.kind} {old.name} {self._describe_absence(old)}",
-                        remedy=_EXPAND_THEN_CONTRACT,
-                    )
+                    yield _fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
             elif old.kind in _RELATION_KINDS:
                 yield from self._check_relation(old)
             elif old.kind in _NAMED_KINDS or (old.kind == "sequence" and not old.parent_key):
@@ -116,11 +112,7 @@ class _Comparison:
         new = self._relations.get(old.name)
         if new is None:
             if not self._schema_is_dropped(old):
-                yield PracticeFault(
-                    object_name=old.name,
-                    message=f"{old.kind} {old.name} {self._describe_absence(old)}",
-                    remedy=_EXPAND_THEN_CONTRACT,
-                )
+                yield _fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
             return
         what = f"{new.kind} {new.name}"
         columns = self._new_columns.get(new.key, {})
@@ -131,22 +123,20 @@ class _Comparison:
                     old, column, columns[name], through_view=new.kind == "view" and old.kind != "view"
                 )
             else:
-                message = f"column {column.name} {self._describe_absence(column)}"
-                yield PracticeFault(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+                yield _fault(old, f"column {column.name} {self._describe_absence(column)}")
         for name, column in columns.items():
             if name not in known and old.kind in _TABLE_KINDS and _is_required(column):
                 message = (
                     f"column {column.name} is new, NOT NULL and without a default: INSERTs that do not name it fail"
                 )
-                yield PracticeFault(object_name=old.name, message=message, remedy=_REQUIRE_LATER)
+                yield _fault(old, message, _REQUIRE_LATER)
         if new.fact("populated") and not old.fact("populated"):
-            message = f"{what} is not populated any more, and cannot be read"
-            yield PracticeFault(object_name=old.name, message=message, remedy="refresh it in the same migration")
+            yield _fault(
+                old, f"{what} is not populated any more, and cannot be read", "refresh it in the same migration"
+            )
         if str(new.fact("row security") or "").startswith("on") and not old.fact("row security"):
             message = f"{what} has row security now: rows that no policy shows are hidden"
-            yield PracticeFault(
-                object_name=old.name, message=message, remedy="add policies for the roles of every running version"
-            )
+            yield _fault(old, message, "add policies for the roles of every running version")
         yield from _check_privileges(old, new)
 
     def _check_named_object(self, old: SchemaObject) -> Iterator[PracticeFault]:
@@ -156,27 +146,15 @@ class _Comparison:
         new = self._names.get(old.identity)
         if new is None:
             if not self._schema_is_dropped(old):
-                yield PracticeFault(
-                    object_name=old.name, message=f"{what} {self._describe_absence(old)}", remedy=_EXPAND_THEN_CONTRACT
-                )
+                yield _fault(old, f"{what} {self._describe_absence(old)}")
             return
         if new.fact("returns") != old.fact("returns"):
-            message = f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}"
-            yield PracticeFault(object_name=old.name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+            yield _fault(old, f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}")
         for label in fact_items(old.fact("labels")):
             if label not in fact_items(new.fact("labels")):
-                yield PracticeFault(
-                    object_name=old.name,
-                    message=f"{what} has no value '{label}' any more",
-                    remedy=_EXPAND_THEN_CONTRACT,
-                )
+                yield _fault(old, f"{what} has no value '{label}' any more")
         if new.fact("NOT NULL") and not old.fact("NOT NULL"):
-            yield PracticeFault(
-                object_name=old.name,
-                message=f"{what} takes no NULL any more",
-                remedy=_COMPLY_FIRST,
-                only_rejects_rows=True,
-            )
+            yield _fault(old, f"{what} takes no NULL any more", _COMPLY_FIRST)
         yield from _check_privileges(old, new)
 
     def _check_constraints(self) -> Iterator[PracticeFault]:
@@ -200,24 +178,28 @@ class _Comparison:
         for (key, definition), constraint in sorted(after.items(), key=_object_name):
             known = (key, definition) in before or (key, _arbiter_definition(definition)) in before
             if key in was and not known and self._restricts(was[key], definition):
-                message = (
-                    f"{constraint.kind} {constraint.name} is new: rows that it does not allow are refused: {definition}"
-                )
-                yield PracticeFault(
-                    object_name=was[key].name, message=message, remedy=_COMPLY_FIRST, only_rejects_rows=True
-                )
+                what = f"{constraint.kind} {constraint.name} is new"
+                message = f"{what}: rows that it does not allow are refused: {definition}"
+                yield _fault(was[key], message, _COMPLY_FIRST)
         served = {(key, _arbiter_definition(definition)) for key, definition in after}
         for (key, definition), constraint in sorted(before.items(), key=_object_name):
             if (key, definition) not in after and _is_arbiter(constraint) and (key, definition) not in served:
                 what = f"{constraint.kind} {constraint.name} is gone"
                 message = f"{what}: INSERT … ON CONFLICT that relies on it fails: {definition}"
-                yield PracticeFault(object_name=was[key].name, message=message, remedy=_EXPAND_THEN_CONTRACT)
+                yield _fault(was[key], message)
 
     def _restricts(self, table: SchemaObject, definition: str) -> bool:
         """Whether a constraint restricts columns that the application knows, or a domain."""
         columns, _, _ = definition.partition(" REFERENCES ")
         known = self._old_columns.get(table.key, ())
         return table.kind == "domain" or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", columns) for name in known)
+
+
+def _fault(old: SchemaObject, message: str, remedy: str = _EXPAND_THEN_CONTRACT) -> PracticeFault:
+    """A fault of a named object, of no file yet."""
+    return PracticeFault(
+        message=message, remedy=remedy, object_name=old.name, only_rejects_rows=remedy == _COMPLY_FIRST
+    )
 
 
 def _columns_by_table(schema: Schema) -> dict[str, dict[str, SchemaObject]]:
@@ -255,26 +237,18 @@ def _check_column(
     relation: SchemaObject, old: SchemaObject, new: SchemaObject, *, through_view: bool
 ) -> Iterator[PracticeFault]:
     """Incompatible changes of a column; a view in place of the table uses the defaults of its own table."""
-
-    def broken(message: str, remedy: str) -> PracticeFault:
-        return PracticeFault(
-            object_name=relation.name,
-            message=f"column {new.name} {message}",
-            remedy=remedy,
-            only_rejects_rows=remedy == _COMPLY_FIRST,
-        )
-
+    name = f"column {new.name}"
     if not is_type_widened(str(old.fact("type")), str(new.fact("type"))):
-        yield broken(f"is {new.fact('type')}, no longer {old.fact('type')}", _EXPAND_THEN_CONTRACT)
+        yield _fault(relation, f"{name} is {new.fact('type')}, no longer {old.fact('type')}")
     if new.fact("NOT NULL") and not old.fact("NOT NULL"):
-        yield broken("takes no NULL any more", _COMPLY_FIRST)
+        yield _fault(relation, f"{name} takes no NULL any more", _COMPLY_FIRST)
     if (new.fact("generated") and not old.fact("generated")) or (
         new.fact("identity") == "always" and old.fact("identity") != "always"
     ):
-        yield broken("is generated now: INSERTs and UPDATEs that name it fail", _EXPAND_THEN_CONTRACT)
+        yield _fault(relation, f"{name} is generated now: INSERTs and UPDATEs that name it fail")
     elif _has_default(old) and not _has_default(new) and not through_view:
         result = "fail" if new.fact("NOT NULL") else "leave it NULL"
-        yield broken(f"has no default any more: INSERTs that do not name it {result}", _EXPAND_THEN_CONTRACT)
+        yield _fault(relation, f"{name} has no default any more: INSERTs that do not name it {result}")
     yield from _check_privileges(old, new)
 
 
@@ -289,9 +263,7 @@ def _is_required(column: SchemaObject) -> bool:
 def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[PracticeFault]:
     for item in fact_items(old.fact("privileges")):
         if item not in fact_items(new.fact("privileges")):
-            yield PracticeFault(
-                object_name=old.name, message=f"{new.kind} {new.name}: {item} is revoked", remedy=_KEEP_PRIVILEGE
-            )
+            yield _fault(old, f"{new.kind} {new.name}: {item} is revoked", _KEEP_PRIVILEGE)
 
 
 # Source: PostgreSQL documentation, "Character Types" and "Numeric Types".

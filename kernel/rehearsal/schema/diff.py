@@ -328,8 +328,8 @@ def _kind_rank(thing: SchemaObject) -> int:
     return _KIND_RANKS.get(thing.kind, len(_KINDS))
 
 
-def _group_key(thing: SchemaObject) -> str:
-    return thing.parent_key or thing.key
+def _line(weight: int, thing: SchemaObject, text: str, *, kind: str = "") -> Line:
+    return Line(weight=weight, group=thing.parent_key or thing.key, about=thing, kind=kind or thing.kind, text=text)
 
 
 def _dropped_and_added_lines(matched: PairedObjects, by_key: dict[str, SchemaObject]) -> Iterator[Line]:
@@ -347,7 +347,7 @@ def _dropped_and_added_lines(matched: PairedObjects, by_key: dict[str, SchemaObj
             else:
                 kind = thing.kind
                 text = f"{thing.kind} {thing.name}: {verb}" + (f", {description}" if description else "")
-            yield Line(weight=weight, group=_group_key(thing), about=thing, kind=kind, text=text)
+            yield _line(weight, thing, text, kind=kind)
 
 
 def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
@@ -359,26 +359,26 @@ def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
         pair.after.key for pair in matched.common if remade and pair.recreated and pair.before.parent_key not in dropped
     }
     for pair in matched.common:
-        thing, group = pair.after, _group_key(pair.after)
+        thing = pair.after
         what = f"{thing.kind} {thing.name}".rstrip()
         if pair.renamed and names.get(thing.origin_key) != names[thing.key]:
             text = f"{thing.kind} {pair.before.name} renamed to {_quoted_new_name(pair)}"
-            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
+            yield _line(_LOST, thing, text)
         if not thing.parent_key and not renamings.moved_along(pair) and thing.kind != "schema":
             text = f"{thing.kind} {pair.before.name} moved to schema {thing.schema}"
-            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
+            yield _line(_LOST, thing, text)
         if (
             thing.key in recreated
             and thing.kind in _WITH_CONTENTS
             and not {thing.parent_key, thing.origin_key} & recreated
         ):
             text = f"{what}: dropped, and made again"
-            yield Line(weight=_LOST, group=group, about=thing, kind=thing.kind, text=text)
+            yield _line(_LOST, thing, text)
         for change in facts[thing.key]:
             if change not in facts.get(thing.origin_key, ()):
                 for phrase in describe_change(thing, change):
                     text = f"{what}: {phrase}"
-                    yield Line(weight=_CHANGED, group=group, about=thing, kind=thing.kind, text=text)
+                    yield _line(_CHANGED, thing, text)
 
 
 def _quoted_new_name(pair: ObjectPair) -> str:
@@ -400,4 +400,4 @@ def _reordered_lines(matched: PairedObjects) -> Iterator[Line]:
         if old != new and key in tables:
             table = tables[key]
             text = f"{table.kind} {table.name}: columns in another order"
-            yield Line(weight=_CHANGED, group=key, about=table, kind=table.kind, text=text)
+            yield _line(_CHANGED, table, text)

@@ -100,7 +100,21 @@ def test_differing_rows_are_found_in_every_partition(copies: Copies) -> None:
 
 
 def test_columns_may_have_the_names_that_our_own_queries_use(copies: Copies) -> None:
-    names = ("r", "first", "block", "batch", "hashed", "bucket", "here", "golden", "clone", "k0", "h0", "g0", "ordinal")
+    names = (
+        "r",
+        "first",
+        "block",
+        "batch",
+        "hashed",
+        "bucket",
+        "present",
+        "template",
+        "clone",
+        "k0",
+        "h0",
+        "g0",
+        "ordinal",
+    )
     columns = ", ".join(f"{name} int" for name in names)
     copies.holds(
         f"CREATE TABLE t ({columns}, id int PRIMARY KEY)",
