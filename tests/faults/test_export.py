@@ -50,9 +50,8 @@ def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Pa
             for path in (guard.cluster.data, *guard.cluster.data.rglob("*")):
                 os.chown(path, account.uid, account.gid)
             standby = guard.serve(THROWAWAY_SETTINGS)
-            with open_production(standby.conninfo) as (_, production):
-                assert production.is_standby
+            with open_production(standby.conninfo) as (connection, _):
+                assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
             dump = export_production(standby.conninfo, tmp_path / "dump", chosen)
         contents = read_archive_contents(dump, chosen)
-    assert contents.tables == 2
     assert contents.data_bytes > 0

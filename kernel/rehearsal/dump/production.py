@@ -37,8 +37,7 @@ READ_ONLY_SETTINGS = {"default_transaction_read_only": "on"}
 _LOCK_TIMEOUT_MS = 5_000
 
 _PRODUCTION_FACTS = """
-SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000,
-    pg_is_in_recovery(), current_database()::text, current_user::text, pg_encoding_to_char(encoding),
+SELECT current_setting('server_version_num')::int / 10000, current_database()::text, current_user::text,
     pg_database_size(oid), current_setting('TimeZone')
 FROM pg_database WHERE datname = current_database()
 """
@@ -59,10 +58,7 @@ class Production:
     name: str
     database: str
     user: str
-    version: str
     major: int
-    is_standby: bool
-    encoding: str
     size_bytes: int
     settings: tuple[tuple[str, str], ...]
 
@@ -91,17 +87,14 @@ def _read_production(connection: Connection, name: str) -> Production:
     row = connection.execute(_PRODUCTION_FACTS).fetchone()
     if row is None:
         raise DatabaseRefused(f"{name}: does not know the database that we are in")
-    version, major, standby, database_name, user, encoding, size_bytes, zone = row
+    major, database_name, user, size_bytes, zone = row
     told = [setting.partition("=") for (setting,) in connection.execute(_DATABASE_SETTINGS).fetchall()]
     settings = {"TimeZone": zone} | {key: value for key, _, value in told}
     return Production(
         name=name,
         database=database_name,
         user=user,
-        version=version.partition(" ")[0],
         major=major,
-        is_standby=standby,
-        encoding=encoding,
         size_bytes=size_bytes,
         settings=tuple(settings.items()),
     )
@@ -229,7 +222,7 @@ def _join_names(names: list[str]) -> str:
 
 
 LOCK_WAIT_SECONDS = 10
-_LOCKED_REMEDY = "somebody holds a lock on a table: try again, or when no migration or VACUUM FULL runs there"
+_LOCKED_REMEDY = "another session holds a lock on a table: try again, or when no migration or VACUUM FULL runs there"
 _REMEDIES = (
     # --lock-wait-timeout is a statement_timeout around LOCK TABLE; workers ask with NOWAIT.
     ("statement timeout", _LOCKED_REMEDY),

@@ -40,9 +40,8 @@ if TYPE_CHECKING:
 
 
 _LISTING_TIMEOUT_SECONDS = 600.0  # a table of contents with a million entries takes a tenth of it
-_DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|(?:ICU_|BUILTIN_)?LOCALE|LC_COLLATE|LC_CTYPE) = '?([^' ;]+)")
+_DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE) = '?([^' ;]+)")
 _TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
-_LARGE_OBJECT_ENTRIES = ("BLOB ", "BLOBS ", "BLOB METADATA ")
 _ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
 _OTHER_DATA_ENTRIES = (
     *("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA "),
@@ -102,10 +101,8 @@ class Archive:
         contents = replace(
             self.index.contents,
             server_version=self.header.server_version,
-            dump_version=self.header.dump_version,
             database=self.header.database,
             data_bytes=self._data_bytes(),
-            large_objects=self.listing.large_objects,
         )
         for item in self.index.items:
             if isinstance(item, DumpStatement) and item.kind is StatementKind.DATABASE:
@@ -113,14 +110,10 @@ class Archive:
         return contents
 
     def _data_bytes(self) -> int:
-        """What its rows take unpacked: exact in a tar or a directory, an estimate in a single compressed file."""
+        """The size of the rows, uncompressed: exact in a tar or a directory, an estimate in a custom archive."""
         if self.dump.format is DumpFormat.DIRECTORY:
             return sum(uncompressed_bytes(path) for path in self.listing.row_files(self.dump.path))
-        return (
-            self.dump.size_bytes
-            if self.dump.format is DumpFormat.TAR
-            else estimate_uncompressed_bytes(self.dump.size_bytes)
-        )
+        return self.dump.size_bytes * (1 if self.dump.format is DumpFormat.TAR else _COMPRESSION_RATIO)
 
 
 def _read_listing(
@@ -160,14 +153,13 @@ def _print_archive(
 
 def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:
     """The contents with the database's own locale, from the CREATE DATABASE that pg_dump wrote."""
-    told = {clause.decode(): value.decode() for clause, value in _DATABASE_LOCALE.findall(sql)}
-    common = told.get("LOCALE", "")
+    clauses = {clause.decode(): value.decode() for clause, value in _DATABASE_LOCALE.findall(sql)}
+    common = clauses.get("LOCALE", "")
     return replace(
         contents,
-        locale_provider=told.get("LOCALE_PROVIDER", ""),
-        locale=told.get("ICU_LOCALE") or told.get("BUILTIN_LOCALE") or "",
-        lc_collate=told.get("LC_COLLATE", common),
-        lc_ctype=told.get("LC_CTYPE", common),
+        locale_provider=clauses.get("LOCALE_PROVIDER", ""),
+        lc_collate=clauses.get("LC_COLLATE", common),
+        lc_ctype=clauses.get("LC_CTYPE", common),
     )
 
 
@@ -188,11 +180,6 @@ class ArchiveListing:
     def _is_data(self, line: str) -> bool:
         what = self._describe_entry(line)
         return what.startswith((*_ROW_ENTRIES, *_OTHER_DATA_ENTRIES)) and not _MIGRATION_RECORDS.match(what)
-
-    @property
-    def large_objects(self) -> bool:
-        """Whether there are any."""
-        return any(self._describe_entry(line).startswith(_LARGE_OBJECT_ENTRIES) for line in self._lines)
 
     def qualified_names(self, name: str) -> str:
         """A table of this name with its schema in front; of several, all of them."""
@@ -222,14 +209,9 @@ def uncompressed_bytes(path: Path) -> int:
     if path.suffix == ".gz" and size > _GZIP_SIZE.size:
         with path.open("rb") as file:
             file.seek(-_GZIP_SIZE.size, 2)
-            (told,) = _GZIP_SIZE.unpack(file.read(_GZIP_SIZE.size))
+            (size_modulo,) = _GZIP_SIZE.unpack(file.read(_GZIP_SIZE.size))
         # gzip makes larger by a header and a little: what seems to have shrunk more than that has gone round.
-        while told + _GZIP_HEADER_BYTES + size // 1000 < size:
-            told += _GZIP_MODULUS_BYTES
-        return int(told)
+        while size_modulo + _GZIP_HEADER_BYTES + size // 1000 < size:
+            size_modulo += _GZIP_MODULUS_BYTES
+        return int(size_modulo)
     return size if path.suffix == ".dat" else _COMPRESSION_RATIO * size
-
-
-def estimate_uncompressed_bytes(archive_bytes: int) -> int:
-    """The same for a file whose rows are compressed inside of it."""
-    return _COMPRESSION_RATIO * archive_bytes

@@ -1,4 +1,4 @@
-"""The header of an archive: its version, and which versions of server and pg_dump wrote it.
+"""The header of an archive: its version, and which database of which server was dumped.
 
 Read here and not by pg_restore, which refuses an archive newer than itself without saying which version reads it.
 Source: ReadHead and the K_VERS_... numbers of pg_backup_archiver.c and .h, PostgreSQL 9.6 to 18.
@@ -34,7 +34,6 @@ class ArchiveHeader:
     version: tuple[int, int]
     database: str
     server_version: str
-    dump_version: str
 
     @property
     def pg_restore_major(self) -> int | None:
@@ -76,13 +75,8 @@ class _HeaderReader:
         return ArchiveHeader(
             version=version,
             database=self._text(),
-            server_version=self._version(),
-            dump_version=self._version(),
+            server_version=self._text().partition(" ")[0],  # packagers append words
         )
-
-    def _version(self) -> str:
-        """A version number; packagers append words to it."""
-        return self._text().partition(" ")[0]
 
     def _text(self) -> str:
         length = self._integer()

@@ -55,34 +55,25 @@ class Collation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DumpContents:
-    """What a dump needs and creates, read before anything is restored; "" and () where the dump does not say.
+    """What a dump needs, read before anything is restored; "" and () where the dump does not say.
 
-    Versions are as in "15.18". `settings` are the (name, value) pairs of ALTER DATABASE ... SET. `roles` own something
+    The version is as in "15.18". `settings` are the (name, value) pairs of ALTER DATABASE ... SET. `roles` own something
     or are granted something. `data_bytes` is the size of the rows in the dump, uncompressed where that is known.
-    `locale_provider`, `locale` (of icu or builtin), `lc_collate` and `lc_ctype` are the database's.
+    `locale_provider`, `lc_collate` and `lc_ctype` are the database's.
     """
 
     server_version: str = ""
-    dump_version: str = ""
     database: str = ""
     encoding: str = ""
     locale_provider: str = ""
-    locale: str = ""
     lc_collate: str = ""
     lc_ctype: str = ""
     extensions: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     collations: tuple[Collation, ...] = ()
-    languages: tuple[str, ...] = ()
     tablespaces: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
-    publications: tuple[str, ...] = ()
-    subscriptions: tuple[str, ...] = ()
-    foreign_servers: tuple[str, ...] = ()
-    event_triggers: tuple[str, ...] = ()
-    tables: int = 0
     data_bytes: int = 0
-    large_objects: bool = False
 
     @property
     def server_major(self) -> int:

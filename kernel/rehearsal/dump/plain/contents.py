@@ -1,27 +1,42 @@
-"""What stands where in a plain dump: the values that scanning makes and loading reads."""
+"""Contents of a plain dump: its statements and rows as values, and what the dump needs."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.rehearsal.dump.common.model import Collation, DumpContents
 from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind
-from kernel.sql.tokens import scan_tokens
+from kernel.sql.reader import QUOTED_KEY, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kernel.rehearsal.dump.plain.classify import SessionSettings
     from kernel.rehearsal.dump.plain.text import DumpText
 
 
-class DumpStatement(NamedTuple):
-    """A statement of the dump: its bytes are at `offset`. `settings` is the place in Index.settings of those in force.
+_SERVER_VERSION = re.compile(rb"^-- Dumped from database version ([0-9][0-9A-Za-z.]*)", re.MULTILINE)
+_DATABASE_SETTING = re.compile(
+    rb"ALTER DATABASE (?:\"(?:[^\"]|\"\")+\"|\S+) SET (?P<name>\S+) (?:TO|=) (?P<value>.*);\Z", re.DOTALL
+)
+_COLLATE = re.compile(rb'COLLATE pg_catalog\."((?:[^"]|"")+)"')
+_COLLATION_PROVIDER = re.compile(rb"provider = (\w+)")
+_DATABASE_PROVIDER = re.compile(rb"LOCALE_PROVIDER = (\w+)")
+_LOCALES = re.compile(rb"(?:\blocale|\blc_collate|\blc_ctype|LOCALE|LC_COLLATE|LC_CTYPE) = '((?:[^']|'')*)'")
+_ICU_SUFFIX = "-x-icu"
+_BUILT_IN_COLLATIONS = frozenset({"C", "POSIX", "default", "ucs_basic", "unicode", "pg_c_utf8", "pg_unicode_fast"})
+# Roles follow the first words, up to one of the second.
+_ROLES_BEGIN = frozenset({"TO", "FROM"})
+_ROLES_END = frozenset({"WITH", "GRANTED", "CASCADE", "RESTRICT", "USING", ";"})
+_NOT_ROLES = frozenset({"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE", "GROUP"})
+_CREATE_DATABASE = re.compile(rb"CREATE DATABASE (%b)" % IDENTIFIER)
+_USER_MAPPING = re.compile(rb"CREATE USER MAPPING (?:IF NOT EXISTS )?FOR (%b)" % IDENTIFIER)
 
-    `authorization` is the role, as SQL writes it, that SET SESSION AUTHORIZATION named ahead of it, b"" for none.
+
+class DumpStatement(NamedTuple):
+    """A statement of the dump: its bytes begin at `offset`. `settings_state` is an index of DumpIndex.settings.
+
+    `authorization` is the role, as SQL writes it, that SET SESSION AUTHORIZATION named before it, b"" for none.
     """
 
     kind: StatementKind
@@ -32,10 +47,10 @@ class DumpStatement(NamedTuple):
 
 
 class RowBlock(NamedTuple):
-    r"""Rows of a table, `table` as SQL names it, b"" when the COPY has not pg_dump's shape.
+    r"""Rows of a table, `table` as SQL names it, b"" when the COPY does not have pg_dump's shape.
 
-    Of a COPY, its statement and its data, without the line `\.`; of INSERTs, the statements themselves, so many that
-    they make one message, and `statement_length` is 0.
+    Of a COPY, its statement and its data, without the line `\.`; of INSERTs, the statements themselves, as many as
+    make one message, and `statement_length` is 0.
     """
 
     table: bytes
@@ -48,9 +63,9 @@ class RowBlock(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DumpIndex:
-    """A plain dump that was read from end to end and found fit to run: `items` in its order.
+    """A plain dump that was read from end to end and may run: `items` in its order.
 
-    Valid for as long as its `text` is open.
+    `settings` are the states of session settings, each the SET statements in force. Valid while its `text` is open.
     """
 
     text: DumpText
@@ -63,124 +78,65 @@ class DumpIndex:
         return self.text.read(statement.offset, statement.length)
 
 
-# What a plain dump needs and makes, gathered as its statements go by.
-
-
-_SERVER_VERSION = re.compile(rb"^-- Dumped from database version ([0-9][0-9A-Za-z.]*)", re.MULTILINE)
-_PG_DUMP_VERSION = re.compile(rb"^-- Dumped by pg_dump version ([0-9][0-9A-Za-z.]*)", re.MULTILINE)
-_DATABASE_SETTING = re.compile(
-    rb"ALTER DATABASE (?:\"(?:[^\"]|\"\")+\"|\S+) SET (?P<name>\S+) (?:TO|=) (?P<value>.*);\Z", re.DOTALL
-)
-_COLLATE = re.compile(rb'COLLATE pg_catalog\."((?:[^"]|"")+)"')
-_PROVIDER = re.compile(rb"provider = (\w+)")
-_LOCALES = re.compile(rb"(?:\blocale|\blc_collate|\blc_ctype|LOCALE|LC_COLLATE|LC_CTYPE) = '((?:[^']|'')*)'")
-_ICU_SUFFIX = "-x-icu"
-_BUILT_IN_COLLATIONS = frozenset({"C", "POSIX", "default", "ucs_basic", "unicode", "pg_c_utf8", "pg_unicode_fast"})
-# Behind these words stand roles, up to one of those.
-_ROLES_BEGIN = frozenset({"TO", "FROM"})
-_ROLES_END = frozenset({"WITH", "GRANTED", "CASCADE", "RESTRICT", "USING", ";"})
-_PSEUDO_ROLES = frozenset({"PUBLIC", "CURRENT_USER", "SESSION_USER", "CURRENT_ROLE"})
-_CREATED = {
-    "languages": rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE (%b)",
-    "foreign_servers": rb"CREATE SERVER (?:IF NOT EXISTS )?(%b)",
-    "subscriptions": rb"CREATE SUBSCRIPTION (%b)",
-    "roles": rb"CREATE USER MAPPING (?:IF NOT EXISTS )?FOR (%b)",
-    "databases": rb"CREATE DATABASE (%b)",
-}
-_CREATED_PATTERNS = {what: re.compile(pattern % IDENTIFIER) for what, pattern in _CREATED.items()}
-_TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE ")
-_PROVIDER_OF_DATABASE = re.compile(rb"LOCALE_PROVIDER = (\w+)")
-_NAMED_KINDS = {
-    StatementKind.EXTENSION: "extensions",
-    StatementKind.EVENT_TRIGGER: "event_triggers",
-    StatementKind.PUBLICATION: "publications",
-    StatementKind.AUTHORIZATION: "roles",
-}
-
-
 class ContentsCollector:
-    """Names by what they are, in the order in which they come, each once."""
+    """Collects what the statements of a dump need: names by kind, each once, in the order of the dump."""
 
     def __init__(self) -> None:
-        self._names: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._settings: list[tuple[str, str]] = []
+        self._database = ""
+        self._extensions: dict[str, None] = {}
+        self._roles: dict[str, None] = {}
         self._collations: dict[Collation, None] = {}
-        self._tables = 0
+        self._settings: list[tuple[str, str]] = []
         self._data_bytes = 0
-        self._large_objects = False
 
     def add_rows(self, length: int) -> None:
-        """Take in rows of `length` bytes."""
+        """Add rows of `length` bytes."""
         self._data_bytes += length
 
     def add_statement(self, kind: StatementKind, sql: bytes, match: re.Match[bytes] | None) -> None:
-        """Take in a statement."""
-        found = match.groupdict() if match else {}
-        if (what := _NAMED_KINDS.get(kind)) and (
-            name := found.get("name" if kind is not StatementKind.AUTHORIZATION else "role")
-        ):
-            self._add(what, unquote_identifier(name))
+        """Add a statement, with the match of its shape."""
+        groups = match.groupdict() if match else {}
+        if kind is StatementKind.EXTENSION:
+            self._extensions.setdefault(unquote_identifier(groups["name"]))
+        elif kind is StatementKind.AUTHORIZATION and groups.get("role"):
+            self._roles.setdefault(unquote_identifier(groups["role"]))
+        elif kind is StatementKind.PRIVILEGES:
+            self._add_roles(sql)
+        elif kind is StatementKind.REMOTE and (mapping := _USER_MAPPING.match(sql)):
+            self._roles.setdefault(unquote_identifier(mapping[1]))
+        elif kind is StatementKind.DATABASE:
+            self._add_database(sql)
         elif kind in (StatementKind.PLAIN, StatementKind.INDEX):
             self._add_plain(sql)
-            self._add_column_collations(sql)
-        elif kind is StatementKind.DATA:
-            self._large_objects = self._large_objects or sql.startswith(b"SELECT")
-        elif see := {
-            StatementKind.REMOTE: self._add_created,
-            StatementKind.PRIVILEGES: self._add_roles,
-            StatementKind.DATABASE: self._add_database,
-        }.get(kind):
-            see(sql)
 
     def contents(self, head: bytes, settings: SessionSettings) -> DumpContents:
-        """What was seen; `head` is the beginning of the dump, where it says what made it."""
-        server, program = (
-            found[1].decode() if (found := pattern.search(head)) else ""
-            for pattern in (_SERVER_VERSION, _PG_DUMP_VERSION)
-        )
+        """The contents; `head` is the beginning of the dump, where pg_dump names the server's version."""
+        server = _SERVER_VERSION.search(head)
         encodings = [value for value in settings.values(b"client_encoding") if value]
-        tablespaces = [value for value in settings.values(b"default_tablespace") if value]
         return DumpContents(
-            server_version=server,
-            dump_version=program,
-            database=next(iter(self._names["databases"]), ""),
+            server_version=server[1].decode() if server else "",
+            database=self._database,
             encoding=encodings[0] if encodings else "",
-            extensions=tuple(self._names["extensions"]),
-            roles=tuple(self._names["roles"]),
+            extensions=tuple(self._extensions),
+            roles=tuple(self._roles),
             collations=tuple(self._collations),
-            languages=tuple(self._names["languages"]),
-            tablespaces=tuple(tablespaces),
+            tablespaces=tuple(value for value in settings.values(b"default_tablespace") if value),
             settings=tuple(self._settings),
-            publications=tuple(self._names["publications"]),
-            subscriptions=tuple(self._names["subscriptions"]),
-            foreign_servers=tuple(self._names["foreign_servers"]),
-            event_triggers=tuple(self._names["event_triggers"]),
-            tables=self._tables,
             data_bytes=self._data_bytes,
-            large_objects=self._large_objects,
         )
-
-    def _add(self, what: str, name: str) -> None:
-        self._names[what].setdefault(name)
 
     def _add_plain(self, sql: bytes) -> None:
-        self._add_created(sql)
-        if _TABLE.match(sql):
-            self._tables += 1
-        elif sql.startswith(b"CREATE COLLATION "):
-            self._add_locales(sql, _PROVIDER.search(sql))
+        if sql.startswith(b"CREATE COLLATION "):
+            self._add_locales(sql, _COLLATION_PROVIDER.search(sql))
         elif sql.startswith(b"CREATE POLICY "):
             self._add_roles(sql)
-
-    def _add_created(self, sql: bytes) -> None:
-        for what, pattern in _CREATED_PATTERNS.items():
-            if match := pattern.match(sql):
-                self._add(what, unquote_identifier(match[1]))
+        for locale in _COLLATE.findall(sql):
+            self._add_collation(locale.replace(b'""', b'"').decode(errors="replace"), "libc")
 
     def _add_database(self, sql: bytes) -> None:
-        self._add_created(sql)
-        if sql.startswith(b"CREATE DATABASE "):
-            self._add_locales(sql, _PROVIDER_OF_DATABASE.search(sql))
+        if create := _CREATE_DATABASE.match(sql):
+            self._database = self._database or unquote_identifier(create[1])
+            self._add_locales(sql, _DATABASE_PROVIDER.search(sql))
         elif setting := _DATABASE_SETTING.match(sql):
             name = setting["name"].strip(b'"').decode(errors="replace")
             self._settings.append((name, _setting_value(setting["value"])))
@@ -189,54 +145,32 @@ class ContentsCollector:
         for locale in _LOCALES.findall(sql):
             self._add_collation(locale.decode(errors="replace"), provider[1].decode() if provider else "libc")
 
-    def _add_roles(self, sql: bytes) -> None:
-        """The roles behind TO and FROM, and behind the FOR ROLE of default privileges."""
-        reading = False
-        before = ""
-        for kind, text in _merged_tokens(sql):
-            word = text.upper().decode(errors="replace")
-            if kind in ("word", "quoted") and (reading or before in ("FOR ROLE", "FOR USER")):
-                if kind == "quoted" or word not in _ROLES_END | _PSEUDO_ROLES | {"GROUP"}:
-                    self._add("roles", unquote_identifier(text))
-                reading = reading and word not in _ROLES_END
-            elif kind == "word":
-                reading = word in _ROLES_BEGIN
-            elif word != ",":
-                reading = False
-            before = f"{before.rpartition(' ')[2]} {word}"
-
-    def _add_column_collations(self, sql: bytes) -> None:
-        for found in _COLLATE.findall(sql):
-            self._add_collation(found.replace(b'""', b'"').decode(errors="replace"), "libc")
-
     def _add_collation(self, locale: str, provider: str) -> None:
         if locale.endswith(_ICU_SUFFIX):
             provider = "icu"
         if locale and locale not in _BUILT_IN_COLLATIONS:
             self._collations.setdefault(Collation(locale=locale, provider=provider))
 
+    def _add_roles(self, sql: bytes) -> None:
+        """Add the roles after TO and FROM, and after the FOR ROLE of default privileges."""
+        in_list = False
+        before = ("", "")
+        for word in read_words(sql):
+            if word.is_name and (in_list or before in (("FOR", "ROLE"), ("FOR", "USER"))):
+                if word.key == QUOTED_KEY or word.key not in _ROLES_END | _NOT_ROLES:
+                    self._roles.setdefault(word.text)
+                in_list = in_list and word.key not in _ROLES_END
+            elif word.key != ",":
+                in_list = word.key in _ROLES_BEGIN
+            before = (before[1], word.key)
+
 
 def unquote_identifier(identifier: bytes) -> str:
-    """The name that an identifier stands for; a string, as SET SESSION AUTHORIZATION takes it, likewise."""
+    """The name that an identifier means, or a string as SET SESSION AUTHORIZATION takes it."""
     text = identifier.decode(errors="replace")
     if text[:1] in ('"', "'"):
         return text[1:-1].replace(text[0] * 2, text[0])
     return text.lower()
-
-
-def _merged_tokens(sql: bytes) -> Iterator[tuple[str, bytes]]:
-    """The kind and text of each token; the pieces that doubled quotes cut a quoted name into are one."""
-    quoted = b""
-    for kind, begin, end in scan_tokens(sql, 0):
-        if kind == "quoted" and (not quoted or sql[begin - 1 : begin] == b'"'):
-            quoted += sql[begin:end]
-            continue
-        if quoted:
-            yield "quoted", quoted
-            quoted = b""
-        yield kind, sql[begin:end]
-    if quoted:
-        yield "quoted", quoted
 
 
 def _setting_value(text: bytes) -> str:
