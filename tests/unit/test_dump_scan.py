@@ -63,9 +63,9 @@ def test_a_command_of_psql_is_refused_with_line_and_byte(tmp_path: Path, command
     [
         (b"COPY t FROM PROGRAM 'id';", "COPY with a program"),
         (b"copy t to program 'id';", "COPY with a program"),
-        (b"COPY t FROM '/etc/passwd';", "COPY that does not read the rows behind it"),
-        (b"/* */ COPY (SELECT 1) TO '/tmp/x';", "COPY that does not read the rows behind it"),
-        (b"COPY t TO stdout;", "COPY that does not read the rows behind it"),
+        (b"COPY t FROM '/etc/passwd';", "COPY that does not read the rows after it"),
+        (b"/* */ COPY (SELECT 1) TO '/tmp/x';", "COPY that does not read the rows after it"),
+        (b"COPY t TO stdout;", "COPY that does not read the rows after it"),
         (b"LOAD '/tmp/evil.so';", "LOAD loads a library"),
         (b"ALTER SYSTEM SET archive_command = 'id';", "ALTER SYSTEM changes the whole server"),
         (b"IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b;", "reaches another server"),

@@ -1,21 +1,21 @@
-"""A copy of production that reaches nobody: what is in it that would, made harmless, and said in sentences.
+"""Disable everything in a copy of production that would reach other systems.
 
-What holds in a rehearsal, and by what:
+Guarantees during a rehearsal, and how they are kept:
 
-- Foreign tables: every foreign-data wrapper loses its handler, without which the server refuses to use any of its
-  tables, whatever the wrapper is. That covers file_fdw, which reads files and runs programs.
-- dblink takes a foreign server's name for a connection: the values of all options of servers and user mappings are
-  replaced, passwords among them, which therefore do not stay in a copy that is kept.
-- Subscriptions are disabled, without a slot, and have no address. Those of dumps are not restored in the first place.
-- Jobs of pg_cron are switched off; the server would have to preload pg_cron to run them at all.
-- A publication sends nothing without a subscriber. Event triggers stay on: production's migrations meet them too.
-- COPY with a program, pg_read_file, lo_export and untrusted languages are refused to everybody but superusers and
-  members of pg_execute_server_program and its like. While the dump loads, its own code never runs as one (see role).
-  Rehearsed as a superuser, a trigger of the dump that a migration fires is that superuser; so rehearse as an ordinary
-  owner of the database wherever the migrations allow it. What remains then is what the server's account may do.
-- dblink to an address of its own choosing: refused to ordinary roles unless the address demands a password, and
-  contains one. To superusers it is open, as is any extension that opens connections (http, plpython3u): those that are
-  there are named. A throwaway server listens on no network, and nobody connects to it from outside.
+- Foreign tables: every foreign-data wrapper loses its handler, without which the server refuses to use its tables.
+  That includes file_fdw, which reads files and runs programs.
+- dblink accepts the name of a foreign server as a connection: the values of all options of servers and user mappings
+  are replaced. Passwords are among them, and are therefore not in a copy that is kept.
+- Subscriptions are disabled, without a slot, and have no address. Those of dumps are not restored.
+- Jobs of pg_cron are deactivated; besides, the server would have to preload pg_cron to run them.
+- A publication sends nothing without a subscriber. Event triggers stay enabled: production's migrations fire them too.
+- COPY with a program, pg_read_file, lo_export and untrusted languages are refused to all roles except superusers and
+  members of pg_execute_server_program and similar roles. Code of the dump never runs as one while it loads (see
+  common.roles). If the rehearsal runs as a superuser, a trigger of the dump that a migration fires is that superuser:
+  rehearse as an ordinary owner of the database where the migrations allow it. The server's account then is the limit.
+- dblink to another address: refused to ordinary roles unless the address demands a password, and contains one. For
+  superusers it is open, as is every extension that opens connections (http, plpython3u): these are named in a warning.
+  A throwaway server listens on no network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 DISABLED = "disarmed"
-_DISABLED_HOST = "/disarmed"  # a host that begins with a slash is a folder of sockets: no name is looked up
+_DISABLED_HOST = "/disarmed"  # a host that begins with a slash is a folder of sockets: no DNS query
 _HOST = "host"
 
 _WRAPPERS = "SELECT fdwname::text FROM pg_foreign_data_wrapper WHERE fdwhandler <> 0 OR fdwvalidator <> 0 ORDER BY 1"
@@ -48,7 +48,7 @@ SELECT subname::text FROM pg_subscription
 WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (subenabled OR subslotname IS NOT NULL OR subconninfo <> %s) ORDER BY 1
 """
-# Only an extension's table: of one that the dump made itself, the dump's triggers would run as we do.
+# Only the extension's table: on one that the dump created, its triggers would run as our user.
 _CRON_JOBS = """
 SELECT 1 FROM pg_attribute a
 JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = a.attrelid AND d.deptype = 'e'
@@ -64,14 +64,14 @@ _EXTENSIONS = "SELECT extname::text FROM pg_extension WHERE extname = ANY(%s) OR
 
 
 def disable_external_access(url: str) -> tuple[str, ...]:
-    """Make the database at `url`, a copy, reach nobody; what was done, in sentences, and what cannot be.
+    """Disable access to other systems in the copy at `url`; returns sentences on what was done and what remains.
 
-    All or nothing, in one transaction; () where there was nothing to do. Doing it again changes nothing.
-    Raises DatabaseUnreachable, and DatabaseRefused where the user may not: it takes a superuser.
+    One transaction; () where there was nothing to do. Idempotent.
+    Raises DatabaseUnreachable, and DatabaseRefused when the user is no superuser.
     """
     with open_session(url) as session:
         connection = session.connection
-        # The copy's own schemas may hold operators that fit our questions better than PostgreSQL's (CVE-2018-1058).
+        # The copy may contain operators that match our queries better than PostgreSQL's (CVE-2018-1058).
         connection.execute("SET search_path = pg_catalog, pg_temp")
         with connection.transaction(), _event_triggers_disabled(connection):
             done = (
@@ -86,7 +86,7 @@ def disable_external_access(url: str) -> tuple[str, ...]:
 
 @contextmanager
 def _event_triggers_disabled(connection: Connection) -> Iterator[None]:
-    """The copy's event triggers would run their functions as we do; commands about event triggers fire none."""
+    """Event triggers would run their functions as our user; commands on event triggers fire none."""
     triggers = connection.execute(_EVENT_TRIGGERS).fetchall()
     for name, _ in triggers:
         connection.execute(sql.SQL("ALTER EVENT TRIGGER {} DISABLE").format(sql.Identifier(name)))
@@ -99,7 +99,7 @@ def _event_triggers_disabled(connection: Connection) -> Iterator[None]:
 def _disable_wrappers(connection: Connection) -> list[str]:
     names = [name for (name,) in connection.execute(_WRAPPERS).fetchall()]
     for name in names:
-        # Without the validator, which would demand a host, a file or a program that exists.
+        # Without the validator, which would require a host, a file or a program that exists.
         alter = sql.SQL("ALTER FOREIGN DATA WRAPPER {} NO HANDLER NO VALIDATOR")
         connection.execute(alter.format(sql.Identifier(name)))
     return [f"foreign tables of {', '.join(names)} cannot be read or written"] if names else []
@@ -109,7 +109,7 @@ def _clear_servers(connection: Connection) -> list[str]:
     changed = []
     for name, options in connection.execute(_SERVERS).fetchall():
         alter = sql.SQL("ALTER SERVER {}").format(sql.Identifier(name))
-        # Without a host, a connection would go to this machine's own server.
+        # Without a host, a connection would go to a server on this machine.
         if _replace_options(connection, alter, options, needed=(_HOST,)):
             changed.append(name)
     return [f"foreign servers have no address any more: {', '.join(changed)}"] if changed else []
@@ -128,13 +128,15 @@ def _clear_user_mappings(connection: Connection) -> list[str]:
 def _replace_options(
     connection: Connection, alter: sql.Composed, options: list[str], *, needed: tuple[str, ...]
 ) -> bool:
-    """Replace the value of every option, and add those that are needed; whether there was anything to do."""
-    told = dict(option.split("=", 1) for option in options)
-    wanted = {name: _DISABLED_HOST if name == _HOST else DISABLED for name in (*told, *needed)}
+    """Replace the value of every option, and add those that are needed; returns whether anything changed."""
+    current = dict(option.split("=", 1) for option in options)
+    wanted = {name: _DISABLED_HOST if name == _HOST else DISABLED for name in (*current, *needed)}
     changes = [
-        sql.SQL("{} {} {}").format(sql.SQL("SET" if name in told else "ADD"), sql.Identifier(name), sql.Literal(value))
+        sql.SQL("{} {} {}").format(
+            sql.SQL("SET" if name in current else "ADD"), sql.Identifier(name), sql.Literal(value)
+        )
         for name, value in wanted.items()
-        if told.get(name) != value
+        if current.get(name) != value
     ]
     if changes:
         connection.execute(sql.SQL("{} OPTIONS ({})").format(alter, sql.SQL(", ").join(changes)))
@@ -144,13 +146,13 @@ def _replace_options(
 def _disable_subscriptions(connection: Connection) -> list[str]:
     seen = connection.execute("SELECT has_column_privilege('pg_subscription', 'subconninfo', 'SELECT')").fetchone()
     if seen != (True,):
-        return []  # whoever may not see them could make none, and none come with a dump
+        return []  # a user who may not see them cannot create any, and dumps do not bring any
     address = f"host={_DISABLED_HOST} dbname={DISABLED}"
     names = [name for (name,) in connection.execute(_SUBSCRIPTIONS, (address,)).fetchall()]
     for name in names:
         alter = sql.SQL("ALTER SUBSCRIPTION {} ").format(sql.Identifier(name))
         connection.execute(alter + sql.SQL("DISABLE"))
-        # Dropping one that has a slot would connect to the publisher, to drop it there.
+        # Dropping a subscription with a slot would connect to the publisher, to drop the slot.
         connection.execute(alter + sql.SQL("SET (slot_name = NONE)"))
         connection.execute(alter + sql.SQL("CONNECTION {}").format(sql.Literal(address)))
     return [f"subscriptions are disabled and have no address any more: {', '.join(names)}"] if names else []

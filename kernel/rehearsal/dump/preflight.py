@@ -141,7 +141,7 @@ def describe_differences(contents: DumpContents, target: TargetServer) -> tuple[
         if contents.server_major < target.major:
             effect = "locks and rewrites can differ from production's"
         else:
-            effect = "what only the newer one knows is not restored, and told as lost"
+            effect = "what only the newer one knows is not restored, and reported as lost"
         if target.is_throwaway:
             remedy = f"install postgresql-{contents.server_major}, or set KERNEL_PG_BINDIR to its bin"
         else:

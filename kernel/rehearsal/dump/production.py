@@ -1,4 +1,12 @@
-"""Production as the source of a dump: what it is, asked in a session that cannot write."""
+"""Dump production with pg_dump: several tables at once, in one snapshot, in sessions that cannot write.
+
+Every session has default_transaction_read_only from its start, and pg_dump's transactions are READ ONLY. pg_dump waits
+a few seconds for a locked table, then gives up: a longer wait in the lock queue would block other sessions. A standby
+can be dumped as well as its primary. Missing privileges are found beforehand, all of them, where pg_dump stops at the
+first table: it needs USAGE on schemas, SELECT on every table, sequence and large object (also to lock a table whose
+rows it leaves out), and no row security that hides rows.
+Sources: PostgreSQL documentation, "pg_dump" and "Row Security Policies"; getTables and dumpTableData of pg_dump.c.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +21,11 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import DatabaseRefused, Problem, RestoreFailed, Unprepared
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_pg_dump, libpq_environment
-from kernel.rehearsal.dump.common.model import DumpProgress
+from kernel.rehearsal.dump.common.model import MIGRATION_TABLES, DumpProgress
 from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
 
 PROD_DB_VARIABLE = "PROD_DB"
 EXPORT_APPLICATION_NAME = "inv db.snapshot-test: copying production"
-# The session cannot write even if it wanted to, and waits for nobody for long.
 READ_ONLY_SETTINGS = {"default_transaction_read_only": "on"}
 _LOCK_TIMEOUT_MS = 5_000
 
@@ -41,75 +47,33 @@ SELECT current_setting('server_version_num')::int / 10000, current_database()::t
     pg_database_size(oid), current_setting('TimeZone')
 FROM pg_database WHERE datname = current_database()
 """
-# Settings of the database for every role (ALTER DATABASE … SET): each is "name=value".
+# Settings of the database for every role (ALTER DATABASE ... SET), each as "name=value".
 _DATABASE_SETTINGS = """
 SELECT unnest(setconfig) FROM pg_db_role_setting
 WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Production:
-    """What production is: `name` is host:port/dbname, `version` as in "15.18", `size_bytes` its size on disk there.
-
-    `settings` are the (name, value) pairs of ALTER DATABASE … SET, and the TimeZone in force.
-    """
-
-    name: str
-    database: str
-    user: str
-    major: int
-    size_bytes: int
-    settings: tuple[tuple[str, str], ...]
-
-
-@contextmanager
-def open_production(url: str) -> Iterator[tuple[Connection, Production]]:
-    """A session that cannot write, and what it reached.
-
-    Raises DatabaseUnreachable, and DatabaseRefused for a pooler, which does not carry what pg_dump needs.
-    """
-    with open_session(
-        make_conninfo(url, application_name=EXPORT_APPLICATION_NAME), variable=PROD_DB_VARIABLE
-    ) as session:
-        if session.pooled:
-            raise DatabaseRefused(
-                f"{session.name}: a pooler, and pg_dump needs sessions of its own (a snapshot that several share, and "
-                f"settings); give {PROD_DB_VARIABLE} the URL of the server itself"
-            )
-        connection = session.connection
-        connection.execute("SET default_transaction_read_only = on")
-        connection.execute(sql.SQL("SET lock_timeout = {}").format(_LOCK_TIMEOUT_MS))
-        yield connection, _read_production(connection, session.name)
-
-
-def _read_production(connection: Connection, name: str) -> Production:
-    row = connection.execute(_PRODUCTION_FACTS).fetchone()
-    if row is None:
-        raise DatabaseRefused(f"{name}: does not know the database that we are in")
-    major, database_name, user, size_bytes, zone = row
-    told = [setting.partition("=") for (setting,) in connection.execute(_DATABASE_SETTINGS).fetchall()]
-    settings = {"TimeZone": zone} | {key: value for key, _, value in told}
-    return Production(
-        name=name,
-        database=database_name,
-        user=user,
-        major=major,
-        size_bytes=size_bytes,
-        settings=tuple(settings.items()),
-    )
-
-
-# What pg_dump would be refused at the source: everything at once, where pg_dump stops at the first table.
-#
-# It needs USAGE on schemas, SELECT on every table (it locks them, without their rows too) and on every sequence and
-# large object, and no row security that hides rows.
-# Sources: PostgreSQL documentation, "pg_dump" and "Row Security Policies"; getTables and dumpTableData of pg_dump.c.
-
+LOCK_WAIT_SECONDS = 10
+_LOCKED_REMEDY = "another session holds a lock on a table: try again, or when no migration or VACUUM FULL runs there"
+_REMEDIES = (
+    # --lock-wait-timeout is a statement_timeout around LOCK TABLE; worker processes lock with NOWAIT.
+    ("statement timeout", _LOCKED_REMEDY),
+    ("could not obtain lock", _LOCKED_REMEDY),
+    ("conflict with recovery", "the standby replayed what the dump still needs: turn hot_standby_feedback on there"),
+    ("No space left", "free some space there, or set TMPDIR to a larger disk"),
+    ("permission denied", "grant what is missing, and try again"),
+    ("too many clients", "try again with --jobs 1"),
+    ("remaining connection slots", "try again with --jobs 1"),
+)
+# pg_dump takes a quoted name literally, not as a pattern.
+_TABLES_WITH_DATA = """
+SELECT format('"%%s"."%%s"', replace(nspname, '"', '""'), replace(relname, '"', '""'))
+FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND relname <> ALL(%s) AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
+"""
 
 _MAX_NAMED = 5
 _READ_ALL_DATA_SINCE = 14  # the first major version with pg_read_all_data
-# What an extension made is not dumped, but for the tables that it asks to have dumped.
+# Objects of extensions are not dumped, except the tables that an extension marks for it.
 _DUMPED_RELATIONS = """
 WITH configured AS (SELECT unnest(extconfig) AS oid FROM pg_extension), dumped AS (
     SELECT c.oid, c.relkind, c.relname, c.relnamespace, n.nspname
@@ -150,8 +114,126 @@ WHERE NOT pg_has_role(lomowner, 'USAGE') AND NOT (SELECT rolsuper FROM pg_roles 
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """The database to dump: `name` is host:port/dbname, `size_bytes` its size on production's disk.
+
+    `settings` are the (name, value) pairs of ALTER DATABASE ... SET, and the TimeZone in force.
+    """
+
+    name: str
+    database: str
+    user: str
+    major: int
+    size_bytes: int
+    settings: tuple[tuple[str, str], ...]
+
+
+@contextmanager
+def open_production(url: str) -> Iterator[tuple[Connection, Production]]:
+    """Connect in a session that cannot write.
+
+    Raises DatabaseUnreachable, and DatabaseRefused for a pooler, which does not support what pg_dump needs.
+    """
+    with open_session(
+        make_conninfo(url, application_name=EXPORT_APPLICATION_NAME), variable=PROD_DB_VARIABLE
+    ) as session:
+        if session.pooled:
+            raise DatabaseRefused(
+                f"{session.name}: a pooler, and pg_dump needs real sessions (a snapshot that several share, and "
+                f"settings); give {PROD_DB_VARIABLE} the URL of the server itself"
+            )
+        connection = session.connection
+        connection.execute("SET default_transaction_read_only = on")
+        connection.execute(sql.SQL("SET lock_timeout = {}").format(_LOCK_TIMEOUT_MS))
+        yield connection, _read_production(connection, session.name)
+
+
+def _read_production(connection: Connection, name: str) -> Production:
+    row = connection.execute(_PRODUCTION_FACTS).fetchone()
+    if row is None:
+        raise DatabaseRefused(f"{name}: does not list the database of this session")
+    major, database_name, user, size_bytes, zone = row
+    pairs = [setting.partition("=") for (setting,) in connection.execute(_DATABASE_SETTINGS).fetchall()]
+    settings = {"TimeZone": zone} | {key: value for key, _, value in pairs}
+    return Production(
+        name=name,
+        database=database_name,
+        user=user,
+        major=major,
+        size_bytes=size_bytes,
+        settings=tuple(settings.items()),
+    )
+
+
+def export_production(
+    url: str,
+    into: Path,
+    programs: Programs,
+    *,
+    jobs: int = 2,
+    schema_only: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Dump:
+    """Dump the database at `url` into the folder `into`, which must not exist.
+
+    `programs` are used where their pg_dump is as new as the server, else another installation. `progress` counts
+    written bytes of production's size on disk, which the compressed dump will not reach.
+    Raises DatabaseUnreachable, DatabaseRefused for a pooler, Unprepared with everything that pg_dump may not read,
+    and RestoreFailed with what pg_dump said.
+    """
+    with open_production(url) as (connection, production):
+        chosen = find_pg_dump(production.major, programs, name=production.name)
+        if problems := find_missing_privileges(connection, production):
+            raise Unprepared(problems)
+        environ = libpq_environment(connection, READ_ONLY_SETTINGS, name=EXPORT_APPLICATION_NAME)
+        connects = conninfo_without_secrets(connection)
+        rows_of = [name for (name,) in connection.execute(_TABLES_WITH_DATA, (list(MIGRATION_TABLES),)).fetchall()]
+
+    def report_progress() -> None:
+        if progress:
+            progress(
+                DumpProgress(
+                    done_bytes=_written_bytes(into), total_bytes=production.size_bytes, activity="dumping production"
+                )
+            )
+
+    into.mkdir(mode=0o700, parents=True)
+    try:
+        # Under the user's account, which may read the certificates and keys of the URL.
+        done = run_client_program(
+            current_account(),
+            chosen.bin / "pg_dump",
+            "--format=directory",
+            f"--jobs={max(1, jobs)}",
+            f"--file={into.absolute()}",
+            f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
+            *(("--no-blobs", *(f"--exclude-table-data={name}" for name in rows_of)) if schema_only else ()),
+            # The archive is restored at once: the lowest compression keeps production's snapshot short.
+            "--compress=1",
+            "--no-password",
+            f"--dbname={connects}",
+            environ=environ,
+            polled=report_progress,
+        )
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)
+        raise
+    if done.exit_status != 0:
+        shutil.rmtree(into, ignore_errors=True)
+        remedy = next((remedy for sign, remedy in _REMEDIES if sign in done.stderr), None)
+        raise RestoreFailed(f"{production.name}: pg_dump {chosen.version} says: {done.last_error}", hint=remedy)
+    return identify_dump(into)
+
+
+def _written_bytes(folder: Path) -> int:
+    """The bytes in the folder so far."""
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries)
+
+
 def find_missing_privileges(connection: Connection, production: Production) -> tuple[Problem, ...]:
-    """Everything that pg_dump would be refused, each with the statement that mends it; () when it may read all."""
+    """Everything that pg_dump may not read, each with the statement that grants it; () when it may read all."""
     return tuple(
         Problem(message=f"{production.name}: {sentence}")
         for sentence in (
@@ -212,100 +294,3 @@ def _explain_unreadable_large_objects(connection: Connection, production: Produc
 def _join_names(names: list[str]) -> str:
     more = len(names) - _MAX_NAMED
     return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-# A dump of production, made by pg_dump: parallel, in one snapshot, and without a way to write there.
-#
-# Every session that it opens has default_transaction_read_only from its first moment on, and pg_dump's own transactions
-# are READ ONLY besides. It waits a few seconds for a table that somebody locks, then gives up rather than stand in a
-# queue that others would have to wait behind. A standby does as well as its primary.
-
-
-LOCK_WAIT_SECONDS = 10
-_LOCKED_REMEDY = "another session holds a lock on a table: try again, or when no migration or VACUUM FULL runs there"
-_REMEDIES = (
-    # --lock-wait-timeout is a statement_timeout around LOCK TABLE; workers ask with NOWAIT.
-    ("statement timeout", _LOCKED_REMEDY),
-    ("could not obtain lock", _LOCKED_REMEDY),
-    ("conflict with recovery", "the standby replayed what the dump still needs: turn hot_standby_feedback on there"),
-    ("No space left", "free some space there, or set TMPDIR to a larger disk"),
-    ("permission denied", "grant what is missing, and try again"),
-    ("too many clients", "try again with --jobs 1"),
-    ("remaining connection slots", "try again with --jobs 1"),
-)
-
-
-# In quotes a name is no pattern. Without the migrations' records, every one would be pending.
-_TABLES_WITH_DATA = """
-SELECT format('"%%s"."%%s"', replace(nspname, '"', '""'), replace(relname, '"', '""'))
-FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p') AND relname <> ALL(%s) AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
-"""
-
-
-def export_production(
-    url: str,
-    into: Path,
-    programs: Programs,
-    *,
-    jobs: int = 2,
-    schema_only: bool = False,
-    progress: ProgressCallback | None = None,
-) -> Dump:
-    """Dump the database at `url` into the folder `into`, which must not exist; returns the dump there.
-
-    `programs` are used where their pg_dump is as new as the server, else others that are installed. `progress` counts
-    bytes written, and takes production's size on disk for the end, which compressed rows stay well below.
-    Raises DatabaseUnreachable, DatabaseRefused for a pooler, Unprepared with everything that pg_dump may not read,
-    and RestoreFailed with what pg_dump said.
-    """
-    with open_production(url) as (connection, production):
-        chosen = find_pg_dump(production.major, programs, name=production.name)
-        if problems := find_missing_privileges(connection, production):
-            raise Unprepared(problems)
-        environ = libpq_environment(connection, READ_ONLY_SETTINGS, name=EXPORT_APPLICATION_NAME)
-        connects = conninfo_without_secrets(connection)
-        rows_of = [
-            name for (name,) in connection.execute(_TABLES_WITH_DATA, ([LEDGER_TABLE, PROGRESS_TABLE],)).fetchall()
-        ]
-
-    def told() -> None:
-        if progress:
-            progress(
-                DumpProgress(
-                    done_bytes=_written_bytes(into), total_bytes=production.size_bytes, activity="dumping production"
-                )
-            )
-
-    into.mkdir(mode=0o700, parents=True)
-    try:
-        # As ourselves, who may read the certificates and keys that the URL stands for.
-        done = run_client_program(
-            current_account(),
-            chosen.bin / "pg_dump",
-            "--format=directory",
-            f"--jobs={max(1, jobs)}",
-            f"--file={into.absolute()}",
-            f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
-            *(("--no-blobs", *(f"--exclude-table-data={name}" for name in rows_of)) if schema_only else ()),
-            # The archive is read once, here, and soon: the least compression takes the least of production's time.
-            "--compress=1",
-            "--no-password",
-            f"--dbname={connects}",
-            environ=environ,
-            polled=told,
-        )
-    except BaseException:
-        shutil.rmtree(into, ignore_errors=True)  # half of production is of no use to anybody
-        raise
-    if done.exit_status != 0:
-        shutil.rmtree(into, ignore_errors=True)
-        remedy = next((remedy for sign, remedy in _REMEDIES if sign in done.stderr), None)
-        raise RestoreFailed(f"{production.name}: pg_dump {chosen.version} says: {done.last_error}", hint=remedy)
-    return identify_dump(into)
-
-
-def _written_bytes(folder: Path) -> int:
-    """How many bytes lie in the folder so far."""
-    with os.scandir(folder) as entries:
-        return sum(entry.stat().st_size for entry in entries)

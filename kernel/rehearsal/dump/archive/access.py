@@ -1,4 +1,4 @@
-"""An archive where pg_restore's account can read it: in place, through a descriptor of ours, or as a private copy."""
+"""Make an archive readable for the account of pg_restore: in place, as an open file, or as a private copy."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 ArchiveInput = tuple[tuple[str, ...], IO[bytes] | None]
-"""What to append to pg_restore's arguments, and what to give it as stdin."""
+"""Arguments to append for pg_restore, and its stdin."""
 
 
 @contextmanager
 def open_toc_for_account(dump: Dump, account: Account) -> Iterator[ArchiveInput]:
-    """The archive for reading its table of contents, which lies in one file of whatever format. Raises DumpUnreadable.
+    """The archive for reading its table of contents, which is in one file in every format. Raises DumpUnreadable.
 
-    A file is opened by us and inherited; of a directory that is closed to the account, that one file is copied.
+    A file is opened here and inherited; of a directory that is closed to the account, only this file is copied.
     """
     if dump.format is not DumpFormat.DIRECTORY:
         with _open_unbuffered(dump.path) as file:
@@ -43,7 +43,7 @@ def open_toc_for_account(dump: Dump, account: Account) -> Iterator[ArchiveInput]
 
 @contextmanager
 def open_archive_for_account(dump: Dump, account: Account, *, jobs: int) -> Iterator[ArchiveInput]:
-    """The archive for restoring all of it with so many jobs: several open it several times, by its name.
+    """The archive for a restore with `jobs`; more than one open it again by its name.
 
     Raises DumpUnreadable, and RestoreFailed when a copy is needed and there is no room for it.
     """
@@ -62,7 +62,7 @@ def open_archive_for_account(dump: Dump, account: Account, *, jobs: int) -> Iter
 
 @contextmanager
 def text_file_for_account(text: str, account: Account) -> Iterator[Path]:
-    """A file with this text that the account can read, gone at the end."""
+    """A temporary file with this text that the account can read."""
     with _private_folder(account) as folder:
         path = folder / "list"
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
@@ -71,7 +71,7 @@ def text_file_for_account(text: str, account: Account) -> Iterator[Path]:
 
 
 def _is_readable_by(account: Account, path: Path) -> bool:
-    """Whether the account can read a file, or a folder's files, by their names."""
+    """Whether the account can open a file, or the files of a folder, by name."""
     path = path.resolve()
     if not account.switched:
         return True
@@ -87,7 +87,7 @@ def _is_readable_by(account: Account, path: Path) -> bool:
 @contextmanager
 def _open_unbuffered(path: Path) -> Iterator[IO[bytes]]:
     try:
-        file = path.open("rb", buffering=0)  # its position is shared with who inherits it
+        file = path.open("rb", buffering=0)  # the child inherits its position
     except OSError as error:
         raise DumpUnreadable(f"{path}: {error.strerror}; give a dump that can be read here") from error
     with file:
@@ -96,7 +96,7 @@ def _open_unbuffered(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _private_folder(account: Account) -> Iterator[Path]:
-    """A private folder of the account, gone at the end, however we end. Raises RestoreFailed, ServerFailed."""
+    """A temporary private folder of the account. Raises RestoreFailed, ServerFailed."""
     with private_folder() as folder:
         account.take_ownership(folder, 0o700)
         if closed := account.first_closed_folder(folder.parent):
@@ -107,7 +107,7 @@ def _private_folder(account: Account) -> Iterator[Path]:
 
 
 def _copy_file(source: Path, target: Path, account: Account) -> None:
-    """Copy a file of an archive for the account, never what a link in the archive points to."""
+    """Copy a file of an archive for the account, never the target of a symbolic link."""
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as reading:

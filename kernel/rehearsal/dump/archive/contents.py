@@ -1,7 +1,10 @@
-"""An archive's table of contents, as pg_restore --list prints it: what to restore of it, and how large its rows are.
+"""Contents of an archive (custom, directory, tar): its schema's SQL, and its table of contents, both by pg_restore.
 
-A line reads "2743; 0 16581 TABLE DATA shop users app_owner": the entry's number, two OIDs, what it is, whose. Names
-come as they are, line breaks replaced, so nothing but the beginning of a line is relied on.
+A crafted archive can make an old pg_restore run code (see pg_restore_warning), so it runs under the account that serves
+throwaway servers, without secrets in its environment. The SQL that it prints is read here and never given to psql.
+
+A line of the table of contents is "2743; 0 16581 TABLE DATA shop users app_owner": the entry's number, two OIDs, type,
+schema, name and owner. Names are not quoted, so only the beginning of a line is reliable.
 Source: PrintTOCSummary of pg_backup_archiver.c, and "pg_restore" (--use-list) in the PostgreSQL documentation.
 """
 
@@ -48,17 +51,17 @@ _OTHER_DATA_ENTRIES = (
     *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
 )
 _MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{'|'.join(MIGRATION_TABLES)}) ")
-# gzip keeps the unpacked size in its last four bytes (RFC 1952, ISIZE): enough for rows of less than 4 GB.
+# The last four bytes of gzip are the uncompressed size modulo 4 GB (RFC 1952, ISIZE).
 _GZIP_SIZE = struct.Struct("<I")
 _GZIP_HEADER_BYTES = 64
 _GZIP_MODULUS_BYTES = 1 << 32
-# What rows unpack to where nothing tells: the usual figure of pg_dump's zlib on mixed tables.
+# An estimate for other compression: usual for pg_dump's zlib on mixed tables.
 _COMPRESSION_RATIO = 4
 
 
 @contextmanager
 def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
-    """An archive, checked and held ready for restoring; `programs` are used where they can read it, else others.
+    """Check and open an archive; `programs` are used where they can read it, else another installation.
 
     Raises DumpUnreadable when it is cut short or damaged, Unprepared when no pg_restore here reads its version.
     """
@@ -79,7 +82,7 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
 
 
 def read_archive_contents(dump: Dump, programs: Programs) -> DumpContents:
-    """What an archive needs and makes. Raises DumpUnreadable, Unprepared."""
+    """What an archive needs. Raises DumpUnreadable, Unprepared."""
     with open_archive(dump, programs) as archive:
         return archive.contents
 
@@ -97,7 +100,7 @@ class Archive:
 
     @property
     def contents(self) -> DumpContents:
-        """What the archive needs and makes."""
+        """What the archive needs."""
         contents = replace(
             self.index.contents,
             server_version=self.header.server_version,
@@ -135,7 +138,7 @@ def _print_archive(
     output: IO[bytes],
 ) -> None:
     if source is not None:
-        source.seek(0)  # where the one that ran before left it, for a descriptor is shared
+        source.seek(0)  # the previous run moved the position, which is shared
     try:
         done = run_client_program(
             account,
@@ -170,9 +173,9 @@ class ArchiveListing:
         self._lines = text.splitlines()
 
     def filter_entries(self, *beginnings: str, rows: bool = True) -> str:
-        """The list for --use-list, less the entries that are one of these, such as "EXTENSION ".
+        """The list for --use-list without entries that begin so, such as "EXTENSION ".
 
-        Without `rows` it has those of the migrations' records only.
+        Without `rows` it has only the rows of the tables of migrations.
         """
         kept = (line for line in self._lines if not self._describe_entry(line).startswith(beginnings))
         return "\n".join(line for line in kept if rows or not self._is_data(line)) + "\n"
@@ -182,13 +185,13 @@ class ArchiveListing:
         return what.startswith((*_ROW_ENTRIES, *_OTHER_DATA_ENTRIES)) and not _MIGRATION_RECORDS.match(what)
 
     def qualified_names(self, name: str) -> str:
-        """A table of this name with its schema in front; of several, all of them."""
+        """The table of this name with its schema; all of them if there are several."""
         found = re.compile(rf"TABLE DATA (\S+) {re.escape(name)} \S+")
         schemas = [match[1] for line in self._lines if (match := found.fullmatch(self._describe_entry(line)))]
         return " or ".join(f"{schema}.{name}" for schema in schemas) or name
 
     def row_files(self, folder: Path) -> Iterator[Path]:
-        """The files of a directory archive that hold rows."""
+        """The files of a directory archive with rows."""
         numbers = {
             match["number"]
             for line in self._lines
@@ -204,13 +207,13 @@ class ArchiveListing:
 
 
 def uncompressed_bytes(path: Path) -> int:
-    """How many bytes a file of rows holds when it is unpacked: exact for plain ones, and gzip below 4 GB."""
+    """The uncompressed size of a file of rows: exact for uncompressed ones and gzip, else an estimate."""
     size = path.stat().st_size
     if path.suffix == ".gz" and size > _GZIP_SIZE.size:
         with path.open("rb") as file:
             file.seek(-_GZIP_SIZE.size, 2)
             (size_modulo,) = _GZIP_SIZE.unpack(file.read(_GZIP_SIZE.size))
-        # gzip makes larger by a header and a little: what seems to have shrunk more than that has gone round.
+        # gzip adds a header and little more to incompressible data: a smaller size has wrapped around.
         while size_modulo + _GZIP_HEADER_BYTES + size // 1000 < size:
             size_modulo += _GZIP_MODULUS_BYTES
         return int(size_modulo)

@@ -1,7 +1,7 @@
-"""What pg_restore says on stderr, made into values: what could not be restored, and why.
+"""Run pg_restore and vacuumdb on an archive as the loading role, and parse the errors that pg_restore reports.
 
-Its complaints have no SQLSTATE, and are followed by the command or the row that the server refused. Rows are people's
-data: nothing of DETAIL and CONTEXT is taken, but for the number of the row.
+These errors have no SQLSTATE, and are followed by the command or the row that the server refused. Rows are private
+data: nothing of DETAIL and CONTEXT is kept, except the number of the row.
 """
 
 from __future__ import annotations
@@ -33,18 +33,79 @@ _PREFIX = "pg_restore: "
 _ROW_NUMBER = re.compile(r"CONTEXT: .*\bline (\d+)")
 _COMMAND = "Command was: "
 _ERRORS_IGNORED = re.compile(r"^pg_restore: warning: errors ignored on restore: \d+$", re.MULTILINE)
-# What a copy does without, and settings of newer servers, such as transaction_timeout.
+# What a copy can do without; settings of newer servers, such as transaction_timeout.
 _HARMLESS_KINDS = frozenset(
     {StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.PUBLICATION, StatementKind.SETTING}
 )
 _COMMENT = "COMMENT "
 _ALREADY_EXISTS = re.compile(r"(?:schema|language) \".*\" already exists")
 _DEADLOCK = "deadlock detected"
+# Run by a superuser from the schema's SQL (archive.restore), or left out because they would reach another server.
+_NOT_RESTORED = (
+    *("EXTENSION ", "EVENT TRIGGER ", "COMMENT - EVENT TRIGGER ", "ACL ", "DEFAULT ACL "),
+    *("SUBSCRIPTION ", "USER MAPPING "),
+)
+# Words in the last error of pg_restore when the archive is damaged.
+_ARCHIVE_ERROR_WORDS = ("read", "compress", "archive", "block", "tar ", "end of file", "input file", "data file")
+_SETTINGS = {"statement_timeout": "0"}  # overrides the role's
+
+
+def run_pg_restore(
+    archive: Archive, connection: Connection, *, jobs: int, schema_only: bool, polled: Callable[[], None]
+) -> list[ReportedError]:
+    """Restore the archive into the database of `connection`, as its user; returns the errors that were skipped.
+
+    `polled` is called repeatedly. Raises DumpUnreadable when pg_restore gave up because of the archive, else
+    RestoreFailed.
+    """
+    with (
+        open_archive_for_account(archive.dump, archive.account, jobs=jobs) as (place, source),
+        text_file_for_account(
+            archive.listing.filter_entries(*_NOT_RESTORED, rows=not schema_only), archive.account
+        ) as list_file,
+    ):
+        done = run_client_program(
+            archive.account,
+            archive.reader.bin / "pg_restore",
+            f"--dbname={conninfo_without_secrets(connection)}",
+            f"--use-list={list_file}",
+            *(("--jobs", str(jobs)) if jobs > 1 else ()),
+            *("--no-owner", "--no-privileges", "--no-subscriptions", "--no-tablespaces", "--no-security-labels"),
+            "--no-password",
+            *place,
+            environ=libpq_environment(connection, _SETTINGS, name="inv db.snapshot-test: restoring"),
+            source=source,
+            polled=polled,
+        )
+    if done.exit_status != 0 and not ran_to_completion(done.stderr):
+        raise _pg_restore_failure(archive, done.last_error)
+    return list(parse_reported_errors(done.stderr))
+
+
+def run_vacuumdb(archive: Archive, connection: Connection, *, jobs: int) -> str:
+    """ANALYZE the tables of the user of `connection`; returns the last error, or "".
+
+    As that user: expressions of indexes are evaluated with the rights of the table's owner.
+    """
+    done = run_client_program(
+        archive.account,
+        archive.reader.bin / "vacuumdb",
+        *("--analyze-only", f"--jobs={jobs}", "--no-password", f"--dbname={conninfo_without_secrets(connection)}"),
+        environ=libpq_environment(connection, _SETTINGS, name="inv db.snapshot-test: statistics"),
+    )
+    return done.last_error if done.exit_status != 0 else ""
+
+
+def _pg_restore_failure(archive: Archive, last_error: str) -> DumpUnreadable | RestoreFailed:
+    path = archive.dump.path
+    if any(word in last_error for word in _ARCHIVE_ERROR_WORDS) and "server" not in last_error:
+        return DumpUnreadable(f"{path}: cut short or damaged: pg_restore says: {last_error}; {DUMP_AGAIN}")
+    return RestoreFailed(f"{path}: pg_restore gave up: {last_error}", hint="see the server's log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedError:
-    """Something that was not restored: a command, or rows of `table` (without its schema); `row` counts from 1."""
+    """An error of a command, or of rows of `table` (without its schema); `row` counts from 1."""
 
     message: str
     command: str = ""
@@ -53,7 +114,7 @@ class ReportedError:
 
     @property
     def harmless(self) -> bool:
-        """Whether the copy holds everything all the same."""
+        """Whether the copy can do without the command."""
         kind, _ = classify_statement(self.command.encode())
         return bool(self.command) and (
             kind in _HARMLESS_KINDS or self.command.startswith(_COMMENT) or self.already_exists
@@ -61,12 +122,12 @@ class ReportedError:
 
     @property
     def already_exists(self) -> bool:
-        """Whether it was not restored because it is there: we made it, or every new database has it."""
+        """Whether the object exists already: created before pg_restore ran, or in every new database."""
         return _ALREADY_EXISTS.fullmatch(self.message) is not None
 
     @property
     def deadlocked(self) -> bool:
-        """Whether two connections of pg_restore stood in each other's way: it does not try again by itself."""
+        """Whether connections of pg_restore deadlocked; pg_restore does not retry."""
         return self.message == _DEADLOCK
 
     def __str__(self) -> str:
@@ -76,14 +137,14 @@ class ReportedError:
         return f"{self.table}: its rows could not be loaded: {self.message}{row}" if self.table else self.message
 
 
-def ran_to_completion(said: str) -> bool:
-    """Whether pg_restore went on to its end, and only counted its errors."""
-    return _ERRORS_IGNORED.search(said) is not None
+def ran_to_completion(stderr: str) -> bool:
+    """Whether pg_restore ran to its end, and only counted errors."""
+    return _ERRORS_IGNORED.search(stderr) is not None
 
 
-def parse_reported_errors(said: str) -> Iterator[ReportedError]:
-    """The complaints in what pg_restore said, in its order."""
-    lines = said.splitlines()
+def parse_reported_errors(stderr: str) -> Iterator[ReportedError]:
+    """The errors that pg_restore reported, in order."""
+    lines = stderr.splitlines()
     for number, line in enumerate(lines):
         if error := _ERROR.match(line):
             context, command = _split_details(lines, number + 1)
@@ -97,7 +158,7 @@ def parse_reported_errors(said: str) -> Iterator[ReportedError]:
 
 
 def _split_details(lines: list[str], begin: int) -> tuple[str, str]:
-    """What belongs to the error whose first line is before `begin`: the server's other lines, and the command."""
+    """The lines of an error from `begin` on: the server's, and the command."""
     end = begin
     while end < len(lines) and not lines[end].startswith(_PREFIX):
         end += 1
@@ -107,69 +168,3 @@ def _split_details(lines: list[str], begin: int) -> tuple[str, str]:
             command = "\n".join((line.removeprefix(_COMMAND), *belonging[place + 1 :]))
             return "\n".join(belonging[:place]), command.strip()
     return "\n".join(belonging), ""
-
-
-# pg_restore and vacuumdb at work on an archive, connected as the role that loads it, and in no account of a person.
-
-
-# Brought by a superuser from the schema's SQL, or left out because they would reach another server.
-_NOT_RESTORED = (
-    *("EXTENSION ", "EVENT TRIGGER ", "COMMENT - EVENT TRIGGER ", "ACL ", "DEFAULT ACL "),
-    *("SUBSCRIPTION ", "USER MAPPING "),
-)
-# What pg_restore says when it is the archive that keeps it from going on.
-_ARCHIVE_ERROR_WORDS = ("read", "compress", "archive", "block", "tar ", "end of file", "input file", "data file")
-_SETTINGS = {"statement_timeout": "0"}  # whatever the role's own is
-
-
-def run_pg_restore(
-    archive: Archive, own: Connection, *, jobs: int, schema_only: bool, polled: Callable[[], None]
-) -> list[ReportedError]:
-    """Restore the archive to where `own` is connected, as who it is; what pg_restore complained of.
-
-    `polled` is called now and then. Raises DumpUnreadable when the archive, RestoreFailed when anything else made it
-    give up.
-    """
-    with (
-        open_archive_for_account(archive.dump, archive.account, jobs=jobs) as (place, source),
-        text_file_for_account(
-            archive.listing.filter_entries(*_NOT_RESTORED, rows=not schema_only), archive.account
-        ) as list_file,
-    ):
-        done = run_client_program(
-            archive.account,
-            archive.reader.bin / "pg_restore",
-            f"--dbname={conninfo_without_secrets(own)}",
-            f"--use-list={list_file}",
-            *(("--jobs", str(jobs)) if jobs > 1 else ()),
-            *("--no-owner", "--no-privileges", "--no-subscriptions", "--no-tablespaces", "--no-security-labels"),
-            "--no-password",
-            *place,
-            environ=libpq_environment(own, _SETTINGS, name="inv db.snapshot-test: restoring"),
-            source=source,
-            polled=polled,
-        )
-    if done.exit_status != 0 and not ran_to_completion(done.stderr):
-        raise _pg_restore_failure(archive, done.last_error)
-    return list(parse_reported_errors(done.stderr))
-
-
-def run_vacuumdb(archive: Archive, own: Connection, *, jobs: int) -> str:
-    """ANALYZE every table of the role that `own` is; what went wrong, or "".
-
-    By that role and no other: an index's expressions are evaluated with the rights of the table's owner.
-    """
-    done = run_client_program(
-        archive.account,
-        archive.reader.bin / "vacuumdb",
-        *("--analyze-only", f"--jobs={jobs}", "--no-password", f"--dbname={conninfo_without_secrets(own)}"),
-        environ=libpq_environment(own, _SETTINGS, name="inv db.snapshot-test: statistics"),
-    )
-    return done.last_error if done.exit_status != 0 else ""
-
-
-def _pg_restore_failure(archive: Archive, last_words: str) -> DumpUnreadable | RestoreFailed:
-    path = archive.dump.path
-    if any(word in last_words for word in _ARCHIVE_ERROR_WORDS) and "server" not in last_words:
-        return DumpUnreadable(f"{path}: cut short or damaged: pg_restore says: {last_words}; {DUMP_AGAIN}")
-    return RestoreFailed(f"{path}: pg_restore gave up: {last_words}", hint="see the server's log")

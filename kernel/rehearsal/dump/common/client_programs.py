@@ -1,4 +1,4 @@
-"""What PostgreSQL's programs need to connect as we did: in their environment, and never on their command line."""
+"""Choose PostgreSQL's client programs, and connect them as an open session: secrets go into the environment only."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
 
 
-# Where libpq looks for certificates and keys that the connection string does not name.
-_HOME = "HOME"
-# The server that answered us, of several that a string may name; the password that it took, wherever that came from.
+# Values of the open session: the server that answered, of several in a URL; the password it accepted, from any source.
 _FROM_CONNECTION = ("host", "hostaddr", "port", "dbname", "user", "password")
-# Told by us in their own places.
+# Set explicitly, or not wanted.
 _SET_HERE = frozenset({"options", "application_name", "client_encoding", "target_session_attrs", "passfile", "service"})
+_HOSTADDR_SINCE = 120000
+_MAJORS_SEARCHED = 6  # majors from the needed one on; PostgreSQL supports five
+# The first minor version of each major whose pg_restore a crafted archive cannot make run code (CVE-2026-116314).
+_FIXED_MINORS = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
 
 
 def libpq_environment(connection: Connection, options: Mapping[str, str], *, name: str) -> dict[str, str]:
     """PG* variables that lead a program to the server and database of `connection`, which is open.
 
-    `options` are settings of its session, from the start of the session on; `name` is its application_name.
-    The user's own options stay in force. The password is among them: it is for a child's environment only.
+    `options` are settings of the program's session from its start; `name` is its application_name. The user's options
+    stay in force. The result contains the password: pass it as a child's environment only.
     """
     info = connection.pgconn.info
     found: dict[str, str] = {}
@@ -44,23 +46,23 @@ def libpq_environment(connection: Connection, options: Mapping[str, str], *, nam
         found.pop(variable, None)
         if value := _connection_value(connection, keyword):
             found[variable] = value
-    told = next((option.val.decode() for option in info if option.keyword == b"options" and option.val), "")
-    # Backslash and blank are the two characters that mean something there.
+    user_options = next((option.val.decode() for option in info if option.keyword == b"options" and option.val), "")
+    # Backslash and blank are the two special characters there.
     ours = (f"-c {key}={_escape_option(value)}" for key, value in options.items())
-    found |= {"PGOPTIONS": " ".join(filter(None, (told, *ours))), "PGAPPNAME": name, "PGCLIENTENCODING": "UTF8"}
-    if home := os.environ.get(_HOME):
-        found[_HOME] = home
+    found |= {"PGOPTIONS": " ".join(filter(None, (user_options, *ours))), "PGAPPNAME": name, "PGCLIENTENCODING": "UTF8"}
+    if home := os.environ.get("HOME"):  # libpq's default folder of certificates and keys
+        found["HOME"] = home
     return found
 
 
 def conninfo_without_secrets(connection: Connection) -> str:
-    """The connection string for a command line: the database, and what has no variable, such as keepalives."""
-    told = {
+    """The connection string for a command line: the database, and options without a variable, such as keepalives."""
+    options = {
         option.keyword.decode(): option.val.decode()
         for option in connection.pgconn.info
-        if option.val and not option.envvar and option.dispchar == b""  # with a mark, it is secret or not for people
+        if option.val and not option.envvar and option.dispchar == b""  # others are secret or for debugging
     }
-    return make_conninfo("", dbname=connection.info.dbname, **told)
+    return make_conninfo("", dbname=connection.info.dbname, **options)
 
 
 def _connection_value(connection: Connection, keyword: str) -> str:
@@ -68,26 +70,14 @@ def _connection_value(connection: Connection, keyword: str) -> str:
     if keyword == "port":
         return str(info.port)
     if keyword == "hostaddr":
-        # Of a socket there is none.
-        return "" if info.host.startswith(("/", "@")) else info.hostaddr if pq.version() >= _HOSTADDR_SINCE else ""
+        is_socket = info.host.startswith(("/", "@"))
+        return info.hostaddr if not is_socket and pq.version() >= _HOSTADDR_SINCE else ""
     value: str = getattr(info, keyword)
     return value
 
 
-_HOSTADDR_SINCE = 120000
-
-
 def _escape_option(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
-
-
-# Which programs can do it: a pg_restore that reads an archive's version, a pg_dump as new as a server.
-
-
-# So many majors above the one that is needed are looked for: PostgreSQL has one each year, and keeps five alive.
-_MAJORS_SEARCHED = 6
-# The first minor version of each major whose pg_restore a crafted archive cannot make run code (CVE-2026-116314).
-_FIXED_MINORS = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
 
 
 def find_pg_restore(archive_version: tuple[int, int], major: int | None, given: Programs, *, name: str) -> Programs:
@@ -106,15 +96,15 @@ def find_pg_restore(archive_version: tuple[int, int], major: int | None, given: 
 
 
 def find_pg_dump(major: int, given: Programs, *, name: str) -> Programs:
-    """The programs given when their pg_dump is as new as a server of `major`, else others found here.
+    """The programs given when their pg_dump is as new as a server of `major`, else others on this machine.
 
-    Raises Unprepared; `name` is what messages call the server.
+    Raises Unprepared; `name` is the server in messages.
     """
     return _find_programs_with("pg_dump", major, given, f"{name}: PostgreSQL {major}, which pg_dump dumps")
 
 
 def pg_restore_warning(reader: Programs) -> str:
-    """What to know of a pg_restore with a hole that crafted archives use, "" of one without."""
+    """A warning about a pg_restore with a vulnerability that crafted archives exploit, else ""."""
     minor = reader.version.partition(".")[2]
     fixed = _FIXED_MINORS.get(reader.major)
     if fixed is None or not minor.isdigit() or int(minor) >= fixed:
@@ -126,7 +116,7 @@ def pg_restore_warning(reader: Programs) -> str:
 
 
 def _find_programs_with(program: str, major: int, given: Programs, what: str) -> Programs:
-    """The programs given, or others on this machine, of at least `major` and with `program` among them."""
+    """The programs given, or others on this machine, of at least `major` and with `program`."""
     if given.major >= major and (given.bin / program).is_file():
         return given
     for wanted in range(major, major + _MAJORS_SEARCHED):

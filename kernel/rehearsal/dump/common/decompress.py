@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# What one piece may swell to is bounded by it: 32 MB of gzip's best, 256 MB of zstd's.
+# Bounds a decompressed piece: at most 32 MB of gzip, 256 MB of zstd.
 _CHUNK_BYTES = {"gzip": 1 << 15, "zstd": 1 << 13}
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # 16: with gzip's own header and trailer, whose checksum is then verified
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS  # 16: with gzip's header and trailer, whose checksum is then verified
 
 
 class _Frame(Protocol):
-    """One gzip member or zstd frame being unpacked; zlib, zstandard and compression.zstd agree on this much."""
+    """One gzip member or zstd frame; the common interface of zlib, zstandard and compression.zstd."""
 
     @property
     def eof(self) -> bool: ...
@@ -29,19 +29,19 @@ class _Frame(Protocol):
 
 
 def decompress_stream(read: Callable[[int], bytes], compression: str, name: str) -> Iterator[bytes]:
-    """The bytes of a compressed file, in pieces; `name` is what messages call it.
+    """Decompress a file, in pieces; `name` is the file in messages.
 
     Several members in a row are one stream, as for gunzip and unzstd. Raises DumpUnreadable with the offset in the
-    compressed file, also when there is nothing here to unpack zstd with.
+    compressed file, also when no module for zstd is installed.
     """
     begin, damage = _choose_decompressor(compression, name)
     frame = begin()
-    fresh = True  # nothing of the frame has been read
+    fresh = True  # no byte of the frame was read
     offset = 0
     while packed := read(_CHUNK_BYTES[compression]):
         while packed:
             if fresh and offset and not packed.strip(b"\0"):
-                packed = b""  # tapes and some disks fill the last block with zeros
+                packed = b""  # tapes and some disks pad the last block with zeros
                 continue
             try:
                 plain = frame.decompress(packed)
@@ -64,7 +64,7 @@ def decompress_stream(read: Callable[[int], bytes], compression: str, name: str)
 
 
 def _choose_decompressor(compression: str, name: str) -> tuple[Callable[[], _Frame], type[Exception]]:
-    """What begins a frame, and the error that it raises when it is damaged."""
+    """A function that begins a frame, and the error that a damaged frame raises."""
     if compression == "gzip":
         return lambda: zlib.decompressobj(_GZIP_WINDOW), zlib.error
     try:

@@ -1,9 +1,9 @@
-"""The statements that pg_dump writes, told apart by their shape, and what each means for loading.
+"""Classify the statements that pg_dump writes, by their shape, for loading.
 
-A statement gets special treatment only when the whole of it has exactly the shape that pg_dump gives it; any other runs
-as it stands, in its place, with the rights of an ordinary role (see role). So a hostile statement gains nothing by
-looking like something else: what runs with a superuser's rights is matched from its first byte to its semicolon here,
-has no room for an expression, and is sent so that the server takes no second statement with it.
+A statement gets special treatment only when all of it has exactly the shape that pg_dump gives it; any other runs
+unchanged, in its place, with the rights of an ordinary role (see common.roles). So a hostile statement gains nothing by
+a resemblance: what runs with a superuser's rights is matched here from its first byte to its semicolon, has no room for
+an expression, and is sent so that the server accepts no second statement with it.
 
 Source: pg_dump.c, dumputils.c and pg_backup_archiver.c of PostgreSQL 9.6 to 18.
 """
@@ -21,30 +21,30 @@ _SIGNATURE = rb'(?:"(?:[^"]|"")+"|[A-Za-z0-9_$\x80-\xff.,()\[\] \n])*'
 
 
 class StatementKind(Enum):
-    """What a statement means for loading."""
+    """How a statement is loaded."""
 
     PLAIN = "runs in its place"
-    SETTING = "holds for the statements behind it, on every connection"
-    AUTHORIZATION = "says whose the statements behind it are"
+    SETTING = "a session setting for the statements after it, on every connection"
+    AUTHORIZATION = "the owner of what the statements after it create"
     SCHEMA = "a schema, which extensions may need"
     EXTENSION = "created by a superuser, before anything of the dump's own could run"
-    INDEX = "builds an index, side by side with others"
-    INDEX_PROPERTY = "says something of an index, when it is built"
-    FOREIGN_KEY = "checks one table against another, side by side with others"
-    PRIVILEGES = "ownership and privileges: the last of all, by a superuser"
-    EVENT_TRIGGER = "after the last of all: whatever came behind would fire it"
-    COMMENT = "says something of an object"
-    PUBLICATION = "a copy has no subscribers, but migrations meet its demands"
+    INDEX = "builds an index, in parallel with other indexes"
+    INDEX_PROPERTY = "a property of an index, set when it is built"
+    FOREIGN_KEY = "checks one table against another, in parallel with other keys"
+    PRIVILEGES = "ownership and privileges: last, by a superuser"
+    EVENT_TRIGGER = "after everything else, which would fire it"
+    COMMENT = "a comment or security label"
+    PUBLICATION = "a copy has no subscribers, but a publication restricts migrations"
     DROP = "drops what a fresh database does not have"
     PLACEHOLDER = "replaces a view by an empty one, to drop what it depends on"
-    DATABASE = "of the database as a whole, which is there already"
+    DATABASE = "concerns the database as a whole, which exists already"
     SEQUENCE = "sets a sequence to a number"
-    DATA = "makes rows or large objects rather than schema"
+    DATA = "creates rows or large objects rather than schema"
     REMOTE = "would reach another server"
 
 
 def _compile_shape(text: bytes) -> re.Pattern[bytes]:
-    """An expression for one statement: %n a name, %i an identifier, %s a string, %g a signature, blanks for blanks."""
+    """A pattern for one statement: %n is a name, %i an identifier, %s a string, %g a signature."""
     for sign, meaning in ((b"%n", _NAME), (b"%i", IDENTIFIER), (b"%s", _STRING), (b"%g", _SIGNATURE)):
         text = text.replace(sign, meaning)
     return re.compile(text.replace(b" +", rb"[ \n]+"), re.DOTALL)
@@ -57,7 +57,7 @@ _SIMPLE_OBJECT = (
 )
 _ROUTINE = rb"(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR CLASS|OPERATOR FAMILY)"
 
-# By the first word, so that a dump of a hundred thousand statements is not matched against everything.
+# By the first word: a dump of a hundred thousand statements is not matched against all of them.
 _SHAPES: dict[bytes, tuple[tuple[StatementKind, re.Pattern[bytes]], ...]] = {
     b"SET": (
         (StatementKind.AUTHORIZATION, _compile_shape(rb"SET SESSION AUTHORIZATION (?P<role>%i|%s|DEFAULT);\Z")),
@@ -166,7 +166,7 @@ _SHAPES: dict[bytes, tuple[tuple[StatementKind, re.Pattern[bytes]], ...]] = {
 }
 _FIRST_WORD = re.compile(rb"[A-Z]+")
 
-# What an ordinary role may not do and a superuser does in its place, without evaluating anything: of these kinds only.
+# Statements that a superuser runs when the loading role is refused them; none evaluates anything.
 _SAFE_FOR_SUPERUSER = (
     _compile_shape(rb"COMMENT ON (?:EXTENSION|SCHEMA|LANGUAGE|PROCEDURAL LANGUAGE) %i IS %s;\Z"),
     _compile_shape(
@@ -176,10 +176,11 @@ _SAFE_FOR_SUPERUSER = (
 )
 _COPY = _compile_shape(rb"COPY (?P<table>%n)(?: \((?:%i(?:, )?)*\))? FROM stdin;\Z")
 _INSERT = _compile_shape(rb"INSERT INTO (?P<table>%n) ")
+_SETTING_VALUE = re.compile(rb"(?:=|\bTO\b|,)\s*'?(?P<value>[^';,()]*)", re.DOTALL)
 
 
 def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | None]:
-    """The kind of a statement, semicolon included, and the match of its shape; (PLAIN, None) for everything else."""
+    """The kind of a statement, semicolon included, and the match of its shape; (PLAIN, None) for all others."""
     first = _FIRST_WORD.match(sql)
     for kind, pattern in _SHAPES.get(first[0] if first else b"", ()):
         if match := pattern.match(sql):
@@ -188,12 +189,12 @@ def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | Non
 
 
 def is_safe_for_superuser(sql: bytes) -> bool:
-    """Whether a superuser may run it where an ordinary role was not allowed to."""
+    """Whether a superuser may run a statement that the loading role was refused."""
     return any(pattern.match(sql) for pattern in _SAFE_FOR_SUPERUSER)
 
 
 def copied_table(sql: bytes) -> bytes:
-    """The table, as SQL names it, of a COPY of pg_dump's own shape, else b""."""
+    """The table, as SQL names it, of a COPY of pg_dump's shape, else b""."""
     match = _COPY.match(sql)
     return match["table"] if match else b""
 
@@ -204,14 +205,8 @@ def inserted_table(sql: bytes) -> bytes:
     return match["table"] if match else b""
 
 
-# The session settings of a dump, as they hold for the statements behind them on whichever connection those run.
-
-
-_SETTING_VALUE = re.compile(rb"(?:=|\bTO\b|,)\s*'?(?P<value>[^';,()]*)", re.DOTALL)
-
-
 class SessionSettings:
-    """The SET statements in force, the last one of each name; `all` that were in force together at some time."""
+    """The session settings of a dump, as states that any connection can apply: each is the SET statements in force."""
 
     def __init__(self) -> None:
         self._statements: dict[bytes, bytes] = {}
@@ -221,17 +216,17 @@ class SessionSettings:
 
     @property
     def states(self) -> tuple[tuple[bytes, ...], ...]:
-        """Every state, each the statements that bring it about, in order; `current` is a place in it."""
+        """Every state, each its statements in order; `current` is an index."""
         return tuple(self._state_numbers)
 
     def record(self, name: bytes, statement: bytes) -> None:
-        """Take in a statement that sets or resets `name`."""
-        self._statements.pop(name, None)  # the order counts: what a setting may be can depend on another
+        """Record a statement that sets or resets `name`."""
+        self._statements.pop(name, None)  # in order: the values of a setting can depend on another
         self._statements[name] = statement
         self._seen.setdefault(name, {}).setdefault(statement)
         self.current = self._state_numbers.setdefault(tuple(self._statements.values()), len(self._state_numbers))
 
     def values(self, name: bytes) -> tuple[str, ...]:
-        """The values that `name` was set to with SET, in the order in which they first came."""
+        """The values that SET gave `name`, in the order of the dump."""
         found = (_SETTING_VALUE.search(statement) for statement in self._seen.get(name, ()))
         return tuple(match["value"].strip().strip(b'"').decode(errors="replace") for match in found if match)

@@ -1,9 +1,9 @@
-r"""One pass over a plain dump: where its statements and rows are, and what is refused before anything of it runs.
+r"""Scan a plain dump in one pass: index its statements and rows, and refuse what must not run.
 
-Refused are: a command of psql, wherever it stands, but for the pair of `\restrict` lines and the `\connect` of
-pg_dump -C, neither of which is ever carried out; COPY with a file or a program; statements that reach beyond the
-database and that pg_dump never writes; NUL bytes; and a dump that is cut short. What the words of a statement do not
-show (a function, a DO block, an expression of an index) is not looked for here: see role for why it cannot do harm.
+Refused are: every command of psql, except the pair of `\restrict` lines and the `\connect` of pg_dump -C, which are
+never executed; COPY with a file or a program; statements that reach beyond the database and that pg_dump never writes;
+NUL bytes; and a dump that is cut short. Code in functions, DO blocks and expressions of indexes is not examined:
+common.roles says why it can do no harm.
 """
 
 from __future__ import annotations
@@ -34,54 +34,16 @@ if TYPE_CHECKING:
     from kernel.sql.lexer import Part
 
 
-# The lines `\restrict KEY` and `\unrestrict KEY`, which pg_dump writes around a dump since August 2025.
-#
-# They tell psql to take no command of its own in between. Nothing here would carry one out anyway, but a pair that does
-# not match has been tampered with. Source: PostgreSQL documentation, "psql" (\restrict), and CVE-2025-8714.
-
-
 _RESTRICT_LINE = re.compile(rb"^\\(?P<un>un)?restrict (?P<key>[A-Za-z0-9]+)[ \t]*\r?$", re.MULTILINE)
 _TAMPERED = "the dump was changed after pg_dump wrote it; dump the database again"
-
-
-class RestrictKey:
-    """Which key is open, as the lines go by."""
-
-    def __init__(self, dump: DumpText) -> None:
-        self._dump = dump
-        self._key: bytes | None = None
-
-    def check_lines(self, blank: bytes, offset: int) -> None:
-        """Take in what stands between two statements, beginning at `offset`. Raises DumpUnreadable."""
-        for line in _RESTRICT_LINE.finditer(blank):
-            key, at = line["key"], offset + line.start()
-            if line["un"] and key != self._key:
-                if self._key and self._key.startswith(key) and offset + line.end() == self._dump.size_bytes:
-                    self.check_closed()  # the key itself is cut short
-                raise DumpUnreadable(
-                    f"{self._dump.describe_location(at)}: \\unrestrict without its \\restrict; {_TAMPERED}"
-                )
-            if not line["un"] and self._key is not None:
-                raise DumpUnreadable(f"{self._dump.describe_location(at)}: \\restrict inside of another; {_TAMPERED}")
-            self._key = None if line["un"] else key
-
-    def check_closed(self) -> None:
-        """The dump is at its end. Raises DumpUnreadable when a key is still open."""
-        if self._key is not None:
-            raise DumpUnreadable(
-                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict "
-                "line is not whole; dump or copy it again"
-            )
-
-
-_INSERT_MESSAGE_BYTES = 1 << 18  # of INSERTs that are sent as one
+_INSERT_MESSAGE_BYTES = 1 << 18  # of INSERTs that are sent as one message
 _MAX_CLASSIFIED_BYTES = 1 << 16
 _HEAD_BYTES = 1 << 13
 _HEADER = b"-- PostgreSQL database dump\n"
 _TRAILER = b"-- PostgreSQL database dump complete"
 _RESTRICT_COMMANDS = ("\\restrict", "\\unrestrict")
 _ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
-# Of a client's encodings these have bytes below 0x80 inside of characters: a backslash or a quote may be none.
+# Client encodings with bytes below 0x80 inside of characters, which look like a backslash or a quote.
 _UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFT_JIS_2004", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB"})
 _INSERT = re.compile(rb"INSERT INTO ")
 _FORBIDDEN_STATEMENTS = {
@@ -96,9 +58,9 @@ _NEVER_WRITTEN = "pg_dump never writes that, so this is no dump to trust; dump t
 
 @contextmanager
 def open_plain_dump(dump: Dump) -> Iterator[DumpIndex]:
-    """The index of a plain dump, and the dump held open for loading. Raises DumpUnreadable, with line and byte."""
-    with open_dump_text(dump) as opened_text:
-        yield scan_dump(opened_text)
+    """The index of a plain dump, which stays open for loading. Raises DumpUnreadable, with line and byte."""
+    with open_dump_text(dump) as text:
+        yield scan_dump(text)
 
 
 def scan_dump(dump: DumpText) -> DumpIndex:
@@ -110,21 +72,21 @@ def scan_dump(dump: DumpText) -> DumpIndex:
             "half a character; dump it again with pg_dump --encoding=UTF8"
         )
     opaque = encoding is not None and encoding[1].upper() != b"UTF8"
-    for skipping in (True, False):
-        stream = SqlStream(dump, skipping=skipping, opaque=opaque)
+    for skips_rows in (True, False):
+        stream = SqlStream(dump, skips_rows=skips_rows, opaque=opaque)
         try:
             return _DumpScanner(dump, stream).run()
         except _SkippedWrongly:
-            continue  # rows inside of a string: now the lexer reads every byte
+            continue  # rows in a string: now the lexer reads every byte
         except LexerError as error:
-            if skipping and stream.skipped:
-                continue  # it may have been the guess
+            if skips_rows and stream.skipped:
+                continue  # the guess may have been wrong
             raise _lexer_error(dump, stream, error) from error
     raise AssertionError("a stream without guesses cannot guess wrong")
 
 
 class _SkippedWrongly(Exception):
-    """Something was left out of the stream that the lexer does not take for rows."""
+    """The stream left out something that the lexer does not take for rows."""
 
 
 class _DumpScanner:
@@ -137,14 +99,14 @@ class _DumpScanner:
         self._settings = SessionSettings()
         self._authorization = b""
         self._contents = ContentsCollector()
-        self._at = 0  # in the stream, of the part under way
+        self._at = 0  # offset in the stream of the current part
         self._skipped_seen = 0
-        self._restriction = RestrictKey(dump)
-        self._copy: tuple[bytes, int, int] | None = None  # of the COPY whose rows follow
-        self._rows = (0, 0)
+        self._restriction = _RestrictKey(dump)
+        self._copy: tuple[bytes, int, int] | None = None  # table, offset and length of the current COPY
+        self._rows = (0, 0)  # offset and length of its rows
 
     def run(self) -> DumpIndex:
-        """Read to the end. Raises Unlexable, _GuessedWrong, DumpUnreadable."""
+        """Read to the end. Raises LexerError, _SkippedWrongly, DumpUnreadable."""
         last = b""
         for part in split_script(self._stream.read):
             self._check_skipped(part)
@@ -174,16 +136,15 @@ class _DumpScanner:
         end = self._at + len(part.text)
         while (
             self._skipped_seen < len(self._stream.skipped)
-            and (cut := self._stream.skipped[self._skipped_seen]).stream_offset < end
+            and (skipped := self._stream.skipped[self._skipped_seen]).stream_offset < end
         ):
-            if cut.is_rows:
-                right = part.kind is PartKind.COPY_END and cut.stream_offset == self._at
+            if skipped.is_rows:
+                correct = part.kind is PartKind.COPY_END and skipped.stream_offset == self._at
+                self._rows = (skipped.dump_offset, skipped.length)
             else:
-                right = cut.stream_offset <= self._at + part.start
-            if not right:
+                correct = skipped.stream_offset <= self._at + part.start
+            if not correct:
                 raise _SkippedWrongly
-            if cut.is_rows:
-                self._rows = (cut.dump_offset, cut.length)
             self._skipped_seen += 1
 
     def _statement(self, part: Part) -> None:
@@ -232,7 +193,7 @@ class _DumpScanner:
             self._refuse_truncated(b"")
         words = first_tokens(sql)
         if copy_direction(words) != "FROM":
-            what = "COPY with a program" if "PROGRAM" in words else "COPY that does not read the rows behind it"
+            what = "COPY with a program" if "PROGRAM" in words else "COPY that does not read the rows after it"
             raise DumpUnreadable(f"{self._dump.describe_location(offset)}: {what}; {_NEVER_WRITTEN}")
         self._copy = (copied_table(sql), offset, len(sql))
         self._rows = (0, 0)
@@ -250,8 +211,42 @@ class _DumpScanner:
             raise _truncated_error(self._dump, f'the line "{_TRAILER.decode()}" is not at its end')
 
 
+class _RestrictKey:
+    r"""The key of the lines `\restrict KEY` and `\unrestrict KEY`, which pg_dump has written around dumps since 2025.
+
+    They make psql refuse its commands in between. None would run here; but a pair that does not match has been tampered
+    with. Source: PostgreSQL documentation, "psql" (\restrict), and CVE-2025-8714.
+    """
+
+    def __init__(self, dump: DumpText) -> None:
+        self._dump = dump
+        self._key: bytes | None = None
+
+    def check_lines(self, blank: bytes, offset: int) -> None:
+        """Check the blank text between two statements, which begins at `offset`. Raises DumpUnreadable."""
+        for line in _RESTRICT_LINE.finditer(blank):
+            key, at = line["key"], offset + line.start()
+            if line["un"] and key != self._key:
+                if self._key and self._key.startswith(key) and offset + line.end() == self._dump.size_bytes:
+                    self.check_closed()  # the key itself is cut short
+                raise DumpUnreadable(
+                    f"{self._dump.describe_location(at)}: \\unrestrict without its \\restrict; {_TAMPERED}"
+                )
+            if not line["un"] and self._key is not None:
+                raise DumpUnreadable(f"{self._dump.describe_location(at)}: \\restrict inside of another; {_TAMPERED}")
+            self._key = None if line["un"] else key
+
+    def check_closed(self) -> None:
+        """Raise DumpUnreadable when a key is still open at the end of the dump."""
+        if self._key is not None:
+            raise DumpUnreadable(
+                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict "
+                "line is not whole; dump or copy it again"
+            )
+
+
 def _lexer_error(dump: DumpText, stream: SqlStream, error: LexerError) -> DumpUnreadable:
-    """The error that says where in the dump the lexer stopped, and what that means in one."""
+    """The lexer's error as one of the dump, with its location."""
     offset = _dump_offset(dump, stream, error.line, error.column)
     message = error.message
     if error.fault is Fault.PSQL_COMMAND:
@@ -277,8 +272,8 @@ def _truncated_error(dump: DumpText, why: str) -> DumpUnreadable:
 
 
 def _dump_offset(dump: DumpText, stream: SqlStream, line: int, column: int) -> int:
-    """The offset in the dump of a line and column (characters) of the stream."""
-    again = SqlStream(dump, skipping=any(cut.is_rows for cut in stream.skipped), opaque=stream.opaque)
+    """The offset in the dump of a line and a column (in characters) of the stream."""
+    again = SqlStream(dump, skips_rows=any(skipped.is_rows for skipped in stream.skipped), opaque=stream.opaque)
     at, newlines = 0, line - 1
     while piece := again.read(0):
         here = piece.count(b"\n")

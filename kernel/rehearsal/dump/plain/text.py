@@ -1,4 +1,4 @@
-"""The bytes of a plain dump, unpacked, and readable at any place by any number of threads at once."""
+"""The text of a plain dump, decompressed: read at any offset by several threads, and streamed without its rows."""
 
 from __future__ import annotations
 
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 _FIRST_WINDOW_BYTES = 1 << 16  # a search begins small, since most tables are, and doubles
 _MAX_WINDOW_BYTES = 1 << 22
 _END_OF_DATA = b"\\."
-_SAMPLE_BYTES = 1 << 14
-_RARE_BYTES = 1 << 10  # one in so many
 _LINE_ENDS = (b"\n", b"\r\n", b"")
+_CHUNK_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 16
+# With the newline before it, so that the search begins with a literal and not at every line.
+_COPY_LINE = re.compile(rb"\nCOPY [^\n]* FROM stdin;\r?(?=\n|\Z)")
+# pg_dump -C writes it after CREATE DATABASE, and again after that database's settings.
+_CONNECT = re.compile(rb"\nCREATE DATABASE [^;]*;.*?(?P<line>\n\\connect [^\n]*)(?=\n)", re.DOTALL)
+_MAX_CONNECT_LINES = 2
+# The lexer refuses the markers of a merge conflict, which a migration never contains; the rows of a dump may.
+_CONFLICT_MARKERS = ((b"\n<<<<<<< ", b"\n<<<<<<_ "), (b"\n>>>>>>> ", b"\n>>>>>>_ "))
+_NON_ASCII_AS_LETTERS = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))  # noqa: PLR2004 - end of ASCII
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DumpText:
-    """A file that is open: `name` for messages, `size_bytes` unpacked.
+    """An open file: `name` for messages, `size_bytes` decompressed.
 
-    It is read by position and not mapped: a mapped file that somebody cuts off would end our process.
+    It is read by offset and not mapped: truncating a mapped file would end this process with SIGBUS.
     """
 
     descriptor: int
@@ -50,7 +59,7 @@ class DumpText:
             pieces.append(piece)
             offset += len(piece)
             wanted -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def pieces(self, offset: int, length: int, size: int) -> Iterator[bytes]:
         """The bytes from `offset` on, `length` of them, in pieces of `size`."""
@@ -59,11 +68,11 @@ class DumpText:
             yield self.read(begin, min(size, end - begin))
 
     def line_number(self, offset: int) -> int:
-        """The line that the byte at `offset` stands in, counting from 1."""
+        """The line with the byte at `offset`, counting from 1."""
         return next(self.line_numbers((offset,)))
 
     def line_numbers(self, offsets: Sequence[int]) -> Iterator[int]:
-        """The line of each of these offsets, which ascend; the file is gone through once."""
+        """The line of each of these offsets, which ascend; reads the file once."""
         line, before = 1, 0
         for offset in offsets:
             line += sum(piece.count(b"\n") for piece in self.pieces(before, offset - before, _MAX_WINDOW_BYTES))
@@ -71,69 +80,52 @@ class DumpText:
             yield line
 
     def describe_location(self, offset: int) -> str:
-        """Where the byte at `offset` is, as messages begin: name, line, byte (which counts from 0)."""
+        """The location of a byte for the beginning of a message: name, line, byte (counting from 0)."""
         return f"{self.name}:{self.line_number(offset)} (byte {format_count(offset)})"
 
     def find_end_of_data(self, begin: int) -> int | None:
-        r"""Where the line `\.` begins that ends the COPY data beginning at `begin`; None when there is none.
+        r"""The offset of the line `\.` that ends the COPY data from `begin` on; None when there is none.
 
-        Searched for as bytes, not line by line: the newline before it belongs to the data. Raises DumpUnreadable for a
-        NUL byte, which no row can hold.
+        Raises DumpUnreadable for a NUL byte, which no row can contain.
         """
         if self._is_end_of_data(begin):
             return begin
-        position, size = begin, _FIRST_WINDOW_BYTES
-        while position < self.size_bytes:
-            window = self.read(position, size)
-            for found in _find_end_candidates(window):
-                if self._is_end_of_data(position + found):
-                    self._refuse_nul(window[:found], position)
-                    return position + found
-            self._refuse_nul(window, position)
-            # The end may lie across the edge: the next window begins so much earlier.
-            position += max(1, len(window) - len(_END_OF_DATA))
-            if position + len(_END_OF_DATA) >= self.size_bytes:
+        offset, size = begin, _FIRST_WINDOW_BYTES
+        while offset < self.size_bytes:
+            window = self.read(offset, size)
+            at = -1
+            while (at := window.find(b"\n" + _END_OF_DATA, at + 1)) >= 0:
+                if self._is_end_of_data(offset + at + 1):
+                    self._refuse_nul(window[:at], offset)
+                    return offset + at + 1
+            self._refuse_nul(window, offset)
+            # The line may cross the end of the window: the next one begins that much earlier.
+            offset += max(1, len(window) - len(_END_OF_DATA))
+            if offset + len(_END_OF_DATA) >= self.size_bytes:
                 return None
             size = min(2 * size, _MAX_WINDOW_BYTES)
         return None
 
-    def _is_end_of_data(self, at: int) -> bool:
-        r"""Whether the line `\.` begins at `at`."""
-        line = self.read(at, len(_END_OF_DATA) + 2)
-        behind = line[len(_END_OF_DATA) :]
-        return line.startswith(_END_OF_DATA) and (behind in _LINE_ENDS or behind.startswith(_LINE_ENDS[:-1]))
+    def _is_end_of_data(self, offset: int) -> bool:
+        r"""Whether the line `\.` begins at `offset`."""
+        line = self.read(offset, len(_END_OF_DATA) + 2)
+        rest = line[len(_END_OF_DATA) :]
+        return line.startswith(_END_OF_DATA) and (rest in _LINE_ENDS or rest.startswith(_LINE_ENDS[:-1]))
 
-    def _refuse_nul(self, window: bytes, position: int) -> None:
+    def _refuse_nul(self, window: bytes, offset: int) -> None:
         if (nul := window.find(0)) >= 0:
             raise DumpUnreadable(
-                f"{self.describe_location(position + nul)}: a NUL byte, which no dump has; dump it again"
+                f"{self.describe_location(offset + nul)}: a NUL byte, which no dump has; dump it again"
             )
-
-
-def _find_end_candidates(window: bytes) -> Iterator[int]:
-    r"""Where `\.` begins a line in the window, the first line excepted.
-
-    One byte is searched for ten times as fast as three, if it is rare; in rows with many NULLs it is not.
-    """
-    if window.count(b"\\", 0, _SAMPLE_BYTES) * _RARE_BYTES <= _SAMPLE_BYTES:
-        found = -1
-        while (found := window.find(b"\\", found + 1)) >= 0:
-            if window[found + 1 : found + 2] == b"." and window[found - 1 : found] == b"\n":
-                yield found
-    else:
-        found = -1
-        while (found := window.find(b"\n" + _END_OF_DATA, found + 1)) >= 0:
-            yield found + 1
 
 
 @contextmanager
 def open_dump_text(dump: Dump) -> Iterator[DumpText]:
-    """The text of a plain dump. A compressed one is unpacked first, into a private file that has no name.
+    """Open the text of a plain dump; a compressed one is first decompressed into a private file without a name.
 
-    It is read twice, by several connections and from places all over it, which no compressed stream allows.
+    It is read twice, at any offset and by several threads, which a compressed stream does not allow.
     Raises DumpUnreadable.
     """
-    name = dump.path.name
     try:
         with dump.path.open("rb", buffering=0) as file, tempfile.TemporaryFile(buffering=0) as spool:
             source: IO[bytes] = file
@@ -141,7 +133,7 @@ def open_dump_text(dump: Dump) -> Iterator[DumpText]:
                 _decompress_to_spool(source, spool, dump)
                 source = spool
             size_bytes = os.fstat(source.fileno()).st_size
-            yield DumpText(descriptor=source.fileno(), name=name, size_bytes=size_bytes)
+            yield DumpText(descriptor=source.fileno(), name=dump.path.name, size_bytes=size_bytes)
     except OSError as error:
         raise DumpUnreadable(f"{dump.path}: {error.strerror or error}; give a dump that can be read here") from error
 
@@ -159,29 +151,9 @@ def _decompress_to_spool(source: IO[bytes], spool: IO[bytes], dump: Dump) -> Non
             ) from error
 
 
-# The SQL of a dump as a stream for the lexer, without the rows that stand in it.
-#
-# Rows are nine tenths of a dump, and searching for the line that ends them is ten times as fast as reading them. The
-# stream leaves out what follows a line `COPY … FROM stdin;` up to the line `\.`. That is a guess: such lines can stand
-# inside of a string too. The lexer is the judge of it, for it sees every other byte and says where it found a COPY.
-
-
-_CHUNK_BYTES = 1 << 16
-# The line before is part of it: a literal beginning is searched for at the speed of memory.
-_COPY_LINE = re.compile(rb"\nCOPY [^\n]* FROM stdin;\r?(?=\n|\Z)")
-# pg_dump -C writes it behind CREATE DATABASE, and once more behind that database's settings. A copy goes into a
-# database that is there.
-_CONNECT = re.compile(rb"\nCREATE DATABASE [^;]*;.*?(?P<line>\n\\connect [^\n]*)(?=\n)", re.DOTALL)
-_MAX_CONNECT_LINES = 2
-_HEAD_BYTES = 1 << 16
-# The lexer refuses the marks of a merge conflict, which a migration cannot mean; the rows of a dump may hold them.
-_CONFLICT_MARKERS = ((b"\n<<<<<<< ", b"\n<<<<<<_ "), (b"\n>>>>>>> ", b"\n>>>>>>_ "))
-_NON_ASCII_AS_LETTERS = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))  # noqa: PLR2004 - where ASCII ends
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkippedBytes:
-    """What was left out: `at` in the stream, `offset` and `length` in the dump, rows or else the line of psql's."""
+    r"""A part of the dump that the stream leaves out: rows (`is_rows`), or a line `\connect`."""
 
     stream_offset: int
     dump_offset: int
@@ -190,66 +162,71 @@ class SkippedBytes:
 
 
 class SqlStream:
-    r"""The stream; `cuts` grows as it is read. With `skipping` off it is the dump itself, but for \connect.
+    r"""The SQL of a dump as a stream for the lexer, without its rows and the `\connect` of pg_dump -C.
 
-    `opaque` makes every byte from 0x80 a letter, which is all that the lexer needs to know of an encoding.
+    Rows are nine tenths of a dump, and the line that ends them is found faster than the lexer reads them. The stream
+    leaves out what follows a line `COPY ... FROM stdin;` up to the line `\.`. That is a guess, as such lines can be in
+    a string: the caller compares `skipped`, which grows during reading, with the COPY statements that the lexer finds.
+    `skips_rows` turns the guess off. `opaque` replaces every byte from 0x80 by a letter: the lexer then needs to know
+    nothing of the encoding.
     """
 
-    def __init__(self, text: DumpText, *, skipping: bool, opaque: bool) -> None:
+    def __init__(self, text: DumpText, *, skips_rows: bool, opaque: bool) -> None:
         self.skipped: list[SkippedBytes] = []
-        self._text = text
-        self._skipping = skipping
         self.opaque = opaque
-        # Past a byte order mark, which the lexer would take off without telling.
-        self._begin = self._offset = 3 if text.read(0, 3) == b"\xef\xbb\xbf" else 0
+        self._text = text
+        self._skips_rows = skips_rows
+        # The lexer would remove a byte order mark, and the offsets would be wrong.
+        self._begin = self._offset = len(_BYTE_ORDER_MARK) if text.read(0, 3) == _BYTE_ORDER_MARK else 0
         self._sent = 0
         self._connect_lines = _find_connect_lines(text.read(0, _HEAD_BYTES))
 
     def read(self, _size: int) -> bytes:
-        """The next piece, empty at the end; as a file's read, but of its own size."""
+        """The next piece, of a size of its own, empty at the end."""
         piece = self._next()
         self._sent += len(piece)
-        for mark, harmless in _CONFLICT_MARKERS:
-            piece = piece.replace(mark, harmless)
+        for marker, replacement in _CONFLICT_MARKERS:
+            piece = piece.replace(marker, replacement)
         return piece.translate(_NON_ASCII_AS_LETTERS) if self.opaque else piece
 
-    def dump_offset(self, at: int) -> int:
-        """Where in the dump the byte `at` of the stream is; of a place where something was left out, behind that."""
-        before = bisect.bisect_right(self.skipped, at, key=lambda cut: cut.stream_offset)
+    def dump_offset(self, stream_offset: int) -> int:
+        """The offset in the dump of a byte of the stream; where something was left out, the offset after that."""
+        before = bisect.bisect_right(self.skipped, stream_offset, key=lambda skipped: skipped.stream_offset)
         if before == 0:
-            return self._begin + at
+            return self._begin + stream_offset
         last = self.skipped[before - 1]
-        return last.dump_offset + last.length + at - last.stream_offset
+        return last.dump_offset + last.length + stream_offset - last.stream_offset
 
     def _next(self) -> bytes:
+        if self._connect_lines and self._offset == self._connect_lines[0][0]:
+            self._skip(*self._connect_lines.pop(0), is_rows=False, stream_offset=self._sent)
         begin, length = self._offset, _CHUNK_BYTES
-        if self._connect_lines and begin == self._connect_lines[0][0]:
-            self._skip(*self._connect_lines.pop(0), rows=False, sent=self._sent)
-            begin = self._offset
         if self._connect_lines:
             length = min(length, self._connect_lines[0][0] - begin)
         piece = self._text.read(begin, length)
         if begin + len(piece) < self._text.size_bytes:
-            # Up to the last line's end, which is left for the next piece: there a COPY may follow it.
+            # Without the last newline: _COPY_LINE needs it at the beginning of the next piece.
             piece = piece[: max(piece.rfind(b"\n"), 0)] or piece
         self._offset = begin + len(piece)
-        if self._skipping and (match := _COPY_LINE.search(piece)):
-            data = begin + match.end() + 1
-            end = self._text.find_end_of_data(data)
+        if self._skips_rows and (match := _COPY_LINE.search(piece)):
+            rows = begin + match.end() + 1
+            end = self._text.find_end_of_data(rows)
             if end is None:
-                self._skipping = False  # cut short, or no COPY at all: the lexer will tell
+                self._skips_rows = False  # cut short, or no COPY: the lexer reports it
                 return piece
             piece = piece[: match.end()] + b"\n"
-            self._skip(data, end, rows=True, sent=self._sent + len(piece))
+            self._skip(rows, end, is_rows=True, stream_offset=self._sent + len(piece))
         return piece
 
-    def _skip(self, begin: int, end: int, *, rows: bool, sent: int) -> None:
-        self.skipped.append(SkippedBytes(stream_offset=sent, dump_offset=begin, length=end - begin, is_rows=rows))
+    def _skip(self, begin: int, end: int, *, is_rows: bool, stream_offset: int) -> None:
+        self.skipped.append(
+            SkippedBytes(stream_offset=stream_offset, dump_offset=begin, length=end - begin, is_rows=is_rows)
+        )
         self._offset = end
 
 
 def _find_connect_lines(head: bytes) -> list[tuple[int, int]]:
-    r"""Where the lines `\connect` begin and end, without their line ends, that are pg_dump's own."""
+    r"""Begin and end of pg_dump's own `\connect` lines, without their line ends."""
     first = _CONNECT.search(head)
     if not first:
         return []

@@ -73,7 +73,9 @@ def test_a_server_of_somebody_else_is_not_told_to_use_other_programs(database: s
     assert "TEST_DB on PostgreSQL 99" in describe_differences(contents, target)[0]
 
 
-@pytest.mark.parametrize(("version", "effect"), [("9.6.1", "locks and rewrites can differ"), ("99.1", "told as lost")])
+@pytest.mark.parametrize(
+    ("version", "effect"), [("9.6.1", "locks and rewrites can differ"), ("99.1", "reported as lost")]
+)
 def test_another_major_version_is_noted_and_restored_all_the_same(database: str, version: str, effect: str) -> None:
     contents = DumpContents(server_version=version, tablespaces=("fast",))
     target = inspect_target_server(database, contents, is_throwaway=True)
