@@ -1,4 +1,4 @@
-"""A probe's place in the round: when it is next, and whether it was kept waiting."""
+"""When each probe is sent next, and whether it waited for a lock."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from kernel.rehearsal.traffic.session import ProbeSession
 
 
-# What a question may take beyond its quickest answer before it counts as kept waiting.
+# What an answer may take beyond the quickest one before it counts as a wait.
 NEGLIGIBLE_WAIT_SECONDS = 0.02
-_REST_FACTOR = 8  # times what a question takes: a session costs at most a ninth of a processor
+_REST_FACTOR = 8  # times the quickest answer: a session uses at most a ninth of a processor
+
+# Distinguishes a wait for a lock from a wait for a processor or a disk.
+# Source: PostgreSQL documentation, "pg_stat_activity": wait_event_type is Lock while a session waits for a lock.
+_LOCK_WAITS_QUERY = b"SELECT pid FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock'"
+_POLL_SECONDS = NEGLIGIBLE_WAIT_SECONDS / 2  # no wait that counts begins and ends between two polls
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ScheduledProbe:
-    """Asks every `pause_seconds`, at its own `offset` from the others. Moments are those of time.monotonic().
+    """A probe that is sent every `pause_seconds`, in step with `offset_seconds`; times are those of time.monotonic().
 
-    `quickest_seconds` is what an answer takes when nobody is in its way. `since` is when a wait began, while attempts
-    are given up one after the other. `locked` tells that it was seen waiting for a lock.
+    `waited_for_lock` is set when the server showed it waiting for a lock. `waiting_since` is when the first of several
+    attempts that gave up began. `quickest_seconds` is the shortest time that an answer took.
     """
 
     probe: Probe
@@ -39,18 +44,18 @@ class ScheduledProbe:
     quickest_seconds: float | None = None
 
     def start(self, now: float) -> bytes:
-        """The statement, which is sent now."""
+        """Record that the probe is sent, and return its statement."""
         self.sent_at = now
         self.waited_for_lock = False
         return self.probe.statement
 
-    def finish(self, ended: float, *, gave_up: bool) -> ProbeWait | None:
-        """Take note of an answer, or of one that is not waited for any longer; the Wait, if that is what it was."""
-        took = ended - self.sent_at
+    def finish(self, ended_at: float, *, gave_up: bool) -> ProbeWait | None:
+        """Record the answer, or a lock timeout (`gave_up`); return the ProbeWait if the probe waited for a lock."""
+        took_seconds = ended_at - self.sent_at
         if not gave_up:
-            quickest = took if self.quickest_seconds is None else min(self.quickest_seconds, took)
+            quickest = took_seconds if self.quickest_seconds is None else min(self.quickest_seconds, took_seconds)
             self.quickest_seconds = quickest
-            if not self.waited_for_lock or took - quickest <= NEGLIGIBLE_WAIT_SECONDS:
+            if not self.waited_for_lock or took_seconds - quickest <= NEGLIGIBLE_WAIT_SECONDS:
                 self.waiting_since = None
                 return None
         since = self.sent_at if self.waiting_since is None else self.waiting_since
@@ -60,65 +65,56 @@ class ScheduledProbe:
             kind=self.probe.kind,
             waiting_since=since,
             began_at=self.sent_at,
-            ended_at=ended,
+            ended_at=ended_at,
         )
 
     def next_due_at(self, now: float) -> float:
-        """When it asks next: in step with its offset, however long the last answer took."""
-        rest_seconds = _REST_FACTOR * (self.quickest_seconds or 0.0)
-        return now + rest_seconds + self.pause_seconds - (now + rest_seconds - self.offset_seconds) % self.pause_seconds
+        """When the probe is sent next: in step with its offset, however long the last answer took."""
+        earliest = now + _REST_FACTOR * (self.quickest_seconds or 0.0)
+        return earliest + self.pause_seconds - (earliest - self.offset_seconds) % self.pause_seconds
 
 
 class ProbeQueue:
-    """The turns that wait for their moment, the next one first."""
+    """The probes that wait for their time, the next one first."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, ScheduledProbe]] = []
-        self._count = itertools.count()  # of two that are due at once, the one that came first
+        self._count = itertools.count()  # orders probes that are due at the same time
 
-    def put(self, turn: ScheduledProbe, now: float) -> None:
-        """Let it ask again when it is due."""
-        heapq.heappush(self._heap, (turn.next_due_at(now), next(self._count), turn))
+    def put(self, scheduled: ScheduledProbe, now: float) -> None:
+        """Add a probe for its next time."""
+        heapq.heappush(self._heap, (scheduled.next_due_at(now), next(self._count), scheduled))
 
     def take(self, now: float) -> ScheduledProbe | None:
-        """The turn that is due, None when none is."""
+        """Remove and return a probe that is due, or None."""
         return heapq.heappop(self._heap)[-1] if self._heap and self._heap[0][0] <= now else None
 
     def seconds_to_next(self, now: float) -> float:
-        """How long until one is due; for ever, when there is none."""
+        """The time until a probe is due; infinite without probes."""
         return max(0.0, self._heap[0][0] - now) if self._heap else float("inf")
 
 
-# Tells a wait for a lock from one for a processor or a disk: a busy machine keeps any query waiting for a moment.
-#
-# Source: PostgreSQL documentation, "pg_stat_activity": wait_event_type is Lock while a session waits for a lock.
-
-
-_LOCK_WAITS_QUERY = b"SELECT pid FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock'"
-_POLL_SECONDS = NEGLIGIBLE_WAIT_SECONDS / 2  # nothing that counts is over between two looks
-
-
 class LockWaitMonitor:
-    """Asks who waits for a lock, in a session of its own, for as long as somebody may be."""
+    """Polls, in a session of its own, which sessions wait for a lock, while a probe takes long to be answered."""
 
-    def __init__(self, caller: ProbeSession) -> None:
-        self.session = caller
-        self.sent_at = 0.0
-        self.busy = False
+    def __init__(self, session: ProbeSession) -> None:
+        self.session = session
+        self._sent_at = 0.0
+        self._busy = False
 
-    def poll(self, asking: Mapping[ProbeSession, ScheduledProbe]) -> None:
-        """Ask, if a question has gone without an answer for long enough."""
+    def poll(self, busy_sessions: Mapping[ProbeSession, ScheduledProbe]) -> None:
+        """Send the query if a probe has gone without an answer for long enough."""
         now = time.monotonic()
-        if self.busy or now - self.sent_at < _POLL_SECONDS:
+        if self._busy or now - self._sent_at < _POLL_SECONDS:
             return
-        if any(now - turn.sent_at >= _POLL_SECONDS for turn in asking.values()):
-            self.sent_at = now
-            self.busy = self.session.send(_LOCK_WAITS_QUERY)
+        if any(now - scheduled.sent_at >= _POLL_SECONDS for scheduled in busy_sessions.values()):
+            self._sent_at = now
+            self._busy = self.session.send(_LOCK_WAITS_QUERY)
 
-    def handle_answer(self, asking: Mapping[ProbeSession, ScheduledProbe]) -> None:
-        """Take note of the answer. A question that is younger than the look was not what it saw."""
-        self.busy = False
+    def handle_answer(self, busy_sessions: Mapping[ProbeSession, ScheduledProbe]) -> None:
+        """Mark the probes whose sessions wait for a lock, except those that were sent after the query."""
+        self._busy = False
         pids = {int(pid) for pid in self.session.first_column}
-        for caller, turn in asking.items():
-            if caller.backend_pid in pids and turn.sent_at < self.sent_at:
-                turn.waited_for_lock = True
+        for session, scheduled in busy_sessions.items():
+            if session.backend_pid in pids and scheduled.sent_at < self._sent_at:
+                scheduled.waited_for_lock = True

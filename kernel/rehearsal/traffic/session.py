@@ -1,4 +1,4 @@
-"""A session that asks without blocking: one thread drives many of them, and each waits for its own answer."""
+"""Sessions for the traffic: one that sends probes without blocking, and one with a long transaction."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 APPLICATION_NAME = "inv db.snapshot-test: traffic"
-# The copied database may set limits of its own to its sessions. Not every server knows all of these.
+# The copied database may have timeouts among its settings. Not every server has all of these.
 _NO_TIMEOUTS_QUERY = """
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout',
   'transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')
 """
 _CANCEL_SECONDS = 5.0
 _LOCK_NOT_AVAILABLE = b"55P03"
-# Classes of SQLSTATE: feature not supported, no such schema, and syntax, names, types and privileges.
+# Classes of SQLSTATE: feature not supported, invalid schema name, syntax error or access rule violation.
 _REFUSED_SQLSTATE_CLASSES = (b"0A", b"3F", b"42")
 
 
-def connect_without_limits(url: str) -> Connection:
-    """A session without limits, which resolves no name but PostgreSQL's own. Raises DatabaseUnreachable."""
+def _connect_without_timeouts(url: str) -> Connection:
+    """A connection without timeouts and with an empty search_path. Raises DatabaseUnreachable."""
     connection = open_connection(make_conninfo(url, application_name=APPLICATION_NAME))
     connection.execute("SET search_path = ''; SET client_min_messages = error")
     connection.execute(_NO_TIMEOUTS_QUERY)
@@ -42,7 +42,7 @@ def connect_without_limits(url: str) -> Connection:
 
 
 class ProbeAnswer(Enum):
-    """What came of a question. `REFUSED` is one that the server does not understand: what it asks for is not there."""
+    """The outcome of a statement: done, lock timeout, refused because an object is missing, or connection lost."""
 
     DONE = "done"
     GAVE_UP = "gave up"
@@ -51,26 +51,29 @@ class ProbeAnswer(Enum):
 
 
 class ProbeSession:
-    """A session with one question at a time; `column` is the first one of the answer's rows, `pid` its backend's."""
+    """A session that sends one statement at a time without blocking, so that one thread can serve many of them.
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.backend_pid = connection.info.backend_pid
+    `first_column` holds the values of the last answer's first column. Raises DatabaseUnreachable.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.connection = _connect_without_timeouts(url)
+        self.backend_pid = self.connection.info.backend_pid
         self.first_column: list[bytes] = []
-        self._pgconn = connection.pgconn
-        self._socket = self._pgconn.socket  # which libpq does not tell any more once the connection is lost
+        self._pgconn = self.connection.pgconn
+        self._socket = self._pgconn.socket  # libpq does not return it once the connection is lost
         self._answer = ProbeAnswer.DONE
 
     def fileno(self) -> int:
-        """The socket on which the answer comes."""
+        """The socket, for a selector."""
         return self._socket
 
     def set_lock_timeout(self, milliseconds: int) -> None:
-        """Wait for a lock for no longer than this from now on."""
+        """Set lock_timeout for the session."""
         self.connection.execute(f"SET lock_timeout = {milliseconds}".encode())
 
     def send(self, statement: bytes) -> bool:
-        """Send a statement; whether it could be sent."""
+        """Send a statement; return False when the connection is lost."""
         self._answer = ProbeAnswer.DONE
         try:
             self._pgconn.send_query(statement)
@@ -80,7 +83,7 @@ class ProbeSession:
         return True
 
     def poll_answer(self) -> ProbeAnswer | None:
-        """What came of the question, None while that is not known; LOST too when nothing was asked."""
+        """The outcome of the statement, None before it is known; LOST also for an idle session."""
         try:
             self._pgconn.consume_input()
             while not self._pgconn.is_busy():
@@ -96,7 +99,7 @@ class ProbeSession:
         return None
 
     def close(self) -> None:
-        """End the session, and what it is waiting for."""
+        """Cancel the running statement and close the connection."""
         if self._pgconn.transaction_status == pq.TransactionStatus.ACTIVE:
             with suppress(psycopg.Error):
                 self.connection.cancel_safe(timeout=_CANCEL_SECONDS)
@@ -104,44 +107,40 @@ class ProbeSession:
 
 
 def _classify_error(sqlstate: bytes) -> ProbeAnswer:
-    """What an error says. Whatever may not happen the next time, such as a deadlock, is an answer too."""
+    """The outcome for an error; one that may not happen again, such as a deadlock, is an answer too."""
     if sqlstate == _LOCK_NOT_AVAILABLE:
         return ProbeAnswer.GAVE_UP
     return ProbeAnswer.REFUSED if sqlstate[:2] in _REFUSED_SQLSTATE_CLASSES else ProbeAnswer.DONE
 
 
-# A long transaction in front of the migrations, as a report or a dump of production would be.
-#
-# It has read every table that they lock, and holds its snapshot: an ALTER TABLE waits for it, later sessions wait for
-# the ALTER TABLE, and CREATE INDEX CONCURRENTLY waits for it too.
-
-
 @contextmanager
 def hold_long_transaction(url: str, probes: Sequence[Probe], *, seconds: float) -> Iterator[None]:
-    """Have a reader of all the relations in front for so many seconds, but no longer than the block. 0: nobody.
+    """Hold a transaction that has read every relation, as a report or a dump of production would.
 
-    Raises DatabaseUnreachable, and psycopg.Error where a relation cannot be read.
+    It ends after `seconds` or with the block; 0 does nothing. An ALTER TABLE waits for its locks, later statements wait
+    for the ALTER TABLE, and CREATE INDEX CONCURRENTLY waits for its snapshot. Raises DatabaseUnreachable, and
+    psycopg.Error where a relation cannot be read.
     """
     if not seconds:
         yield
         return
-    connection = connect_without_limits(url)
-    over = threading.Event()
+    connection = _connect_without_timeouts(url)
+    block_ended = threading.Event()
 
-    def leave() -> None:
-        over.wait(seconds)
-        connection.close()  # the server takes its transaction back
+    def close_later() -> None:
+        block_ended.wait(seconds)
+        connection.close()  # the server rolls the transaction back
 
-    thread = threading.Thread(target=leave, name="reader", daemon=True)
+    thread = threading.Thread(target=close_later, name="reader", daemon=True)
     try:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        for one in probes:
-            if one.kind is ProbeKind.READ:
-                connection.execute(one.statement)
+        for probe in probes:
+            if probe.kind is ProbeKind.READ:
+                connection.execute(probe.statement)
         thread.start()
         yield
     finally:
-        over.set()
+        block_ended.set()
         if thread.ident is None:
             connection.close()
         else:

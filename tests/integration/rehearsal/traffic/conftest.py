@@ -33,56 +33,59 @@ CREATE TABLE quiet (id int PRIMARY KEY);
 
 
 def about(seconds: float) -> Any:
-    """A wait of so many seconds: a probe begins it a little late, and hears of its end when the machine lets it."""
+    """A wait of so many seconds: a probe begins a little late, and its answer may be read late on a busy machine."""
     return pytest.approx(seconds, abs=0.2)
 
 
 @dataclass(kw_only=True)
 class Clone:
-    """The database, the files to run on it, and somebody who looks on."""
+    """A database, the migrations to run on it, and another connection to it."""
 
     folder: Path
     url: str
-    look: psycopg.Connection[tuple[Any, ...]]
-    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
-    react: Callable[[Event], None] = lambda _event: None
+    connection: psycopg.Connection[tuple[Any, ...]]
+    waits: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
+    observer: Callable[[Event], None] = lambda _event: None
 
     def put(self, filename: str, text: str) -> None:
         (self.folder / filename).write_text(text)
 
     def relation(self, name: str) -> Relation:
-        """What a first run would have said of a relation."""
-        ((oid, full),) = self.look.execute(
+        """A relation as the first run reports it."""
+        ((oid, full),) = self.connection.execute(
             "SELECT c.oid::int8, quote_ident(nspname) || '.' || quote_ident(relname) FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = %s::regclass",
             (name,),
         ).fetchall()
         return Relation(oid=oid, name=full)
 
-    def measure(self, *tables: str, **asked: Any) -> TrafficResult:
+    def measure(self, *tables: str, **options: Any) -> TrafficResult:
         relations = [self.relation(name) for name in tables]
-        wish = MigrateOptions(waits=self.patience)
-        return measure_traffic(self.url, require_migrations(self.folder), wish, relations, observer=self.told, **asked)
+        return measure_traffic(
+            self.url,
+            require_migrations(self.folder),
+            MigrateOptions(waits=self.waits),
+            relations,
+            observer=self.observer,
+            **options,
+        )
 
-    def told(self, event: Event) -> None:
-        self.react(event)
-
-    def felt(self, text: str, *tables: str, **asked: Any) -> Standstill:
+    def standstill(self, text: str, *tables: str, **options: Any) -> Standstill:
         """The standstill of the first of the tables while one file runs."""
         self.put("001_it.sql", text)
-        traffic = self.measure(*tables, **asked)
+        traffic = self.measure(*tables, **options)
         assert not traffic.notes
         name = self.relation(tables[0]).name
         return next(one for one in traffic.standstills if one.relation == name)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self.look.execute(query.encode()).fetchall()
+        return self.connection.execute(query.encode()).fetchall()
 
 
 @pytest.fixture
 def clone(database: str, tmp_path: Path) -> Iterator[Clone]:
     folder = tmp_path / "migrations"
     folder.mkdir()
-    with psycopg.connect(database, autocommit=True) as look:
-        look.execute(PRODUCTION.encode())
-        yield Clone(folder=folder, url=database, look=look)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(PRODUCTION.encode())
+        yield Clone(folder=folder, url=database, connection=connection)

@@ -1,4 +1,4 @@
-"""Whatever a relation is, and becomes, it is asked for as an application would, and nothing in it changes."""
+"""Relations of every kind are probed as an application would use them, also after changes, and are not written."""
 
 from __future__ import annotations
 
@@ -46,30 +46,30 @@ SESSIONS = "SELECT FROM pg_stat_activity WHERE application_name ~ 'traffic' AND 
         ),
     ],
 )
-def test_a_relation_of_every_kind_is_felt(clone: Clone, made: str, name: str, written: bool) -> None:
-    clone.look.execute(made.encode())
-    felt = clone.felt(f"ALTER TABLE {name} OWNER TO CURRENT_USER;\n{HOLD}", name)
-    assert felt.reads_longest_seconds == about(0.3)
-    assert felt.writes_longest_seconds == (about(0.3) if written else 0)
+def test_a_standstill_is_measured_for_every_kind_of_relation(clone: Clone, made: str, name: str, written: bool) -> None:
+    clone.connection.execute(made.encode())
+    standstill = clone.standstill(f"ALTER TABLE {name} OWNER TO CURRENT_USER;\n{HOLD}", name)
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert standstill.writes_longest_seconds == (about(0.3) if written else 0)
 
 
-def test_a_lock_on_an_index_alone_is_felt_on_its_table(clone: Clone) -> None:
-    felt = clone.felt(f"ALTER INDEX orders_pkey SET TABLESPACE pg_default;\n{HOLD}", "orders")
-    assert felt.reads_longest_seconds == about(0.3)
-    assert felt.writes_longest_seconds == about(0.3)
+def test_a_lock_on_an_index_blocks_its_table(clone: Clone) -> None:
+    standstill = clone.standstill(f"ALTER INDEX orders_pkey SET TABLESPACE pg_default;\n{HOLD}", "orders")
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert standstill.writes_longest_seconds == about(0.3)
 
 
-def test_a_lock_on_a_partition_is_felt_by_who_reads_the_whole(clone: Clone) -> None:
-    clone.look.execute(
+def test_a_lock_on_a_partition_blocks_reads_of_the_whole_table(clone: Clone) -> None:
+    clone.connection.execute(
         "CREATE TABLE whole (id int) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF whole DEFAULT"
     )
-    felt = clone.felt(f"ALTER TABLE part OWNER TO CURRENT_USER;\n{HOLD}", "whole")
-    assert felt.reads_longest_seconds == about(0.3)
-    assert felt.writes_longest_seconds == about(0.3)
+    standstill = clone.standstill(f"ALTER TABLE part OWNER TO CURRENT_USER;\n{HOLD}", "whole")
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert standstill.writes_longest_seconds == about(0.3)
 
 
 def test_probes_write_nothing_and_fire_nothing(clone: Clone) -> None:
-    clone.look.execute(
+    clone.connection.execute(
         """
         CREATE TABLE log (what text);
         CREATE FUNCTION logging() RETURNS trigger LANGUAGE plpgsql AS
@@ -85,7 +85,7 @@ def test_probes_write_nothing_and_fire_nothing(clone: Clone) -> None:
     )
     rows = "SELECT id, note, xmin, ctid FROM orders ORDER BY id"
     before = clone.rows(rows)
-    clone.felt("SELECT pg_sleep(0.3);", "orders", "ruled", "numbered")
+    clone.standstill("SELECT pg_sleep(0.3);", "orders", "ruled", "numbered")
     assert clone.rows("SELECT what FROM log") == []
     assert clone.rows("SELECT is_called FROM numbers") == [(False,)]
     assert clone.rows(rows) == before
@@ -96,43 +96,43 @@ def test_a_renamed_table_is_followed(clone: Clone) -> None:
     clone.put("002_it.sql", "SELECT pg_sleep(0.2);")
     clone.put("003_it.sql", f"ALTER TABLE purchases ADD COLUMN region text;\n{HOLD}")
     traffic = clone.measure("orders")
-    (felt,) = traffic.standstills
-    assert (felt.relation, traffic.notes) == ("public.orders", ())
-    assert felt.reads_longest_seconds == about(0.3)
-    assert felt.writes_longest_seconds == about(0.3)
+    (standstill,) = traffic.standstills
+    assert (standstill.relation, traffic.notes) == ("public.orders", ())
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert standstill.writes_longest_seconds == about(0.3)
 
 
-def test_what_takes_a_table_s_name_is_asked_in_its_place(clone: Clone) -> None:
+def test_the_replacement_of_a_table_is_probed_in_its_place(clone: Clone) -> None:
     clone.put("001_it.sql", "ALTER TABLE orders RENAME TO purchases; CREATE VIEW orders AS SELECT * FROM purchases;")
     clone.put("002_it.sql", "SELECT pg_sleep(0.2);")
     clone.put("003_it.sql", f"ALTER VIEW orders OWNER TO CURRENT_USER;\n{HOLD}")
     traffic = clone.measure("orders")
-    (felt,) = traffic.standstills
+    (standstill,) = traffic.standstills
     assert traffic.notes == ()
-    assert felt.reads_longest_seconds == about(0.3)
-    assert felt.writes_longest_seconds == about(0.3)
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert standstill.writes_longest_seconds == about(0.3)
 
 
-def test_a_dropped_table_is_not_asked_for_any_more(clone: Clone) -> None:
+def test_a_dropped_table_is_no_longer_probed(clone: Clone) -> None:
     clone.put("001_it.sql", f"DROP TABLE orders;\n{HOLD}")
     clone.put("002_it.sql", "SELECT pg_sleep(0.2);")
     traffic = clone.measure("orders", "quiet")
-    felt = next(one for one in traffic.standstills if one.relation == "public.orders")
-    assert felt.reads_longest_seconds == about(0.3)
-    assert traffic.notes == ("public.orders: reads and writes were asked for until it was gone",)
+    standstill = next(one for one in traffic.standstills if one.relation == "public.orders")
+    assert standstill.reads_longest_seconds == about(0.3)
+    assert traffic.notes == ("public.orders: reads and writes were sent until it was dropped",)
 
 
-def test_what_is_no_table_or_not_there_is_left_out(clone: Clone) -> None:
+def test_missing_relations_and_sequences_are_not_probed(clone: Clone) -> None:
     clone.put("001_it.sql", "SELECT 1;")
-    clone.look.execute("CREATE SEQUENCE numbers")
+    clone.connection.execute("CREATE SEQUENCE numbers")
     assert clone.measure("orders_pkey", "numbers").standstills == ()
     assert clone.measure().standstills == ()
 
 
 def test_a_relation_known_by_its_name_only_is_found(clone: Clone) -> None:
     clone.relation = lambda name: Relation(oid=0, name=f"public.{name}")  # type: ignore[method-assign]  # as Shut has it
-    felt = clone.felt(f"ALTER TABLE orders ADD COLUMN region text;\n{HOLD}", "orders")
-    assert felt.reads_longest_seconds == about(0.3)
+    standstill = clone.standstill(f"ALTER TABLE orders ADD COLUMN region text;\n{HOLD}", "orders")
+    assert standstill.reads_longest_seconds == about(0.3)
 
 
 def test_sessions_that_a_migration_ends_come_back(clone: Clone) -> None:
@@ -144,13 +144,13 @@ def test_sessions_that_a_migration_ends_come_back(clone: Clone) -> None:
     assert traffic.standstills[0].reads_longest_seconds == about(0.3)
 
 
-def test_a_database_that_sets_limits_to_its_sessions_is_waited_for_all_the_same(clone: Clone) -> None:
+def test_timeouts_among_the_settings_of_the_database_do_not_end_a_wait(clone: Clone) -> None:
     ((name,),) = clone.rows("SELECT quote_ident(current_database())")
     for setting in ("statement_timeout = 50", "lock_timeout = 50", "idle_in_transaction_session_timeout = 50"):
-        clone.look.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+        clone.connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
     text = "-- migrate: lock_timeout=0\nALTER TABLE orders ADD COLUMN region text;"
-    felt = clone.felt(text, "orders", reader_seconds=0.4)
-    assert felt.reads_longest_seconds == about(0.4)
+    standstill = clone.standstill(text, "orders", reader_seconds=0.4)
+    assert standstill.reads_longest_seconds == about(0.4)
 
 
 @pytest.mark.parametrize("reader_seconds", [0, 30])
@@ -158,11 +158,11 @@ def test_an_interrupt_leaves_no_session_behind(clone: Clone, reader_seconds: flo
     def interrupt(_event: Event) -> None:
         raise KeyboardInterrupt
 
-    clone.react = interrupt
+    clone.observer = interrupt
     clone.put("001_it.sql", "CREATE TABLE fresh (id int);")
     with pytest.raises(KeyboardInterrupt):
         clone.measure("orders", reader_seconds=reader_seconds)
     deadline = time.monotonic() + 5
-    while clone.look.execute(SESSIONS).rowcount:  # the server takes a moment to see them gone
+    while clone.connection.execute(SESSIONS).rowcount:  # the server takes a moment to see them gone
         assert time.monotonic() < deadline
         time.sleep(0.01)
