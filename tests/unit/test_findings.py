@@ -1,4 +1,4 @@
-"""The judgement of values: what was measured against what the text fears, without a server."""
+"""Findings made of values: measurements against the linter's findings, without a server."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def index_built(seconds: float, *, rows: int = 4_000_000) -> Run:
     )
 
 
-def judged(*runs: Run, text: tuple[Finding, ...] = (), limits: Limits | None = None, **more: object) -> list[Finding]:
+def findings_of(
+    *runs: Run, text: tuple[Finding, ...] = (), limits: Limits | None = None, **more: object
+) -> list[Finding]:
     evidence = Evidence(runs=runs, lint_findings=text, copy_rows=1, limits=limits or Limits())
     return list(collect_findings(replace(evidence, **more)))  # type: ignore[arg-type]  # the fields of Evidence
 
@@ -113,19 +115,19 @@ def only(found: list[Finding]) -> Finding:
 
 
 def test_what_lasts_longer_than_the_limit_is_an_error_with_the_figures() -> None:
-    one = only(judged(index_built(41.2), text=(FEARED,)))
+    one = only(findings_of(index_built(41.2), text=(FEARED,)))
     assert (one.rule, one.severity) == (FEARED.rule, Severity.ERROR)
     assert "4 000 000 rows read" in one.message
     assert "writes shut out for 41.2 s" in one.message
 
 
 def test_what_reads_rows_within_the_limit_is_a_warning() -> None:
-    assert only(judged(index_built(0.003, rows=1000), text=(FEARED,))).severity is Severity.WARNING
+    assert only(findings_of(index_built(0.003, rows=1000), text=(FEARED,))).severity is Severity.WARNING
 
 
 def test_what_reads_no_row_and_lasts_a_moment_is_listed_as_harmless() -> None:
     momentary = run(statement(INDEX, locks=(lock(ORDERS, "SHARE", 0.002),)))
-    one = only(judged(momentary, text=(FEARED,)))
+    one = only(findings_of(momentary, text=(FEARED,)))
     assert one.severity is Severity.HARMLESS
     assert one.remedy.startswith("nothing")
 
@@ -139,60 +141,62 @@ def test_a_rewrite_of_a_table_without_rows_is_harmless() -> None:
             rewrites=(EMPTY,),
         )
     )
-    assert only(judged(rewritten, text=(feared,))).severity is Severity.HARMLESS
+    assert only(findings_of(rewritten, text=(feared,))).severity is Severity.HARMLESS
 
 
 @pytest.mark.parametrize(("limit", "severity"), [(0.0, Severity.ERROR), (0.002, Severity.HARMLESS)])
 def test_the_limit_is_what_may_be_and_not_be_passed(limit: float, severity: Severity) -> None:
     momentary = run(statement(INDEX, locks=(lock(ORDERS, "SHARE", 0.002),)))
-    assert only(judged(momentary, text=(FEARED,), limits=Limits(block_seconds=limit))).severity is severity
+    assert only(findings_of(momentary, text=(FEARED,), limits=Limits(block_seconds=limit))).severity is severity
 
 
-def test_nobody_waits_for_what_the_migration_has_made() -> None:
+def test_new_relations_block_no_session() -> None:
     made = replace(ORDERS, created=True)
     built = run(
         statement(
             INDEX, locks=(lock(made, "SHARE", 9.0),), scans=(Scan(relation=made, rows=9, held_lock_mode="SHARE"),)
         )
     )
-    assert judged(built) == []
+    assert findings_of(built) == []
 
 
-def test_what_the_text_does_not_fear_is_told_by_what_the_statement_does() -> None:
-    one = only(judged(index_built(0.5)))
+def test_a_measured_impact_without_lint_finding_has_a_finding() -> None:
+    one = only(findings_of(index_built(0.5)))
     assert (one.rule, one.relation, one.line) == ("create-index-not-concurrently", "public.orders", 1)
 
 
 def test_a_file_accepts_what_was_measured_as_well() -> None:
     allow = AcceptedRule(rule="create-index-not-concurrently", version="002", line=1)
-    assert judged(index_built(41.2), accepted_rules=(allow,)) == []
-    assert judged(index_built(41.2), accepted_rules=(replace(allow, version="003"),)) != []
-    assert judged(index_built(41.2), accepted_rules=(replace(allow, rule="data-lost"),)) != []
+    assert findings_of(index_built(41.2), accepted_rules=(allow,)) == []
+    assert findings_of(index_built(41.2), accepted_rules=(replace(allow, version="003"),)) != []
+    assert findings_of(index_built(41.2), accepted_rules=(replace(allow, rule="data-lost"),)) != []
 
 
 def test_an_accepted_lock_is_no_standstill_either() -> None:
     shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
-    felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
+    blocked = Standstill(relation="public.orders", writes_longest_seconds=41.2)
     allow = AcceptedRule(rule=FEARED.rule, version="002")
-    found = judged(
-        index_built(41.2), accepted_findings=(FEARED,), accepted_rules=(allow,), blocking=(shut,), traffic=(felt,)
+    found = findings_of(
+        index_built(41.2), accepted_findings=(FEARED,), accepted_rules=(allow,), blocking=(shut,), traffic=(blocked,)
     )
     assert found == []
 
 
-def test_a_standstill_is_told_once() -> None:
+def test_a_standstill_is_one_finding() -> None:
     shut = BlockedTime(relation=ORDERS, version="002", reads_seconds=0.0, writes_seconds=41.2)
-    felt = Standstill(relation="public.orders", writes_longest_seconds=41.2)
-    assert only(judged(index_built(41.2), text=(FEARED,), blocking=(shut,), traffic=(felt,))).rule == FEARED.rule
+    blocked = Standstill(relation="public.orders", writes_longest_seconds=41.2)
+    assert (
+        only(findings_of(index_built(41.2), text=(FEARED,), blocking=(shut,), traffic=(blocked,))).rule == FEARED.rule
+    )
 
 
-def test_a_standstill_that_no_statement_explains_is_told_where_it_began() -> None:
+def test_an_unexplained_standstill_is_reported_where_it_began() -> None:
     waiting = run(
         statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),)),
         statement("SELECT pg_sleep(3);", line=2, seconds=3.0, at=0.001),
     )
     shut = BlockedTime(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
-    one = only(judged(waiting, blocking=(shut,)))
+    one = only(findings_of(waiting, blocking=(shut,)))
     assert (one.rule, one.line, one.relation) == ("standstill", 1, "public.users")
     assert "reads and writes shut out for 3.00 s" in one.message
 
@@ -202,33 +206,36 @@ def test_a_relation_is_not_taken_for_one_whose_name_ends_alike() -> None:
     waiting = run(statement("SELECT wait();", locks=(lock(power, "ACCESS EXCLUSIVE", 3.0),)))
     shut = BlockedTime(relation=power, version="002", reads_seconds=3.0, writes_seconds=3.0)
     known = replace(FEARED, rule="rename-column", relation="users", line=7, version="003")
-    assert {one.rule for one in judged(waiting, text=(known,), blocking=(shut,))} == {"rename-column", "standstill"}
+    assert {one.rule for one in findings_of(waiting, text=(known,), blocking=(shut,))} == {
+        "rename-column",
+        "standstill",
+    }
 
 
 def test_standstill_under_traffic_names_the_statement_that_waited() -> None:
     momentary = run(statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.002),)))
-    felt = Standstill(relation="public.users", reads_longest_seconds=5.0, writes_longest_seconds=5.0)
-    one = only(judged(momentary, traffic=(felt,)))
+    blocked = Standstill(relation="public.users", reads_longest_seconds=5.0, writes_longest_seconds=5.0)
+    one = only(findings_of(momentary, traffic=(blocked,)))
     assert (one.rule, one.version, one.line) == ("standstill", "002", 1)
 
 
-def test_work_behind_a_lock_counts_only_as_far_as_it_made_the_standstill_longer() -> None:
+def test_work_under_a_lock_counts_as_far_as_it_prolonged_the_standstill() -> None:
     feared = replace(FEARED, rule="work-under-exclusive-lock", line=2, relation="users")
 
-    def told(took: float) -> Severity:
+    def severity_after(took: float) -> Severity:
         first = statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),))
         second = statement("SELECT count(*) FROM orders;", line=2, at=0.1, seconds=took)
-        return only([one for one in judged(run(first, second), text=(feared,)) if one.line == 2]).severity
+        return only([one for one in findings_of(run(first, second), text=(feared,)) if one.line == 2]).severity
 
-    assert told(2.9) is Severity.ERROR
-    assert told(0.001) is Severity.HARMLESS
+    assert severity_after(2.9) is Severity.ERROR
+    assert severity_after(0.001) is Severity.HARMLESS
 
 
 def test_of_statements_on_one_line_the_one_that_hurts_counts() -> None:
     harmless = statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.001),))
     (heavy,) = index_built(0.5).statements
     for order in ((harmless, heavy), (heavy, harmless)):
-        one = only(judged(run(*order), text=(FEARED,)))
+        one = only(findings_of(run(*order), text=(FEARED,)))
         assert (one.rule, one.severity) == (FEARED.rule, Severity.WARNING)
 
 
@@ -242,8 +249,8 @@ def failing(sqlstate: str, *, line: int = 1, code: str = "migration_failed") -> 
     ("sqlstate", "rule"),
     [("23514", "constraint-violated"), ("22001", "data-does-not-fit"), ("42P01", "migration-failed")],
 )
-def test_a_failure_is_told_by_the_class_of_its_code(sqlstate: str, rule: str) -> None:
-    one = only(judged(run(statement("SELECT 1;"), failed=failing(sqlstate))))
+def test_the_class_of_the_sqlstate_decides_the_rule_of_a_failure(sqlstate: str, rule: str) -> None:
+    one = only(findings_of(run(statement("SELECT 1;"), failed=failing(sqlstate))))
     assert (one.rule, one.line) == (rule, 1)
     assert sqlstate in one.message
 
@@ -251,14 +258,14 @@ def test_a_failure_is_told_by_the_class_of_its_code(sqlstate: str, rule: str) ->
 def test_rows_in_the_way_are_counted_and_the_query_that_lists_them_is_the_remedy() -> None:
     violation = Violation(relation="public.users", constraint="c", rows=200, query="SELECT * FROM public.users")
     failed = replace(failing("23514"), violations=(violation,))
-    one = only(judged(run(statement("SELECT 1;"), failed=failed)))
+    one = only(findings_of(run(statement("SELECT 1;"), failed=failed)))
     assert "200 rows of public.users in its way" in one.message
     assert one.remedy == "list them: SELECT * FROM public.users"
 
 
-def test_a_failure_that_the_text_foretold_is_one_finding() -> None:
+def test_a_failure_that_the_linter_predicted_is_one_finding() -> None:
     feared = replace(FEARED, rule="add-required-column", relation="users")
-    found = judged(
+    found = findings_of(
         run(statement("ALTER TABLE users ADD COLUMN a int NOT NULL;"), failed=failing("23502")), text=(feared,)
     )
     assert only(found).rule == "add-required-column"
@@ -267,7 +274,7 @@ def test_a_failure_that_the_text_foretold_is_one_finding() -> None:
 def test_of_what_was_not_reached_the_text_is_all_that_is_known() -> None:
     behind = replace(FEARED, line=2)
     later = replace(FEARED, version="003", filename="003_it.sql")
-    found = judged(run(statement("SELECT 1 / 0;"), failed=failing("22012")), text=(behind, later))
+    found = findings_of(run(statement("SELECT 1 / 0;"), failed=failing("22012")), text=(behind, later))
     assert [one.severity for one in found if one.rule == FEARED.rule] == [Severity.ERROR, Severity.ERROR]
     assert all("measured" not in one.message for one in found)
 
@@ -286,16 +293,16 @@ def lost(
     )
 
 
-def test_rows_lost_are_told_at_the_statement_that_removed_most_of_them() -> None:
+def test_lost_rows_are_reported_at_the_statement_that_removed_most() -> None:
     few = statement("DELETE FROM orders WHERE id = 1;", written=(RowsWritten(relation=ORDERS, deleted=1),))
     most = statement("SELECT purge();", line=2, written=(RowsWritten(relation=ORDERS, deleted=9),))
-    one = only(judged(run(few, most), receipts=(lost("10 rows removed", "rows orders=-10", rows_removed=10),)))
+    one = only(findings_of(run(few, most), receipts=(lost("10 rows removed", "rows orders=-10", rows_removed=10),)))
     assert (one.rule, one.line, one.severity) == ("data-lost", 2, Severity.ERROR)
     assert one.message == "public.orders: 10 rows removed"
     assert one.remedy.endswith("-- rehearse: rows orders=-10")
 
 
-def test_what_the_text_feared_and_the_receipt_proves_is_one_finding_with_the_figure() -> None:
+def test_a_lint_finding_that_the_receipt_proves_is_one_finding() -> None:
     feared = replace(FEARED, rule="drop-table", message="orders: a table is dropped")
     dropped = statement(
         "DROP TABLE orders;",
@@ -303,7 +310,7 @@ def test_what_the_text_feared_and_the_receipt_proves_is_one_finding_with_the_fig
         commands=("DROP TABLE public.orders",),
     )
     receipt = lost("dropped with 10 rows", "drops orders", after=None)
-    one = only(judged(run(dropped), text=(feared,), receipts=(receipt,)))
+    one = only(findings_of(run(dropped), text=(feared,), receipts=(receipt,)))
     assert one.rule == "drop-table"
     assert "dropped with 10 rows" in one.message
     assert "-- rehearse: drops orders" in one.remedy
@@ -316,7 +323,10 @@ def test_accepting_a_dropped_table_accepts_the_loss_of_its_rows() -> None:
         locks=(lock(ORDERS, "ACCESS EXCLUSIVE", 0.002),),
         commands=("DROP TABLE public.orders",),
     )
-    assert judged(run(dropped), accepted_findings=(feared,), receipts=(lost("dropped with 10 rows", after=None),)) == []
+    assert (
+        findings_of(run(dropped), accepted_findings=(feared,), receipts=(lost("dropped with 10 rows", after=None),))
+        == []
+    )
 
 
 def test_rows_written_elsewhere_explain_the_loss_there() -> None:
@@ -324,9 +334,9 @@ def test_rows_written_elsewhere_explain_the_loss_there() -> None:
         "DELETE FROM users WHERE id = 1;",
         written=(RowsWritten(relation=USERS, deleted=1), RowsWritten(relation=ORDERS, deleted=3)),
     )
-    one = only(judged(run(cascade), receipts=(lost("3 rows removed", "rows orders=-3", rows_removed=3),)))
+    one = only(findings_of(run(cascade), receipts=(lost("3 rows removed", "rows orders=-3", rows_removed=3),)))
     assert (one.rule, one.severity, one.relation) == ("cascade-reaches-further", Severity.ERROR, "public.orders")
-    assert judged(run(cascade), declared_tables=(("002_it.sql", "orders"),)) == []
+    assert findings_of(run(cascade), declared_tables=(("002_it.sql", "orders"),)) == []
 
 
 @pytest.mark.parametrize(
@@ -340,41 +350,41 @@ def test_rows_written_elsewhere_explain_the_loss_there() -> None:
     ],
 )
 def test_what_a_statement_names_or_cannot_name_is_not_elsewhere(sql: str, relation: Relation) -> None:
-    assert judged(run(statement(sql, written=(RowsWritten(relation=relation, updated=1),)))) == []
+    assert findings_of(run(statement(sql, written=(RowsWritten(relation=relation, updated=1),)))) == []
 
 
 def test_the_word_do_in_on_conflict_hides_no_trigger() -> None:
     sql = "INSERT INTO users VALUES (1) ON CONFLICT DO NOTHING;"
-    one = only(judged(run(statement(sql, written=(RowsWritten(relation=ORDERS, inserted=1),)))))
+    one = only(findings_of(run(statement(sql, written=(RowsWritten(relation=ORDERS, inserted=1),)))))
     assert one.rule == "trigger-writes-elsewhere"
 
 
 def test_a_second_run_that_fails_and_changes_nothing_is_harmless() -> None:
     fault = PracticeFault(message="the second run fails", version="002", left_unchanged=True)
-    assert only(judged(run(), rerun_faults=(fault,))).severity is Severity.HARMLESS
-    assert only(judged(run(), rerun_faults=(replace(fault, left_unchanged=False),))).severity is Severity.WARNING
+    assert only(findings_of(run(), rerun_faults=(fault,))).severity is Severity.HARMLESS
+    assert only(findings_of(run(), rerun_faults=(replace(fault, left_unchanged=False),))).severity is Severity.WARNING
 
 
 def test_a_stricter_rule_that_every_row_keeps_is_harmless() -> None:
     fault = PracticeFault(
         message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
     )
-    assert only(judged(run(), compatibility_faults=(fault,))).severity is Severity.HARMLESS
+    assert only(findings_of(run(), compatibility_faults=(fault,))).severity is Severity.HARMLESS
     assert (
-        only(judged(run(), compatibility_faults=(replace(fault, only_rejects_rows=False),))).severity
+        only(findings_of(run(), compatibility_faults=(replace(fault, only_rejects_rows=False),))).severity
         is Severity.WARNING
     )
 
 
-def test_rows_that_violate_a_new_constraint_are_told_once() -> None:
+def test_rows_that_violate_a_new_constraint_are_one_finding() -> None:
     fault = PracticeFault(
         message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
     )
     violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
-    found = judged(
+    found = findings_of(
         run(),
         compatibility_faults=(fault,),
-        integrity=sanity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
+        integrity=integrity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
     )
     assert (only(found).rule, only(found).severity) == ("constraint-not-validated", Severity.WARNING)
 
@@ -384,21 +394,21 @@ def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again()
     feared = replace(FEARED, rule="rename-column", relation="users")
     here = PracticeFault(message="column users.a is gone", version="002", object_name="public.users")
     elsewhere = replace(here, message="view v is gone", object_name="public.v")
-    found = judged(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere), schemas_compared=True)
+    found = findings_of(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere), schemas_compared=True)
     assert [(one.rule, one.relation) for one in found] == [
         ("rename-column", "users"),
         ("breaks-running-version", "public.v"),
     ]
 
 
-def test_a_name_that_nobody_misses_is_listed_as_harmless() -> None:
+def test_a_name_that_is_still_there_is_harmless() -> None:
     renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
     feared = replace(FEARED, rule="rename-column", relation="users")
-    assert only(judged(run(renamed), text=(feared,), schemas_compared=True)).severity is Severity.HARMLESS
-    assert only(judged(run(renamed), text=(feared,), schemas_compared=False)).severity is Severity.ERROR
+    assert only(findings_of(run(renamed), text=(feared,), schemas_compared=True)).severity is Severity.HARMLESS
+    assert only(findings_of(run(renamed), text=(feared,), schemas_compared=False)).severity is Severity.ERROR
 
 
-def sanity(
+def integrity(
     *,
     behind: tuple[SequenceBehind, ...] = (),
     near_end: tuple[KeyNearLimit, ...] = (),
@@ -414,12 +424,12 @@ def sanity(
 
 
 @pytest.mark.parametrize(("before", "severity"), [(False, Severity.ERROR), (True, Severity.HARMLESS)])
-def test_what_production_has_already_is_nobodys_fault(before: bool, severity: Severity) -> None:
+def test_a_fault_that_production_has_is_harmless(before: bool, severity: Severity) -> None:
     behind = SequenceBehind(sequence="public.s", column="public.t.id", next_value=5, max_value=9, in_production=before)
     near = KeyNearLimit(
         column="public.u.id", type="integer", max_value=2_000_000_000, type_limit=2_147_483_647, in_production=before
     )
-    found = judged(run(), integrity=sanity(behind=(behind,), near_end=(near,)))
+    found = findings_of(run(), integrity=integrity(behind=(behind,), near_end=(near,)))
     assert {one.severity for one in found} == {severity}
     assert ("production has it already" in found[0].message) is before
 
@@ -429,14 +439,14 @@ def test_nothing_was_rehearsed_only_where_something_in_use_was_touched() -> None
     making = run(
         statement("CREATE TABLE t (id int);", locks=(lock(replace(EMPTY, created=True), "ACCESS EXCLUSIVE", 1),))
     )
-    assert only(judged(touching, copy_rows=0)).rule == "not-rehearsed"
-    assert judged(making, copy_rows=0) == []
+    assert only(findings_of(touching, copy_rows=0)).rule == "not-rehearsed"
+    assert findings_of(making, copy_rows=0) == []
 
 
-def test_wal_and_growth_beyond_the_limit_are_told() -> None:
+def test_wal_and_growth_beyond_the_limit_are_a_finding() -> None:
     heavy = replace(run(), wal_bytes=2_000, growth_bytes=1_000)
-    assert only(judged(heavy, limits=Limits(wal_bytes=1_999))).rule == "write-volume"
-    assert judged(heavy, limits=Limits(wal_bytes=2_000)) == []
+    assert only(findings_of(heavy, limits=Limits(wal_bytes=1_999))).rule == "write-volume"
+    assert findings_of(heavy, limits=Limits(wal_bytes=2_000)) == []
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(Severity.ERROR, 1), (Severity.WARNING, 2), (None, 0)])
@@ -457,6 +467,6 @@ def test_the_threshold_decides_what_fails_the_rehearsal(threshold: Severity | No
         ("", "", False),
     ],
 )
-def test_names_are_compared_as_far_as_they_are_told(one: str, other: str, same: bool) -> None:
+def test_names_are_compared_as_far_as_they_are_qualified(one: str, other: str, same: bool) -> None:
     assert is_same_relation(one, other) is same
     assert is_same_relation(other, one) is same

@@ -71,7 +71,7 @@ def test_a_text_that_only_follows_a_renaming_is_not_changed() -> None:
     assert diff_schemas(before, after) == ('table public.a renamed to "f\\ng"',)
 
 
-def test_a_text_that_says_something_else_beside_the_new_name_is_changed() -> None:
+def test_a_text_that_differs_by_more_than_a_new_name_is_changed() -> None:
     before = Schema(objects=(table(1, "a"), table(2, "b", "refers to public.a")))
     after = Schema(objects=(table(1, "B c"), table(2, "b", 'points to public."B c"')))
     assert len(diff_schemas(before, after)) == 2
@@ -90,7 +90,7 @@ def test_two_tables_that_exchange_their_names_are_both_renamed() -> None:
         (("a=1",), None, ["setting a taken away"]),
     ],
 )
-def test_the_values_of_settings_are_not_told(before: object, after: object, expected: list[str]) -> None:
+def test_the_values_of_settings_are_not_shown(before: object, after: object, expected: list[str]) -> None:
     thing = table(1, "a")
     change = FactChange(label="settings", before=before, after=after)  # type: ignore[arg-type]  # parametrized
     assert list(describe_change(thing, change)) == expected

@@ -55,7 +55,7 @@ def test_a_rename_alone_touches_nothing() -> None:
     assert table.shared_columns[0].after.name == "key"
 
 
-def test_a_new_file_written_rows_or_a_witness_touch_a_table() -> None:
+def test_a_new_file_counted_rows_or_traced_writes_touch_a_table() -> None:
     assert one([relation(1, "t")], [relation(1, "t", filenode=9)]).touched
     assert one([relation(1, "t")], [relation(1, "t", rows_written=1)]).touched
     assert one([relation(1, "t")], [relation(1, "t")], frozenset({1})).touched
@@ -76,7 +76,7 @@ def test_a_new_table_under_a_renamed_ones_name_is_created() -> None:
     ]
 
 
-def test_a_key_that_the_clone_lost_still_tells_rows_apart() -> None:
+def test_a_key_that_the_clone_lost_still_identifies_rows() -> None:
     table = one([relation(1, "t")], [relation(1, "t", keys=())])
     assert ([pair.name for pair in table.key], table.key_kept) == (["id"], False)
 

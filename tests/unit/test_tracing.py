@@ -1,4 +1,4 @@
-"""What the witnesses make of what they saw, where no server is needed."""
+"""Tracing without a server: blocked time, significant locks, changes of relations, the clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*locks: tuple[Relation, str, float, float], version: str = "001") -> Run
     return Run(version=version, filename="", transactional=True, at_seconds=0, seconds=1, statements=(statement,))
 
 
-def felt(*runs: Run) -> list[tuple[str, str, float, float]]:
+def blocked(*runs: Run) -> list[tuple[str, str, float, float]]:
     return [
         (one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in blocking_by_relation(runs)
     ]
@@ -48,37 +48,37 @@ def felt(*runs: Run) -> list[tuple[str, str, float, float]]:
         ("ACCESS SHARE", []),
     ],
 )
-def test_what_a_lock_shuts_out_follows_from_its_mode(mode: str, expected: list[tuple[str, str, float, float]]) -> None:
-    assert felt(run((ORDERS, mode, 1, 3))) == expected
+def test_the_mode_of_a_lock_decides_what_it_blocks(mode: str, expected: list[tuple[str, str, float, float]]) -> None:
+    assert blocked(run((ORDERS, mode, 1, 3))) == expected
 
 
 def test_locks_that_follow_each_other_are_one_stretch_and_others_are_not() -> None:
     shares = run((ORDERS, "SHARE", 1, 3), (ORDERS, "ACCESS EXCLUSIVE", 3, 4), (ORDERS, "SHARE", 9, 10))
-    assert felt(shares) == [("public.orders", "001", 1, 3)]
+    assert blocked(shares) == [("public.orders", "001", 1, 3)]
 
 
 def test_a_lock_within_another_adds_nothing() -> None:
-    assert felt(run((ORDERS, "SHARE", 1, 9), (ORDERS, "ACCESS EXCLUSIVE", 2, 4))) == [("public.orders", "001", 2, 8)]
+    assert blocked(run((ORDERS, "SHARE", 1, 9), (ORDERS, "ACCESS EXCLUSIVE", 2, 4))) == [("public.orders", "001", 2, 8)]
 
 
-def test_a_lock_on_an_index_is_felt_on_its_table() -> None:
+def test_a_lock_on_an_index_blocks_its_table() -> None:
     alone = run((INDEX, "ACCESS EXCLUSIVE", 1, 2))
-    assert felt(alone) == [("public.orders", "001", 1, 1)]
+    assert blocked(alone) == [("public.orders", "001", 1, 1)]
     both = run((ORDERS, "SHARE", 0, 5), (INDEX, "ACCESS EXCLUSIVE", 1, 2))
-    assert felt(both) == [("public.orders", "001", 1, 5)]
+    assert blocked(both) == [("public.orders", "001", 1, 5)]
     assert blocking_by_relation([both])[0].relation == ORDERS
 
 
 def test_each_migration_counts_for_itself_and_the_worst_comes_first() -> None:
     runs = [run((ORDERS, "SHARE", 0, 1), version="001"), run((ORDERS, "ACCESS EXCLUSIVE", 1, 2), version="002")]
-    assert felt(*runs) == [("public.orders", "002", 1, 1), ("public.orders", "001", 0, 1)]
+    assert blocked(*runs) == [("public.orders", "002", 1, 1), ("public.orders", "001", 0, 1)]
 
 
-def test_nobody_is_shut_out_of_what_is_new() -> None:
-    assert felt(run((NEW, "ACCESS EXCLUSIVE", 0, 5))) == []
+def test_a_new_relation_is_not_blocked() -> None:
+    assert blocked(run((NEW, "ACCESS EXCLUSIVE", 0, 5))) == []
 
 
-def told(*statements: list[LockSpan]) -> list[list[tuple[str, float, float]]]:
+def locks_of(*statements: list[LockSpan]) -> list[list[tuple[str, float, float]]]:
     return [
         [(lock.mode, lock.at_seconds, lock.held_seconds) for lock in locks]
         for locks in significant_locks(statements, 10)
@@ -89,22 +89,22 @@ def span(mode: str, at: float, until: float | None = None) -> LockSpan:
     return LockSpan(relation=ORDERS, mode=mode, begin_seconds=at, end_seconds=until)
 
 
-def test_a_lock_is_told_when_it_is_stronger_than_those_before() -> None:
-    assert told([span("SHARE", 1)], [span("ROW EXCLUSIVE", 2)], [span("ACCESS EXCLUSIVE", 3)]) == [
+def test_a_lock_is_significant_when_it_is_stronger_than_those_before() -> None:
+    assert locks_of([span("SHARE", 1)], [span("ROW EXCLUSIVE", 2)], [span("ACCESS EXCLUSIVE", 3)]) == [
         [("SHARE", 1, 9)],
         [],
         [("ACCESS EXCLUSIVE", 3, 7)],
     ]
 
 
-def test_a_weaker_lock_is_told_when_it_outlasts_the_stronger() -> None:
-    assert told([span("ACCESS EXCLUSIVE", 2, 3), span("SHARE UPDATE EXCLUSIVE", 1, 5)]) == [
+def test_a_weaker_lock_is_significant_when_it_outlasts_the_stronger() -> None:
+    assert locks_of([span("ACCESS EXCLUSIVE", 2, 3), span("SHARE UPDATE EXCLUSIVE", 1, 5)]) == [
         [("ACCESS EXCLUSIVE", 2, 1), ("SHARE UPDATE EXCLUSIVE", 1, 4)]
     ]
 
 
-def test_a_lock_taken_again_after_it_was_let_go_of_is_told_again() -> None:
-    assert told([span("SHARE", 1, 2)], [span("SHARE", 3, 4)]) == [[("SHARE", 1, 1)], [("SHARE", 3, 1)]]
+def test_a_lock_taken_again_after_its_release_is_significant_again() -> None:
+    assert locks_of([span("SHARE", 1, 2)], [span("SHARE", 3, 4)]) == [[("SHARE", 1, 1)], [("SHARE", 3, 1)]]
 
 
 def table(oid: int = 1, *, filenode: int = 1, rows: float = 100, pages: int = 9, **counted: int) -> RelationState:
@@ -145,7 +145,7 @@ def test_an_empty_file_is_a_rewrite_where_the_server_says_so() -> None:
     assert compared([table()], [table(filenode=2, rows=-1, pages=0)], 1).rewrites == (1,)
 
 
-def test_indexes_of_a_rewritten_table_are_not_told_apart_from_it() -> None:
+def test_indexes_of_a_rewritten_table_are_not_listed() -> None:
     found = compared([table(), index(2, filenode=5)], [table(filenode=2), index(2, filenode=6)])
     assert (found.rewrites, found.index_rebuilds) == ((1,), ())
 
@@ -215,7 +215,7 @@ def test_only_our_own_messages_are_marks() -> None:
     assert parse_ddl_notice("relation exists, skipping") is None
 
 
-def test_the_clock_stands_while_it_is_told_to() -> None:
+def test_a_paused_clock_stands_still() -> None:
     clock = TraceClock()
     before = clock.now()
     with clock.paused():

@@ -1,4 +1,4 @@
-"""A golden copy, a clone of it that was migrated, and the receipts."""
+"""A template database, a clone of it that was migrated, and the receipts."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Copies:
-    """Databases at `golden` and `clone`; `folder` holds the file of declarations."""
+    """Databases at `template` and `clone`; `folder` has the file of declarations."""
 
-    golden: str
+    template: str
     clone: str
     folder: Path
     administrator: psycopg.Connection
     cloned: bool = field(default=False)
 
     def holds(self, *statements: str) -> None:
-        """Fill the golden copy."""
-        _run(self.golden, statements)
+        """Fill the template database."""
+        _run(self.template, statements)
 
     def migrated(self, *statements: str) -> None:
         """Run statements on the clone, which the first call makes, each in a transaction of its own."""
         if not self.cloned:
-            names = [sql.Identifier(str(conninfo_to_dict(url)["dbname"])) for url in (self.clone, self.golden)]
+            names = [sql.Identifier(str(conninfo_to_dict(url)["dbname"])) for url in (self.clone, self.template)]
             self.administrator.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
             self.cloned = True
         _run(self.clone, statements)
@@ -53,7 +53,7 @@ class Copies:
 
     def receipts(self, *lines: str, jobs: int = 2) -> dict[str, Receipt]:
         """The receipts by the names of their tables, of a migration that declares `lines`."""
-        found = check_data(self.golden, self.clone, (), self.expectations(*lines), jobs=jobs)
+        found = check_data(self.template, self.clone, (), self.expectations(*lines), jobs=jobs)
         return {one.table: one for one in found}
 
     def receipt(self, *lines: str) -> Receipt:
@@ -82,9 +82,9 @@ def _run(url: str, statements: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def copies(database: str, administrator: psycopg.Connection, tmp_path: Path) -> Iterator[Copies]:
-    """An empty golden copy, not cloned yet; both are dropped after the test."""
+    """An empty template database, not cloned yet; both are dropped after the test."""
     name = f"{conninfo_to_dict(database)['dbname']}_clone"
     yield Copies(
-        golden=database, clone=make_conninfo(database, dbname=name), folder=tmp_path, administrator=administrator
+        template=database, clone=make_conninfo(database, dbname=name), folder=tmp_path, administrator=administrator
     )
     administrator.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

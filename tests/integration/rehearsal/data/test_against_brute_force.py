@@ -27,11 +27,11 @@ def written(url: str, name: str, rows: Rows) -> None:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=TABLES, after=TABLES)
-def test_keyed_rows_are_told_apart_as_a_comparison_in_python_does(copies: Copies, before: Rows, after: Rows) -> None:
+def test_keyed_rows_differ_as_in_a_comparison_in_python(copies: Copies, before: Rows, after: Rows) -> None:
     if not copies.cloned:
         copies.holds("CREATE TABLE t (id int PRIMARY KEY, a text, b int)")
         copies.migrated()
-    written(copies.golden, "t", before)
+    written(copies.template, "t", before)
     written(copies.clone, "t", after)
     receipt = copies.receipt()
     both = before.keys() & after.keys()
@@ -46,13 +46,13 @@ def test_keyed_rows_are_told_apart_as_a_comparison_in_python_does(copies: Copies
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.lists(VALUES, max_size=7), after=st.lists(VALUES, max_size=7))
-def test_rows_without_a_key_are_told_apart_as_multisets(
+def test_rows_without_a_key_differ_as_multisets(
     copies: Copies, before: list[tuple[str | None, int | None]], after: list[tuple[str | None, int | None]]
 ) -> None:
     if not copies.cloned:
         copies.holds("CREATE TABLE t (place int, a text, b int)")
         copies.migrated()
-    for url, rows in ((copies.golden, before), (copies.clone, after)):
+    for url, rows in ((copies.template, before), (copies.clone, after)):
         with psycopg.connect(url) as connection:
             connection.execute("TRUNCATE t")
             for row in rows:

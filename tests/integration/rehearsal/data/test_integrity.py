@@ -23,7 +23,7 @@ USERS = (
 
 
 def looked(copies: Copies) -> IntegrityReport:
-    return check_integrity(copies.golden, copies.clone)
+    return check_integrity(copies.template, copies.clone)
 
 
 def test_nothing_is_wrong_with_a_clone_that_is_well(copies: Copies) -> None:
@@ -44,7 +44,7 @@ def test_a_sequence_behind_its_column_is_found_with_both_numbers(copies: Copies)
     ]
 
 
-def test_a_sequence_that_nobody_asked_yet_is_behind_its_first_value(copies: Copies) -> None:
+def test_an_unused_sequence_is_behind_when_its_first_value_exists(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (id serial)", "INSERT INTO t VALUES (1)")
     copies.migrated()
     (one,) = looked(copies).sequences_behind
@@ -115,7 +115,7 @@ def test_rules_dropped_and_added_again_are_there(copies: Copies) -> None:
     assert looked(copies).lost_safeguards == ()
 
 
-def test_rules_that_a_swapped_table_left_behind_are_named(copies: Copies) -> None:
+def test_constraints_that_a_swapped_table_lacks_are_named(copies: Copies) -> None:
     copies.holds(*USERS)
     copies.migrated("CREATE TABLE fresh AS TABLE posts", "DROP TABLE posts", "ALTER TABLE fresh RENAME TO posts")
     assert {one.kind for one in looked(copies).lost_safeguards} == {"foreign key", "trigger", "default", "not null"}

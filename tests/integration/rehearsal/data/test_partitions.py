@@ -48,7 +48,7 @@ def test_only_the_touched_partitions_are_hashed_and_all_are_counted(copies: Copi
     receipt = copies.receipt()
     assert (receipt.removed, receipt.changed) == (1, 1)
     assert (receipt.rows_before, receipt.rows_after) == (300, 299)
-    assert len(copies.listed(receipt, of=copies.golden)) == 2
+    assert len(copies.listed(receipt, of=copies.template)) == 2
 
 
 def test_a_dropped_partition_takes_its_rows_from_the_table(copies: Copies) -> None:

@@ -1,4 +1,4 @@
-"""Receipts: what became of the rows of each table, and whether somebody declared it."""
+"""Receipts: how the rows of each table changed, and whether a file declares it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORDERS = (
 LOGS = ("CREATE TABLE logs (line text, level int)", "INSERT INTO logs SELECT 'x', 1 FROM generate_series(1, 10)")
 
 
-def test_a_table_nobody_touched_is_proven_without_reading_it(copies: Copies) -> None:
+def test_an_untouched_table_is_proven_without_reading_it(copies: Copies) -> None:
     copies.holds(*ORDERS, *LOGS, "ANALYZE orders")
     copies.migrated("INSERT INTO logs VALUES ('y', 2)")
     orders = copies.receipts()["public.orders"]
@@ -71,7 +71,7 @@ def test_rows_removed_are_counted_and_the_query_lists_them(copies: Copies) -> No
     receipt = copies.receipt()
     assert (receipt.content, receipt.removed, receipt.rows_after) == (TableContent.CHANGED, 10, 90)
     assert [str(one) for one in receipt.unexpected] == ["10 rows removed; declare it: -- rehearse: rows orders=-10"]
-    assert len(copies.listed(receipt, of=copies.golden)) == 10
+    assert len(copies.listed(receipt, of=copies.template)) == 10
 
 
 def test_rows_removed_as_declared_are_expected(copies: Copies) -> None:
@@ -89,7 +89,7 @@ def test_another_number_than_declared_names_the_declaration(copies: Copies) -> N
     assert [str(one) for one in receipt.unexpected] == ["12 rows removed, but 10 declared (001_data.sql:1)"]
 
 
-def test_a_declared_number_that_does_not_come_is_told(copies: Copies) -> None:
+def test_a_declared_number_of_rows_that_is_not_met_is_unexpected(copies: Copies) -> None:
     copies.holds(*ORDERS)
     copies.migrated()
     assert [str(one) for one in copies.receipt("rows orders=+5").unexpected] == [
@@ -229,7 +229,7 @@ def test_a_unique_not_null_key_serves_where_there_is_no_primary_one(copies: Copi
     copies.migrated("UPDATE t SET v = v + 1 WHERE a <> 'x'")
     receipt = copies.receipt()
     assert receipt.changed == 1
-    assert copies.listed(receipt, of=copies.golden) == [("it's", 1, 2)]
+    assert copies.listed(receipt, of=copies.template) == [("it's", 1, 2)]
 
 
 def test_hostile_names_are_quoted_everywhere(copies: Copies) -> None:
@@ -245,7 +245,7 @@ def test_hostile_names_are_quoted_everywhere(copies: Copies) -> None:
     receipt = copies.receipt()
     assert receipt.table == '"S""; --"."T %s {} \'"'
     assert (receipt.changed, len(receipt.unexpected)) == (1, 2)
-    assert copies.listed(receipt, of=copies.golden) == [(2, "b", 2)]
+    assert copies.listed(receipt, of=copies.template) == [(2, "b", 2)]
 
 
 def test_generated_columns_are_computed_and_no_loss(copies: Copies) -> None:

@@ -130,7 +130,7 @@ def test_every_type_can_be_the_key(of_every_type: Copies) -> None:
     assert {kind: receipts[f"public.t{at}"].changed for at, kind in keyed.items()} == dict.fromkeys(keyed.values(), 1)
     for at in keyed:
         receipt = receipts[f"public.t{at}"]
-        assert of_every_type.count(receipt, of=of_every_type.golden) == 1, receipt.query
+        assert of_every_type.count(receipt, of=of_every_type.template) == 1, receipt.query
 
 
 # (before, after, values): how many of the values another one comes of.
@@ -191,7 +191,7 @@ def test_values_that_their_own_cast_refuses_are_compared_as_text(copies: Copies)
     assert receipt.proof.endswith("converted values as text")
 
 
-def test_a_key_that_was_widened_still_tells_rows_apart(copies: Copies) -> None:
+def test_a_widened_key_still_identifies_rows(copies: Copies) -> None:
     copies.holds(
         "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t SELECT n, n FROM generate_series(-5, 5) n"
     )
@@ -199,7 +199,7 @@ def test_a_key_that_was_widened_still_tells_rows_apart(copies: Copies) -> None:
     assert copies.receipt().changed == 1
 
 
-def test_an_enum_made_anew_is_compared_by_its_labels(copies: Copies) -> None:
+def test_a_recreated_enum_is_compared_by_its_labels(copies: Copies) -> None:
     copies.holds("CREATE TYPE mood AS ENUM ('calm', 'glad')", "CREATE TABLE t (id int PRIMARY KEY, v mood)")
     copies.holds("INSERT INTO t VALUES (1, 'calm'), (2, 'glad')")
     copies.migrated(
@@ -229,7 +229,7 @@ def test_a_table_without_columns_is_compared_by_its_rows(copies: Copies) -> None
         ("numeric", "0", "NaN"),
     ],
 )
-def test_values_that_postgresql_hashes_alike_are_told_apart(copies: Copies, kind: str, one: str, other: str) -> None:
+def test_values_with_equal_hashes_in_postgresql_differ(copies: Copies, kind: str, one: str, other: str) -> None:
     copies.holds(
         f"CREATE TABLE t (id int PRIMARY KEY, v {kind}); CREATE TABLE k (v {kind} PRIMARY KEY, n int)",
         f"INSERT INTO t VALUES (1, '{one}'), (2, '7'); INSERT INTO k VALUES ('{one}', 1), ('{other}', 2)",

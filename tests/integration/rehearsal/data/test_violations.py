@@ -130,7 +130,7 @@ def test_what_the_file_did_ahead_of_the_failure_counts(rows: str) -> None:
         "CREATE UNIQUE INDEX odd ON rows (note text_pattern_ops, (1))",
     ],
 )
-def test_a_shape_that_does_not_tell_gives_nothing(rows: str, statement: str) -> None:
+def test_an_unknown_shape_of_statement_has_no_violations(rows: str, statement: str) -> None:
     with psycopg.connect(rows) as connection:
         connection.execute("INSERT INTO rows SELECT 5, 1, 'z', 1, '1'")
     assert failed(rows, statement) == ()

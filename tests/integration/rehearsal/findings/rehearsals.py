@@ -1,4 +1,4 @@
-"""Golden copies of what a test writes, and files rehearsed on them to the verdict."""
+"""Rehearse files on template databases that a test writes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SOURCE = DumpSource(name="given.sql", kind="plain dump", size_bytes=0)
 
 
 @dataclass(kw_only=True)
-class Ground:
-    """Rehearses files on copies of what the migration 001 makes; one golden copy for each text of it."""
+class Rehearsals:
+    """Rehearses files on copies of what the migration 001 creates; one template database for each text of it."""
 
     server: Server
     folder: Path
     copies: dict[str, ProdCopy] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     @property
     def version(self) -> int:
@@ -44,7 +44,7 @@ class Ground:
         with open_session(self.server.conninfo) as session:
             return session.connection.info.server_version
 
-    def rehearse(self, given: str, script: str, wish: RehearsalRequest | None = None) -> Rehearsal:
+    def rehearse(self, given: str, script: str, request: RehearsalRequest | None = None) -> Rehearsal:
         """The files of `script`, pending after 001; parts of it are files, or what reverts them."""
         folder = self.folder / f"{next(_numbers)}"
         (folder / "revert").mkdir(parents=True)
@@ -55,13 +55,13 @@ class Ground:
             if marked:
                 (folder / f"revert/{number:03}_file.sql").write_text(back, encoding="utf-8")
         copy = self.copies.get(given) or self.copies.setdefault(given, self._copy(folder))
-        telling = Reporter(print_line=self.said.append)
-        wish = wish or RehearsalRequest()
-        queries = read_requested_queries(wish)
-        return rehearse_on_copy(require_migrations(folder), copy, SOURCE, wish, telling, queries=queries)
+        reporter = Reporter(print_line=self.lines.append)
+        request = request or RehearsalRequest()
+        queries = read_requested_queries(request)
+        return rehearse_on_copy(require_migrations(folder), copy, SOURCE, request, reporter, queries=queries)
 
     def _copy(self, folder: Path) -> ProdCopy:
-        name = f"golden_{next(_numbers)}"
+        name = f"template_{next(_numbers)}"
         with open_session(self.server.conninfo) as session:
             session.connection.execute(f"CREATE DATABASE {name}".encode())
             roles = list_roles(session.connection)
@@ -81,11 +81,11 @@ class Ground:
 _numbers = itertools.count(1)
 
 
-def met(findings: Iterable[Finding]) -> set[str]:
-    """The rules that were met by something that hurts."""
+def harmful_rules(findings: Iterable[Finding]) -> set[str]:
+    """The rules of the findings that are not harmless."""
     return {one.rule for one in findings if one.severity is not Severity.HARMLESS}
 
 
-def told(findings: Iterable[Finding]) -> str:
+def as_lines(findings: Iterable[Finding]) -> str:
     """Findings as lines, for the message of a test that fails."""
     return "\n".join(f"{one.severity} {one.rule} {one.filename}:{one.line} {one.message}" for one in findings)

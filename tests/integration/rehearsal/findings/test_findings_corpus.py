@@ -1,7 +1,7 @@
-"""Migrations where text and measurement disagree, judged by hand beforehand: false alarms, and harm that no text shows.
+"""Migrations where text and measurement disagree, classified by hand: false alarms, and harm that no text shows.
 
-Each is rehearsed on a copy with rows. What hurts is told by exactly the rules that say so; what does not hurt, by none,
-and where the text feared it, it is listed as measured harmless.
+Each is rehearsed on a copy with rows. Harm has the findings of exactly its rules; what is harmless has none, and where
+the linter reports it, it is listed as measured harmless.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kernel.lint.rules import EXAMPLE_SCHEMA
-from tests.integration.rehearsal.findings.rehearsals import met, told
+from tests.integration.rehearsal.findings.rehearsals import as_lines, harmful_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.rehearsal.findings.rehearsals import Ground
+    from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
 CORPUS = Path(__file__).parents[3] / "corpus/rehearsed"
 MOST_CHARACTERS = 200  # of a message: what a terminal shows in two lines
@@ -38,24 +38,24 @@ def given(*more: str) -> str:
     return EXAMPLE_SCHEMA + (CORPUS / "given.sql").read_text(encoding="utf-8") + "".join(more)
 
 
-def needs_merge(ground: Ground, script: str) -> None:
-    if "MERGE INTO" in script and ground.version < MERGE_SINCE:
+def needs_merge(rehearsals: Rehearsals, script: str) -> None:
+    if "MERGE INTO" in script and rehearsals.version < MERGE_SINCE:
         pytest.skip("needs PostgreSQL 15 for MERGE")
 
 
 @pytest.mark.parametrize("case", [*cases("harmless.toml")])
-def test_what_does_no_harm_is_no_finding_and_listed_where_it_was_feared(case: list[str], ground: Ground) -> None:
+def test_a_harmless_migration_has_only_harmless_findings(case: list[str], rehearsals: Rehearsals) -> None:
     feared, script, *more = case
-    found = ground.rehearse(given(*more), script).findings
-    assert met(found) == set(), told(found)
-    assert not feared or feared in {one.rule for one in found}, told(found)
+    found = rehearsals.rehearse(given(*more), script).findings
+    assert harmful_rules(found) == set(), as_lines(found)
+    assert not feared or feared in {one.rule for one in found}, as_lines(found)
 
 
 @pytest.mark.parametrize("case", [*cases("harmful.toml")])
-def test_what_does_harm_is_told_by_its_rules_and_no_other(case: list[str], ground: Ground) -> None:
+def test_a_harmful_migration_has_exactly_the_findings_of_its_rules(case: list[str], rehearsals: Rehearsals) -> None:
     rules, script = case
-    needs_merge(ground, script)
-    found = ground.rehearse(given(), script).findings
-    assert met(found) == set(rules.split()), told(found)
-    assert all(one.filename for one in found), told(found)
-    assert max(len(one.message) for one in found) <= MOST_CHARACTERS, told(found)
+    needs_merge(rehearsals, script)
+    found = rehearsals.rehearse(given(), script).findings
+    assert harmful_rules(found) == set(rules.split()), as_lines(found)
+    assert all(one.filename for one in found), as_lines(found)
+    assert max(len(one.message) for one in found) <= MOST_CHARACTERS, as_lines(found)

@@ -11,13 +11,13 @@ from kernel.lint.finding import Severity
 from kernel.lint.rules import ALL_RULES, EXAMPLE_SCHEMA, RULES_BY_ID
 from kernel.rehearsal.request import RehearsalRequest
 from kernel.rehearsal.result import Limits
-from tests.integration.rehearsal.findings.rehearsals import met, told
+from tests.integration.rehearsal.findings.rehearsals import as_lines, harmful_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.lint.rules import Rule
-    from tests.integration.rehearsal.findings.rehearsals import Ground
+    from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
 # Files that are refused before anything runs, the last by rehearsals only: it would start a program. The linter shows
 # what these do (tests/unit/test_rules.py).
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suit
 REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "egress"}
 # Two files of one number, which no example of one file after the other can be (tests/cli/test_lint.py).
 NOT_AN_EXAMPLE = {"duplicate-version"}
-# A lock of a moment: the text fears it, and it is measured harmless where nobody is in the way.
+# A lock of a moment: reported by the linter, and measured harmless where no session waits.
 OF_A_MOMENT = {
     "detach-partition",
     "drop-index-not-concurrently",
@@ -37,7 +37,7 @@ OF_A_MOMENT = {
     "policy-or-trigger-lock",
     "several-tables-locked",
 }
-WISHES = {"write-volume": RehearsalRequest(limits=Limits(wal_bytes=200_000))}
+REQUESTS = {"write-volume": RehearsalRequest(limits=Limits(wal_bytes=200_000))}
 # A measured and a counted one for every run of the tests; all of them are slow.
 QUICK = {"check-validated-under-lock", "data-lost"}
 
@@ -54,35 +54,35 @@ def shown(*, but: set[str]) -> pytest.MarkDecorator:
     )
 
 
-def wished(rule: Rule, folder: Path) -> RehearsalRequest | None:
+def request_of(rule: Rule, folder: Path) -> RehearsalRequest | None:
     """What a rule's examples are rehearsed with: limits of its own, or the queries of an application."""
     if not rule.queries:
-        return WISHES.get(rule.id)
+        return REQUESTS.get(rule.id)
     queries = folder / "queries.sql"
     queries.write_text(rule.queries, encoding="utf-8")
     return RehearsalRequest(queries=str(queries))
 
 
 @shown(but=REFUSED | NOT_AN_EXAMPLE)
-def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, ground: Ground, tmp_path: Path) -> None:
-    found = ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad, wished(rule, tmp_path)).findings
+def test_the_bad_example_gives_its_finding_and_no_other(rule: Rule, rehearsals: Rehearsals, tmp_path: Path) -> None:
+    found = rehearsals.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad, request_of(rule, tmp_path)).findings
     if rule.id in OF_A_MOMENT or rule.severity is Severity.HARMLESS:
-        assert met(found) == set(), told(found)
-        assert rule.id in {one.rule for one in found}, told(found)
+        assert harmful_rules(found) == set(), as_lines(found)
+        assert rule.id in {one.rule for one in found}, as_lines(found)
     else:
-        assert met(found) == {rule.id}, told(found)
-        assert sum(one.rule == rule.id for one in found) == 1, told(found)
+        assert harmful_rules(found) == {rule.id}, as_lines(found)
+        assert sum(one.rule == rule.id for one in found) == 1, as_lines(found)
 
 
 @shown(but=NOT_AN_EXAMPLE)
-def test_the_good_example_gives_no_finding(rule: Rule, ground: Ground, tmp_path: Path) -> None:
-    found = ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.good, wished(rule, tmp_path)).findings
-    assert met(found) == set(), told(found)
-    assert rule.id not in {one.rule for one in found} or rule.severity is Severity.HARMLESS, told(found)
+def test_the_good_example_gives_no_finding(rule: Rule, rehearsals: Rehearsals, tmp_path: Path) -> None:
+    found = rehearsals.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.good, request_of(rule, tmp_path)).findings
+    assert harmful_rules(found) == set(), as_lines(found)
+    assert rule.id not in {one.rule for one in found} or rule.severity is Severity.HARMLESS, as_lines(found)
 
 
 @pytest.mark.parametrize("rule_id", sorted(REFUSED))
-def test_what_is_refused_is_refused_before_anything_is_rehearsed(rule_id: str, ground: Ground) -> None:
+def test_a_refused_example_is_refused_before_anything_runs(rule_id: str, rehearsals: Rehearsals) -> None:
     rule = RULES_BY_ID[rule_id]
     with pytest.raises(FilesInvalid):
-        ground.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad)
+        rehearsals.rehearse(EXAMPLE_SCHEMA + rule.setup, rule.bad)

@@ -196,26 +196,26 @@ def ran(version: str, *commands: tuple[int, str]) -> Run:
     )
 
 
-def blamed(found: PracticeResult) -> list[tuple[str, int | None]]:
+def locations(found: PracticeResult) -> list[tuple[str, int | None]]:
     return [(fault.filename, fault.line) for fault in found.faults]
 
 
-def test_the_only_migration_is_to_blame(session: Session, before: Schema) -> None:
+def test_the_only_migration_is_the_cause(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
-    assert blamed(check_compatibility(before, now, runs=[ran("016")])) == [("016_x.sql", None)]
+    assert locations(check_compatibility(before, now, runs=[ran("016")])) == [("016_x.sql", None)]
 
 
-def test_the_migration_whose_command_names_the_table_is_to_blame(session: Session, before: Schema) -> None:
+def test_the_migration_whose_command_names_the_table_is_the_cause(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
     runs = [ran("016", (3, "ALTER TABLE app.users2")), ran("017", (5, "ALTER TABLE app.users"))]
     found = check_compatibility(before, now, runs=runs)
-    assert blamed(found) == [("017_x.sql", 5)]
+    assert locations(found) == [("017_x.sql", 5)]
     assert found.practice.details[0].startswith(
         "017_x.sql:5: column app.users.balance is gone; add the new next to the old"
     )
 
 
-def test_nobody_is_blamed_where_two_could_be(session: Session, before: Schema) -> None:
+def test_no_cause_is_named_where_two_are_possible(session: Session, before: Schema) -> None:
     now = after(session, "ALTER TABLE app.users DROP COLUMN balance")
     runs = [ran(version, (1, "ALTER TABLE app.users")) for version in ("016", "017")]
-    assert blamed(check_compatibility(before, now, runs=runs)) == [("", None)]
+    assert locations(check_compatibility(before, now, runs=runs)) == [("", None)]

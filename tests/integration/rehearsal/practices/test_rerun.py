@@ -177,7 +177,7 @@ def test_a_file_that_does_nothing_the_second_time_is_safe(begun: Project, statem
     assert found.practice.details == ()
 
 
-def test_each_file_is_judged_by_itself_and_the_records_are_all_there_again(begun: Project) -> None:
+def test_each_file_is_tested_alone_and_all_records_are_restored(begun: Project) -> None:
     begun.put("002_bad.sql", "CREATE TABLE notes (id integer)")
     begun.put("003_good.sql", "ALTER TABLE notes ADD COLUMN IF NOT EXISTS text text")
     begun.put(
@@ -201,13 +201,13 @@ def test_files_that_are_all_applied_are_run_again_in_that_state(begun: Project) 
     assert [fault.filename for fault in check(begun).faults] == ["002_bad.sql"]
 
 
-def test_a_file_that_fails_the_first_time_is_not_judged(begun: Project) -> None:
+def test_a_file_that_fails_the_first_time_is_an_error(begun: Project) -> None:
     begun.put("002_second.sql", "ALTER TABLE nowhere ADD x text")
     with pytest.raises(MigrationFailed, match="nowhere"):
         check(begun)
 
 
-def test_rows_written_again_are_neither_safe_nor_unsafe_until_somebody_compares_them(begun: Project) -> None:
+def test_rows_written_again_leave_the_practice_untested_without_a_comparison(begun: Project) -> None:
     begun.put("002_second.sql", "UPDATE users SET email = lower(email)")
     found = check(begun)
     assert found.practice.held is None

@@ -46,7 +46,7 @@ def test_the_kernels_own_migrations_are_safe_to_re_run(database: str) -> None:
     assert found.practice.held is True
 
 
-def test_what_a_revert_leaves_behind_is_named_once_with_its_file(project: Project) -> None:
+def test_a_difference_left_by_a_revert_is_reported_once_with_its_file(project: Project) -> None:
     begin(project)
     project.put("002_phone.sql", "ALTER TABLE users ADD COLUMN phone text, ADD COLUMN fax text")
     project.put("revert/002_phone.sql", "ALTER TABLE users DROP COLUMN phone")
@@ -125,16 +125,16 @@ def test_the_data_are_compared_when_all_is_reverted(project: Project) -> None:
     project.put("002_phone.sql", "ALTER TABLE users ADD COLUMN phone text")
     project.put("revert/002_phone.sql", "ALTER TABLE users DROP COLUMN phone")
     files = project.files()
-    asked = []
+    compared = []
 
     def differ(before_url: str, after_url: str) -> tuple[str, ...]:
-        asked.append((before_url, after_url, project.recorded()))
+        compared.append((before_url, after_url, project.recorded()))
         return ("table public.users: 3 rows fewer",)
 
     found = check_reverts(
-        project.url, files, files[1:], waits=project.patience, before_url="golden", data_changed=differ
+        project.url, files, files[1:], waits=project.patience, before_url="template", data_changed=differ
     )
-    assert asked == [("golden", project.url, ["001"])]
+    assert compared == [("template", project.url, ["001"])]
     assert found.practice.details == ("after all reverts: table public.users: 3 rows fewer",)
     assert found.practice.held is False
     assert project.recorded() == ["001", "002"]

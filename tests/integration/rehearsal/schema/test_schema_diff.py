@@ -1,4 +1,4 @@
-"""Whatever a migration does to a schema is seen, and said in words; what changes nothing is not."""
+"""Each change of a schema has its line; a migration that changes nothing has none."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CREATE EVENT TRIGGER watcher ON ddl_command_end WHEN TAG IN ('CREATE AGGREGATE')
 
 REFERENCE = "FOREIGN KEY (user_id) REFERENCES app.users(id)"
 BIG = 2**63 - 1
-# What a migration does, and lines that tell of it; all of the lines, unless the last is "...".
+# A statement, and the lines of its changes; all of the lines, unless the last is "...".
 TOLD = {
     "CREATE SCHEMA more": ["schema more: added"],
     "ALTER SCHEMA app RENAME TO other": ["schema app renamed to other"],
@@ -299,7 +299,7 @@ def before(beginning: Session) -> Schema:
 
 
 @pytest.mark.parametrize("statement", sampled(TOLD))
-def test_what_a_statement_changes_is_told_in_words(beginning: Session, before: Schema, statement: str) -> None:
+def test_the_change_of_a_statement_has_its_lines(beginning: Session, before: Schema, statement: str) -> None:
     with rolled_back(beginning, statement):
         after = read_schema(beginning)
     lines = list(diff_schemas(before, after))
@@ -329,7 +329,7 @@ def test_a_column_made_again_under_its_name_is_another_one_only_by_its_contents(
     assert schemas_equal(before, after)
 
 
-def test_a_table_swapped_for_another_is_told_as_what_was_done(beginning: Session, before: Schema) -> None:
+def test_a_swapped_table_has_lines_for_the_renames(beginning: Session, before: Schema) -> None:
     swap = """
         CREATE TABLE app.new (LIKE app.events_old);
         ALTER TABLE app.events_old RENAME TO before;
@@ -360,7 +360,7 @@ def test_losses_stand_first_and_the_lines_about_one_table_together(beginning: Se
     )
 
 
-def test_what_a_table_brings_along_is_not_told_by_itself(beginning: Session, before: Schema) -> None:
+def test_parts_of_a_new_table_have_no_lines_of_their_own(beginning: Session, before: Schema) -> None:
     changes = """
         ALTER TABLE app.events ADD COLUMN more text;
         ALTER TABLE app.events ALTER COLUMN what SET NOT NULL;
@@ -376,14 +376,14 @@ def test_what_a_table_brings_along_is_not_told_by_itself(beginning: Session, bef
 
 
 WATCHING = """
-    CREATE FUNCTION witness.look() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
-    CREATE EVENT TRIGGER watching ON sql_drop EXECUTE FUNCTION witness.look()
+    CREATE FUNCTION tracer.look() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+    CREATE EVENT TRIGGER watching ON sql_drop EXECUTE FUNCTION tracer.look()
 """
 
 
 def test_what_is_left_out_takes_its_parts_along(beginning: Session, before: Schema) -> None:
-    with rolled_back(beginning, "CREATE SCHEMA witness; CREATE TABLE witness.seen (id serial PRIMARY KEY);" + WATCHING):
-        after = read_schema(beginning, left_out=("witness", "watching"))
+    with rolled_back(beginning, "CREATE SCHEMA tracer; CREATE TABLE tracer.seen (id serial PRIMARY KEY);" + WATCHING):
+        after = read_schema(beginning, left_out=("tracer", "watching"))
     assert diff_schemas(before, after) == ()
     assert schemas_equal(before, after)
 
@@ -416,7 +416,7 @@ def test_the_text_of_a_schema_does_not_depend_on_the_session_that_reads_it(begin
         assert schemas_equal(read_schema(beginning), before)
 
 
-def test_an_index_attached_to_a_partitioned_one_is_told(beginning: Session) -> None:
+def test_an_index_attached_to_a_partitioned_one_has_a_line(beginning: Session) -> None:
     make = "CREATE INDEX whole ON ONLY app.events (what); CREATE INDEX part ON app.events_2026 (what);"
     with rolled_back(beginning, make):
         before = read_schema(beginning)

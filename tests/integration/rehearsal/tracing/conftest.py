@@ -1,4 +1,4 @@
-"""A clone with rows in it, rehearsed upon: what the witnesses saw, as lines that a test can compare."""
+"""A clone with rows on which files are traced, and the traces as lines that a test can compare."""
 
 from __future__ import annotations
 
@@ -60,25 +60,29 @@ _clones = (f"clone_{number}" for number in itertools.count(1))
 
 @dataclass(kw_only=True)
 class Clone:
-    """A copy of the production above, and the files to rehearse on it. `said` are lines about witnesses missing."""
+    """A clone of the production above, and the files to trace on it. `lines` are about what cannot be traced."""
 
     folder: Path
     url: str
     patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
     events: list[Event] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
 
     def put(self, filename: str, text: str) -> None:
         (self.folder / filename).write_text(text)
 
-    def rehearse(self, **wish: Any) -> tuple[Run, ...]:
-        asked = MigrateOptions(**{"waits": self.patience, **wish})
+    def rehearse(self, **options: Any) -> tuple[Run, ...]:
+        migrate_options = MigrateOptions(**{"waits": self.patience, **options})
         return trace_migrations(
-            self.url, require_migrations(self.folder), asked, observer=self.told, print_line=self.said.append
+            self.url,
+            require_migrations(self.folder),
+            migrate_options,
+            observer=self.observe,
+            print_line=self.lines.append,
         )
 
-    def told(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
         """The observer; `react` hears each event while the run waits for the answer."""
         self.events.append(event)
         self.react(event)
@@ -95,7 +99,7 @@ class Clone:
 
 
 def facts(run: Run) -> list[str]:
-    """What the witnesses saw of relations that were there before, in words, sorted; timings aside.
+    """What was traced of existing relations, as sorted lines without timings.
 
     Left out are locks that shut no reads or writes out, those of TOAST tables, and of what runs outside of a
     transaction SHARE UPDATE EXCLUSIVE, which is not always held for long enough to be seen.
@@ -128,7 +132,7 @@ def _short(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def production(server: Server, administrator: psycopg.Connection) -> str:
-    """The name of a database that clones are made of; nobody is connected to it."""
+    """The name of the template database; no session is connected to it."""
     name = next(_templates)
     administrator.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     with psycopg.connect(make_conninfo(server.conninfo, dbname=name), autocommit=True) as connection:

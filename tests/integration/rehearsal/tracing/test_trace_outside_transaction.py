@@ -1,4 +1,4 @@
-"""The figures of the witnesses beside those of somebody who measures from outside, with no part in the run."""
+"""Traced figures compared with those of a session that measures independently of the run."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ class Outsider:
                 self.stood_seconds = max(self.stood_seconds, time.monotonic() - began)
 
 
-def test_a_rewrite_shuts_out_for_as_long_as_an_outsider_sees(large: Clone) -> None:
+def test_a_rewrite_blocks_for_as_long_as_another_session_measures(large: Clone) -> None:
     large.put("001_it.sql", "ALTER TABLE large ALTER COLUMN value TYPE bigint;\nSELECT pg_sleep(0.2);")
     with Outsider(url=large.url, mode="AccessExclusiveLock") as outsider:
         (run,) = large.rehearse()
     assert "rewrite large" in facts(run)
-    (felt,) = [one for one in blocking_by_relation([run]) if one.relation.name == "public.large"]
-    assert felt.reads_seconds == felt.writes_seconds > 0.5
-    assert felt.reads_seconds == pytest.approx(outsider.held_seconds, rel=0.1)
-    assert felt.reads_seconds == pytest.approx(outsider.stood_seconds, rel=0.1)
+    (blocked,) = [one for one in blocking_by_relation([run]) if one.relation.name == "public.large"]
+    assert blocked.reads_seconds == blocked.writes_seconds > 0.5
+    assert blocked.reads_seconds == pytest.approx(outsider.held_seconds, rel=0.1)
+    assert blocked.reads_seconds == pytest.approx(outsider.stood_seconds, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The rehearsed run: it is db.migrate's own, times are honest, failures are told, and no trace of a witness stays."""
+"""The traced run: it is that of db.migrate, times are exact, failures are reported, and event triggers are dropped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def application(clone: Clone) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
 
 
 def let_go_when_waited_for(application: psycopg.Connection[tuple[Any, ...]], after_seconds: float) -> None:
-    """End the application's transaction so long after somebody began to wait for one of its locks."""
+    """End the application's transaction so long after a session began to wait for one of its locks."""
     waiting = "SELECT FROM pg_locks WHERE NOT granted AND %s = ANY(pg_blocking_pids(pid))"
     with psycopg.connect(application.info.dsn, autocommit=True) as look:
         while look.execute(waiting, (application.info.backend_pid,)).rowcount == 0:
@@ -70,11 +70,11 @@ def test_migrations_are_applied_as_by_migrate(clone: Clone) -> None:
         ("003", "003_c.sql", False),
     ]
     assert len([event for event in clone.events if isinstance(event, MigrationApplied)]) == 3
-    assert clone.said == []
-    assert facts(runs[0]) == facts(runs[1]) == facts(runs[2]) == []  # nobody else can wait for what is new
+    assert clone.lines == []
+    assert facts(runs[0]) == facts(runs[1]) == facts(runs[2]) == []  # no session waits for new relations
 
 
-def test_insert_statements_in_a_row_are_told_as_one(clone: Clone) -> None:
+def test_consecutive_inserts_are_one_statement(clone: Clone) -> None:
     run = clone.run("INSERT INTO log VALUES ('a');\n" * 3 + "SELECT 1;\n" + "INSERT INTO log VALUES ('b');\n")
     assert [(one.line, one.sql) for one in run.statements] == [
         (1, "INSERT INTO log VALUES ('a');\n-- and 2 more INSERTs"),
@@ -111,7 +111,7 @@ def test_a_lock_of_a_step_is_held_for_that_step(clone: Clone) -> None:
     assert held.at_seconds + held.held_seconds <= run.statements[1].at_seconds
 
 
-def test_the_time_that_witnesses_take_is_not_the_migrations(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tracers_own_time_is_not_counted(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     look = read_locked_relations
 
     def slow(connection: psycopg.Connection[tuple[Any, ...]], *, but: range) -> CatalogSnapshot:
@@ -132,12 +132,10 @@ def test_with_a_single_transaction_locks_are_held_to_its_end(clone: Clone) -> No
     assert facts(second) == []
 
 
-def test_waiting_for_a_lock_is_told_apart_from_holding_it(
-    clone: Clone, application: psycopg.Connection[tuple[Any, ...]]
-) -> None:
+def test_waiting_for_a_lock_is_not_holding_it(clone: Clone, application: psycopg.Connection[tuple[Any, ...]]) -> None:
     application.execute("SELECT FROM log")
-    with ThreadPoolExecutor() as aside:
-        aside.submit(let_go_when_waited_for, application, 0.4)
+    with ThreadPoolExecutor() as executor:
+        executor.submit(let_go_when_waited_for, application, 0.4)
         run = clone.run("ALTER TABLE log ADD COLUMN a int;")
     held = lock(run, "ACCESS EXCLUSIVE", "log")
     assert held.waited_seconds > 0.1
@@ -145,7 +143,7 @@ def test_waiting_for_a_lock_is_told_apart_from_holding_it(
     assert held.at_seconds + held.held_seconds == pytest.approx(run.at_seconds + run.seconds)
 
 
-def test_of_several_attempts_the_last_is_told(
+def test_the_last_of_several_attempts_counts(
     clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
@@ -161,7 +159,7 @@ def test_of_several_attempts_the_last_is_told(
     assert [run.failed for run in runs] == [None, None]
 
 
-def test_a_step_that_is_tried_again_is_told_once(
+def test_a_retried_step_is_listed_once(
     clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
@@ -242,7 +240,7 @@ def test_commands_are_named_wherever_they_hide(clone: Clone) -> None:
     ]
 
 
-def test_notices_are_the_statements_and_ours_are_nobodys(clone: Clone) -> None:
+def test_notices_belong_to_their_statement_without_those_of_the_tracer(clone: Clone) -> None:
     run = clone.run("SELECT 1;\nDO $$ BEGIN RAISE WARNING 'mind the gap'; EXECUTE 'DROP TABLE IF EXISTS nil'; END $$;")
     assert [one.notes for one in run.statements] == [
         (),
@@ -253,7 +251,7 @@ def test_notices_are_the_statements_and_ours_are_nobodys(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("sql", ["CREATE TABLE a (x int);", "SELECT 1 / 0;"])
-def test_no_trace_of_the_witnesses_stays_in_the_clone(clone: Clone, sql: str) -> None:
+def test_the_tracer_leaves_nothing_in_the_clone(clone: Clone, sql: str) -> None:
     everything = (
         "SELECT (SELECT count(*) FROM pg_event_trigger), (SELECT count(*) FROM pg_extension), "
         "(SELECT count(*) FROM pg_namespace), (SELECT count(*) FROM pg_proc)"
@@ -278,7 +276,7 @@ def test_passwords_are_masked(clone: Clone) -> None:
     assert "sesame" not in repr(run)
 
 
-def test_what_an_ordinary_user_may_not_witness_is_said(
+def test_a_user_without_privileges_is_told_what_is_not_traced(
     clone: Clone, administrator: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     administrator.execute("DROP ROLE IF EXISTS ordinary")
@@ -291,8 +289,8 @@ def test_what_an_ordinary_user_may_not_witness_is_said(
         run = clone.run("ALTER TABLE log ADD COLUMN a int;")
         assert run.failed is None
         assert facts(run) == ["ACCESS EXCLUSIVE log"]
-        assert len(clone.said) >= 1
-        assert clone.said[0].startswith("DDL inside DO blocks and functions is not traced: permission denied")
+        assert len(clone.lines) >= 1
+        assert clone.lines[0].startswith("DDL inside DO blocks and functions is not traced: permission denied")
     finally:
         with psycopg.connect(make_conninfo(clone.url, user=administrator.info.user), autocommit=True) as connection:
             connection.execute("DROP OWNED BY ordinary CASCADE")
@@ -326,10 +324,10 @@ def test_an_index_is_everybodys_once_it_is_committed(clone: Clone) -> None:
     runs = clone.rehearse()
     assert facts(runs[0]) == ["SHARE orders", "scan orders 20000 under SHARE"]
     assert "ACCESS EXCLUSIVE orders_total" in facts(runs[1])
-    felt = {(one.version, one.relation.name): one for one in blocking_by_relation(runs)}
-    assert felt["001", "public.orders"].reads_seconds == 0
-    assert felt["001", "public.orders"].writes_seconds > 0
-    assert felt["002", "public.orders"].reads_seconds > 0.05
+    blocked = {(one.version, one.relation.name): one for one in blocking_by_relation(runs)}
+    assert blocked["001", "public.orders"].reads_seconds == 0
+    assert blocked["001", "public.orders"].writes_seconds > 0
+    assert blocked["002", "public.orders"].reads_seconds > 0.05
 
 
 def test_one_look_serves_several_hundred_relations(clone: Clone) -> None:

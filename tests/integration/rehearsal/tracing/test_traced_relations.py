@@ -198,7 +198,7 @@ CASES = {
             "scan readings_old 500 under ACCESS EXCLUSIVE",
         ),
     ),
-    "a new partition beside a default one": Case(
+    "a new partition next to a default one": Case(
         "CREATE TABLE later PARTITION OF readings FOR VALUES FROM ('2040-01-01') TO ('2041-01-01');",
         (
             "ACCESS EXCLUSIVE readings",
