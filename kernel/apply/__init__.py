@@ -1,3 +1,3 @@
-"""Carrying a plan out: messages and batches, transactions and steps, and what to do when a statement fails."""
+"""Apply migrations: messages and batches, transactions, files outside of a transaction, errors of statements."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Batches: the statements of a file in messages of bounded size, each remembering where its statements stand.
+"""Batches: the statements of a file in messages of bounded size, which know where each statement is in the file.
 
-One message for each statement costs a round trip each; one for the whole file costs the server several times the file's
-size in memory. Between the two lies the speed of the one at the memory of the other.
+One message for each statement costs a round trip each; one for a whole file costs the server several times the size of
+the file in memory.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _BATCH_STATEMENTS = 500
 _NOT_SENT = (
     StatementEffect.BEGIN,
     StatementEffect.COMMIT,
-)  # the pair around the file; kernel.script has refused any other
+)  # the pair around the file; parse_script refuses any other
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Statements that go in one message. With `copies`, its one statement's data follow as the parts after it."""
+    """Statements of a file that go in one message; with `is_copy` a single COPY … FROM stdin, whose data follow."""
 
     statements: tuple[Part, ...]
     is_copy: bool = False
@@ -41,7 +41,7 @@ class Batch:
 
     @property
     def open_ended(self) -> bool:
-        """Whether others may follow in its message: COPY takes its data next, a missing semicolon would join them."""
+        """Whether statements may follow in its message: not after COPY, nor after a statement without a semicolon."""
         return not self.is_copy and self.statements[-1].text.endswith(b";")
 
     def locate(self, position: int) -> tuple[int, int]:
@@ -98,7 +98,7 @@ class Message:
 
 
 class BatchQueue:
-    """The batches of a file, the next ones prepared ahead: to know which is the last, and while the server works."""
+    """The batches of a file. It reads one batch in advance, to know the last one and to work while the server does."""
 
     def __init__(self, items: Iterator[Batch | Part]) -> None:
         self._items = items
@@ -106,11 +106,11 @@ class BatchQueue:
 
     @property
     def ended(self) -> bool:
-        """Whether no batch follows the one that `next` returned; what follows the data of COPY is not known yet."""
+        """Whether no batch follows the one that `next_batch` returned. After a COPY this is not known yet."""
         return not self._prepared
 
     def next_batch(self) -> Batch | None:
-        """The next batch, None behind the last."""
+        """The next batch, None after the last."""
         if not self._prepared:
             self._prepare()
         item = self._prepared.popleft() if self._prepared else None
@@ -119,12 +119,12 @@ class BatchQueue:
         return item
 
     def prepare_following(self) -> None:
-        """Prepare the batch behind the next one, unless the data of COPY stand before it."""
+        """Prepare the batch after the next one, unless the data of a COPY are before it."""
         if self._prepared and not self._prepared[-1].is_copy:
             self._prepare()
 
     def copy_data(self) -> Iterator[bytes]:
-        """The data of the COPY that `next` returned."""
+        """The data of the COPY that `next_batch` returned."""
         for item in self._items:
             if isinstance(item, Batch) or item.kind is PartKind.COPY_END:
                 return
@@ -136,14 +136,14 @@ class BatchQueue:
 
 
 def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bool = False) -> Iterator[Batch | Part]:
-    """Group a file's parts: batches to send, and between them the parts of COPY data, in the order of the file.
+    """Group the parts of a file into batches, in order; parts of COPY data stay between them.
 
-    `plain` tells that none of the statements is special (Script.plain), which saves looking. With `singly` a batch is
-    one statement, or INSERTs in a row.
+    With `plain` no statement is special (Script.all_plain), and they are not classified. With `singly` a batch is one
+    statement, or consecutive INSERTs.
     """
     gathered: list[Part] = []
     size = 0
-    # Looking up the member of an Enum takes as long as all else that is done here for a plain statement.
+    # The lookup of an Enum member takes as long as everything else that is done here for a plain statement.
     statement, ordinary, copy_in, lexical = (
         PartKind.STATEMENT,
         StatementEffect.PLAIN,
@@ -172,7 +172,7 @@ def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bo
             continue
         gathered.append(part)
         size += len(text)
-        if what is lexical:  # the server reads a message whole before it runs the first of it
+        if what is lexical:  # the server parses a whole message before it runs the first statement
             yield Batch(tuple(gathered))
             gathered, size = [], 0
     if gathered:

@@ -1,4 +1,4 @@
-"""What happens while migrations run, for whoever shows it."""
+"""Events of a run, which an observer receives, and hooks around its statements, which a rehearsal measures with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def ignore_event(_event: Event) -> None:
-    """The observer of runs that nobody watches."""
+    """An observer that does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingForLock:
-    """Another runner holds the lock; it is waited for."""
+    """The run waits for another runner, which holds the lock."""
 
     holder: LockHolder
 
@@ -35,7 +35,7 @@ class MigrationStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationProgressed:
-    """So many of the file's statements are done, and so many of its bytes sent."""
+    """Progress of a file: `statements` are done, and `sent_bytes` of it are sent."""
 
     migration: Migration
     script: Script
@@ -45,7 +45,7 @@ class MigrationProgressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementBlocked:
-    """The statement waits for a table that others hold; `blockers` says who, a line each."""
+    """The statement waits for a lock that other sessions hold; `blockers` names them, a line each."""
 
     migration: Migration
     blockers: tuple[str, ...]
@@ -53,7 +53,7 @@ class StatementBlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBuildProgressed:
-    """An index build that shuts nobody out is under way; `phase` is the server's word for how far."""
+    """Progress of a CREATE INDEX CONCURRENTLY; `phase` is the text of the server."""
 
     migration: Migration
     phase: str
@@ -61,7 +61,7 @@ class IndexBuildProgressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeReceived:
-    """The server sent a NOTICE or WARNING; `line` is the statement's, None outside of the file's statements."""
+    """The server sent a NOTICE or WARNING; `line` is that of the statement, None for a statement of the runner."""
 
     migration: Migration
     severity: str
@@ -71,7 +71,7 @@ class NoticeReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationRetrying:
-    """The file was rolled back because of others, and will run again."""
+    """The file was rolled back after a lock conflict with `blockers`, and will run again after the pause."""
 
     file: str
     attempt: int
@@ -104,29 +104,24 @@ Event = (
 Observer = Callable[[Event], None]
 
 
-# Somebody who looks on while migrations run, from within their own session: a rehearsal measures through it.
-#
-# Without a witness none of this costs anything. With one, statements go to the server one at a time, so that each can
-# be looked at: only INSERTs in a row share a message, or a file of data would take minutes.
-
-
 class RunHooks(Protocol):
-    """Told of each step by the thread that runs the migrations, while the session is free for its questions.
+    """Hooks that the thread of the run calls between statements, while its session is free for queries of the hook.
 
-    Outside of `begun` … `ended` it may find a transaction aborted: the session's transaction status tells.
+    With hooks, statements go to the server one at a time, except that consecutive INSERTs share a message, or a file of
+    data would take minutes. After a failure the transaction may be aborted: see the session's transaction status.
     """
 
     def begun(self, session: Session, migration: Migration, script: Script) -> None:
-        """A migration begins: its record is claimed, none of its statements has been sent. Again after a retry."""
+        """A migration begins, or begins again after a retry: its record is claimed, no statement has been sent."""
 
     def before(self, batch: Batch) -> None:
-        """A statement, or INSERTs in a row, will be sent next."""
+        """A statement, or consecutive INSERTs, will be sent next."""
 
     def after(self) -> None:
-        """It was sent and is done, or has failed."""
+        """The batch is done, or has failed."""
 
     def committing(self) -> None:
-        """All statements are done; the transaction that ran them commits next."""
+        """All statements and deferred constraints are done; COMMIT is sent next."""
 
     def ended(self) -> None:
         """A transaction has ended, committed or rolled back: its locks are gone."""

@@ -1,4 +1,4 @@
-"""Sending the statements of one file: batch after batch, notices and progress attributed, errors located."""
+"""The executor of a run: its session, ledger and observer; sending messages, and retries after lock conflicts."""
 
 from __future__ import annotations
 
@@ -37,53 +37,13 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
 
 
-# Trying again what others were in the way of.
-
-
 ResultT = TypeVar("ResultT")
 
 _RETRYABLE_SQLSTATES = ("55P03", "40P01", "40001")  # lock not available, deadlock, serialization failure
 _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10
-
-
-def run_with_retries(runner: Executor, attempt: Callable[[], ResultT]) -> ResultT:
-    """Call `attempt`, which rolls back when it fails, again after a pause that grows, at most `lock_retries` times.
-
-    Nobody is ever killed for us. Raises what the last attempt raises.
-    """
-    for count in range(1, runner.waits.lock_retries + 1):
-        runner.activity.reset_blockers()
-        try:
-            return attempt()
-        except MigrationFailed as error:
-            if error.failure.sqlstate not in _RETRYABLE_SQLSTATES:
-                raise
-            _pause_before_retry(runner, error, count)
-    return attempt()
-
-
-def _pause_before_retry(runner: Executor, error: MigrationFailed, count: int) -> None:
-    longest = min(_PAUSE_SECONDS * 2 ** (count - 1), _LONGEST_PAUSE_SECONDS)
-    seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
-    runner.observer(
-        MigrationRetrying(
-            file=error.failure.file,
-            attempt=count,
-            attempts=runner.waits.lock_retries,
-            reason=str(error),
-            blockers=runner.activity.blockers,
-            pause_seconds=seconds,
-        )
-    )
-    time.sleep(seconds)
-
-
-# A second connection that looks at the first: who blocks it, how far its index build is.
-#
-# It is opened only when a statement takes long, and its absence harms nothing.
-
-
+_IDLE_SECONDS = 1.0
+_APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
 _BLOCKERS_QUERY = """
 SELECT format('pid %%s (%%s, %%s for %%s): %%s', pid, coalesce(nullif(application_name, ''), backend_type), state,
   justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
@@ -97,56 +57,9 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 """
 
 
-class ActivityMonitor:
-    """Looks at the backend of a session. Blockers seen last are kept, for the message when the wait was in vain."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._connection: Connection | None = None
-        self.blockers: tuple[str, ...] = ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._connection:
-            self._connection.close()
-
-    def reset_blockers(self) -> None:
-        """Forget who blocked what ran before."""
-        self.blockers = ()
-
-    def read_blockers(self) -> tuple[str, ...]:
-        """Who blocks the session now, a line each; () when nobody does, or nobody can tell."""
-        found = self._query_lines(_BLOCKERS_QUERY)
-        self.blockers = found or self.blockers
-        return found
-
-    def index_build_progress(self) -> str:
-        """How far the session's index build is; "" when it builds none."""
-        return next(iter(self._query_lines(_INDEX_BUILD_QUERY)), "")
-
-    def _query_lines(self, query: str) -> tuple[str, ...]:
-        if self._session.pooled:
-            return ()
-        try:
-            if self._connection is None:
-                self._connection = open_connection(self._session.url)
-            rows = self._connection.execute(query.encode(), (self._session.connection.info.backend_pid,)).fetchall()
-        except (psycopg.Error, KernelError):
-            return ()
-        return tuple(mask_passwords(str(row[0])) for row in rows)  # the beginning of somebody's query is among it
-
-
-_IDLE_SECONDS = 1.0
-_APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitLimits:
-    """How long a run waits: for other runners, for tables that others use, for a statement; 0 ms is for ever."""
+    """How long a run waits for other runners, for locks on tables, and for a statement. 0 ms is no limit."""
 
     lock_wait_seconds: float = 60
     lock_timeout_ms: int = 5000
@@ -156,10 +69,7 @@ class WaitLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
-    """What running a file takes: the session, its messages, the ledger, who looks at blockers, and who is told.
-
-    A `witness` looks on statement by statement.
-    """
+    """What running a file takes. `hooks`, if any, are called around every statement."""
 
     session: Session
     protocol: SimpleQueryProtocol
@@ -170,7 +80,7 @@ class Executor:
     hooks: RunHooks | None = None
 
     def report_waiting(self, holder: LockHolder) -> None:
-        """Tell that another runner is waited for."""
+        """Report that this run waits for another runner."""
         self.observer(WaitingForLock(holder=holder))
 
     def send(
@@ -237,21 +147,101 @@ class Executor:
 def open_executor(
     session: Session, ledger: Ledger, *, waits: WaitLimits, observer: Observer, hooks: RunHooks | None = None
 ) -> Iterator[Executor]:
-    """A Runner on a session. While a statement waits for others, they are looked up before lock_timeout ends it."""
+    """Yield an executor for a session. Blockers of a statement are looked up before lock_timeout ends the wait."""
     half_timeout = waits.lock_timeout_ms / 2000
     idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
-    with ActivityMonitor(session) as watch:
+    with ActivityMonitor(session) as activity:
         yield Executor(
             session=session,
             protocol=SimpleQueryProtocol(session.connection, idle_seconds=idle_seconds),
             ledger=ledger,
             waits=waits,
             observer=observer,
-            activity=watch,
+            activity=activity,
             hooks=hooks,
         )
 
 
 def migration_application_name(migration: Migration) -> str:
-    """The application_name of a session that is on a file: what whoever waits for its lock is told."""
+    """The application_name of a session that runs a file, which runners that wait for the lock are shown."""
     return f"inv db.migrate {migration.filename}"[:_APPLICATION_NAME_BYTES]
+
+
+def run_with_retries(executor: Executor, attempt: Callable[[], ResultT]) -> ResultT:
+    """Retry `attempt` after a lock timeout, a deadlock or a serialization failure, at most `lock_retries` times.
+
+    `attempt` rolls back when it fails; the pause between attempts grows. Sessions that hold a lock are never
+    terminated. Raises what the last attempt raises.
+    """
+    for count in range(1, executor.waits.lock_retries + 1):
+        executor.activity.reset_blockers()
+        try:
+            return attempt()
+        except MigrationFailed as error:
+            if error.failure.sqlstate not in _RETRYABLE_SQLSTATES:
+                raise
+            _pause_before_retry(executor, error, count)
+    return attempt()
+
+
+def _pause_before_retry(executor: Executor, error: MigrationFailed, count: int) -> None:
+    longest = min(_PAUSE_SECONDS * 2 ** (count - 1), _LONGEST_PAUSE_SECONDS)
+    seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+    executor.observer(
+        MigrationRetrying(
+            file=error.failure.file,
+            attempt=count,
+            attempts=executor.waits.lock_retries,
+            reason=str(error),
+            blockers=executor.activity.blockers,
+            pause_seconds=seconds,
+        )
+    )
+    time.sleep(seconds)
+
+
+class ActivityMonitor:
+    """Who blocks a session, and how far its index build is, read through a second connection.
+
+    It is opened only when a statement takes long; without it a run loses these lines and nothing else. `blockers` are
+    those seen last.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._connection: Connection | None = None
+        self.blockers: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection:
+            self._connection.close()
+
+    def reset_blockers(self) -> None:
+        """Forget the blockers of what ran before."""
+        self.blockers = ()
+
+    def read_blockers(self) -> tuple[str, ...]:
+        """The sessions that block this one now, a line each; () when there is none, or it cannot be read."""
+        lines = self._query_lines(_BLOCKERS_QUERY)
+        self.blockers = lines or self.blockers
+        return lines
+
+    def index_build_progress(self) -> str:
+        """How far the session's index build is; "" when it builds none."""
+        return next(iter(self._query_lines(_INDEX_BUILD_QUERY)), "")
+
+    def _query_lines(self, query: str) -> tuple[str, ...]:
+        if self._session.pooled:
+            return ()
+        try:
+            if self._connection is None:
+                self._connection = open_connection(self._session.url)
+            rows = self._connection.execute(query.encode(), (self._session.connection.info.backend_pid,)).fetchall()
+        except (psycopg.Error, KernelError):
+            return ()
+        return tuple(mask_passwords(str(row[0])) for row in rows)  # a line quotes the beginning of a query

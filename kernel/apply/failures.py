@@ -1,8 +1,8 @@
-"""Where in which file the server's error stands: line, column, and the lines around it with a caret.
+"""Errors of a migration: file, line, column and an excerpt for an error of the server, and a remedy for its SQLSTATE.
 
 Syntax and name errors carry a position, in characters of the message. Runtime errors carry none; their statement is
-known by counting results. An error inside a DO block, or in the data of COPY, is placed by the line that its CONTEXT
-names. What is quoted of a statement, here and by the server, has its passwords masked.
+known by counting results. An error inside a DO block, or in the data of COPY, is located by the line that its CONTEXT
+names. Passwords are masked in quoted statements, those that the server quotes included.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BODY_START = re.compile(rb"\$[^$\s]*\$|[eE]?'")
 
 
 def error_position(result: pq.abc.PGresult) -> int | None:
-    """Where in the message the server sees the error, in characters counted from 1; None when it does not tell."""
+    """The position of an error in the message, in characters counted from 1; None where the server gives none."""
     value = error_field(result, _FIELD.STATEMENT_POSITION)
     return int(value) if value else None
 
@@ -54,7 +54,7 @@ def locate_error(
     elif context and (inner := _IN_DO_BLOCK.search(context)) and (body := _BODY_START.search(part.sql)):
         line += part.sql.count(b"\n", 0, body.end()) + int(inner[1]) - 1
     elif batch.is_copy and context and (inner := _IN_COPY.search(context)):
-        line += part.sql.count(b"\n") + int(inner[1])  # the data begin on the line behind the statement
+        line += part.sql.count(b"\n") + int(inner[1])  # the data begin on the line after the statement
     secrets = find_passwords(part.sql.decode(errors="replace"))
 
     def quoted(code: pq.DiagnosticField) -> str | None:
@@ -76,18 +76,18 @@ def locate_error(
 
 
 def error_sqlstate(result: pq.abc.PGresult) -> str | None:
-    """The code of the server's error."""
+    """The SQLSTATE of an error."""
     return error_field(result, _FIELD.SQLSTATE)
 
 
 def error_field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None:
-    """A field of the server's error, None when it is absent."""
+    """A field of an error, None when it is absent."""
     value = result.error_field(code)
     return value.decode(errors="replace") if value is not None else None
 
 
 def statement_excerpt(part: Part, line: int, column: int | None) -> str:
-    """The statement's lines about `line`, numbered as in the file, with a caret under `column`."""
+    """The lines of a statement around `line`, numbered as in the file, with a caret under `column`."""
     head = (b" " * _indentation(part) + part.sql).decode(errors="replace")
     if column:
         column = _masked_column(head, line - part.line, column)
@@ -108,16 +108,16 @@ def statement_excerpt(part: Part, line: int, column: int | None) -> str:
 
 
 def _masked_column(head: str, index: int, column: int) -> int:
-    """Where a column of the line `index`, counted from 0, is once the passwords ahead of it are masked."""
+    """Where a column of the line `index`, counted from 0, is once the passwords before it are masked."""
     lines = head.split("\n")[: index + 1]
-    ahead = "\n".join([*lines[:-1], lines[-1][: column - 1]])
-    return len(mask_passwords(ahead).rpartition("\n")[2]) + 1
+    before = "\n".join([*lines[:-1], lines[-1][: column - 1]])
+    return len(mask_passwords(before).rpartition("\n")[2]) + 1
 
 
 def _indentation(part: Part) -> int:
-    """How many characters of its line stand ahead of the statement."""
-    ahead = part.text[: part.start]
-    return len(ahead[ahead.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in ahead else 0
+    """The number of characters before the statement on its first line."""
+    before = part.text[: part.start]
+    return len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in before else 0
 
 
 def _shorten(sql: bytes) -> str:
@@ -126,11 +126,7 @@ def _shorten(sql: bytes) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
-# The next step for the errors that migrations meet most, by SQLSTATE.
-#
-# Source of the codes: PostgreSQL documentation, "PostgreSQL Error Codes".
-
-
+# By SQLSTATE (PostgreSQL documentation, "PostgreSQL Error Codes").
 _THEN_MIGRATE_AGAIN = "then run inv db.migrate again"
 _REMEDIES = {
     "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, or, "
@@ -151,9 +147,9 @@ _REMEDIES = {
     "40P01": f"a deadlock with another session; {_THEN_MIGRATE_AGAIN[5:]} when it is quiet",
     "40001": f"other transactions changed the same rows; {_THEN_MIGRATE_AGAIN[5:]}",
     "23502": f"rows hold NULL where the column forbids it; fill them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
-    "23503": f"rows refer to what does not exist; mend them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "23503": f"rows refer to what does not exist; fix them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
     "23505": f"rows have the same key; remove the duplicates in an earlier migration, {_THEN_MIGRATE_AGAIN}",
-    "23514": f"rows violate the check; mend them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
+    "23514": f"rows violate the check; fix them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
     "25006": "the server takes no writes here; give the URL of the primary",
     "53100": f"the server's disk is full; make room, {_THEN_MIGRATE_AGAIN}",
     "0A000": "PostgreSQL does not do this here; see the message and the version of the server",
@@ -161,18 +157,15 @@ _REMEDIES = {
 
 
 def remedy_for_sqlstate(sqlstate: str | None) -> str:
-    """What to do next; a general step for codes that have none of their own."""
+    """The next step after an error with this SQLSTATE; a general one for codes that are not listed."""
     return _REMEDIES.get(sqlstate or "", f"correct the file, {_THEN_MIGRATE_AGAIN}")
-
-
-# The errors of a migration that no statement of its own made: the connection's, the server's at our own, and ours.
 
 
 ALL_ROLLED_BACK = "rolled back with all the others: the database is as it was before this run"
 
 
 def refused_error(migration: Migration, message: str, *, aftermath: str | None = None) -> MigrationFailed:
-    """The error for a file that we, not the server, do not let become applied."""
+    """The error for a file that the runner itself refuses."""
     return MigrationFailed(message, failure=Failure(file=migration.filename), aftermath=aftermath)
 
 
@@ -190,7 +183,7 @@ def connection_lost_error(
 
 
 def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str | None = None) -> MigrationFailed:
-    """A server's error outside of the file's own statements: at the claim, at a deferred constraint."""
+    """The error for a server error outside of the file's statements: at the claim, at a deferred constraint."""
     diagnostic = error.diag
     return MigrationFailed(
         diagnostic.message_primary or str(error),

@@ -1,8 +1,10 @@
-"""Files that run outside of a transaction: statement by statement, their progress kept, so that a next run goes on.
+"""Apply files outside of a transaction: statement by statement; a next run resumes after the last.
 
-A statement that can run in a transaction does, together with the note that it is done: it happens exactly once. One
-that cannot (CREATE INDEX CONCURRENTLY, VACUUM …), or that may commit by itself (CALL, DO), is noted before and after;
-what an interrupted one left behind is looked at before it runs again.
+A statement that can run in a transaction does, together with its progress: it happens exactly once. For one that cannot
+(CREATE INDEX CONCURRENTLY, VACUUM …), or that may commit by itself (CALL, DO), progress is saved before and after; before
+it runs again, the next run checks what the interrupted one left. CREATE INDEX or REINDEX CONCURRENTLY that fails leaves
+an INVALID index, which IF NOT EXISTS takes for the finished one; it is dropped first.
+Source: PostgreSQL documentation, "CREATE INDEX" and "REINDEX", Building and Rebuilding Indexes Concurrently.
 """
 
 from __future__ import annotations
@@ -48,12 +50,6 @@ if TYPE_CHECKING:
     from kernel.sql.lexer import Part
 
 
-# CREATE, DROP and REINDEX … CONCURRENTLY: what they name, and what a failed one left behind.
-#
-# A build that fails or is killed leaves an INVALID index, which IF NOT EXISTS takes for the finished one.
-# Source: PostgreSQL documentation, "CREATE INDEX", Building Indexes Concurrently.
-
-
 _INVALID_INDEXES = """
 SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -61,15 +57,14 @@ WHERE NOT i.indisvalid AND i.indrelid = to_regclass(%(table)s)
   AND (%(name)s::text IS NULL OR c.relname = (parse_ident(%(name)s))[1])
 ORDER BY c.relname
 """
-# Of indexes that the server named, those that are younger than the transaction %(xid)s.
+# Of the indexes that the server named, those that are younger than the transaction %(xid)s.
 _INDEXES_CREATED_SINCE = """
 SELECT format('%%I.%%I', n.nspname, c.relname), i.indisvalid FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid = to_regclass(%(table)s) AND c.relname ~ '_idx[0-9]*$' AND age(c.xmin) < age(%(xid)s::xid)
 ORDER BY c.relname
 """
-# REINDEX CONCURRENTLY builds X_ccnew beside X, swaps the two, and drops X_ccold; an interrupted one leaves either.
-# Source: PostgreSQL documentation, "REINDEX", Rebuilding Indexes Concurrently.
+# REINDEX CONCURRENTLY builds X_ccnew next to X, swaps the two, and drops X_ccold; an interrupted one leaves either.
 _INVALID_REINDEX_COPIES = """
 SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -77,18 +72,274 @@ WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid IN (
   SELECT to_regclass(%(name)s) UNION SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass(%(name)s))
 ORDER BY c.relname
 """
+_OUTSIDE_TRANSACTION = (StatementEffect.OUTSIDE, StatementEffect.PROCEDURE)
+_SESSION_STATE = (StatementEffect.SETTING, StatementEffect.LEXICAL)
+# The file may have set a role without privileges on the runner's tables; after the transaction it has that role again.
+_OWN_ROLE = b"SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; "
+
+
+def run_outside_transaction(executor: Executor, migration: Migration, script: Script) -> MigrationApplied:
+    """Run the statements of a file one by one from where the last run stopped, and record it at the end.
+
+    Raises MigrationFailed, which says what is committed, and Drift when the part that ran before has changed since.
+    """
+    began = time.monotonic()
+    executor.observer(MigrationStarted(migration=migration, script=script))
+    steps = _StatementRun(executor, migration, script)
+    try:
+        create_progress_table(executor.session, executor.ledger)
+        executor.protocol.query(f"SET application_name = '{migration_application_name(migration)}'".encode())
+        if executor.hooks:
+            executor.hooks.begun(executor.session, migration, script)
+        with open_script(script, migration.path) as reading:
+            steps.run(reading.parts)
+        if reading.checksum() != migration.checksum:
+            raise refused_error(
+                migration, "changed while it ran; run inv db.migrate again", aftermath=steps.aftermath()
+            )
+        _record_migration(executor, migration)
+    except OSError as error:
+        message = f"cannot be read any more: {error.strerror}"
+        raise refused_error(migration, message, aftermath=steps.aftermath()) from error
+    except psycopg.Error as error:
+        if executor.session.connection.broken:
+            raise connection_lost_error(migration, error, aftermath=steps.aftermath()) from error
+        raise server_error(migration, error, aftermath=steps.aftermath()) from error
+    finally:
+        roll_back_transaction(executor)
+    applied = MigrationApplied(
+        migration=migration,
+        seconds=time.monotonic() - began,
+        statements=script.statement_count,
+        note=steps.resume_note,
+    )
+    executor.observer(applied)
+    return applied
+
+
+def _record_migration(executor: Executor, migration: Migration) -> None:
+    connection = executor.session.connection
+    reset_session(executor)
+    claim = claim_statement(connection, executor.ledger, migration)
+    forget = delete_progress_statement(connection, executor.ledger, migration.version)
+    executor.protocol.query(b"; ".join((b"BEGIN", claim, forget)))
+    drop_empty_progress_table(executor.session, executor.ledger)
+    executor.protocol.query(b"COMMIT")
+
+
+class _StatementRun:
+    """The run of one file: the next statement, what is finished, whether a transaction of the file is open."""
+
+    def __init__(self, executor: Executor, migration: Migration, script: Script) -> None:
+        self._executor = executor
+        self._migration = migration
+        self._script = script
+        saved = read_progress(executor.session, executor.ledger).get(migration.version)
+        self._saved_progress = saved or FileProgress(finished=0, digest="")
+        self._finished = self._saved_progress.finished
+        self._finished_line = 0
+        self._finished_digest = self._saved_progress.digest
+        self._begin_line = 0
+        self._number = 0
+        self._digest = hashlib.sha256()
+        self.resume_note = f"went on with statement {self._finished + 1}" if self._saved_progress.finished else ""
+
+    def run(self, parts: Iterator[Part]) -> None:
+        """Send the statements that are not finished yet."""
+        sent_bytes = 0
+        for part in parts:
+            sent_bytes += len(part.text)
+            if part.kind is not PartKind.STATEMENT:
+                continue
+            self._number += 1
+            self._digest.update(part.sql)
+            effect = statement_effect(part.sql)
+            if self._number > self._saved_progress.finished:
+                self._run_statement(part, effect, parts)
+                sent = MigrationProgressed(
+                    migration=self._migration, script=self._script, statements=self._number, sent_bytes=sent_bytes
+                )
+                self._executor.observer(sent)
+                continue
+            self._finished_line = part.line
+            if (
+                self._number == self._saved_progress.finished
+                and self._digest.hexdigest() != self._saved_progress.digest
+            ):
+                raise self._changed_error()
+            if effect in _SESSION_STATE:  # the setting was lost with the session that ran it
+                self._send(part, parts)
+        if self._number < self._saved_progress.finished:
+            raise self._changed_error()
+
+    def _run_statement(self, part: Part, effect: StatementEffect, parts: Iterator[Part]) -> None:
+        if effect is StatementEffect.BEGIN:
+            self._send(part, parts)
+            self._begin_line = self._begin_line or part.line
+        elif effect is StatementEffect.COMMIT and self._begin_line:
+            self._query_row(self._finished_sql())
+            self._send(part, parts)
+            self._mark_finished(part)
+        elif effect in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
+            self._send(part, parts)
+            self._query_row(self._finished_sql())
+            self._mark_finished(part)
+        elif self._begin_line:
+            self._send(part, parts)
+        elif effect in _OUTSIDE_TRANSACTION:
+            self._run_outside_transaction(part, parts)
+        elif effect is StatementEffect.COPY_IN:
+            self._run_with_progress(part, parts)  # its data can be read once only
+        else:
+            run_with_retries(self._executor, lambda: self._run_with_progress(part, parts))
+
+    def _run_with_progress(self, part: Part, parts: Iterator[Part]) -> None:
+        """Run a statement and save the progress in one transaction."""
+        try:
+            self._query_row(f"BEGIN; SET LOCAL lock_timeout = {self._lock_timeout_ms()}".encode())
+            self._send(part, parts)
+            self._query_row(self._finished_sql())
+            self._query_row(b"COMMIT")
+            if self._executor.hooks:
+                self._executor.hooks.ended()
+        finally:
+            roll_back_transaction(self._executor)
+        self._mark_finished(part)
+
+    def _run_outside_transaction(self, part: Part, parts: Iterator[Part]) -> None:
+        """Run a statement outside of a transaction, and save the progress before and after."""
+        again = self._saved_progress.begun == self._number
+        if not is_done_already(self._executor, self._migration, part, again=again, aftermath=self.aftermath()):
+            begun = FileProgress(finished=self._finished, digest=self._finished_digest, begun=self._number)
+            self._query_row(self._progress_sql(begun))
+            with self._without_timeouts():
+                self._send(part, parts, builds_index=parse_index_build(part.sql) is not None)
+        self._query_row(self._finished_sql())
+        self._mark_finished(part)
+
+    @contextmanager
+    def _without_timeouts(self) -> Iterator[None]:
+        """Disable timeouts, which would leave the statement half done."""
+        before = self._query_row(b"SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        self._query_row(b"SET lock_timeout = 0; SET statement_timeout = 0")
+        yield
+        self._query_row(b"SET lock_timeout = '%b'; SET statement_timeout = '%b'" % tuple(before))
+
+    def _send(self, part: Part, parts: Iterator[Part], *, builds_index: bool = False) -> None:
+        is_copy = statement_effect(part.sql) is StatementEffect.COPY_IN
+        message = Message(batch=Batch((part,), is_copy=is_copy))
+        executor = self._executor
+        error = executor.send(
+            self._migration, message, BatchQueue(parts) if is_copy else None, builds_index=builds_index
+        )
+        if error:
+            raise executor.statement_error(self._migration, message, error, aftermath=self.aftermath(part))
+
+    def _query_row(self, message: bytes) -> list[bytes]:
+        last = self._executor.protocol.query(message)[-1]
+        return [last.get_value(0, column) or b"" for column in range(last.nfields)] if last.ntuples else []
+
+    def _finished_sql(self) -> bytes:
+        return self._progress_sql(
+            FileProgress(finished=self._number, digest=self._digest.hexdigest(), begun=self._number)
+        )
+
+    def _progress_sql(self, progress: FileProgress) -> bytes:
+        executor = self._executor
+        return _OWN_ROLE + upsert_progress_statement(
+            executor.session.connection, executor.ledger, self._migration.version, progress
+        )
+
+    def _mark_finished(self, part: Part) -> None:
+        self._finished = self._number
+        self._finished_line = part.line
+        self._finished_digest = self._digest.hexdigest()
+        self._begin_line = 0
+
+    def _lock_timeout_ms(self) -> int:
+        of_file = self._script.lock_timeout_ms
+        return self._executor.waits.lock_timeout_ms if of_file is None else of_file
+
+    def _changed_error(self) -> Drift:
+        table = f"{self._executor.ledger.schema}.{PROGRESS_TABLE}"
+        message = (
+            f"its first {self._saved_progress.finished} statements ran before and have changed since; restore them; "
+            f"to run it from its beginning, remove version {self._migration.version} from {table}"
+        )
+        return Drift([Problem(message=message, file=self._migration.filename)])
+
+    def aftermath(self, part: Part | None = None) -> str:
+        """Describe what is committed, what is not, and where the next run resumes."""
+        sentences = []
+        if self._finished:
+            until = f", down to line {self._finished_line}," if self._finished_line else ""
+            count = "statement 1" if self._finished == 1 else f"statements 1 to {self._finished}"
+            sentences.append(
+                f"{count}{until} committed and kept; the next run goes on with statement {self._finished + 1}"
+            )
+        else:
+            sentences.append("none of its statements is committed; the next run begins with the first")
+        if self._begin_line:
+            sentences.append(f"the transaction begun in line {self._begin_line} is rolled back")
+        build = parse_index_build(part.sql) if part else None
+        if build and not self._executor.session.connection.broken:
+            left = invalid_indexes(self._executor.session.connection, build)
+            sentences += [f"{quoted} is left INVALID; the next run drops it and builds it again" for quoted in left]
+        return "; ".join(sentences)
+
+
+def is_done_already(executor: Executor, migration: Migration, part: Part, *, again: bool, aftermath: str) -> bool:
+    """Whether a statement is done already; with `again` an interrupted run of this file had sent it.
+
+    Drops what that run left half done. Raises MigrationFailed, with `aftermath`, for an INVALID index that another
+    file left.
+    """
+    connection = executor.session.connection
+    if name := parse_index_drop(part.sql):
+        return again and not relation_exists(connection, name)
+    if again and (name := parse_reindex(part.sql)):
+        for quoted in invalid_reindex_copies(connection, name):
+            drop_index_concurrently(connection, quoted)
+    build = parse_index_build(part.sql)
+    if build is None:
+        return False
+    if build.name is None:
+        return again and _is_unnamed_index_built(executor, migration, build)
+    left = invalid_indexes(connection, build)
+    if not left:
+        return again and is_index_valid(connection, build)
+    if not again:
+        raise refused_error(
+            migration,
+            f"line {part.line}: {', '.join(left)} is INVALID, left behind by a build that failed; "
+            f"drop it with DROP INDEX CONCURRENTLY {left[0]}, then run inv db.migrate again",
+            aftermath=aftermath,
+        )
+    for quoted in left:
+        drop_index_concurrently(connection, quoted)
+    return False
+
+
+def _is_unnamed_index_built(executor: Executor, migration: Migration, build: ConcurrentIndexBuild) -> bool:
+    """The same for an index that the server names: one that is younger than the progress saved before the build."""
+    connection = executor.session.connection
+    begun = progress_xid(connection, executor.ledger, migration.version)
+    since = indexes_created_since(connection, build, begun)
+    for quoted in (quoted for quoted, is_valid in since.items() if not is_valid):
+        drop_index_concurrently(connection, quoted)
+    return any(since.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConcurrentIndexBuild:
-    """A CREATE INDEX CONCURRENTLY, as written: `name` is None when the server chooses it."""
+    """A CREATE INDEX CONCURRENTLY, names as written: `name` is None when the server chooses it."""
 
     name: str | None
     table: str
 
 
 def parse_index_build(statement: bytes) -> ConcurrentIndexBuild | None:
-    """What a CREATE INDEX CONCURRENTLY builds; None for any other statement."""
+    """Parse a CREATE INDEX CONCURRENTLY; None for any other statement."""
     words = _StatementWords(statement)
     if not (words.take("CREATE") and (words.take("UNIQUE") or True) and words.take("INDEX", "CONCURRENTLY")):
         return None
@@ -124,13 +375,13 @@ def parse_reindex(statement: bytes) -> str | None:
 
 
 def invalid_reindex_copies(connection: Connection, name: str) -> tuple[str, ...]:
-    """The INVALID indexes that an interrupted REINDEX CONCURRENTLY of `name` left behind, quoted with their schema."""
+    """The INVALID indexes that an interrupted REINDEX CONCURRENTLY of `name` left, quoted, with their schema."""
     return tuple(str(row[0]) for row in connection.execute(_INVALID_REINDEX_COPIES, {"name": name}).fetchall())
 
 
-def invalid_indexes(connection: Connection, what: ConcurrentIndexBuild) -> tuple[str, ...]:
-    """The INVALID indexes that stand where a build wants to put its own, quoted with their schema."""
-    rows = connection.execute(_INVALID_INDEXES, {"table": what.table, "name": what.name}).fetchall()
+def invalid_indexes(connection: Connection, build: ConcurrentIndexBuild) -> tuple[str, ...]:
+    """The INVALID indexes of the table with the name of the build, or of any name, quoted, with their schema."""
+    rows = connection.execute(_INVALID_INDEXES, {"table": build.table, "name": build.name}).fetchall()
     return tuple(str(row[0]) for row in rows)
 
 
@@ -140,30 +391,29 @@ def relation_exists(connection: Connection, name: str) -> bool:
     return bool(row and row[0])
 
 
-def indexes_created_since(connection: Connection, what: ConcurrentIndexBuild, xid: str) -> dict[str, bool]:
-    """The indexes of a build's table that the server named and that are younger than a transaction.
+def indexes_created_since(connection: Connection, build: ConcurrentIndexBuild, xid: str) -> dict[str, bool]:
+    """The indexes of the table that the server named and that are younger than a transaction: name -> is valid.
 
-    By their names, quoted with their schema, whether they are valid. A build without a name of its own is known by
-    nothing else.
+    Names are quoted, with their schema. Nothing else identifies the index of a build without a name.
     """
-    rows = connection.execute(_INDEXES_CREATED_SINCE, {"table": what.table, "xid": xid}).fetchall()
+    rows = connection.execute(_INDEXES_CREATED_SINCE, {"table": build.table, "xid": xid}).fetchall()
     return {str(quoted): bool(is_valid) for quoted, is_valid in rows}
 
 
-def is_index_valid(connection: Connection, what: ConcurrentIndexBuild) -> bool:
-    """Whether the index of a named build stands finished on its table."""
-    if what.name is None:
+def is_index_valid(connection: Connection, build: ConcurrentIndexBuild) -> bool:
+    """Whether the index of a build with a name exists on its table and is valid."""
+    if build.name is None:
         return False
     row = connection.execute(
         "SELECT true FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
         "WHERE i.indisvalid AND i.indrelid = to_regclass(%s) AND c.relname = (parse_ident(%s))[1]",
-        (what.table, what.name),
+        (build.table, build.name),
     ).fetchone()
     return row is not None
 
 
 def drop_index_concurrently(connection: Connection, quoted: str) -> None:
-    """Drop an index that `invalid` named, without shutting anyone out."""
+    """Drop an index, named as `invalid_indexes` does, without blocking reads or writes."""
     connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.SQL(quoted)))  # quoted by the server
 
 
@@ -176,8 +426,8 @@ class _StatementWords:
 
     def take(self, *words: str) -> bool:
         """Take these words if they come next."""
-        ahead = [self._text(span).upper() for span in self._spans[: len(words)]]
-        if ahead != list(words):
+        following = [self._text(span).upper() for span in self._spans[: len(words)]]
+        if following != list(words):
             return False
         del self._spans[: len(words)]
         return True
@@ -194,265 +444,3 @@ class _StatementWords:
 
     def _text(self, span: tuple[int, int]) -> str:
         return self._statement[span[0] : span[1]].decode(errors="replace")
-
-
-# What an interrupted statement outside of a transaction left behind: it is done, half done, or not begun.
-#
-# Half done, it is taken away, so that the statement can run again: an index left INVALID, and the copies that REINDEX
-# makes beside the old index.
-
-
-def is_done_already(runner: Executor, migration: Migration, part: Part, *, again: bool, aftermath: str) -> bool:
-    """Whether a statement is done already; `again` tells that an interrupted run of this file had sent it.
-
-    Raises MigrationFailed, with `aftermath`, for an INVALID index that is not this file's: IF NOT EXISTS would take it
-    for the finished one.
-    """
-    connection = runner.session.connection
-    if name := parse_index_drop(part.sql):
-        return again and not relation_exists(connection, name)
-    if again and (name := parse_reindex(part.sql)):
-        for quoted in invalid_reindex_copies(connection, name):
-            drop_index_concurrently(connection, quoted)
-    build = parse_index_build(part.sql)
-    if build is None:
-        return False
-    if build.name is None:
-        return again and _is_unnamed_index_built(runner, migration, build)
-    left = invalid_indexes(connection, build)
-    if not left:
-        return again and is_index_valid(connection, build)
-    if not again:
-        raise refused_error(
-            migration,
-            f"line {part.line}: {', '.join(left)} is INVALID, left behind by a build that failed; "
-            f"drop it with DROP INDEX CONCURRENTLY {left[0]}, then run inv db.migrate again",
-            aftermath=aftermath,
-        )
-    for quoted in left:
-        drop_index_concurrently(connection, quoted)
-    return False
-
-
-def _is_unnamed_index_built(runner: Executor, migration: Migration, build: ConcurrentIndexBuild) -> bool:
-    """The same for an index that the server names: it is one that came after the note that the build begins."""
-    connection = runner.session.connection
-    begun = progress_xid(connection, runner.ledger, migration.version)
-    since = indexes_created_since(connection, build, begun)
-    for quoted in (quoted for quoted, is_valid in since.items() if not is_valid):
-        drop_index_concurrently(connection, quoted)
-    return any(since.values())
-
-
-_OUTSIDE_TRANSACTION = (StatementEffect.OUTSIDE, StatementEffect.PROCEDURE)
-_SESSION_STATE = (StatementEffect.SETTING, StatementEffect.LEXICAL)
-# The file may have taken a role that knows nothing of our tables; at the end of the transaction it has it again.
-_OWN_ROLE = b"SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; "
-
-
-def run_outside_transaction(runner: Executor, migration: Migration, script: Script) -> MigrationApplied:
-    """Run a file's statements one by one from where the last run stopped, and record it at the end.
-
-    Raises MigrationFailed, which says what is committed, and Drift when the part that ran before has changed since.
-    """
-    began = time.monotonic()
-    runner.observer(MigrationStarted(migration=migration, script=script))
-    steps = _StatementRun(runner, migration, script)
-    try:
-        create_progress_table(runner.session, runner.ledger)
-        runner.protocol.query(f"SET application_name = '{migration_application_name(migration)}'".encode())
-        if runner.hooks:
-            runner.hooks.begun(runner.session, migration, script)
-        with open_script(script, migration.path) as reading:
-            steps.run(reading.parts)
-        if reading.checksum() != migration.checksum:
-            raise refused_error(
-                migration, "changed while it ran; run inv db.migrate again", aftermath=steps.aftermath()
-            )
-        _record_migration(runner, migration)
-    except OSError as error:
-        message = f"cannot be read any more: {error.strerror}"
-        raise refused_error(migration, message, aftermath=steps.aftermath()) from error
-    except psycopg.Error as error:
-        if runner.session.connection.broken:
-            raise connection_lost_error(migration, error, aftermath=steps.aftermath()) from error
-        raise server_error(migration, error, aftermath=steps.aftermath()) from error
-    finally:
-        roll_back_transaction(runner)
-    applied = MigrationApplied(
-        migration=migration,
-        seconds=time.monotonic() - began,
-        statements=script.statement_count,
-        note=steps.resume_note,
-    )
-    runner.observer(applied)
-    return applied
-
-
-def _record_migration(runner: Executor, migration: Migration) -> None:
-    connection = runner.session.connection
-    reset_session(runner)
-    claim = claim_statement(connection, runner.ledger, migration)
-    forget = delete_progress_statement(connection, runner.ledger, migration.version)
-    runner.protocol.query(b"; ".join((b"BEGIN", claim, forget)))
-    drop_empty_progress_table(runner.session, runner.ledger)
-    runner.protocol.query(b"COMMIT")
-
-
-class _StatementRun:
-    """The way through one file: which statement is next, what is finished, whether its own transaction is open."""
-
-    def __init__(self, runner: Executor, migration: Migration, script: Script) -> None:
-        self._runner = runner
-        self._migration = migration
-        self._script = script
-        kept = read_progress(runner.session, runner.ledger).get(migration.version)
-        self._saved_progress = kept or FileProgress(finished=0, digest="")
-        self._finished = self._saved_progress.finished
-        self._finished_line = 0
-        self._finished_digest = self._saved_progress.digest
-        self._begin_line = 0
-        self._number = 0
-        self._digest = hashlib.sha256()
-        self.resume_note = f"went on with statement {self._finished + 1}" if self._saved_progress.finished else ""
-
-    def run(self, parts: Iterator[Part]) -> None:
-        """Send what is not finished yet."""
-        sent_bytes = 0
-        for part in parts:
-            sent_bytes += len(part.text)
-            if part.kind is not PartKind.STATEMENT:
-                continue
-            self._number += 1
-            self._digest.update(part.sql)
-            what = statement_effect(part.sql)
-            if self._number > self._saved_progress.finished:
-                self._run_statement(part, what, parts)
-                sent = MigrationProgressed(
-                    migration=self._migration, script=self._script, statements=self._number, sent_bytes=sent_bytes
-                )
-                self._runner.observer(sent)
-                continue
-            self._finished_line = part.line
-            if (
-                self._number == self._saved_progress.finished
-                and self._digest.hexdigest() != self._saved_progress.digest
-            ):
-                raise self._changed_error()
-            if what in _SESSION_STATE:  # it went with the session that ran it
-                self._send(part, parts)
-        if self._number < self._saved_progress.finished:
-            raise self._changed_error()
-
-    def _run_statement(self, part: Part, what: StatementEffect, parts: Iterator[Part]) -> None:
-        if what is StatementEffect.BEGIN:
-            self._send(part, parts)
-            self._begin_line = self._begin_line or part.line
-        elif what is StatementEffect.COMMIT and self._begin_line:
-            self._query_row(self._finished_sql())
-            self._send(part, parts)
-            self._mark_finished(part)
-        elif what in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
-            self._send(part, parts)
-            self._query_row(self._finished_sql())
-            self._mark_finished(part)
-        elif self._begin_line:
-            self._send(part, parts)
-        elif what in _OUTSIDE_TRANSACTION:
-            self._run_outside_transaction(part, parts)
-        elif what is StatementEffect.COPY_IN:
-            self._run_with_progress(part, parts)  # its data can be read once only
-        else:
-            run_with_retries(self._runner, lambda: self._run_with_progress(part, parts))
-
-    def _run_with_progress(self, part: Part, parts: Iterator[Part]) -> None:
-        """The statement and the note that it is done, in one transaction."""
-        try:
-            self._query_row(f"BEGIN; SET LOCAL lock_timeout = {self._lock_timeout_ms()}".encode())
-            self._send(part, parts)
-            self._query_row(self._finished_sql())
-            self._query_row(b"COMMIT")
-            if self._runner.hooks:
-                self._runner.hooks.ended()
-        finally:
-            roll_back_transaction(self._runner)
-        self._mark_finished(part)
-
-    def _run_outside_transaction(self, part: Part, parts: Iterator[Part]) -> None:
-        """A statement outside of a transaction, noted before and after."""
-        again = self._saved_progress.begun == self._number
-        if not is_done_already(self._runner, self._migration, part, again=again, aftermath=self.aftermath()):
-            begun = FileProgress(finished=self._finished, digest=self._finished_digest, begun=self._number)
-            self._query_row(self._progress_sql(begun))
-            with self._without_timeouts():
-                self._send(part, parts, builds_index=parse_index_build(part.sql) is not None)
-        self._query_row(self._finished_sql())
-        self._mark_finished(part)
-
-    @contextmanager
-    def _without_timeouts(self) -> Iterator[None]:
-        """Without timeouts, which would leave the statement half done."""
-        before = self._query_row(b"SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
-        self._query_row(b"SET lock_timeout = 0; SET statement_timeout = 0")
-        yield
-        self._query_row(b"SET lock_timeout = '%b'; SET statement_timeout = '%b'" % tuple(before))
-
-    def _send(self, part: Part, parts: Iterator[Part], *, builds_index: bool = False) -> None:
-        is_copy = statement_effect(part.sql) is StatementEffect.COPY_IN
-        message = Message(batch=Batch((part,), is_copy=is_copy))
-        runner = self._runner
-        error = runner.send(self._migration, message, BatchQueue(parts) if is_copy else None, builds_index=builds_index)
-        if error:
-            raise runner.statement_error(self._migration, message, error, aftermath=self.aftermath(part))
-
-    def _query_row(self, message: bytes) -> list[bytes]:
-        last = self._runner.protocol.query(message)[-1]
-        return [last.get_value(0, column) or b"" for column in range(last.nfields)] if last.ntuples else []
-
-    def _finished_sql(self) -> bytes:
-        return self._progress_sql(
-            FileProgress(finished=self._number, digest=self._digest.hexdigest(), begun=self._number)
-        )
-
-    def _progress_sql(self, kept: FileProgress) -> bytes:
-        runner = self._runner
-        return _OWN_ROLE + upsert_progress_statement(
-            runner.session.connection, runner.ledger, self._migration.version, kept
-        )
-
-    def _mark_finished(self, part: Part) -> None:
-        self._finished = self._number
-        self._finished_line = part.line
-        self._finished_digest = self._digest.hexdigest()
-        self._begin_line = 0
-
-    def _lock_timeout_ms(self) -> int:
-        own = self._script.lock_timeout_ms
-        return self._runner.waits.lock_timeout_ms if own is None else own
-
-    def _changed_error(self) -> Drift:
-        table = f"{self._runner.ledger.schema}.{PROGRESS_TABLE}"
-        message = (
-            f"its first {self._saved_progress.finished} statements ran before and have changed since; restore them; "
-            f"to run it from its beginning, remove version {self._migration.version} from {table}"
-        )
-        return Drift([Problem(message=message, file=self._migration.filename)])
-
-    def aftermath(self, part: Part | None = None) -> str:
-        """What is committed, what is not, and where the next run goes on."""
-        sentences = []
-        if self._finished:
-            until = f", down to line {self._finished_line}," if self._finished_line else ""
-            count = "statement 1" if self._finished == 1 else f"statements 1 to {self._finished}"
-            sentences.append(
-                f"{count}{until} committed and kept; the next run goes on with statement {self._finished + 1}"
-            )
-        else:
-            sentences.append("none of its statements is committed; the next run begins with the first")
-        if self._begin_line:
-            sentences.append(f"the transaction begun in line {self._begin_line} is rolled back")
-        build = parse_index_build(part.sql) if part else None
-        if build and not self._runner.session.connection.broken:
-            left = invalid_indexes(self._runner.session.connection, build)
-            sentences += [f"{quoted} is left INVALID; the next run drops it and builds it again" for quoted in left]
-        return "; ".join(sentences)

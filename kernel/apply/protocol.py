@@ -1,7 +1,7 @@
-"""Messages to the server: many statements in one, their results counted, so that the one that failed is known.
+"""The simple query protocol: many statements in one message, whose results are counted to know the one that failed.
 
-The simple protocol (PostgreSQL documentation, "Message Flow") answers each statement of a message in turn and stops at
-the first error. Waiting is ours, not libpq's: signals are heard at once, and whoever waits long can be told why.
+The server answers each statement of a message in turn and stops at the first error (PostgreSQL documentation, "Message
+Flow"). This module waits for the socket itself, not libpq: signals are handled at once, and a long wait is reported.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _CANCEL_SECONDS = 5.0
 
 
 class SimpleQueryProtocol:
-    """A connection's messages. `done` counts the statements of the message under way that have finished.
+    """Messages on a connection. `statements_done` counts the finished statements of the latest message.
 
-    `rows` are those that `run` was asked to keep, by the number of their statement.
+    `rows` are those that `run` keeps, by the number of their statement.
     """
 
     def __init__(self, connection: Connection, *, idle_seconds: float = 1) -> None:
@@ -52,10 +52,10 @@ class SimpleQueryProtocol:
             self._idle = None
 
     def statements_before_notice(self) -> int:
-        """How many statements of the message had finished when the notice that libpq hands over just now was sent.
+        """Count the statements that had finished when the server sent the notice that libpq is handing over.
 
-        It does so at once, even while the result of the statement before waits to be fetched: then it no longer lets
-        the results come row by row (libpq documentation, PQsetSingleRowMode).
+        libpq hands it over at once, even while the result of the statement before it waits to be fetched: then
+        PQsetSingleRowMode fails (libpq documentation).
         """
         try:
             self._pgconn.set_single_row_mode()
@@ -66,10 +66,10 @@ class SimpleQueryProtocol:
     def run(
         self, message: bytes, *, kept: Container[int] = (), meanwhile: Callable[[], object] | None = None
     ) -> pq.abc.PGresult | None:
-        """Send statements whose rows nobody needs; returns the error that stopped them, None when all are done.
+        """Send statements and discard their rows; returns the error that stopped them, None when all are done.
 
-        Of the statements whose numbers, counted from 0, are in `kept`, `rows` has the row afterwards, where there is
-        one. `meanwhile` is called while the server works. Raises psycopg.OperationalError when the connection is lost.
+        `rows` keeps the last row of the statements whose numbers, counted from 0, are in `kept`. `meanwhile` is called
+        while the server works. Raises psycopg.OperationalError when the connection is lost.
         """
         error = None
         self.rows = {}
@@ -77,7 +77,7 @@ class SimpleQueryProtocol:
             self._send(message, discard_rows=True)
             if meanwhile:
                 meanwhile()
-            # Once around for every statement of a file: the names are looked up here, and a status is a plain number.
+            # This loop runs once per statement: the lookups of attributes stay outside of it.
             is_busy, next_result, get_result = self._pgconn.is_busy, self._next_result, self._pgconn.get_result
             while (result := next_result() if is_busy() else get_result()) is not None:
                 status = result.status
@@ -93,7 +93,7 @@ class SimpleQueryProtocol:
         return error
 
     def query(self, message: bytes) -> list[pq.abc.PGresult]:
-        """Send statements of our own; their results. Raises psycopg.Error for the first that fails, behind `done`."""
+        """Send statements of the runner; returns their results. Raises psycopg.Error for the first that fails."""
         with self._cancelled_when_interrupted():
             self._send(message)
             results = list(iter(self._next_result, None))
@@ -162,9 +162,9 @@ class SimpleQueryProtocol:
                 self._pgconn.consume_input()
 
     def _wait(self, events: int, *, deadline: float | None = None) -> int:
-        """Wait for the socket, telling `idle` how it drags on; which events came.
+        """Wait for the socket, calling `idle` regularly; returns the events.
 
-        With a `deadline`, of time.monotonic(), nobody is told, and psycopg.OperationalError ends the wait.
+        With a `deadline`, of time.monotonic(), `idle` is not called. Raises psycopg.OperationalError at the deadline.
         """
         self._poll.register(self._pgconn.socket, events)
         if deadline is not None:
@@ -178,7 +178,7 @@ class SimpleQueryProtocol:
 
     @contextmanager
     def _cancelled_when_interrupted(self) -> Iterator[None]:
-        """On a signal's exception cancel what runs and read to the end, so that the connection can still roll back."""
+        """On the exception of a signal handler cancel the statement, so that the connection can still roll back."""
         try:
             yield
         except BaseException as reason:
@@ -197,5 +197,5 @@ class SimpleQueryProtocol:
                 return
         except psycopg.Error:
             pass
-        # It does not answer, or is in the middle of COPY data: hang up, and it rolls back by itself.
+        # The server does not answer, or expects COPY data: closing the connection makes it roll back.
         self._pgconn.finish()

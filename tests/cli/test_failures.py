@@ -68,7 +68,7 @@ def test_what_the_server_adds_is_shown(project: Project) -> None:
         "detail: a detail",
         "server's hint: a hint",
         "context: PL/pgSQL function inline_code_block line 3 at RAISE",
-        "next: rows violate the check; mend them in an earlier migration, then run inv db.migrate again",
+        "next: rows violate the check; fix them in an earlier migration, then run inv db.migrate again",
     ):
         assert line in failed.err.splitlines()
 
