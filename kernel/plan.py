@@ -1,6 +1,6 @@
-"""Files compared with records: what is applied, what is pending, where they disagree. Pure.
+"""Compare files with records: what is applied, what is pending, and the drift between them. No I/O.
 
-Status prints the very Plan that migrate carries out.
+db.status prints the same Plan that db.migrate carries out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class VersionState(StrEnum):
-    """The state of one version (INTERFACE, "JSON")."""
+    """The state of one version, as in JSON."""
 
     APPLIED = "applied"
     PENDING = "pending"
@@ -30,7 +30,7 @@ class VersionState(StrEnum):
 
 
 class Reason(Enum):
-    """Why a file and its record disagree."""
+    """The kind of drift between a file and its record."""
 
     CHANGED = "the file is not what was applied"
     RENAMED = "the same content under another filename"
@@ -42,10 +42,9 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
-    """One version: its file, its record, or both; `drift` says what disagrees and what to do, "" where nothing does.
+    """One version: its file, its record, or both; `drift` describes a difference and its remedy, "" for none.
 
-    `reason` is the same for code to decide on, None where nothing disagrees.
-    `commit` and `diff` are what kernel.evidence adds to it; see Traced.
+    `reason` is the kind of drift, None for none. kernel.operations.drift adds `commit` and `diff`.
     """
 
     state: VersionState
@@ -67,14 +66,14 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftProblem(Problem):
-    """A problem of drift: the `commit` that holds the file as it was applied, and the `diff` since."""
+    """A problem of drift: the `commit` with the file as it was applied, and the `diff` since."""
 
     commit: str | None = None
     diff: str | None = None
 
 
 class PlanDrift(Drift):
-    """Drift that stopped a run; `plan` is where it stands, for those who look for evidence."""
+    """Drift that stopped a run; `plan` has it, to be traced through git."""
 
     def __init__(self, plan: Plan, *, allow_out_of_order: bool) -> None:
         super().__init__(plan.drift(allow_out_of_order=allow_out_of_order))
@@ -84,7 +83,7 @@ class PlanDrift(Drift):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every version, in order. `ahead` are records newer than every file: an older release was deployed again."""
+    """Every version, in order. `records_ahead` are newer than every file: an older release was deployed again."""
 
     entries: tuple[PlanEntry, ...]
     records_ahead: tuple[Record, ...] = ()
@@ -99,7 +98,7 @@ class Plan:
         return tuple(entry.migration for entry in self.entries if entry.migration and not entry.record)
 
     def drift(self, *, allow_out_of_order: bool = False) -> tuple[DriftProblem, ...]:
-        """Everything on which files and records disagree, each with its remedy."""
+        """All differences between files and records, each with its remedy."""
         return tuple(
             DriftProblem(message=entry.drift, file=entry.filename, commit=entry.commit, diff=entry.diff)
             for entry in self.entries
@@ -108,7 +107,7 @@ class Plan:
 
 
 def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:
-    """Compare files with records; `partial` are the versions that a no-transaction file was left in the middle of."""
+    """Compare files with records; `partial` are the versions of no-transaction files that are partly done."""
     by_number = {migration.number: migration for migration in files}
     recorded: dict[int, Record] = {}
     entries = []
@@ -124,15 +123,14 @@ def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial
     newest_record = recorded.get(max(recorded, default=-1))
     unrecorded = {migration.checksum: migration for n, migration in by_number.items() if n not in recorded}
     for number in sorted(by_number.keys() | recorded.keys()):
-        migration, its_record = by_number.get(number), recorded.get(number)
-        if migration and its_record:
-            entries.append(_entry_with_file_and_record(migration, its_record))
+        migration, matching = by_number.get(number), recorded.get(number)
+        if migration and matching:
+            entries.append(_entry_with_file_and_record(migration, matching))
         elif migration:
             entries.append(_entry_without_record(migration, newest_record, partial))
-        elif its_record:
-            entries.append(
-                _entry_without_file(its_record, unrecorded.get(its_record.checksum), ahead=number > newest_file)
-            )
+        elif matching:
+            same_content = unrecorded.get(matching.checksum)
+            entries.append(_entry_without_file(matching, same_content, ahead=number > newest_file))
     return Plan(
         entries=tuple(entries),
         records_ahead=tuple(recorded[number] for number in sorted(recorded) if number > newest_file),
@@ -152,14 +150,14 @@ def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEnt
 
 
 def describe_changed_file(migration: Migration, record: Record, *, by: str = "") -> str:
-    """The sentence for a file that is not what was applied; `by` is the command that restores it."""
+    """The message for a changed file; `by` is the command that restores it."""
     restore = f"restore it ({by})" if by else "restore it"
     when = f"{record.applied_at:%Y-%m-%d}"
     return f"changed after it was applied on {when}; {restore}, or {_accept_remedy(migration.version)}"
 
 
 def describe_missing_file(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:
-    """The sentence for a record without its file."""
+    """The message for a record without a file."""
     absent = f"there is no such file: {reason}" if reason else "there is no such file"
     return f"applied on {record.applied_at:%Y-%m-%d}, but {absent}; {remedy}"
 
@@ -194,9 +192,9 @@ def _entry_without_file(record: Record, twin: Migration | None, *, ahead: bool) 
 
 
 def migrations_to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
-    """The files that a run applies, in order; those behind version `to` are left out.
+    """The files that a run applies, in order, up to version `to`.
 
-    Raises UsageError when `to` names no file, Disagreement when files and records disagree.
+    Raises UsageError when `to` names no file, PlanDrift when files and records disagree.
     """
     last = parse_version(to) if to else None
     if last is not None and not any(entry.migration and entry.migration.number == last for entry in plan.entries):
@@ -227,7 +225,7 @@ _VERSION_DIGITS = 255  # of schema_migrations.version
 
 
 def parse_version(text: str) -> int:
-    """A version as a person writes it, 16 or 016. Raises UsageError."""
+    """Parse a version as a user writes it, 16 or 016. Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS):
         raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
     return int(text)

@@ -1,9 +1,9 @@
 """Apply files outside of a transaction: statement by statement; a next run resumes after the last.
 
 A statement that can run in a transaction does, together with its progress: it happens exactly once. For one that cannot
-(CREATE INDEX CONCURRENTLY, VACUUM …), or that may commit by itself (CALL, DO), progress is saved before and after; before
-it runs again, the next run checks what the interrupted one left. CREATE INDEX or REINDEX CONCURRENTLY that fails leaves
-an INVALID index, which IF NOT EXISTS takes for the finished one; it is dropped first.
+(CREATE INDEX CONCURRENTLY, VACUUM …), or that may commit by itself (CALL, DO), progress is saved before and after, and
+the next run checks what an interrupted one left. CREATE INDEX or REINDEX CONCURRENTLY that fails leaves an INVALID
+index, which IF NOT EXISTS takes for the finished one; it is dropped first.
 Source: PostgreSQL documentation, "CREATE INDEX" and "REINDEX", Building and Rebuilding Indexes Concurrently.
 """
 

@@ -1,4 +1,4 @@
-"""Apply files in a transaction: the one message that a file becomes, or the several of a larger one.
+"""Apply files in a transaction: one message for a file, several for a larger one.
 
     BEGIN; SET LOCAL lock_timeout ...; INSERT INTO schema_migrations ... RETURNING pg_current_xact_id();     -- head
     <statements of the file>
@@ -68,7 +68,7 @@ class FileRun:
 
     `claim_sql` changes its record and returns the transaction's id, or no row when another runner was first.
     `claim_holds_sql` is the expression for whether that change still stands in the same transaction; it is empty for a
-    revert, which leaves no record behind (`leaves_record`). `nonce` marks the server's error when the claim is lost.
+    revert, after which there is no record (`leaves_record`). `nonce` marks the server's error when the claim is lost.
     """
 
     migration: Migration
@@ -323,7 +323,7 @@ def roll_back_transaction(executor: Executor) -> None:
 
 
 def reset_session(executor: Executor) -> None:
-    """Give the session back its own state, outside of a transaction."""
+    """Reset the session after a file, outside of a transaction."""
     if not executor.session.pooled:
         executor.protocol.query(b"; ".join((*_RESET_ROLE, *_RESET_SESSION, *executor.session.runner_settings)))
 
@@ -362,8 +362,8 @@ def _commit_in_doubt_error(
     try:
         committed = _is_recorded_after_reconnect(executor, file_run.migration) == file_run.leaves_record
     except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
-        aftermath: str | None = "applied or rolled back as a whole; inv db.status tells once the server answers"
-        outcome = "nobody can tell yet whether it committed: the server does not answer"
+        aftermath: str | None = "applied or rolled back as a whole; see inv db.status once the server answers"
+        outcome = "whether it committed is unknown: the server does not answer"
     else:
         if not committed and not apart:
             return connection_lost_error(file_run.migration, error)

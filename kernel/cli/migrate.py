@@ -8,9 +8,8 @@ from kernel.apply.executor import WaitLimits
 from kernel.cli.context import TaskContext, parse_seconds_flag, parse_version_flag
 from kernel.db.connection import open_configured_session
 from kernel.migrations.script import RunMode
-from kernel.operations.drift import add_git_evidence
 from kernel.operations.migrate import MigrateOptions, migrate, prepare_migrate
-from kernel.operations.status import require_migrations
+from kernel.operations.status import add_git_evidence, require_migrations
 from kernel.report.progress import progress_observer
 from kernel.units import format_quantity
 

@@ -10,8 +10,7 @@ from kernel.cli.context import parse_number_flag
 from kernel.cli.migrate import wait_limits
 from kernel.errors import UsageError
 from kernel.lint.finding import Severity
-from kernel.operations.drift import add_git_evidence
-from kernel.operations.status import require_migrations
+from kernel.operations.status import add_git_evidence, require_migrations
 from kernel.rehearsal import CopyTarget, Limits, RehearsalRequest, Reporter, forget_kept_copies, rehearse
 from kernel.report.output_file import check_report_writable, write_report
 from kernel.report.progress import progress_observer

@@ -1,6 +1,6 @@
-"""One runner at a time: a session-level advisory lock, and who holds it.
+"""One runner at a time: a session-level advisory lock, and its holder.
 
-The lock lives in the connection that does the work, so that it dies with the work. It is polled: whoever waits inside
+The connection that does the work holds the lock, so that both end together. The lock is polled: a session that waits in
 pg_advisory_lock holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in turn, and the two deadlock.
 Source: PostgreSQL documentation, "Advisory Locks".
 """
@@ -36,7 +36,7 @@ WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockHolder:
-    """Who holds the lock; `since` is UTC."""
+    """The session that holds the lock; `connected_at` is UTC."""
 
     pid: int
     application_name: str
@@ -58,10 +58,10 @@ def advisory_lock_key(schema: str) -> int:
 def hold_advisory_lock(
     session: Session, ledger: Ledger, *, wait_seconds: float, waiting: Callable[[LockHolder], None]
 ) -> Iterator[None]:
-    """Hold the lock of a ledger. `wait_seconds` is how long to wait, 0 not at all, negative for ever.
+    """Hold the lock of a ledger. Wait for it at most `wait_seconds`: 0 is not at all, negative is without limit.
 
-    `waiting` is told of each holder that is waited for. Raises LockBusy, which names the holder.
-    Through a pooler no session is ours, and so is no lock: there each file takes one for its transaction.
+    `waiting` is called with each holder that the session waits for. Raises LockBusy, which names the holder.
+    Through a pooler the session may change, and no lock is taken: there each file takes one for its transaction.
     """
     if session.pooled:
         yield
@@ -86,7 +86,7 @@ def poll_for_lock(
     wait_seconds: float,
     waiting: Callable[[LockHolder], None],
 ) -> None:
-    """Poll `attempt` until it has taken the lock. Raises LockBusy, which names the holder, when the time is over."""
+    """Poll `attempt` until it has taken the lock. Raises LockBusy, which names the holder, after `wait_seconds`."""
     deadline = time.monotonic() + wait_seconds
     named: LockHolder | None = None
     while not attempt():
@@ -110,13 +110,13 @@ def _lock_busy_error(session: Session, holder: LockHolder | None) -> LockBusy:
 
 
 def try_advisory_lock(session: Session, number: int) -> bool:
-    """Take the lock if it is free, or once more if it is ours already; whether it is ours now."""
+    """Take the lock if it is free, or again if this session holds it; returns whether it holds it now."""
     row = session.connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
     return bool(row and row[0])
 
 
 def find_lock_holder(session: Session, number: int) -> LockHolder | None:
-    """Who holds the lock now; None when it has just been let go."""
+    """The session that holds the lock; None when it has just been released."""
     row = session.connection.execute(_FIND_HOLDER, (number,)).fetchone()
     if row is None:
         return None

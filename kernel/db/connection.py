@@ -1,7 +1,4 @@
-"""The only place that connects: psycopg, the session's settings, and errors that say what to do.
-
-Whatever goes wrong, no password reaches a message.
-"""
+"""Connecting with psycopg: sessions, their settings, and errors with a remedy. No message contains a password."""
 
 from __future__ import annotations
 
@@ -41,8 +38,8 @@ _REMEDY_BY_CAUSE = (
     ("too many clients", "wait, or close other connections"),
     ("remaining connection slots", "wait, or close other connections"),
 )
-# A machine that vanished says no goodbye. Asked after 30 s of silence and three times more, it is given up within a
-# minute, where the system's own default is two hours. Both ends ask: ours here, the server by _ASK_CLIENT.
+# A machine that vanishes from the network closes no connection. Probes after 30 s of silence find it within a minute,
+# where the default of the system is two hours. Both ends probe: the client here, the server by _CLIENT_KEEPALIVES.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _CLIENT_KEEPALIVES = tuple(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items())
 # The server notices within a second that a runner was killed, and lets go of its locks.
@@ -51,10 +48,10 @@ _CHECK_CLIENT_CONNECTION = b"SET client_connection_check_interval = '1s'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A connection in autocommit, and what it reached: `name` is host:port/dbname, never a secret.
+    """A connection in autocommit. `name` is host:port/dbname, without secrets.
 
-    `pooled` tells that a pooler stands between: its sessions are others' too, and nothing may be left in them.
-    `own_settings` are the statements that give the session back what a migration may have changed.
+    `pooled`: there is a pooler in between, which shares its sessions with other clients; nothing may be left in them.
+    `runner_settings` are the statements that restore the settings of the runner after RESET ALL.
     """
 
     connection: Connection
@@ -68,8 +65,8 @@ class Session:
 def open_session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
     """Connect, and close at the end; `variable` is what messages call the URL.
 
-    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. Whatever the server
-    refuses inside the block, and nobody there expected, becomes one of the first two.
+    Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. A
+    psycopg.Error that leaves the block becomes one of the first two.
     """
     connection = open_connection(url, variable=variable)
     name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
@@ -89,12 +86,12 @@ def open_connection(url: str, *, variable: str = "the URL") -> Connection:
     try:
         parameters = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        # libpq quotes what it could not read, which may be the password.
+        # libpq quotes the part that it could not read, which may be the password.
         problem = Problem(message=f"{variable} is no connection URL that libpq reads; check its special characters")
         raise SettingsError([problem]) from error
     for name, value in {"connect_timeout": _CONNECT_SECONDS, **_KEEPALIVES}.items():
         parameters.setdefault(name, value)
-    parameters["client_encoding"] = "UTF8"  # files are, and are sent as they stand; another would garble them
+    parameters["client_encoding"] = "UTF8"  # the encoding of the files, which are sent unchanged
     parameters.setdefault("application_name", "inv db")
     if "," in str(parameters.get("host", "")):
         parameters.setdefault("target_session_attrs", "read-write")
@@ -132,21 +129,21 @@ def _inspect_session(connection: Connection, url: str, name: str) -> Session:
 
 
 def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Session:
-    """The session with the settings of a runner. A pooler's sessions are others' too: nothing is set there."""
+    """Set the settings of a runner; through a pooler, which shares its sessions, none."""
     if session.pooled:
         return session
     timeout = b"SET statement_timeout = %d" % statement_timeout_ms
-    # A socket of this machine cannot be cut.
+    # A Unix socket has no keepalives.
     watch = (
         _CHECK_CLIENT_CONNECTION,
         *(() if session.connection.info.host.startswith(("/", "@")) else _CLIENT_KEEPALIVES),
     )
-    for own_settings in ((*watch, timeout), (timeout,)):
+    for runner_settings in ((*watch, timeout), (timeout,)):
         try:
-            session.connection.execute(b"; ".join(own_settings))
+            session.connection.execute(b"; ".join(runner_settings))
         except psycopg.errors.InvalidParameterValue:
             continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
-        return replace(session, runner_settings=own_settings)
+        return replace(session, runner_settings=runner_settings)
     return session
 
 
@@ -164,25 +161,27 @@ def refuse_read_only(session: Session) -> None:
         )
 
 
-# The database that the settings name, or the embedded development server when they name none.
-
-
 @contextmanager
 def open_configured_session(settings: Settings, *, say: Callable[[str], None]) -> Iterator[Session]:
-    """Connect to it; `say` is told the one line about the embedded server and where its data lies.
+    """Connect to the database of the settings, or to the embedded development server when they name none.
+
+    `say` receives a line about the embedded server and its data directory.
 
     Raises DatabaseUnreachable, ProgramsMissing, ServerFailed, DatabaseRefused, SettingsError.
     """
     with (
         configured_database_url(settings, say=say) as url,
-        open_session(url, variable=settings.database_variable or "") as it,
+        open_session(url, variable=settings.database_variable or "") as session,
     ):
-        yield it
+        yield session
 
 
 @contextmanager
 def configured_database_url(settings: Settings, *, say: Callable[[str], None]) -> Iterator[str]:
-    """Its connection URL, for as long as it is needed. Raises ProgramsMissing, ServerFailed."""
+    """The connection URL of `open_configured_session`; the server runs at least until the block ends.
+
+    Raises ProgramsMissing, ServerFailed.
+    """
     if settings.database_url:
         yield settings.database_url
         return

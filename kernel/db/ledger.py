@@ -1,4 +1,9 @@
-"""A row of schema_migrations: what was applied, when, and the checksum of the file it was."""
+"""The ledger: the table schema_migrations, its records, and the progress of files outside of a transaction.
+
+Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
+the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
+Progress has a table of its own next to it, which exists only while a file is unfinished.
+"""
 
 from __future__ import annotations
 
@@ -13,35 +18,10 @@ from psycopg import sql
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from kernel.db.connection import Connection, Session
     from kernel.migrations.migration import Migration
-
-
-class Record(NamedTuple):
-    """A migration that was applied whole; `applied_at` is UTC without a zone, as the column is.
-
-    A tuple, which is quicker to make: a long history has thousands of them.
-    """
-
-    version: str
-    filename: str
-    applied_at: datetime
-    checksum: str
-
-    @property
-    def number(self) -> int | None:
-        """The version to compare by; None when it is no number, which no runner of these files wrote."""
-        version = self.version
-        return int(version) if version.isascii() and version.isdigit() else None
-
-
-# The rows of schema_migrations, and the table itself.
-#
-# Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere
-# on the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
 
 
 LEDGER_TABLE = "schema_migrations"
@@ -70,17 +50,44 @@ LEFT JOIN pg_class c ON c.oid = found.oid
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """  # noqa: S608 - a constant
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
-# With a look at the ledger in the same statement: another runner may have made it, and its first tables, meanwhile.
+# The same statement looks for the ledger: another runner may have created it, and the first tables, in the meantime.
 _USER_TABLES = f"""
 SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND to_regclass('{LEDGER_TABLE}') IS NULL AND NOT EXISTS (
   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """  # noqa: S608 - a constant
+PROGRESS_TABLE = "schema_migrations_progress"
+_CREATE_PROGRESS = """
+CREATE TABLE IF NOT EXISTS {} (
+  version VARCHAR(255) PRIMARY KEY,
+  finished INTEGER NOT NULL,
+  digest VARCHAR(64) NOT NULL,
+  begun INTEGER NOT NULL,
+  updated_at TIMESTAMP NOT NULL
+)"""
+
+
+class Record(NamedTuple):
+    """A row of schema_migrations: an applied migration. `applied_at` is UTC without a time zone, as the column is.
+
+    A tuple, which is faster to create: a long history has thousands of them.
+    """
+
+    version: str
+    filename: str
+    applied_at: datetime
+    checksum: str
+
+    @property
+    def number(self) -> int | None:
+        """The version as a number; None for a text that no runner of these files wrote."""
+        version = self.version
+        return int(version) if version.isascii() and version.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """Where the table is, or, when it does not exist yet, where it would be created."""
+    """The schema of the table, or, when it does not exist yet, the schema to create it in."""
 
     schema: str
     exists: bool
@@ -95,7 +102,7 @@ class Ledger:
 
 
 def find_ledger(session: Session) -> Ledger:
-    """Look for the table. Read-only. Raises LedgerShape when it is another's, DatabaseRefused without a schema."""
+    """Find the table. Read-only. Raises LedgerShape for a table of another shape, DatabaseRefused without schema."""
     row = session.connection.execute(_FIND_LEDGER).fetchone()
     if row is None:  # pragma: no cover - the query yields one row
         raise DatabaseRefused(f"{session.name}: no answer to the search for {LEDGER_TABLE}")
@@ -117,28 +124,28 @@ def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object
     if relkind not in ("r", "p"):
         return ["not a table; rename it, or put the schema of the migrations first in search_path"]
     alter = f"ALTER TABLE {ledger.name}"
-    found = {str(column["name"]): column for column in columns}
-    absent = [name for name in _LEDGER_COLUMNS if name not in found]
+    columns_by_name = {str(column["name"]): column for column in columns}
+    absent = [name for name in _LEDGER_COLUMNS if name not in columns_by_name]
     if absent:
         without = ", ".join(absent)
         rename = f"{alter} RENAME TO schema_migrations_of_another_runner"
         return [f"the table of another runner (no column {without}); rename it: {rename}"]
     problems = []
     for name, kind in _LEDGER_COLUMNS.items():
-        column = found.pop(name)
+        column = columns_by_name.pop(name)
         if column["type"] != kind:
             change = f"{alter} ALTER COLUMN {name} TYPE {kind}"
             if column["type"] == "timestamp with time zone":
                 change += f" USING {name} AT TIME ZONE 'UTC'"
-            problems.append(f"column {name} is {column['type']}, not {kind}; mend it: {change}")
+            problems.append(f"column {name} is {column['type']}, not {kind}; fix it: {change}")
         if not column["required"]:
-            problems.append(f"column {name} may be NULL; mend it: {alter} ALTER COLUMN {name} SET NOT NULL")
+            problems.append(f"column {name} may be NULL; fix it: {alter} ALTER COLUMN {name} SET NOT NULL")
     if not unique:
-        problems.append(f"version is no primary key; mend it: {alter} ADD PRIMARY KEY (version)")
+        problems.append(f"version is no primary key; fix it: {alter} ADD PRIMARY KEY (version)")
     problems += [
         f"column {name} has to be filled, and is not ours; "
-        f"mend it: {alter} ALTER COLUMN {_quote_name(name)} DROP NOT NULL"
-        for name, column in found.items()
+        f"fix it: {alter} ALTER COLUMN {_quote_name(name)} DROP NOT NULL"
+        for name, column in columns_by_name.items()
         if column["required"] and not column["filled"]
     ]
     return problems
@@ -157,11 +164,11 @@ def read_records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
     except psycopg.DataError as error:  # infinity, or a year that Python's calendar does not have
         message = f"{ledger.name}: applied_at of a record is no date of our calendar ({error}); correct it with UPDATE"
         raise LedgerShape([Problem(message=message)]) from error
-    return tuple(starmap(Record, rows))  # `find` has seen to it that the types are the columns'
+    return tuple(starmap(Record, rows))  # find_ledger has checked the types of the columns
 
 
 def refuse_missing_privilege(session: Session, ledger: Ledger, privilege: str) -> None:
-    """Raise DatabaseRefused when the table is there, and the role may not INSERT into it, or DELETE from it."""
+    """Raise DatabaseRefused when the table exists and the role lacks the privilege, INSERT or DELETE."""
     if not ledger.exists:
         return
     row = session.connection.execute(
@@ -185,7 +192,7 @@ def create_ledger(session: Session, ledger: Ledger) -> Ledger:
 
 
 def refuse_tables_without_ledger(session: Session, ledger: Ledger) -> None:
-    """Raise Unrecorded when the schema holds tables, but no ledger that says how they came about."""
+    """Raise Unrecorded when the schema has tables and no ledger that records their migrations."""
     if ledger.exists:
         return
     row = session.connection.execute(_USER_TABLES, (ledger.schema,)).fetchone()
@@ -198,24 +205,21 @@ def refuse_tables_without_ledger(session: Session, ledger: Ledger) -> None:
         raise Unrecorded([Problem(message=message)])
 
 
-def claim_statement(connection: Connection, ledger: Ledger, *migrations: Migration) -> bytes:
-    """The INSERT that makes migrations ours: for each the transaction's id, or no row when another was first."""
-    rows = sql.SQL(", ").join(
-        sql.SQL("({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {})").format(one.version, one.filename, one.checksum)
-        for one in migrations
-    )
+def claim_statement(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
+    """The INSERT that claims a migration: it returns the transaction's id, or no row when another runner was first."""
     return (
         sql.SQL(
-            "INSERT INTO {} (version, filename, applied_at, checksum) VALUES {} "
+            "INSERT INTO {} (version, filename, applied_at, checksum) "
+            "VALUES ({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {}) "
             "ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
         )
-        .format(ledger.identifier, rows)
+        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
         .as_bytes(connection)
     )
 
 
 def claim_holds_expression(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The SQL expression that tells whether a migration's record stands as `claim` wrote it in this transaction."""
+    """The SQL expression for whether a record is still as `claim_statement` wrote it in the same transaction."""
     return (
         sql.SQL(
             "EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {} "
@@ -226,22 +230,8 @@ def claim_holds_expression(connection: Connection, ledger: Ledger, migration: Mi
     )
 
 
-def all_claims_hold_expression(connection: Connection, ledger: Ledger, migrations: Sequence[Migration]) -> bytes:
-    """As `recorded`, for several migrations at once."""
-    # What a name or checksum has, the blank between them has not. Their versions find the rows by the index.
-    told = [f"{one.version} {one.filename} {one.checksum}" for one in migrations]
-    return (
-        sql.SQL(
-            "(SELECT count(*) = {} FROM {} WHERE version = ANY ({}) AND concat_ws(' ', version, filename, checksum) = "
-            "ANY ({}) AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
-        )
-        .format(len(told), ledger.identifier, [one.version for one in migrations], told)
-        .as_bytes(connection)
-    )
-
-
 def delete_record_statement(connection: Connection, ledger: Ledger, version: str) -> bytes:
-    """The DELETE of one record; it returns the transaction's id, or no row when the record is gone already."""
+    """The DELETE of one record; it returns the transaction's id, or no row when there is no record."""
     return (
         sql.SQL("DELETE FROM {} WHERE version = {} RETURNING pg_current_xact_id()")
         .format(ledger.identifier, version)
@@ -264,29 +254,13 @@ def _privilege_error(session: Session, ledger: Ledger, privilege: str) -> Databa
 
 
 def _quote_name(name: str) -> str:
-    """A name for a statement in a message: in quotes only where it needs them."""
+    """An identifier for a statement in a message: quoted only where it needs quotes."""
     return name if _PLAIN_NAME.fullmatch(name) else sql.Identifier(name).as_string()
-
-
-# How far a no-transaction file has come: a small table of our own beside schema_migrations.
-#
-# Only a file that is under way, or that failed in the middle, has a row; the table goes when the last row does.
-
-
-PROGRESS_TABLE = "schema_migrations_progress"
-_CREATE_PROGRESS = """
-CREATE TABLE IF NOT EXISTS {} (
-  version VARCHAR(255) PRIMARY KEY,
-  finished INTEGER NOT NULL,
-  digest VARCHAR(64) NOT NULL,
-  begun INTEGER NOT NULL,
-  updated_at TIMESTAMP NOT NULL
-)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileProgress:
-    """`finished` statements are done, whose text has the SHA-256 `digest`; `begun` is the last that was sent.
+    """Progress of a file: the number of `finished` statements, the SHA-256 of their text, the last one `begun`.
 
     Statements count from 1. One that is begun and not finished ran outside of a transaction: it may be done, half done,
     or not done at all.
@@ -298,7 +272,7 @@ class FileProgress:
 
 
 def read_progress(session: Session, ledger: Ledger) -> dict[str, FileProgress]:
-    """The progress of every version that is under way. Read-only; empty without the table or the privilege."""
+    """Progress by version. Read-only; empty without the table or the privilege."""
     try:
         rows = session.connection.execute(
             sql.SQL("SELECT version, finished, digest, begun FROM {}").format(_progress_identifier(ledger))
@@ -312,22 +286,22 @@ def read_progress(session: Session, ledger: Ledger) -> dict[str, FileProgress]:
 
 
 def progress_xid(connection: Connection, ledger: Ledger, version: str) -> str:
-    """The transaction that has kept a version's progress last; the version must have some."""
+    """The id of the transaction that saved the progress of a version last."""
     query = sql.SQL("SELECT xmin::text FROM {} WHERE version = %s").format(_progress_identifier(ledger))
-    (found,) = connection.execute(query, (version,)).fetchall()
-    return str(found[0])
+    (row,) = connection.execute(query, (version,)).fetchall()
+    return str(row[0])
 
 
 def create_progress_table(session: Session, ledger: Ledger) -> None:
-    """Create the table, under the lock."""
+    """Create the table of progress, under the lock."""
     session.connection.execute(sql.SQL(_CREATE_PROGRESS).format(_progress_identifier(ledger)))
 
 
 def upsert_progress_statement(connection: Connection, ledger: Ledger, version: str, progress: FileProgress) -> bytes:
-    """The statement that keeps a version's progress."""
+    """The statement that saves the progress of a version."""
     return (
         sql.SQL(
-            "INSERT INTO {table} AS kept (version, finished, digest, begun, updated_at) "
+            "INSERT INTO {table} AS saved (version, finished, digest, begun, updated_at) "
             "VALUES ({version}, {finished}, {digest}, {begun}, pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') "
             "ON CONFLICT (version) DO UPDATE SET finished = excluded.finished, digest = excluded.digest, "
             "begun = excluded.begun, updated_at = excluded.updated_at"
@@ -344,14 +318,14 @@ def upsert_progress_statement(connection: Connection, ledger: Ledger, version: s
 
 
 def delete_progress_statement(connection: Connection, ledger: Ledger, version: str) -> bytes:
-    """The statement that forgets a version's progress."""
+    """The statement that deletes the progress of a version."""
     return (
         sql.SQL("DELETE FROM {} WHERE version = {}").format(_progress_identifier(ledger), version).as_bytes(connection)
     )
 
 
 def drop_empty_progress_table(session: Session, ledger: Ledger) -> None:
-    """Drop the table unless another file is still under way."""
+    """Drop the table of progress unless another file is unfinished."""
     row = session.connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_progress_identifier(ledger))).fetchone()
     if row is None:
         session.connection.execute(sql.SQL("DROP TABLE {}").format(_progress_identifier(ledger)))

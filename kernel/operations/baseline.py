@@ -1,4 +1,4 @@
-"""Records made by hand: db.baseline for a database that was there before, db.repair for a file changed on purpose."""
+"""Records without a run: db.baseline for an existing database, db.repair for a file changed on purpose."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineResult:
-    """The files that count as applied from now on."""
+    """The migrations that were recorded as applied."""
 
     database: str
     recorded: tuple[Migration, ...]
@@ -33,7 +33,7 @@ class BaselineResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairResult:
-    """A file that was accepted as it is, and the record it had before."""
+    """The migration whose current content was accepted, and its record before."""
 
     database: str
     migration: Migration
@@ -42,23 +42,23 @@ class RepairResult:
 
 def record_baseline(
     session: Session,
-    found: tuple[Migration, ...],
+    migrations: tuple[Migration, ...],
     *,
     to: str,
     lock_wait_seconds: float,
     waiting: Callable[[LockHolder], None],
 ) -> BaselineResult:
-    """Record the files up to version `to` as applied without running them, on a database that has no record yet.
+    """Record the files up to version `to` as applied, without running them, in a database without records.
 
     Raises UsageError when there is a record, or no file of this version, LockBusy, DatabaseRefused.
     """
     number = parse_version(to)
-    if all(one.number != number for one in found):
+    if all(migration.number != number for migration in migrations):
         raise UsageError(f"--to {to}: no migration file has this version")
-    wanted = tuple(one for one in found if one.number <= number)
-    where = find_ledger(session)
+    to_record = tuple(migration for migration in migrations if migration.number <= number)
+    ledger = find_ledger(session)
     refuse_read_only(session)
-    with hold_advisory_lock(session, where, wait_seconds=lock_wait_seconds, waiting=waiting):
+    with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
         if recorded := read_records(session, find_ledger(session)):
             count = f"{len(recorded)} migration{' is' if len(recorded) == 1 else 's are'}"
             raise UsageError(
@@ -66,46 +66,48 @@ def record_baseline(
                 "see inv db.status"
             )
         with session.connection.transaction():
-            where = create_ledger(session, where)
-            for one in wanted:
-                session.connection.execute(claim_statement(session.connection, where, one))
-    return BaselineResult(database=session.name, recorded=wanted)
+            ledger = create_ledger(session, ledger)
+            for migration in to_record:
+                session.connection.execute(claim_statement(session.connection, ledger, migration))
+    return BaselineResult(database=session.name, recorded=to_record)
 
 
 def repair_record(
     session: Session,
-    found: tuple[Migration, ...],
+    migrations: tuple[Migration, ...],
     *,
     accept: str,
     lock_wait_seconds: float,
     waiting: Callable[[LockHolder], None],
 ) -> RepairResult:
-    """Give the record of one version the checksum, name and number of its file, edited or renamed on purpose.
+    """Update the record of one version to the checksum, name and number of its file, changed on purpose.
 
     Raises UsageError when there is nothing to accept for this version, LockBusy, DatabaseRefused.
     """
     number = parse_version(accept)
-    where = find_ledger(session)
+    ledger = find_ledger(session)
     refuse_read_only(session)
-    with hold_advisory_lock(session, where, wait_seconds=lock_wait_seconds, waiting=waiting):
-        plan = read_status(session, found).plan
-        entry = next((one for one in plan.entries if one.migration and one.migration.number == number), None)
+    with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
+        plan = read_status(session, migrations).plan
+        entry = next((entry for entry in plan.entries if entry.migration and entry.migration.number == number), None)
         if entry is None or entry.migration is None:
             raise UsageError(f"--accept {accept}: no migration file has this version")
         record = entry.record if entry.state is VersionState.MODIFIED else None
         if entry.record is None:
-            missing = (one.record for one in plan.entries if one.state is VersionState.MISSING and one.record)
-            record = next((one for one in missing if entry.migration.accepts(one.checksum)), None)
+            missing = (entry.record for entry in plan.entries if entry.state is VersionState.MISSING and entry.record)
+            record = next((record for record in missing if entry.migration.accepts(record.checksum)), None)
         if record is None and entry.record is None:
             raise UsageError(f"--accept {accept}: {entry.migration.filename} is not applied; run inv db.migrate")
         if record is None:
             raise UsageError(f"--accept {accept}: {entry.migration.filename} and its record agree; see inv db.status")
-        _update_record(session, where, record, entry.migration)
+        _update_record(session, ledger, record, entry.migration)
     return RepairResult(database=session.name, migration=entry.migration, previous_record=record)
 
 
-def _update_record(session: Session, where: Ledger, record: Record, migration: Migration) -> None:
+def _update_record(session: Session, ledger: Ledger, record: Record, migration: Migration) -> None:
     session.connection.execute(
-        sql.SQL("UPDATE {} SET version = %s, filename = %s, checksum = %s WHERE version = %s").format(where.identifier),
+        sql.SQL("UPDATE {} SET version = %s, filename = %s, checksum = %s WHERE version = %s").format(
+            ledger.identifier
+        ),
         (migration.version, migration.filename, migration.checksum, record.version),
     )

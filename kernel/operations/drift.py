@@ -1,23 +1,21 @@
-"""What version control has to say about drift: the command that restores a file, and what was changed in it since.
+"""Trace drift through git: the command that restores a file, and what was changed in it since.
 
-Asked when there is drift to show and never else: it costs a few runs of git. Where git knows nothing, a message stays
-what kernel.plan made it.
+Called only when there is drift to show: it costs a few runs of git. Where git knows nothing, the message of kernel.plan
+stays.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kernel.errors import Drift
 from kernel.migrations.migration import parse_filename
-from kernel.plan import PlanDrift, Reason, describe_changed_file, describe_missing_file
+from kernel.plan import Reason, describe_changed_file, describe_missing_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kernel.db.ledger import Record
@@ -27,15 +25,15 @@ if TYPE_CHECKING:
 
 
 _READ_BYTES = 1 << 20
-_COMMIT_DIGITS = 10  # so many digits name one commit among millions
-_LEAST_SIMILARITY = 0.5  # as git: a file with half of another's lines is the same one, renamed
+_COMMIT_DIGITS = 10  # this many digits identify one commit among millions
+_LEAST_SIMILARITY = 0.5  # as in git: a file with half the lines of another is the same file, renamed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationsLocation:
-    """Where the files are, and how commands name them: from `root`, the project's folder, where they are typed.
+    """The directory of the migrations, and `root`, the project's folder, from which commands name them.
 
-    `environ` is handed to git, less its GIT_* variables.
+    `environ` is passed to git without its GIT_* variables.
     """
 
     root: Path
@@ -54,60 +52,49 @@ class MigrationsLocation:
         return f"{git} show {shlex.quote(f'{revision}:{path}')} > {self.shell_path(filename)}"
 
 
-@contextmanager
-def add_git_evidence(place: MigrationsLocation) -> Iterator[None]:
-    """Give the Disagreement that leaves the block its evidence, once locks and connections are let go of.
-
-    Raises Drift in its place.
-    """
-    try:
-        yield
-    except PlanDrift as found:
-        problems = trace_drift(found.plan, place).drift(allow_out_of_order=found.allow_out_of_order)
-        raise Drift(problems) from found
-
-
-def trace_drift(plan: Plan, place: MigrationsLocation) -> Plan:
-    """The same plan, its modified and missing entries with what git knows of them: remedy, commit, diff."""
-    asked = [entry for entry in plan.entries if _is_traceable(entry)]
-    if not asked:
+def trace_drift(plan: Plan, location: MigrationsLocation) -> Plan:
+    """The same plan, with what git knows of its modified and missing entries: remedy, commit, diff."""
+    traceable = [entry for entry in plan.entries if _is_traceable(entry)]
+    if not traceable:
         return plan
-    from kernel.migrations.git_history import read_git_history  # noqa: PLC0415 - on the way of drift only
+    from kernel.migrations.git_history import read_git_history  # noqa: PLC0415 - only after drift
 
-    known = read_git_history(place.directory, place.environ, {entry.record.checksum for entry in asked if entry.record})
+    known = read_git_history(
+        location.directory, location.environ, {entry.record.checksum for entry in traceable if entry.record}
+    )
     if known is None:
         return plan
-    entries = [_trace_entry(entry, plan, known, place) if entry in asked else entry for entry in plan.entries]
+    entries = [_trace_entry(entry, plan, known, location) if entry in traceable else entry for entry in plan.entries]
     return replace(plan, entries=tuple(entries))
 
 
 def _is_traceable(entry: PlanEntry) -> bool:
-    """Whether the content that ran is not among the files, under whatever name."""
+    """Whether no file has the content that ran."""
     if entry.reason is Reason.CHANGED:
         return True
-    # A name is written into a command only when it is one of ours: the ledger may hold any text.
+    # The filename goes into a command only when it is a valid one: the ledger may contain any text.
     return (
         entry.reason is Reason.GONE and entry.record is not None and parse_filename(entry.record.filename) is not None
     )
 
 
-def _trace_entry(entry: PlanEntry, plan: Plan, known: GitHistory, place: MigrationsLocation) -> PlanEntry:
+def _trace_entry(entry: PlanEntry, plan: Plan, known: GitHistory, location: MigrationsLocation) -> PlanEntry:
     record, migration = entry.record, entry.migration
     if record is None:  # pragma: no cover - what is traced is recorded
         return entry
     if migration is None:
-        return _trace_missing_file(entry, record, plan.pending, known=known, place=place)
+        return _trace_missing_file(entry, record, plan.pending, known=known, location=location)
     kept = known.find_content(record.checksum)
     if kept is None:
         return entry
     drift = describe_changed_file(
-        migration, record, by=place.restore_command(_short_commit(kept.commit), kept.path, migration.filename)
+        migration, record, by=location.restore_command(_short_commit(kept.commit), kept.path, migration.filename)
     )
     return replace(entry, drift=drift, commit=kept.commit, diff=known.diff_to_file(kept, migration.filename) or None)
 
 
 def _trace_missing_file(
-    entry: PlanEntry, record: Record, pending: tuple[Migration, ...], *, known: GitHistory, place: MigrationsLocation
+    entry: PlanEntry, record: Record, pending: tuple[Migration, ...], *, known: GitHistory, location: MigrationsLocation
 ) -> PlanEntry:
     kept = known.find_content(record.checksum)
     deletion = known.find_deletion(record.filename)
@@ -116,13 +103,13 @@ def _trace_missing_file(
         if deletion is None:
             return entry
         commit, path = deletion
-        remedy = f"restore it with: {place.restore_command(f'{_short_commit(commit)}^', path, record.filename)}"
+        remedy = f"restore it with: {location.restore_command(f'{_short_commit(commit)}^', path, record.filename)}"
         return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=remedy))
-    restore = f"restore it with: {place.restore_command(_short_commit(kept.commit), kept.path, record.filename)}"
+    restore = f"restore it with: {location.restore_command(_short_commit(kept.commit), kept.path, record.filename)}"
     heir = _most_similar_file(kept.content, pending)
     if heir is None:
         return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=restore), commit=kept.commit)
-    moved = f"mv {place.shell_path(heir.filename)} {place.shell_path(record.filename)}"
+    moved = f"mv {location.shell_path(heir.filename)} {location.shell_path(record.filename)}"
     reason = f"{heir.filename} seems to be it, renamed and changed"
     remedy = (
         f"give it its name again ({moved}) and accept it with: inv db.repair --accept {record.version}, or {restore}"
@@ -132,28 +119,28 @@ def _trace_missing_file(
 
 
 def _short_commit(commit: str) -> str:
-    """A commit's name as people read it."""
+    """The abbreviated hash of a commit."""
     return commit[:_COMMIT_DIGITS]
 
 
 def _most_similar_file(content: bytes, pending: tuple[Migration, ...]) -> Migration | None:
-    """The pending file that is most like the content of one that is gone, if one is like it at all."""
-    best, best_likeness = None, _LEAST_SIMILARITY
+    """The pending file that is most similar to the content of a missing file; None when none is similar."""
+    best, best_similarity = None, _LEAST_SIMILARITY
     for migration in pending:
         try:
             with migration.path.open("rb") as file:
-                likeness = _similarity(content, file.read(_READ_BYTES))
+                similarity = _similarity(content, file.read(_READ_BYTES))
         except OSError:
             continue
-        if likeness >= best_likeness:
-            best, best_likeness = migration, likeness
+        if similarity >= best_similarity:
+            best, best_similarity = migration, similarity
     return best
 
 
-def _similarity(one: bytes, other: bytes) -> float:
-    """How much of the longer text stands in the other too, from 0 to 1: by its lines, blanks around them left out."""
-    ours, theirs = _count_lines(one), _count_lines(other)
-    return _total_bytes(ours & theirs) / max(_total_bytes(ours), _total_bytes(theirs), 1)
+def _similarity(first: bytes, second: bytes) -> float:
+    """The share of the longer text, from 0 to 1, whose lines are in the other too, without surrounding blanks."""
+    a, b = _count_lines(first), _count_lines(second)
+    return _total_bytes(a & b) / max(_total_bytes(a), _total_bytes(b), 1)
 
 
 def _count_lines(text: bytes) -> Counter[bytes]:

@@ -1,4 +1,4 @@
-"""db.rollback: remove the newest records; with revert files, undo what they recorded in the same transaction.
+"""db.rollback: remove the newest records; with --revert, run the revert file of each in the same transaction.
 
 Source: the specification, "Rollback Last Migration": the record goes, the SQL is not undone.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackOptions:
-    """How far back: `steps` records, or all behind version `to`; `revert` runs the revert files too."""
+    """Options of db.rollback: remove `steps` records, or all after version `to`; `revert` runs the revert files too."""
 
     steps: int = 1
     to: str = ""
@@ -39,7 +39,7 @@ class RollbackOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackResult:
-    """The entries whose records are gone, newest first."""
+    """The entries whose records were removed, newest first."""
 
     database: str
     removed: tuple[PlanEntry, ...]
@@ -47,41 +47,45 @@ class RollbackResult:
 
 
 def rollback(
-    session: Session, found: tuple[Migration, ...], wish: RollbackOptions, observer: Observer
+    session: Session, migrations: tuple[Migration, ...], options: RollbackOptions, observer: Observer
 ) -> RollbackResult:
-    """Remove records, newest version first, each in a transaction with its revert file when that is asked for.
+    """Remove records, newest version first; with `revert` each in a transaction with its revert file.
 
-    Raises FilesInvalid before anything is touched when a revert file is missing or cannot be run, UsageError, LockBusy,
+    Raises FilesInvalid before anything is changed when a revert file is missing or cannot be run, UsageError, LockBusy,
     DatabaseRefused, MigrationFailed.
     """
-    where = find_ledger(session)
-    entries = _read_entries(session, found, wish)
-    if wish.revert:
+    ledger = find_ledger(session)
+    entries = _read_entries(session, migrations, options)
+    if options.revert:
         _parse_reverts(entries)
     if not entries:
-        return RollbackResult(database=session.name, removed=(), reverted=wish.revert)
+        return RollbackResult(database=session.name, removed=(), reverted=options.revert)
     refuse_read_only(session)
-    refuse_missing_privilege(session, where, "DELETE")
-    session = with_runner_settings(session, statement_timeout_ms=wish.waits.statement_timeout_ms)
+    refuse_missing_privilege(session, ledger, "DELETE")
+    session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
     with (
-        open_executor(session, where, waits=wish.waits, observer=observer) as runner,
-        hold_advisory_lock(session, where, wait_seconds=wish.waits.lock_wait_seconds, waiting=runner.report_waiting),
+        open_executor(session, ledger, waits=options.waits, observer=observer) as executor,
+        hold_advisory_lock(
+            session, ledger, wait_seconds=options.waits.lock_wait_seconds, waiting=executor.report_waiting
+        ),
     ):
-        entries = _read_entries(session, found, wish)
-        if wish.revert:
+        entries = _read_entries(session, migrations, options)
+        if options.revert:
             for revert, script in _parse_reverts(entries):
-                apply_in_transaction(runner, [file_run_for_revert(session, where, revert, script)])
+                apply_in_transaction(executor, [file_run_for_revert(session, ledger, revert, script)])
         else:
-            _delete_records(session, where, entries)
-    return RollbackResult(database=session.name, removed=entries, reverted=wish.revert)
+            _delete_records(session, ledger, entries)
+    return RollbackResult(database=session.name, removed=entries, reverted=options.revert)
 
 
-def _read_entries(session: Session, found: tuple[Migration, ...], wish: RollbackOptions) -> tuple[PlanEntry, ...]:
-    return entries_to_roll_back(read_status(session, found).plan, steps=wish.steps, to=wish.to)
+def _read_entries(
+    session: Session, migrations: tuple[Migration, ...], options: RollbackOptions
+) -> tuple[PlanEntry, ...]:
+    return entries_to_roll_back(read_status(session, migrations).plan, steps=options.steps, to=options.to)
 
 
 def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Script]]:
-    """The revert file of each entry, read to its end."""
+    """Parse the revert file of each entry. Raises FilesInvalid with every problem."""
     problems: list[Problem] = []
     reverts: list[tuple[Migration, Script]] = []
     for entry in entries:
@@ -89,7 +93,7 @@ def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Scri
         try:
             if entry.migration is None or entry.record is None:
                 raise FileNotFoundError
-            # The record may spell its version with other zeros, and it is the record that has to go.
+            # The record may write its version with other zeros, and it is the record that is removed.
             revert = replace(entry.migration.read_revert(), version=entry.record.version)
             script = parse_revert_script(revert.path, revert.filename)
         except OSError:
@@ -105,9 +109,9 @@ def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Scri
     return reverts
 
 
-def _delete_records(session: Session, where: Ledger, entries: tuple[PlanEntry, ...]) -> None:
+def _delete_records(session: Session, ledger: Ledger, entries: tuple[PlanEntry, ...]) -> None:
     """Remove the records of all entries, or of none."""
     with session.connection.transaction():
         for entry in entries:
             if entry.record:
-                session.connection.execute(delete_record_statement(session.connection, where, entry.record.version))
+                session.connection.execute(delete_record_statement(session.connection, ledger, entry.record.version))

@@ -1,6 +1,6 @@
-"""db.verify: everything that can be wrong without running SQL, all of it at once.
+"""db.verify: check all files and records without running SQL, and report every problem.
 
-The checks are those of db.migrate and db.rollback, done to every file, applied or not, and to revert files too.
+The checks are those of db.migrate and db.rollback, for every file, applied or not, and for revert files too.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesCheck:
-    """What the directory holds: the `migrations` with a good name and a number of their own, how many other files.
+    """The files of a directory: the `migrations` with a valid name and a unique number, and the counts of all files.
 
-    `gaps` are the numbers that no file has, as "002 to 007" between two that some have; they are no problem. Not all
-    are `named` when a file may stand for a record although its name does not say so.
+    `gaps` are the numbers between two files that no file has, such as "002 to 007"; they are no problem. Without
+    `all_named` a file with a wrong name may be the one of a record.
     """
 
     migrations: tuple[Migration, ...]
@@ -51,7 +51,7 @@ class FilesCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsCheck:
-    """How a database compares; `plan` is None when its ledger is not one, which `problems` then says."""
+    """Records compared with files; `plan` is None when the ledger cannot be read, as `problems` then says."""
 
     database: str
     plan: Plan | None
@@ -62,7 +62,7 @@ def check_files(directory: Path) -> FilesCheck:
     """Check all files of a directory. Reads them, and nothing else. Raises FilesInvalid when it cannot be listed."""
     candidates = list_candidates(directory)
     reverts = list_revert_candidates(directory)
-    found, misnamed = read_candidates(directory, candidates)
+    migrations, misnamed = read_candidates(directory, candidates)
     problems = [*misnamed]
     for filename in candidates:
         problems += _file_problems(parse_script, directory / filename, filename)
@@ -73,43 +73,43 @@ def check_files(directory: Path) -> FilesCheck:
     if not candidates:
         problems.append(Problem(message=f"{directory}: no migration files; set KERNEL_MIGRATIONS_DIR"))
     return FilesCheck(
-        migrations=found,
+        migrations=migrations,
         total=len(candidates),
         reverts=len(reverts),
-        gaps=_number_gaps(found),
-        all_named=len(found) == len(candidates),
-        # A file that cannot be read at all is told of by more than one check.
+        gaps=_number_gaps(migrations),
+        all_named=len(migrations) == len(candidates),
+        # More than one check reports a file that cannot be read.
         problems=tuple(dict.fromkeys((*problems, *orphaned_revert_problems(reverts, candidates)))),
     )
 
 
-def check_records(session: Session, found: FilesCheck, place: MigrationsLocation) -> RecordsCheck:
-    """Compare a database's records with the files, and trace what disagrees. Read-only. Raises DatabaseRefused."""
+def check_records(session: Session, files: FilesCheck, location: MigrationsLocation) -> RecordsCheck:
+    """Compare the records of a database with the files, and trace drift. Read-only. Raises DatabaseRefused."""
     try:
-        now = read_status(session, found.migrations)
-        if now.plan.pending:
-            refuse_tables_without_ledger(session, now.ledger)
+        status = read_status(session, files.migrations)
+        if status.plan.pending:
+            refuse_tables_without_ledger(session, status.ledger)
     except Drift as error:
         return RecordsCheck(database=session.name, plan=None, problems=error.problems)
-    plan = trace_drift(now.plan, place)
+    plan = trace_drift(status.plan, location)
     problems = plan.drift()
-    if not found.all_named:
+    if not files.all_named:
         missing = {entry.filename for entry in plan.entries if entry.state is VersionState.MISSING}
         problems = tuple(problem for problem in problems if problem.file not in missing)
     return RecordsCheck(database=session.name, plan=plan, problems=problems)
 
 
-def _file_problems(survey: Callable[[Path, str], object], path: Path, name: str) -> Iterable[Problem]:
+def _file_problems(parse: Callable[[Path, str], object], path: Path, name: str) -> Iterable[Problem]:
     try:
-        survey(path, name)
+        parse(path, name)
     except FilesInvalid as error:
         return error.problems
     return ()
 
 
-def _number_gaps(found: tuple[Migration, ...]) -> tuple[str, ...]:
+def _number_gaps(migrations: tuple[Migration, ...]) -> tuple[str, ...]:
     gaps = []
-    for before, after in pairwise(one.number for one in found):
+    for before, after in pairwise(migration.number for migration in migrations):
         first, last = format_version(before + 1), format_version(after - 1)
         if after - before > 1:
             gaps.append(first if first == last else f"{first} to {last}")

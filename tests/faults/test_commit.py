@@ -50,7 +50,7 @@ def test_after_a_cut_at_commit_the_run_says_whether_it_had_committed(
     assert "run inv db.migrate again" in err
 
 
-def test_when_the_server_stays_silent_at_commit_the_run_says_that_nobody_can_tell(ground: Ground) -> None:
+def test_when_the_server_stays_silent_at_commit_the_outcome_is_unknown(ground: Ground) -> None:
     audit.write(ground.folder, audit.FIRST)
     with proxy(ground.server.socket, Stop(at=COMMIT, answered=True)) as its_proxy:
         process = runner.start(ground.folder, ground.through(its_proxy))
@@ -59,8 +59,8 @@ def test_when_the_server_stays_silent_at_commit_the_run_says_that_nobody_can_tel
         its_proxy.cut()
         code, _, err = runner.finish(process, seconds=SILENCE_SECONDS)
     assert code == 6
-    assert "nobody can tell yet whether it committed: the server does not answer" in err
-    assert "001_first.sql: applied or rolled back as a whole; inv db.status tells" in err
+    assert "whether it committed is unknown: the server does not answer" in err
+    assert "001_first.sql: applied or rolled back as a whole; see inv db.status once" in err
     audit.await_free_lock(ground.look)
     assert runner.run(ground.folder, ground.url)[0] == 0
     assert audit.recorded(ground.look) == {"001"}

@@ -115,7 +115,7 @@ def test_a_table_of_another_shape_is_refused_and_the_alter_in_the_message_mends_
     assert f"public.schema_migrations: {problem}" in str(refused.value)
     assert not project.has("made")
     for found in refused.value.problems:
-        project.rows(found.message.partition("mend it: ")[2])
+        project.rows(found.message.partition("fix it: ")[2])
     project.migrate()
     assert project.recorded() == ["001"]
 
@@ -144,7 +144,7 @@ def test_the_remedy_quotes_a_schema_whose_name_needs_it(project: Project) -> Non
     there = project.reached(options='-csearch_path="My\\ App"')
     with pytest.raises(LedgerShape) as refused:
         there.migrate()
-    project.rows(str(refused.value).partition("mend it: ")[2])
+    project.rows(str(refused.value).partition("fix it: ")[2])
     there.migrate()
     assert project.has('"My App".made')
 

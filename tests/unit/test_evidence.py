@@ -17,7 +17,8 @@ from kernel.db.ledger import Record
 from kernel.errors import Drift
 from kernel.migrations import git_history
 from kernel.migrations.migration import discover_migrations
-from kernel.operations.drift import MigrationsLocation, add_git_evidence, trace_drift
+from kernel.operations.drift import MigrationsLocation, trace_drift
+from kernel.operations.status import add_git_evidence
 from kernel.plan import DriftProblem, PlanDrift, build_plan, migrations_to_apply
 
 if TYPE_CHECKING:
