@@ -40,19 +40,6 @@ class SuggestedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
-    """An intended difference between the result of a suggestion and that of the original.
-
-    It is a column of `table` ("schema.table", quoted as SQL needs it) that only the suggestion leaves; or, without a
-    column, another order of the table's columns.
-    """
-
-    table: str
-    description: str
-    column: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedSuggestion:
     """A finding without a suggestion, and the reason. `line` is the statement's."""
 
@@ -71,7 +58,6 @@ class Suggestion:
     version: str
     filename: str
     files: tuple[SuggestedFile, ...] = ()
-    leftovers: tuple[Leftover, ...] = ()
     nondeterministic_columns: tuple[tuple[str, str], ...] = ()
     refused: tuple[RefusedSuggestion, ...] = ()
 
@@ -91,8 +77,8 @@ class SuggestionTrial:
 class SuggestionResult:
     """All suggestions. `trials` are in the order of the originals' versions; `refused` are pairs with a file name.
 
-    `differences` are lines about schema and rows where the result differs from that of the originals, without intended
-    differences; `nondeterministic_values` are lines about values that differ in every run, of the originals too, and
+    `differences` are lines about schema and rows where the result differs from that of the originals;
+    `nondeterministic_values` are lines about values that differ in every run, of the originals too, and
     prove nothing; `failure` says which file after a suggestion failed and why, and then nothing was compared.
     """
 

@@ -101,7 +101,6 @@ def _trial_lines(trial: SuggestionTrial) -> Iterator[str]:
     sentences = [
         f"{short_name(suggestion.filename)} -> {files} from {suggestion.files[0].filename} on",
         *(f"  {sentence}" for sentence in _blocked_sentences(trial)),
-        *(f"  left: {to_one_line(leftover.description)}" for leftover in suggestion.leftovers),
     ]
     for sentence in sentences:
         yield from labelled_lines("", sentence, max_lines=2)

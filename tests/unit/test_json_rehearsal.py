@@ -118,7 +118,7 @@ def test_a_suggestion_has_its_files_blocked_times_and_proof() -> None:
             {"relation": "public.orders", "version": "017", "reads_seconds": 41.3, "writes_seconds": 41.3},
         ],
         "proven": True,
-        "leaves": ["the old column stays"],
+        "leaves": [],
         "refused": [{"rule": "type-change-rewrites", "line": 5, "reason": "a view depends on id"}],
     }
     assert (untried["filename"], untried["files"], untried["proven"]) == ("018_require_effective_from.sql", [], False)

@@ -1,4 +1,4 @@
-"""Precision and recall over migrations that were judged by hand."""
+"""Precision and recall over migrations that were classified by hand."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def entries(name: str) -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def judged(folder: Path) -> tuple[dict[str, tuple[str, set[str]]], dict[str, set[str]]]:
-    """By name, what is found in each bad migration beside the rule that should be, and in each good one."""
+def lint_corpus(folder: Path) -> tuple[dict[str, tuple[str, set[str]]], dict[str, set[str]]]:
+    """By name: for each bad migration the expected rule and those found; for each good one those found."""
 
     def found(name: str, script: str) -> set[str]:
         place = folder / name
@@ -52,13 +52,13 @@ def test_the_corpus_is_large_enough_to_mean_something() -> None:
 
 
 def test_of_all_that_is_flagged_nineteen_in_twenty_are_bad(folder: Path) -> None:
-    bad, good = judged(folder)
+    bad, good = lint_corpus(folder)
     true = sum(bool(found) for _, found in bad.values())
     false = {name: found for name, found in good.items() if found}
     assert true / (true + len(false)) >= LEAST, false
 
 
 def test_of_all_that_is_bad_nineteen_in_twenty_are_flagged_by_the_rule_they_break(folder: Path) -> None:
-    bad, _ = judged(folder)
+    bad, _ = lint_corpus(folder)
     missed = {name: (rule, found) for name, (rule, found) in bad.items() if rule not in found}
     assert 1 - len(missed) / len(bad) >= LEAST, missed

@@ -335,7 +335,6 @@ def test_a_suggestion_lists_its_files_leftovers_and_refusals() -> None:
     safer = section(failing(), "safer")
     folds = {one.find("summary")[0].text: one.find("pre")[0].text for one in safer.find("details")}
     assert folds == {one.filename: one.text for one in suggested().trials[0].suggestion.files}
-    assert "public.orders: the old column stays" in safer.text
     assert "line 5, type-change-rewrites: a view depends on id" in safer.text
     assert "018_require_effective_from.sql:4, set-not-null-scans: it fails" in safer.text
 

@@ -31,6 +31,11 @@ def test_every_best_practice_has_a_rule() -> None:
     assert {rule.practice_number for rule in ALL_RULES} == set(range(PRACTICES + 1))
 
 
+def test_rules_are_below_the_linter() -> None:
+    for path in (DOCUMENT.parents[1] / "kernel/lint/rules").glob("*.py"):
+        assert not re.search(r"kernel\.lint\.(?!rules)", path.read_text(encoding="utf-8")), path
+
+
 def test_no_two_rules_share_an_id() -> None:
     assert len(RULES_BY_ID) == len(ALL_RULES)
 

@@ -64,10 +64,10 @@ def test_an_index_is_built_concurrently_under_the_name_that_it_would_have_had() 
 
 
 def test_statements_without_a_finding_stay_as_they_are_and_in_their_order() -> None:
-    text = "-- first\nSELECT 1;  -- behind it\nCREATE INDEX total_idx ON orders (total);\n/* last */ SELECT 'a;b' ;\n"
+    text = "-- first\nSELECT 1;  -- after it\nCREATE INDEX total_idx ON orders (total);\n/* last */ SELECT 'a;b' ;\n"
     found = suggested(text, (INDEX, 3))
     assert [one.filename for one in found.files] == ["016_orders.sql", "017_orders_index.sql", "018_orders.sql"]
-    assert found.files[0].text.endswith("\n-- first\nSELECT 1;  -- behind it\n")
+    assert found.files[0].text.endswith("\n-- first\nSELECT 1;  -- after it\n")
     assert "CREATE INDEX CONCURRENTLY IF NOT EXISTS total_idx ON orders (total);\n" in found.files[1].text
     assert found.files[2].text.endswith("\n/* last */ SELECT 'a;b' ;\n")
 

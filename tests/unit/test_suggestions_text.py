@@ -22,7 +22,6 @@ def test_the_text_shows_files_and_times_before_and_after() -> None:
         "             public.orders: shut out: reads 41.4 s -> 41.3 s, writes 41.4 s -> 41.3 s\n"
         "             billing.invoices: shut out: writes 4.05 s -> 0 ms\n"
         "             public.users: shut out: reads 0 ms -> 2.0 ms, writes 0 ms -> 2.0 ms\n"
-        "             left: the old column stays\n"
         "not        017_widen_order_ids.sql:5: type-change-rewrites: a view depends on id\n"
         "           018_require_effective_from.sql:4: set-not-null-scans: it fails\n"
         "files      page-suggested"

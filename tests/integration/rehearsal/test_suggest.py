@@ -1,4 +1,4 @@
-"""The safe way, proven: a suggestion comes to the end of its original, and reads no row of a table that it shuts."""
+"""A suggestion ends in the same database as its original, and reads no row of a table that it locks exclusively."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from kernel.rehearsal.prod_copy.copy import ProdCopy
     from kernel.rehearsal.result import Run, SuggestionResult, SuggestionTrial
 
-# One golden copy serves them all.
+# One template database serves them all.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suggest")]
 
 ROWS = 10_000
 TABLES = ("built", "checked", "child", "single", "required", "token", "first", "second")
-CROWDS = "".join(
+TABLES_SQL = "".join(
     f"CREATE TABLE {name} (id int PRIMARY KEY, value int, note text);\n"
     f"INSERT INTO {name} SELECT g, g, 'note ' || g FROM generate_series(1, {ROWS}) AS g;\n"
     for name in TABLES
@@ -89,7 +89,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """A golden copy, its clone at `url` with the originals applied, and what was suggested for them."""
+    """A copy of production, its clone at `url` with the originals applied, and the suggestions for them."""
 
     copy: ProdCopy
     url: str
@@ -109,7 +109,7 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def production(script: str) -> Iterator[ProdCopy]:
-    """A golden copy on a server of its own; a small one, since to set up a large one takes longer than a test."""
+    """A copy of production on a small server of its own, since a large one takes longer to set up than a test."""
 
     def restore(url: str) -> tuple[str, ...]:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -133,11 +133,11 @@ def production(script: str) -> Iterator[ProdCopy]:
 
 
 def found_programs() -> Programs:
-    told = os.environ.get("KERNEL_PG_BINDIR")
-    return find_programs(Path(told) if told else None)
+    configured = os.environ.get("KERNEL_PG_BINDIR")
+    return find_programs(Path(configured) if configured else None)
 
 
-def feared(place: Path, runs: tuple[Run, ...]) -> tuple[Finding, ...]:
+def lint_findings(place: Path, runs: tuple[Run, ...]) -> tuple[Finding, ...]:
     """The linter's findings of the files that were run."""
     ran = {run.filename for run in runs}
     return tuple(one.finding for one in lint_migrations(read_migration_directory(place), ran).findings)
@@ -145,7 +145,7 @@ def feared(place: Path, runs: tuple[Run, ...]) -> tuple[Finding, ...]:
 
 @pytest.fixture(scope="module")
 def copy() -> Iterator[ProdCopy]:
-    with production(LEDGER + CROWDS + OTHERS) as found:
+    with production(LEDGER + TABLES_SQL + OTHERS) as found:
         yield found
 
 
@@ -158,7 +158,7 @@ def tried(copy: ProdCopy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         found = discover_migrations(place)
         runs = trace_migrations(clone.url, found, MigrateOptions())
         assert [run.failed for run in runs] == [None] * len(KINDS)
-        original = OriginalRehearsal(url=clone.url, runs=runs, findings=feared(place, runs))
+        original = OriginalRehearsal(url=clone.url, runs=runs, findings=lint_findings(place, runs))
         yield Tried(
             copy=copy,
             url=clone.url,
@@ -270,7 +270,7 @@ def advice_for(copy: ProdCopy, place: Path, **files: str) -> SuggestionResult:
         return suggest_rewrites(
             copy,
             found,
-            OriginalRehearsal(url=clone.url, runs=runs, findings=feared(place, runs)),
+            OriginalRehearsal(url=clone.url, runs=runs, findings=lint_findings(place, runs)),
             RehearsalRequest(),
             Reporter(),
         )
@@ -321,7 +321,7 @@ def test_a_file_whose_original_fails_has_nothing_to_be_compared_with(copy: ProdC
 
 @pytest.mark.slow
 def test_a_large_table_is_shut_for_a_moment_and_not_for_a_rewrite(tmp_path: Path) -> None:
-    large = LEDGER + CROWDS.replace(str(ROWS), "300000") + OTHERS
+    large = LEDGER + TABLES_SQL.replace(str(ROWS), "300000") + OTHERS
     with production(large) as copy:
         advice = advice_for(copy, tmp_path, f001_uuid=KINDS["token"][0])
     assert advice.proven
@@ -415,7 +415,7 @@ def ended(copy: ProdCopy, place: Path, other: str) -> Equivalence:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "difference"),
     [
         ("UPDATE years SET year = year", "public.years: 100 rows different in touched"),
         ("ALTER TABLE years DISABLE TRIGGER USER; UPDATE years SET touched = '2020-01-01'", "different in touched"),
@@ -424,9 +424,9 @@ def ended(copy: ProdCopy, place: Path, other: str) -> Equivalence:
     ],
     ids=["written everywhere", "not written", "another column", "a row lost"],
 )
-def test_the_clock_hides_nothing_else(touching: ProdCopy, tmp_path: Path, other: str, told: str) -> None:
+def test_the_clock_hides_nothing_else(touching: ProdCopy, tmp_path: Path, other: str, difference: str) -> None:
     (tmp_path / "001_write.sql").write_text("UPDATE years SET year = year + 1 WHERE id <= 40;")
-    assert any(told in line for line in ended(touching, tmp_path, other).differences)
+    assert any(difference in line for line in ended(touching, tmp_path, other).differences)
 
 
 def test_rows_with_keys_made_anew_each_time_are_said_to_prove_nothing(touching: ProdCopy, tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_names_are_those_that_postgresql_chooses(database: str) -> None:
 
 
 def named(connection: psycopg.Connection) -> set[str]:
-    """The names of all indexes and constraints, those of NOT NULL aside."""
+    """The names of all indexes and constraints, without those of NOT NULL."""
     query = (
         "SELECT relname FROM pg_class WHERE relkind = 'i' AND oid >= 16384 AND relnamespace = 'public'::regnamespace"
         " UNION SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"

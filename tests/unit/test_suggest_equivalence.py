@@ -1,4 +1,4 @@
-"""Values that are others in every run: no difference of a suggestion, and nothing that one can hide behind."""
+"""Values that differ in every run are no difference of a suggestion, and hide no other difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def apart(rows: int, *more: tuple[str, int]) -> tuple[TableRowDifference, ...]:
     )
 
 
-def test_what_differs_between_two_runs_of_the_originals_is_fresh() -> None:
+def test_a_column_that_differs_between_two_runs_of_the_originals_is_nondeterministic() -> None:
     assert find_nondeterministic_columns(apart(40), apart(40), apart(40), apart(40)) == {CLOCK: 40}
 
 
@@ -42,17 +42,17 @@ def test_another_difference_is_one_of_the_suggestion(
     assert find_nondeterministic_columns(found, again, changes, suggested) == {}
 
 
-def test_a_column_beside_a_fresh_one_is_none() -> None:
+def test_another_column_of_the_table_is_still_a_difference() -> None:
     both = apart(40, ("status", 1))
     assert find_nondeterministic_columns(both, apart(40), both, apart(40)) == {CLOCK: 40}
 
 
-def test_a_column_of_that_name_in_another_table_is_none() -> None:
+def test_a_column_of_that_name_in_another_table_explains_nothing() -> None:
     other = (TableRowDifference(table="public.u", changed=40, columns=(("touched", 40),)),)
     assert find_nondeterministic_columns(other, apart(40), apart(40), apart(40)) == {}
 
 
-def test_only_rows_that_come_and_go_in_the_same_number_are_made_anew() -> None:
+def test_rows_are_regenerated_only_if_as_many_differ_between_two_runs() -> None:
     found = TableRowDifference(table="public.t", added=3, removed=3)
     assert has_regenerated_rows(found, (found,))
     assert not has_regenerated_rows(found, (TableRowDifference(table="public.t", added=3, removed=2),))
