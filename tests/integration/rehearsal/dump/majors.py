@@ -30,9 +30,9 @@ _SECONDS = 120
 
 def programs_of(major: int) -> Programs:
     """The programs of a major version. Skips the test where they can neither be found nor downloaded."""
-    told = os.environ.get("POSTGRESQL_BINARIES")
-    if told:
-        root = Path(told) / str(major)
+    configured = os.environ.get("POSTGRESQL_BINARIES")
+    if configured:
+        root = Path(configured) / str(major)
         if not root.is_dir():
             _unpack(root, major)
     else:

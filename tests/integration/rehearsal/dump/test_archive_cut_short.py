@@ -89,7 +89,7 @@ def test_rows_cut_short_in_a_directory_are_refused_and_never_left_out(  # noqa: 
 
 
 @pytest.mark.parametrize("options", [(), ("--inserts",)], ids=["copy", "inserts"])
-def test_a_whole_directory_is_taken_for_whole(
+def test_a_complete_directory_is_accepted(
     source: str, server: Server, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     for compress in ("0", "6"):
@@ -98,7 +98,7 @@ def test_a_whole_directory_is_taken_for_whole(
 
 
 @pytest.mark.parametrize("compress", ["lz4", "zstd"])
-def test_frames_of_lz4_and_zstd_are_whole_or_refused(tmp_path: Path, compress: str) -> None:
+def test_lz4_and_zstd_files_cut_short_are_refused(tmp_path: Path, compress: str) -> None:
     try:
         newer = find_programs(None, major=17)
     except ProgramsMissing:

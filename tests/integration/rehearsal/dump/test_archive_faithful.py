@@ -94,9 +94,9 @@ def test_contents_name_what_the_archive_needs(
 
 
 def test_progress_only_grows_and_never_passes_its_end(archives: dict[str, Path], database: str, server: Server) -> None:
-    told: list[DumpProgress] = []
-    restore_archive(identify_dump(archives["directory"]), database, server.programs, progress=told.append)
-    done = [one.done_bytes for one in told]
+    reports: list[DumpProgress] = []
+    restore_archive(identify_dump(archives["directory"]), database, server.programs, progress=reports.append)
+    done = [one.done_bytes for one in reports]
     assert done == sorted(done)
-    assert done[-1] <= told[-1].total_bytes
-    assert told[-1].activity == "statistics"
+    assert done[-1] <= reports[-1].total_bytes
+    assert reports[-1].activity == "statistics"

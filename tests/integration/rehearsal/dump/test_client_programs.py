@@ -41,7 +41,7 @@ run_client_program(current_account(), "/bin/sh", "-c", sys.argv[1], output=sys.s
 
 @contextmanager
 def sleeper() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """Both ends of a pipe for the stdout of SLEEPING: it reads as ended once nobody of them is left."""
+    """Both ends of a pipe for the stdout of SLEEPING: it ends when the last process is gone."""
     receiving, sending = os.pipe()
     with os.fdopen(receiving, "rb", buffering=0) as reading, os.fdopen(sending, "wb", buffering=0) as writing:
         yield reading, writing
@@ -87,7 +87,7 @@ def test_a_program_does_not_outlive_whoever_started_it() -> None:
         assert child.stdout
         assert child.stdout.readline() == b"started\n"
         child.send_signal(signal.SIGKILL)
-        assert child.stdout.read() == b"", "read to its end: nobody holds it any more"
+        assert child.stdout.read() == b"", "read to its end: no process has it open"
 
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -103,12 +103,12 @@ def test_the_environment_leads_where_the_connection_went(server: Server, databas
         try:
             with psycopg.connect(database, dbname=name, options="-c work_mem=7MB") as there:
                 environ = libpq_environment(there, {"search_path": '"a b", c'}, name="who asks")
-                ours = conninfo_without_secrets(there)
+                conninfo = conninfo_without_secrets(there)
             query = f"SELECT current_database(), {', '.join(f'current_setting({name!r})' for name in SETTINGS)}"
             psql = server.programs.bin / "psql"
             with tempfile.TemporaryFile() as output:
                 done = run_client_program(
-                    current_account(), psql, "-XAt", "-d", ours, "-c", query, environ=environ, output=output
+                    current_account(), psql, "-XAt", "-d", conninfo, "-c", query, environ=environ, output=output
                 )
                 output.seek(0)
                 assert (done.stderr, output.read().decode().strip()) == ("", f'{name}|"a b", c|7MB|who asks')

@@ -50,11 +50,11 @@ def test_what_reached_out_before_does_not_any_more(armed: psycopg.Connection, da
     reaching = ("TABLE far", "TABLE hosts", DBLINK)
     for query in reaching:
         assert armed.execute(query.encode()).fetchone()
-    told = disable_external_access(database)
+    sentences = disable_external_access(database)
     for query in reaching:
         with pytest.raises(psycopg.Error):
             armed.execute(query.encode())
-    assert told == (
+    assert sentences == (
         "foreign tables of dblink_fdw, file_fdw, postgres_fdw cannot be read or written",
         "foreign servers have no address any more: a; server, files",
         "user mappings have no users and passwords any more: PUBLIC on a; server",

@@ -86,8 +86,8 @@ def test_the_dump_of_production_restores_to_the_same_rows(
     production_url: str, database: str, server: Server, administrator: psycopg.Connection, tmp_path: Path
 ) -> None:
     allow(database)
-    told: list[DumpProgress] = []
-    dump = export_production(production_url, tmp_path / "dump", server.programs, progress=told.append)
+    reports: list[DumpProgress] = []
+    dump = export_production(production_url, tmp_path / "dump", server.programs, progress=reports.append)
     administrator.execute("CREATE DATABASE copied")
     try:
         copy = make_conninfo(server.conninfo, dbname="copied")
@@ -97,8 +97,8 @@ def test_the_dump_of_production_restores_to_the_same_rows(
             assert one.execute(query).fetchone() == other.execute(query).fetchone()
     finally:
         administrator.execute("DROP DATABASE copied WITH (FORCE)")
-    assert all(one.activity == "dumping production" for one in told)
-    assert (tmp_path / "dump").stat().st_mode & 0o077 == 0, "nobody else may read it"
+    assert all(one.activity == "dumping production" for one in reports)
+    assert (tmp_path / "dump").stat().st_mode & 0o077 == 0, "no other account may read it"
 
 
 def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_password(
@@ -108,7 +108,7 @@ def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_pass
         pytest.skip("this PostgreSQL runs where processes do not show their command lines")
     allow(database)
     lines: set[str] = set()
-    told: set[str] = set()
+    names: set[str] = set()
 
     def look(_: DumpProgress) -> None:
         for process in Path("/proc").glob("[0-9]*/cmdline"):
@@ -119,12 +119,12 @@ def test_the_sessions_of_pg_dump_cannot_write_and_no_command_line_holds_the_pass
             if "pg_dump" in line:
                 lines.add(line)
         rows = connection.execute("SELECT application_name FROM pg_stat_activity WHERE usename = 'reader'").fetchall()
-        told.update(name for (name,) in rows)
+        names.update(name for (name,) in rows)
 
     with psycopg.connect(database, autocommit=True) as connection:
         export_production(production_url, tmp_path / "dump", server.programs, progress=look)
     assert lines
-    assert told == {EXPORT_APPLICATION_NAME}
+    assert names == {EXPORT_APPLICATION_NAME}
     assert "hush" not in "".join(lines)
 
 

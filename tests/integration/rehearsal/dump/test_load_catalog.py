@@ -172,7 +172,7 @@ def common(output: bytes) -> list[bytes]:
     ids=["a row without its key", "a row with half of a key, of MATCH FULL"],
 )
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_key_that_rows_break_is_lost_in_the_words_of_the_server(  # noqa: PLR0917 - parameters
+def test_a_foreign_key_that_rows_violate_is_reported_with_the_servers_error(  # noqa: PLR0917 - parameters
     fresh: Callable[[], str],
     tmp_path: Path,
     keys: str,

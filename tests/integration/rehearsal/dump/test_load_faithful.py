@@ -100,10 +100,10 @@ def test_progress_is_told_by_bytes_up_to_all_of_the_rows(
 ) -> None:
     path = tmp_path / "dump.sql"
     path.write_bytes(pg_dump(dumped))
-    told: list[DumpProgress] = []
+    reports: list[DumpProgress] = []
     with open_plain_dump(identify_dump(path)) as index:
-        load_plain_dump(index, database, progress=told.append)
-        assert told[-1].done_bytes == index.contents.data_bytes
-    assert [one.done_bytes for one in told] == sorted(one.done_bytes for one in told)
-    assert {one.total_bytes for one in told} == {path.stat().st_size}
-    assert {"shop.customer", "indexes", "foreign keys", "statistics"} <= {one.activity for one in told}
+        load_plain_dump(index, database, progress=reports.append)
+        assert reports[-1].done_bytes == index.contents.data_bytes
+    assert [one.done_bytes for one in reports] == sorted(one.done_bytes for one in reports)
+    assert {one.total_bytes for one in reports} == {path.stat().st_size}
+    assert {"shop.customer", "indexes", "foreign keys", "statistics"} <= {one.activity for one in reports}

@@ -90,7 +90,7 @@ WAYS = {
 def marker() -> Iterator[Path]:
     """A file that the server could make, in a folder that everybody may write to."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)  # the server may run as somebody else
+        Path(folder).chmod(0o777)  # the server may run under another account
         yield Path(folder) / "marker"
 
 

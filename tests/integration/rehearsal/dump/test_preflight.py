@@ -43,7 +43,7 @@ def test_nothing_is_missing_for_a_dump_of_the_server_itself(database: str, serve
     assert describe_differences(contents, target) == ()
 
 
-def test_everything_that_is_missing_is_told_at_once_with_its_remedy(database: str, server: Server) -> None:
+def test_everything_that_is_missing_is_reported_at_once_with_its_remedy(database: str, server: Server) -> None:
     contents = DumpContents(
         server_version=server.programs.version,
         extensions=("vector", "citext", "no_such_thing"),
@@ -64,12 +64,12 @@ def test_everything_that_is_missing_is_told_at_once_with_its_remedy(database: st
     assert "--schema-only" in messages[3]
 
 
-def test_a_server_of_somebody_else_is_not_told_to_use_other_programs(database: str) -> None:
+def test_the_remedy_on_a_server_of_the_user_is_not_other_programs(database: str) -> None:
     contents = DumpContents(server_version="99.1", extensions=("vector",))
     target = inspect_target_server(database, contents, is_throwaway=False)
-    told = (*(problem.message for problem in check_target_server(contents, DUMP, target, ROOM)),)
-    assert "KERNEL_PG_BINDIR" not in "".join((*told, *describe_differences(contents, target)))
-    assert f"on the server of {target.name}" in told[0]
+    messages = (*(problem.message for problem in check_target_server(contents, DUMP, target, ROOM)),)
+    assert "KERNEL_PG_BINDIR" not in "".join((*messages, *describe_differences(contents, target)))
+    assert f"on the server of {target.name}" in messages[0]
     assert "TEST_DB on PostgreSQL 99" in describe_differences(contents, target)[0]
 
 
@@ -85,7 +85,7 @@ def test_another_major_version_is_noted_and_restored_all_the_same(database: str,
     assert second == "tablespaces fast: everything is in the default one here"
 
 
-def test_room_is_asked_for_the_copy_and_its_clones_and_little_without_rows(database: str) -> None:
+def test_disk_space_is_needed_for_the_copy_and_its_clones_and_little_without_rows(database: str) -> None:
     contents = DumpContents(data_bytes=10**9)
     target = inspect_target_server(database, contents, is_throwaway=True)
     needed = estimate_needed_bytes(contents, DUMP)
@@ -111,7 +111,7 @@ def powerless(database: str, administrator: psycopg.Connection) -> Iterator[str]
     administrator.execute("DROP ROLE powerless")
 
 
-def test_missing_roles_are_a_problem_only_where_they_may_not_be_made(database: str, powerless: str) -> None:
+def test_missing_roles_are_a_problem_only_where_they_may_not_be_created(database: str, powerless: str) -> None:
     contents = DumpContents(roles=("postgres", "no; such", "pg_of_the_future"))
     target = inspect_target_server(database, contents, is_throwaway=True)
     assert check_target_server(contents, DUMP, target, ROOM) == ()
@@ -123,7 +123,7 @@ def test_missing_roles_are_a_problem_only_where_they_may_not_be_made(database: s
         create_missing_roles(powerless, contents.roles)
 
 
-def test_asking_leaves_nothing_behind(database: str, powerless: str) -> None:
+def test_inspecting_the_server_leaves_nothing_there(database: str, powerless: str) -> None:
     contents = DumpContents(collations=(Collation(locale="C"), Collation(locale="und", provider="icu")))
     for url in (database, powerless):
         inspect_target_server(url, contents, is_throwaway=True)
@@ -138,7 +138,7 @@ def test_locales_that_this_machine_lacks_are_known_by_any_spelling() -> None:
     assert unavailable_locales(collations) == ("xx_YY.UTF-8", "../../etc/x.UTF-8")
 
 
-def test_a_build_without_icu_is_told_from_an_unknown_locale() -> None:
+def test_a_build_without_icu_is_distinguished_from_an_unknown_locale() -> None:
     try:
         without = find_programs(None, major=17)
     except ProgramsMissing:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("rows", [b"", b"\\.\n\n\n", b"1\t2\n" * 10_000], ids=["none", "few", "many"])
-def test_a_file_packed_by_gzip_tells_its_size_however_small(tmp_path: Path, rows: bytes) -> None:
+def test_the_uncompressed_size_of_gzip_is_exact(tmp_path: Path, rows: bytes) -> None:
     packed = tmp_path / "3519.dat.gz"
     packed.write_bytes(gzip.compress(rows))
     assert uncompressed_bytes(packed) == len(rows)
