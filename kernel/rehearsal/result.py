@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from kernel.lint.finding import Severity
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from kernel.errors import Failure
     from kernel.lint.finding import Finding
 
@@ -308,7 +306,6 @@ class DumpSource:
     kind: str
     size_bytes: int
     server_version: str = ""
-    dumped_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

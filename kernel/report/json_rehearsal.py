@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
-from kernel.report.json_documents import failure_document, utc_timestamp
+from kernel.report.json_documents import failure_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def _source_document(source: DumpSource) -> JsonDocument:
         "kind": source.kind,
         "bytes": source.size_bytes,
         "server_version": source.server_version or None,
-        "dumped_at": utc_timestamp(source.dumped_at) if source.dumped_at else None,
+        "dumped_at": None,  # a dump does not say when it was made, in a known time zone; the key stays for readers
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from kernel.errors import Failure
 from kernel.lint.finding import Finding, Severity
 from kernel.rehearsal.result import (
@@ -46,7 +44,6 @@ SOURCE = DumpSource(
     kind="custom archive",
     size_bytes=318_442_112,
     server_version="15.18",
-    dumped_at=datetime(2026, 11, 1, 2, 0, 7, tzinfo=UTC),
 )
 ENVIRONMENT = (
     ("PostgreSQL", "15.18 (Debian), /usr/lib/postgresql/15/bin"),

@@ -22,7 +22,6 @@ from kernel.report.html_page.views import (
     serious_findings,
     statement_of,
 )
-from kernel.report.json_documents import utc_timestamp
 from kernel.report.rehearsal import summarize_findings, summarize_reasons
 from kernel.report.safe_text import show_hidden_characters, to_one_line
 from kernel.report.suggestions import blocks_no_shorter
@@ -72,7 +71,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    environment.filters |= TEXT_FILTERS | {"one_line": to_one_line, "utc": utc_timestamp}
+    environment.filters |= TEXT_FILTERS | {"one_line": to_one_line}
     environment.globals |= {function.__name__: function for function in _FUNCTIONS}
     return environment
 
