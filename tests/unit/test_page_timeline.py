@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from kernel.rehearsal.result import Lock, Relation, Run, TracedStatement
-from kernel.report.html_page.timeline import TimeScale, TimeSpan, lanes_by_relation, last_end_seconds
+from kernel.report.html_page.lanes import TimeSpan, lanes_by_relation, last_end_seconds
+from kernel.report.html_page.timeline import TimeScale
 from tests.browser.samples import INVOICES, NOTES, ORDERS, ORDERS_KEY, USERS, WIDEN_RUN, held
 
 TOAST = Relation(oid=1, name="pg_toast.pg_toast_16400", kind="toast table")

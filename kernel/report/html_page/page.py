@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from kernel.lint.lock_modes import blocked_commands
 from kernel.report.html_page.filters import TEXT_FILTERS, fits_inline
-from kernel.report.html_page.timeline import lock_kind, number_locks, run_timeline, to_percent, trial_timelines
+from kernel.report.html_page.lanes import number_locks
+from kernel.report.html_page.timeline import lock_kind, run_timeline, to_percent, trial_timelines
 from kernel.report.html_page.views import (
     compared_relations,
     harmless_findings,

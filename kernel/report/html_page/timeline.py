@@ -1,134 +1,27 @@
-"""Timelines of locks: a lane for each relation, the longest blocked first, and the geometry of their plots."""
+"""The geometry of a timeline: plots in SVG, a lane for each relation, the longest blocked first.
+
+Lengths along the time are percentages and lengths across it are em, so that a plot is as wide as its column, grows with
+the text of its labels, and is never scaled.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.lint.lock_modes import (
-    LOCK_MODE_STRENGTH,
-    blocked_commands,
-    blocks_reads,
-    blocks_writes,
-    strongest_lock_mode,
-)
+from kernel.lint.lock_modes import LOCK_MODE_STRENGTH, blocked_commands, blocks_reads, blocks_writes
 from kernel.report.html_page.filters import counted_noun, unbroken_figure
+from kernel.report.html_page.lanes import TimeSpan, lanes_by_relation, last_end_seconds
 from kernel.report.safe_text import shorten_middle, show_hidden_characters
 from kernel.units import format_bytes, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
-    from kernel.rehearsal.result import Lock, Rehearsal, Relation, Run, SuggestionTrial
+    from kernel.rehearsal.result import Rehearsal, Run, SuggestionTrial
+    from kernel.report.html_page.lanes import Lane
 
-
-# Weaker modes block no command of an application, and are everywhere.
-_WEAKEST_WITH_A_LANE = LOCK_MODE_STRENGTH["SHARE UPDATE EXCLUSIVE"]
-_COMPANIONS = ("index", "partitioned index", "toast table")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSpan:
-    """A time within a migration, in seconds from the start of the first rehearsed one."""
-
-    begin: float
-    end: float
-
-    @property
-    def seconds(self) -> float:
-        return self.end - self.begin
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberedLock:
-    """A lock, and the number of the statement that took it, from 1."""
-
-    statement_number: int
-    lock: Lock
-
-    @property
-    def span(self) -> TimeSpan:
-        return TimeSpan(begin=self.lock.at_seconds, end=self.lock.at_seconds + self.lock.held_seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """The locks on a relation, in the order they were taken, and when they blocked reads and writes."""
-
-    relation: Relation
-    locks: tuple[NumberedLock, ...]
-    reads: tuple[TimeSpan, ...]
-    writes: tuple[TimeSpan, ...]
-
-    @property
-    def strongest(self) -> str:
-        return strongest_lock_mode(tuple(held.lock.mode for held in self.locks))
-
-
-def number_locks(*runs: Run) -> tuple[NumberedLock, ...]:
-    """Every lock of migrations; their statements are numbered through."""
-    statements = (statement for run in runs for statement in run.statements)
-    return tuple(
-        NumberedLock(statement_number=number, lock=lock)
-        for number, statement in enumerate(statements, 1)
-        for lock in statement.locks
-    )
-
-
-def lanes_by_relation(*runs: Run) -> tuple[Lane, ...]:
-    """A lane for each relation on which other sessions could have waited, through all of the migrations.
-
-    A relation that the migration created has none, nor has an index next to its table, whose lane says the same.
-    """
-    by_relation: dict[int, list[NumberedLock]] = {}
-    for one in number_locks(*runs):
-        if not one.lock.relation.created:
-            by_relation.setdefault(one.lock.relation.oid, []).append(one)
-    lanes = [_lane_of_locks(locks) for locks in by_relation.values()]
-    lanes = [lane for lane in lanes if LOCK_MODE_STRENGTH[lane.strongest] >= _WEAKEST_WITH_A_LANE]
-    tables = {lane.relation.name for lane in lanes if lane.relation.kind not in _COMPANIONS}
-    return tuple(sorted((lane for lane in lanes if _has_lane(lane.relation, tables)), key=_lane_rank))
-
-
-def last_end_seconds(*runs: Run) -> float:
-    """When the last statement had ended and the last lock was gone."""
-    return max([*(run.at_seconds + run.seconds for run in runs), *(one.span.end for one in number_locks(*runs))])
-
-
-def _has_lane(relation: Relation, tables: set[str]) -> bool:
-    return relation.kind not in _COMPANIONS or (relation.kind != "toast table" and relation.table not in tables)
-
-
-def _lane_of_locks(locks: list[NumberedLock]) -> Lane:
-    return Lane(
-        relation=locks[0].lock.relation,
-        locks=tuple(locks),
-        reads=_united_spans(locks, blocks_reads),
-        writes=_united_spans(locks, blocks_writes),
-    )
-
-
-def _united_spans(locks: Iterable[NumberedLock], blocks: Callable[[str], bool]) -> tuple[TimeSpan, ...]:
-    """The times under any of the locks whose mode blocks; those that touch or overlap are one."""
-    united: list[TimeSpan] = []
-    for span in sorted((one.span for one in locks if blocks(one.lock.mode)), key=lambda one: one.begin):
-        if united and span.begin <= united[-1].end:
-            united[-1] = TimeSpan(begin=united[-1].begin, end=max(united[-1].end, span.end))
-        else:
-            united.append(span)
-    return tuple(united)
-
-
-def _lane_rank(lane: Lane) -> tuple[float, int, str]:
-    """By the time blocked; a second without reads and writes counts twice."""
-    blocked_seconds = sum(one.seconds for one in (*lane.reads, *lane.writes))
-    return -blocked_seconds, -LOCK_MODE_STRENGTH[lane.strongest], lane.relation.name
-
-
-# The drawing: plots in SVG whose lengths along the time are percentages and across it em, so that a plot is as wide as
-# its column, grows with the text of its labels, and is never scaled.
-
-ROW_EM = 1.5  # the height of a row, the same as that of a line of its labels
+_ROW_EM = 1.5  # the height of a row, the same as that of a line of its labels
 _STEPS = (1, 2, 5, 10)
 _MAX_TICKS = 5
 _NUMBERED_PERCENT = 3  # about ten pixels on a telephone: a wider bar has room for its number
@@ -287,7 +180,7 @@ def _tick_label(moment: float) -> str:
 
 
 def _bar(scale: TimeScale, span: TimeSpan, row: int, kind: str) -> Bar:
-    return Bar(kind, f"{scale.at(span.begin):g}%", f"{scale.share(span):g}%", f"{ROW_EM * row + 0.35:g}em")
+    return Bar(kind, f"{scale.at(span.begin):g}%", f"{scale.share(span):g}%", f"{_ROW_EM * row + 0.35:g}em")
 
 
 def _numbered_bars(scale: TimeScale, spans: Sequence[TimeSpan]) -> tuple[Bar, ...]:
@@ -391,7 +284,7 @@ def _drawn(
         facts=", ".join(facts),
         rows=tuple(rows),
         bars=tuple(bars),
-        height=f"{ROW_EM * (len(rows) + 1):g}em",
+        height=f"{_ROW_EM * (len(rows) + 1):g}em",
         description=". ".join(clauses) + ".",
     )
 
