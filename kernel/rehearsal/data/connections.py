@@ -14,7 +14,7 @@ from psycopg import sql
 from kernel.db.connection import open_session, with_runner_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kernel.db.connection import Connection
 
@@ -51,6 +51,11 @@ class ConnectionPair:
                 raise failure from None
             raise
         return waiting.result(), found
+
+
+def comma_list(items: Iterable[sql.Composable]) -> sql.Composed:
+    """The items with commas between them."""
+    return sql.SQL(", ").join(items)
 
 
 def fetch_rows(connection: Connection, query: sql.SQL | sql.Composed) -> list[Row]:
@@ -119,24 +124,23 @@ class ArrayTable:
 
     def create(self, connection: Connection) -> None:
         """Create the table, without compression: hashes do not compress."""
-        one = sql.SQL(", ")
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.table))
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} ({})").format(
-                self.table, one.join(sql.SQL("{} bigint[]").format(column) for column in self.columns)
+                self.table, comma_list(sql.SQL("{} bigint[]").format(column) for column in self.columns)
             )
         )
         connection.execute(
             sql.SQL("ALTER TABLE {} {}").format(
                 self.table,
-                one.join(sql.SQL("ALTER {} SET STORAGE EXTERNAL").format(column) for column in self.columns),
+                comma_list(sql.SQL("ALTER {} SET STORAGE EXTERNAL").format(column) for column in self.columns),
             )
         )
 
     @property
     def unnest_query(self) -> sql.Composed:
         """A query of the rows that the arrays hold."""
-        columns = sql.SQL(", ").join(sql.SQL("unnest({0}) AS {0}").format(column) for column in self.columns)
+        columns = comma_list(sql.SQL("unnest({0}) AS {0}").format(column) for column in self.columns)
         return sql.SQL("SELECT {} FROM {}").format(columns, self.table)
 
 
@@ -162,7 +166,7 @@ def array_query(
     if connection.info.server_version < _TID_RANGE_SCAN_VERSION or fetch_rows(
         connection, sql.SQL(_IS_HEAP).format(oid)
     ) != [(True,)]:
-        each = sql.SQL(", ").join(sql.SQL("ARRAY[{}]").format(one) for one in integers)
+        each = comma_list(sql.SQL("ARRAY[{}]").format(one) for one in integers)
         return sql.SQL("SELECT {} FROM {} WHERE {}").format(each, leaf_rows, only)
     return sql.SQL(
         "SELECT batch.* FROM generate_series(0, pg_relation_size({oid}) / current_setting('block_size')::bigint,"
@@ -172,7 +176,7 @@ def array_query(
     ).format(
         oid=oid,
         blocks=_BATCH_BLOCKS,
-        arrays=sql.SQL(", ").join(
+        arrays=comma_list(
             sql.SQL("array_agg({}) AS {}").format(one, sql.Identifier(f"a{at}")) for at, one in enumerate(integers)
         ),
         rows=leaf_rows,

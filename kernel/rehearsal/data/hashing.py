@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from kernel.rehearsal.data.connections import comma_list
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -202,7 +204,7 @@ def from_item(leaves: list[CatalogTable], columns: list[CatalogColumn]) -> sql.C
         return sql.SQL("ONLY {} AS {}").format(table_identifier(leaves[0]), sql.Identifier(_ROW_ALIAS))
     parts = [
         sql.SQL("SELECT {} FROM ONLY {}").format(
-            sql.SQL(", ").join(
+            comma_list(
                 [
                     sql.SQL("ctid"),
                     *(
@@ -216,7 +218,7 @@ def from_item(leaves: list[CatalogTable], columns: list[CatalogColumn]) -> sql.C
         for leaf in leaves
     ]
     nothing = sql.SQL("SELECT {} WHERE false").format(
-        sql.SQL(", ").join([sql.SQL("NULL::tid AS ctid"), *(_null_column(one) for one in columns)])
+        comma_list([sql.SQL("NULL::tid AS ctid"), *(_null_column(one) for one in columns)])
     )
     return sql.SQL("({}) AS {}").format(sql.SQL(" UNION ALL ").join(parts or [nothing]), sql.Identifier(_ROW_ALIAS))
 
@@ -232,7 +234,7 @@ def count_query(
     """A query of the number of rows, then of values in each column."""
     counts = [sql.SQL("count({})").format(sql.Identifier(_ROW_ALIAS, one.name)) for one in columns]
     return sql.SQL("SELECT {} FROM {}").format(
-        sql.SQL(", ").join([sql.SQL("count(*)"), *counts]), from_item(list(leaves), list(columns))
+        comma_list([sql.SQL("count(*)"), *counts]), from_item(list(leaves), list(columns))
     )
 
 

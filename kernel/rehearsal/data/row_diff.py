@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
 
-from kernel.rehearsal.data.connections import ArrayTable, array_query, copy_arrays, fetch_rows
+from kernel.rehearsal.data.connections import ArrayTable, array_query, comma_list, copy_arrays, fetch_rows
 from kernel.rehearsal.data.hashing import cast_probe_query, count_query, needs_cast, prepare_comparison
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def _bucket_query(source: RowSource, place: sql.Composed, columns: list[int], *,
         'SELECT bucket, hashtextextended(ROW(count(*), {})::text COLLATE "C", 0)'
         " FROM (SELECT {} AS bucket, {} FROM {} OFFSET 0) AS hashed GROUP BY bucket"
     ).format(
-        sql.SQL(", ").join(gathered.format(name) for name in names),
+        comma_list(gathered.format(name) for name in names),
         place,
-        sql.SQL(", ").join(sql.SQL("{} AS {}").format(*one) for one in zip(hashed, names, strict=True)),
+        comma_list(sql.SQL("{} AS {}").format(*one) for one in zip(hashed, names, strict=True)),
         source.from_item,
     )
 
@@ -147,7 +147,7 @@ class DifferingRows:
                 sql.SQL("{} AND {} IS NULL").format(differs, before),
                 sql.SQL("{} AND {} IS NULL").format(differs, after),
             ]
-        counts = sql.SQL(", ").join(sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in filters)
+        counts = comma_list(sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in filters)
         return fetch_rows(self._connections.clone, sql.SQL("SELECT {} FROM {}").format(counts, self._DIFFERING))[0]
 
     def example_keys(self, *, template: bool) -> list[Row]:
@@ -155,7 +155,7 @@ class DifferingRows:
         return fetch_rows(
             self._connections.clone,
             sql.SQL("SELECT {0} FROM {1} WHERE template IS {2} ORDER BY {0} LIMIT {3}").format(
-                sql.SQL(", ").join(self._keys),
+                comma_list(self._keys),
                 self._DIFFERING,
                 sql.SQL("NOT NULL" if template else "NULL"),
                 MAX_KEYS_SHOWN,
@@ -167,7 +167,7 @@ class DifferingRows:
         source = self._comparison.clone
         hashed = [*source.key, *(source.value_hashes[place] for place in self._places)]
         clone = sql.SQL("SELECT {} FROM {} WHERE {}").format(
-            sql.SQL(", ").join(
+            comma_list(
                 sql.SQL("({})::bigint AS {}").format(one, name)
                 for one, name in zip(hashed, copied.columns, strict=True)
             ),
@@ -181,10 +181,10 @@ class DifferingRows:
             conditions.append(sql.SQL("g.{0} IS DISTINCT FROM c.{0}").format(name))
         ordinal = [sql.Identifier("ordinal")] if self._comparison.needs_ordinal else []
         return sql.SQL("SELECT {} FROM ({}) AS g FULL JOIN ({}) AS c USING ({}) WHERE {}").format(
-            sql.SQL(", ").join(wanted),
+            comma_list(wanted),
             self._with_ordinals(copied.unnest_query),
             self._with_ordinals(clone),
-            sql.SQL(", ").join([*self._keys, *ordinal]),
+            comma_list([*self._keys, *ordinal]),
             sql.SQL(" OR ").join(conditions),
         )
 
@@ -195,7 +195,7 @@ class DifferingRows:
         order: list[sql.Composable] = [*self._hashes] or [sql.SQL("NULL::bigint")]
         return sql.SQL(
             "SELECT true AS present, *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS ordinal FROM ({}) AS hashed"
-        ).format(sql.SQL(", ").join(self._keys), sql.SQL(", ").join(order), query)
+        ).format(comma_list(self._keys), comma_list(order), query)
 
 
 def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[Row], *, template: bool) -> str:
@@ -210,13 +210,13 @@ def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[R
     keys = fetch_rows(
         connection,
         sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
-            sql.SQL(", ").join(literals),
+            comma_list(literals),
             source.from_item,
             sql.SQL(" AND ").join(
                 sql.SQL("{} = ANY({}::bigint[])").format(one, list(these))
                 for one, these in zip(source.key, zip(*examples, strict=True), strict=True)
             ),
-            sql.SQL(", ").join(sql.Identifier("r", column.name) for column in columns),
+            comma_list(sql.Identifier("r", column.name) for column in columns),
             MAX_KEYS_SHOWN,
         ),
     )
@@ -328,4 +328,4 @@ def _compare_prepared(
 
 def _hash_sums_query(source: RowSource) -> sql.Composed:
     sums = [sql.SQL("sum({})").format(one) for one in (source.key_hash, *source.value_hashes)]
-    return sql.SQL("SELECT count(*), {} FROM {}").format(sql.SQL(", ").join(sums), source.from_item)
+    return sql.SQL("SELECT count(*), {} FROM {}").format(comma_list(sums), source.from_item)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Sequence
 
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.result import Limits, Receipt, Relation, RowsWritten, Run, TracedStatement, Unexpected
+    from kernel.rehearsal.result import Limits, Receipt, RowsWritten, Run, TracedStatement, Unexpected
 
 
 # Rules about rows that may be lost: the receipts say whether they are.
@@ -186,14 +186,12 @@ def findings_for_hidden_writes(
         named = names_in_statement(statement)
         for one in statement.written:
             explained = tuple(loss for loss in lost if loss.statement is statement and loss.table == one.relation.name)
-            known = not named.isdisjoint(_relation_names(one.relation))
+            known = not named.isdisjoint(
+                unqualified_name(name) for name in (one.relation.name, one.relation.root) if name
+            )
             if one.relation.created or known or (not explained and unqualified_name(one.relation.name) in declared):
                 continue
             yield _hidden_write_finding(run, statement, one, explained), explained
-
-
-def _relation_names(relation: Relation) -> set[str]:
-    return {unqualified_name(name) for name in (relation.name, relation.root) if name}
 
 
 def _writes_through_view(statement: TracedStatement) -> bool:

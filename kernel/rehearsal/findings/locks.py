@@ -84,11 +84,8 @@ def rule_for_impact(statement: TracedStatement, impact: LockImpact) -> str | Non
             (_RULE_BY_COMMAND[known] for known in _RULE_BY_COMMAND if command.startswith(f"{known} ")), None
         ):
             return rule
-    return (
-        "work-under-exclusive-lock"
-        if impact.rewrites or _scans_under_access_exclusive(impact)
-        else "work-under-share-lock"
-    )
+    exclusive = impact.rewrites or any(scan.held_lock_mode == "ACCESS EXCLUSIVE" for scan in impact.scans)
+    return "work-under-exclusive-lock" if exclusive else "work-under-share-lock"
 
 
 def rule_for_type_change(impact: LockImpact) -> str:
@@ -120,10 +117,6 @@ def _rule_for_added_column(action: Action, impact: LockImpact) -> str | None:
     if contains_words(action.words, "REFERENCES"):
         return "foreign-key-locks-parent"
     return "check-validated-under-lock" if contains_words(action.words, "CHECK") else None
-
-
-def _scans_under_access_exclusive(impact: LockImpact) -> bool:
-    return any(scan.held_lock_mode == "ACCESS EXCLUSIVE" for scan in impact.scans)
 
 
 # Rules about a lock that may last long: it is measured whether it did.
@@ -172,8 +165,8 @@ def _measure_at_statement(run: Run, statement: TracedStatement, finding: Finding
         return finding  # a function, which other sessions may call
     if finding.rule in RULES_OF_ONE_STATEMENT:
         impact = measure_impact(statement)
-        if finding.rule == "type-change-rewrites":
-            finding = _reclassify_type_change(finding, impact)
+        if finding.rule == "type-change-rewrites" and (rule := rule_for_type_change(impact)) != finding.rule:
+            finding = reclassify_finding(rule, finding)
         return add_measurement(finding, impact.describe(finding.relation), severity_of_impact(impact, limits))
     if finding.rule in RULES_OF_FOLLOWING_WORK:
         return _measure_following_work(run, statement, finding, limits)
@@ -185,12 +178,6 @@ def severity_of_impact(impact: LockImpact, limits: Limits) -> Severity:
     if impact.blocked_seconds > limits.block_seconds:
         return Severity.ERROR
     return Severity.WARNING if impact.grows_with_rows else Severity.HARMLESS
-
-
-def _reclassify_type_change(finding: Finding, impact: LockImpact) -> Finding:
-    """The finding under the rule for what was done to the table."""
-    rule = rule_for_type_change(impact)
-    return finding if rule == finding.rule else reclassify_finding(rule, finding)
 
 
 def _measure_following_work(run: Run, statement: TracedStatement, finding: Finding, limits: Limits) -> Finding:
@@ -218,9 +205,11 @@ def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Li
         if any(statement is one for one in covered) or failed_at_statement(run, statement):
             continue
         impact = measure_impact(statement)
-        rule = (
-            rule_for_impact(statement, impact) if impact.grows_with_rows else _rule_for_harmless_type_change(statement)
-        )
+        rule = None
+        if impact.grows_with_rows:
+            rule = rule_for_impact(statement, impact)
+        elif impact.locks and "change type" in statement_verbs(statement):
+            rule = "type-change-harmless"
         if rule is None:
             continue
         about = impact.main_relation
@@ -233,15 +222,6 @@ def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Li
             relation=about,
             remedy="" if impact.grows_with_rows else SAFE_AS_IS,
         )
-
-
-def _rule_for_harmless_type_change(statement: TracedStatement) -> str | None:
-    """The rule of a change of type that did not read or rewrite rows, and that the linter does not report."""
-    return (
-        "type-change-harmless"
-        if "change type" in statement_verbs(statement) and measure_impact(statement).locks
-        else None
-    )
 
 
 def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:

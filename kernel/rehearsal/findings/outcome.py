@@ -43,7 +43,7 @@ def findings_for_failure(run: Run, findings: Iterable[Finding]) -> Iterator[Find
         "; ".join([_failure_message(failed), *_describe_violations(failed)]),
         run=run,
         statement=statement,
-        relation=predicted[0].relation if predicted else _failure_relation(failed),
+        relation=predicted[0].relation if predicted else "".join(one.relation for one in failed.violations[:1]),
         remedy=predicted[0].remedy if predicted else _failure_remedy(failed),
     )
 
@@ -75,10 +75,6 @@ def _describe_violations(failed: RunFailure) -> Iterator[str]:
         more = len(failed.violations) - 1
         others = f", and of {more} more tables" if more else ""
         yield f"{format_quantity(one.rows, 'row')} of {one.relation} in its way{others}"
-
-
-def _failure_relation(failed: RunFailure) -> str:
-    return failed.violations[0].relation if failed.violations else ""
 
 
 def _failure_remedy(failed: RunFailure) -> str:

@@ -79,16 +79,16 @@ class _Comparison:
     def __init__(self, before: Schema, after: Schema) -> None:
         self._before = before
         self._after = after
-        self._old = {thing.key: thing for thing in before.objects}
-        self._new = {thing.key: thing for thing in after.objects}
-        self._relations = {thing.name: thing for thing in after.objects if thing.kind in _RELATION_KINDS}
-        self._names = {thing.identity: thing for thing in after.objects}
-        self._schemas = {thing.schema for thing in after.objects if thing.kind == "schema"}
+        self._old = {obj.key: obj for obj in before.objects}
+        self._new = {obj.key: obj for obj in after.objects}
+        self._relations = {obj.name: obj for obj in after.objects if obj.kind in _RELATION_KINDS}
+        self._names = {obj.identity: obj for obj in after.objects}
+        self._schemas = {obj.schema for obj in after.objects if obj.kind == "schema"}
         self._old_columns, self._new_columns = _columns_by_table(before), _columns_by_table(after)
 
     def faults(self) -> Iterator[PracticeFault]:
         """All incompatible changes, table by table; the faults are of no file yet."""
-        for old in sorted(self._before.objects, key=lambda thing: (thing.kind != "schema", thing.name)):
+        for old in sorted(self._before.objects, key=lambda obj: (obj.kind != "schema", obj.name)):
             if old.kind == "schema":
                 if old.identity not in self._names:
                     yield _fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
@@ -205,17 +205,17 @@ def _fault(old: SchemaObject, message: str, remedy: str = _EXPAND_THEN_CONTRACT)
 def _columns_by_table(schema: Schema) -> dict[str, dict[str, SchemaObject]]:
     """The columns by the key of their relation, then by name."""
     found: dict[str, dict[str, SchemaObject]] = {}
-    for thing in schema.objects:
-        if thing.place:
-            found.setdefault(thing.parent_key, {})[thing.bare_name] = thing
+    for obj in schema.objects:
+        if obj.place:
+            found.setdefault(obj.parent_key, {})[obj.bare_name] = obj
     return found
 
 
 def _constraints_and_unique_indexes(schema: Schema) -> Iterator[SchemaObject]:
     """What restricts rows, without the index of a constraint and what partitions have from their parent."""
-    for thing in schema.objects:
-        if not thing.origin_key and (thing.kind == "constraint" or (thing.kind == "index" and thing.fact("unique"))):
-            yield thing
+    for obj in schema.objects:
+        if not obj.origin_key and (obj.kind == "constraint" or (obj.kind == "index" and obj.fact("unique"))):
+            yield obj
 
 
 def _object_name(one: tuple[object, SchemaObject]) -> str:

@@ -64,8 +64,8 @@ def pair_objects(before: Schema, after: Schema, *, oids: bool) -> PairedObjects:
     old, new = list(before.objects), list(after.objects)
     common: list[ObjectPair] = []
     if oids:
-        common += _take_pairs(old, new, lambda thing: (thing.kind, thing.key))
-    common += _take_pairs(old, new, lambda thing: thing.identity)
+        common += _take_pairs(old, new, lambda obj: (obj.kind, obj.key))
+    common += _take_pairs(old, new, lambda obj: obj.identity)
     return PairedObjects(common=tuple(common), dropped=tuple(old), added=tuple(new))
 
 
@@ -73,11 +73,11 @@ def _take_pairs(
     old: list[SchemaObject], new: list[SchemaObject], by: Callable[[SchemaObject], tuple[str, str]]
 ) -> Iterator[ObjectPair]:
     """Remove the objects that are equal `by` a key from both lists, and return them in pairs."""
-    at = {by(thing): thing for thing in new}
-    found = {by(thing): thing for thing in old if by(thing) in at}
-    old[:] = [thing for thing in old if by(thing) not in found]
-    new[:] = [thing for thing in new if by(thing) not in found]
-    return (ObjectPair(before=thing, after=at[which]) for which, thing in found.items())
+    at = {by(obj): obj for obj in new}
+    found = {by(obj): obj for obj in old if by(obj) in at}
+    old[:] = [obj for obj in old if by(obj) not in found]
+    new[:] = [obj for obj in new if by(obj) not in found]
+    return (ObjectPair(before=obj, after=at[which]) for which, obj in found.items())
 
 
 class Renamings:
@@ -95,7 +95,7 @@ class Renamings:
                 self._schemas[pair.before.schema] = pair.after.schema
                 self._names[f"{pair.before.name}."] = f"{pair.after.name}."
             elif pair.before.place and pair.renamed:
-                old, new = (thing.name for thing in (pair.before, pair.after))
+                old, new = (obj.name for obj in (pair.before, pair.after))
                 self._names[old] = new
                 self._columns.setdefault(pair.before.parent_key, {})[_quoted_column_name(pair.before)] = (
                     _quoted_column_name(pair.after)
@@ -112,17 +112,17 @@ class Renamings:
         """Whether an object is in another schema only because its schema was renamed."""
         return self._schemas.get(pair.before.schema, pair.before.schema) == pair.after.schema
 
-    def translate(self, thing: SchemaObject, fact: Fact) -> Fact:
+    def translate(self, obj: SchemaObject, fact: Fact) -> Fact:
         """A fact of the old schema, in the names of the new one."""
         if isinstance(fact, tuple):
-            return tuple(self._translate_text(thing, one) for one in fact)
-        return fact and self._translate_text(thing, fact)
+            return tuple(self._translate_text(obj, one) for one in fact)
+        return fact and self._translate_text(obj, fact)
 
-    def _translate_text(self, thing: SchemaObject, text: str) -> str:
+    def _translate_text(self, obj: SchemaObject, text: str) -> str:
         if self._names:
             text = self._pattern.sub(lambda found: self._names[found[0]], text)
-        if names := self._columns.get(thing.parent_key):
-            text = self._column_patterns[thing.parent_key].sub(lambda found: names[found[0]], text)
+        if names := self._columns.get(obj.parent_key):
+            text = self._column_patterns[obj.parent_key].sub(lambda found: names[found[0]], text)
         return text
 
 
@@ -182,11 +182,11 @@ _FLAGS = {
 }
 
 
-def describe_change(thing: SchemaObject, one: FactChange) -> Iterator[str]:
+def describe_change(obj: SchemaObject, one: FactChange) -> Iterator[str]:
     """The phrases for one changed fact, one for each command that could have caused it."""
     if isinstance(one.before, tuple) or isinstance(one.after, tuple):
         yield from _describe_items(one.label, fact_items(one.before), fact_items(one.after))
-    elif one.label in _LONG_FACTS and not (one.label == "definition" and thing.kind in _SHORT_DEFINITIONS):
+    elif one.label in _LONG_FACTS and not (one.label == "definition" and obj.kind in _SHORT_DEFINITIONS):
         done = "added" if one.before is None else "dropped" if one.after is None else "changed"
         yield f"{one.label} {done}"
     elif one.label in _FLAGS and None in (one.before, one.after):
@@ -200,22 +200,22 @@ def describe_change(thing: SchemaObject, one: FactChange) -> Iterator[str]:
         yield f"{value} {done}" if value == one.label else f"{one.label} {_shorten(str(value))} {done}"
 
 
-def describe_added_object(thing: SchemaObject) -> str:
+def describe_added_object(obj: SchemaObject) -> str:
     """The description of a new object after its name; "" where the name is enough."""
-    if thing.place:
-        default = thing.fact("default")
-        generated = thing.fact("generated")
-        identity = thing.fact("identity")
+    if obj.place:
+        default = obj.fact("default")
+        generated = obj.fact("generated")
+        identity = obj.fact("identity")
         parts = (
-            thing.fact("type"),
-            thing.fact("NOT NULL"),
+            obj.fact("type"),
+            obj.fact("NOT NULL"),
             f"DEFAULT {_shorten(str(default))}" if default else "",
             f"GENERATED {str(identity).upper()} AS IDENTITY" if identity else "",
             f"GENERATED ALWAYS AS ({_shorten(str(generated))})" if generated else "",
         )
         return " ".join(str(part) for part in parts if part)
-    if thing.kind in _SHORT_DEFINITIONS:
-        flags = (thing.fact("unique"), thing.fact("definition"), thing.fact("validated"), thing.fact("valid"))
+    if obj.kind in _SHORT_DEFINITIONS:
+        flags = (obj.fact("unique"), obj.fact("definition"), obj.fact("validated"), obj.fact("valid"))
         return " ".join(_shorten(str(part)) for part in flags if part)
     return ""
 
@@ -295,7 +295,7 @@ def lines(before: Schema, after: Schema, *, oids: bool = True, remade: bool = Tr
     created again under their name, which have other data.
     """
     matched = pair_objects(before, after, oids=oids)
-    by_key = {thing.key: thing for schema in (before, after) for thing in schema.objects}
+    by_key = {obj.key: obj for schema in (before, after) for obj in schema.objects}
     found = (
         *_dropped_and_added_lines(matched, by_key),
         *_changed_lines(matched, remade=remade and oids),
@@ -319,66 +319,62 @@ def schemas_equal(before: Schema, after: Schema) -> bool:
 
 
 def _comparable_by_name(schema: Schema) -> tuple[object, object]:
-    names = {thing.key: thing.name for thing in schema.objects}
+    names = {obj.key: obj.name for obj in schema.objects}
     orders = {names[key]: columns for key, columns in schema.column_orders().items() if key in names}
-    return frozenset((thing.kind, thing.name, thing.facts) for thing in schema.objects), orders
+    return frozenset((obj.kind, obj.name, obj.facts) for obj in schema.objects), orders
 
 
-def _kind_rank(thing: SchemaObject) -> int:
-    return _KIND_RANKS.get(thing.kind, len(_KINDS))
+def _kind_rank(obj: SchemaObject) -> int:
+    return _KIND_RANKS.get(obj.kind, len(_KINDS))
 
 
-def _line(weight: int, thing: SchemaObject, text: str, *, kind: str = "") -> Line:
-    return Line(weight=weight, group=thing.parent_key or thing.key, about=thing, kind=kind or thing.kind, text=text)
+def _line(weight: int, obj: SchemaObject, text: str, *, kind: str = "") -> Line:
+    return Line(weight=weight, group=obj.parent_key or obj.key, about=obj, kind=kind or obj.kind, text=text)
 
 
 def _dropped_and_added_lines(matched: PairedObjects, by_key: dict[str, SchemaObject]) -> Iterator[Line]:
     """Objects of one side only, without the parts of an added or dropped table, constraint or column."""
-    for things, weight, verb in ((matched.dropped, _LOST, "dropped"), (matched.added, _ADDED, "added")):
-        keys = {thing.key for thing in things}
-        for thing in things:
-            if thing.parent_key in keys or thing.origin_key in keys:
+    for objects, weight, verb in ((matched.dropped, _LOST, "dropped"), (matched.added, _ADDED, "added")):
+        keys = {obj.key for obj in objects}
+        for obj in objects:
+            if obj.parent_key in keys or obj.origin_key in keys:
                 continue
-            table = by_key.get(thing.parent_key)
-            description = describe_added_object(thing) if weight == _ADDED else ""
-            if thing.place and table:
-                kind, name = table.kind, thing.name.removeprefix(f"{table.name}.")
+            table = by_key.get(obj.parent_key)
+            description = describe_added_object(obj) if weight == _ADDED else ""
+            if obj.place and table:
+                kind, name = table.kind, obj.name.removeprefix(f"{table.name}.")
                 text = f"{table.kind} {table.name}: column {name} {description} {verb}".replace("  ", " ")
             else:
-                kind = thing.kind
-                text = f"{thing.kind} {thing.name}: {verb}" + (f", {description}" if description else "")
-            yield _line(weight, thing, text, kind=kind)
+                kind = obj.kind
+                text = f"{obj.kind} {obj.name}: {verb}" + (f", {description}" if description else "")
+            yield _line(weight, obj, text, kind=kind)
 
 
 def _changed_lines(matched: PairedObjects, *, remade: bool) -> Iterator[Line]:
     renamings = Renamings(matched.common)
     facts = {pair.after.key: changed_facts(pair, renamings) for pair in matched.common}
     names = {pair.after.key: (pair.before.bare_name, pair.after.bare_name) for pair in matched.common if pair.renamed}
-    dropped = {thing.key for thing in matched.dropped}
+    dropped = {obj.key for obj in matched.dropped}
     recreated = {
         pair.after.key for pair in matched.common if remade and pair.recreated and pair.before.parent_key not in dropped
     }
     for pair in matched.common:
-        thing = pair.after
-        what = f"{thing.kind} {thing.name}".rstrip()
-        if pair.renamed and names.get(thing.origin_key) != names[thing.key]:
-            text = f"{thing.kind} {pair.before.name} renamed to {_quoted_new_name(pair)}"
-            yield _line(_LOST, thing, text)
-        if not thing.parent_key and not renamings.moved_along(pair) and thing.kind != "schema":
-            text = f"{thing.kind} {pair.before.name} moved to schema {thing.schema}"
-            yield _line(_LOST, thing, text)
-        if (
-            thing.key in recreated
-            and thing.kind in _WITH_CONTENTS
-            and not {thing.parent_key, thing.origin_key} & recreated
-        ):
+        obj = pair.after
+        what = f"{obj.kind} {obj.name}".rstrip()
+        if pair.renamed and names.get(obj.origin_key) != names[obj.key]:
+            text = f"{obj.kind} {pair.before.name} renamed to {_quoted_new_name(pair)}"
+            yield _line(_LOST, obj, text)
+        if not obj.parent_key and not renamings.moved_along(pair) and obj.kind != "schema":
+            text = f"{obj.kind} {pair.before.name} moved to schema {obj.schema}"
+            yield _line(_LOST, obj, text)
+        if obj.key in recreated and obj.kind in _WITH_CONTENTS and not {obj.parent_key, obj.origin_key} & recreated:
             text = f"{what}: dropped, and made again"
-            yield _line(_LOST, thing, text)
-        for change in facts[thing.key]:
-            if change not in facts.get(thing.origin_key, ()):
-                for phrase in describe_change(thing, change):
+            yield _line(_LOST, obj, text)
+        for change in facts[obj.key]:
+            if change not in facts.get(obj.origin_key, ()):
+                for phrase in describe_change(obj, change):
                     text = f"{what}: {phrase}"
-                    yield _line(_CHANGED, thing, text)
+                    yield _line(_CHANGED, obj, text)
 
 
 def _quoted_new_name(pair: ObjectPair) -> str:

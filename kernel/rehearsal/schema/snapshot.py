@@ -62,9 +62,9 @@ class Schema:
     def column_orders(self) -> dict[str, tuple[str, ...]]:
         """The column names of each table, view and composite type by its key, in their order."""
         found: dict[str, list[tuple[int, str]]] = {}
-        for thing in self.objects:
-            if thing.place:
-                found.setdefault(thing.parent_key, []).append((thing.place, thing.bare_name))
+        for obj in self.objects:
+            if obj.place:
+                found.setdefault(obj.parent_key, []).append((obj.place, obj.bare_name))
         return {key: tuple(bare for _, bare in sorted(columns)) for key, columns in found.items()}
 
 
@@ -100,11 +100,11 @@ def read_schema(session: Session, *, left_out: Collection[str] = ()) -> Schema:
     ledger = _ledger_tables(session)
     with connection.transaction():
         before = [_set_local(connection, name, value) for name, value in _SESSION_SETTINGS]
-        things = tuple(_without_excluded(_read_objects(connection), ledger, frozenset(left_out)))
+        objects = tuple(_without_excluded(_read_objects(connection), ledger, frozenset(left_out)))
         # An outer transaction would keep what is set LOCAL.
         for (name, _), value in zip(_SESSION_SETTINGS, before, strict=True):
             _set_local(connection, name, value)
-    return Schema(objects=things)
+    return Schema(objects=objects)
 
 
 def _ledger_tables(session: Session) -> frozenset[tuple[str, str]]:
@@ -136,16 +136,12 @@ def _read_objects(connection: Connection) -> Iterator[SchemaObject]:
 
 
 def _without_excluded(
-    things: Iterator[SchemaObject], ledger: frozenset[tuple[str, str]], left_out: frozenset[str]
+    objects: Iterator[SchemaObject], ledger: frozenset[tuple[str, str]], left_out: frozenset[str]
 ) -> Iterator[SchemaObject]:
     excluded: set[str] = set()
-    for thing in things:
-        named = thing.schema in left_out or (thing.kind == "event trigger" and thing.bare_name in left_out)
-        if (
-            named
-            or thing.parent_key in excluded
-            or (not thing.parent_key and (thing.schema, thing.bare_name) in ledger)
-        ):
-            excluded.add(thing.key)
+    for obj in objects:
+        named = obj.schema in left_out or (obj.kind == "event trigger" and obj.bare_name in left_out)
+        if named or obj.parent_key in excluded or (not obj.parent_key and (obj.schema, obj.bare_name) in ledger):
+            excluded.add(obj.key)
         else:
-            yield thing
+            yield obj
