@@ -50,7 +50,8 @@ def main(checkout: Path) -> None:
     imports = {name: _imports(path, modules) - {name} for name, path in modules.items()}
     rooms = _between_rooms(imports)
     way = _modules_on_the_way(checkout)
-    print(f"modules in kernel/: {len(modules)}")
+    packages = sum(path.name == "__init__.py" for path in modules.values())
+    print(f"modules in kernel/: {len(modules) - packages}, and {packages} packages")
     print(f"lines in kernel/: {sum(len(path.read_text().splitlines()) for path in modules.values())}")
     print(f"modules with one importer: {sum(count == 1 for count in _importers(imports).values())}")
     print(f"rooms: {len(rooms)}")
@@ -88,19 +89,23 @@ def _importers(imports: Graph) -> dict[str, int]:
 
 
 def _between_rooms(imports: Graph) -> dict[str, set[str]]:
-    """A room is a package; a module directly in a package that has sub-packages as well is a room of its own."""
+    """A room is a package; a module directly in `kernel` is a room of its own.
+
+    A package and its own sub-packages are one house: `rehearsal.result` lies below them and `rehearsal.rehearse` above,
+    as tests/unit/test_imports.py states. Arrows between the two are left out.
+    """
     packages = {module.rpartition(".")[0] for module in imports}
-    divided = {package.rpartition(".")[0] for package in packages}
 
     def room_of(module: str) -> str:
         package = module.rpartition(".")[0]
-        return module if module in packages or package in divided else package
+        return module if module in packages or package == "kernel" else package
 
     room = {module: room_of(module) for module in imports}
     rooms: dict[str, set[str]] = {name: set() for name in room.values() if name != "kernel"}
     for module, imported in imports.items():
         for other in imported:
-            if room[module] != room[other] and "kernel" not in (room[module], room[other]):
+            ends = room[module], room[other]
+            if "kernel" not in ends and not any(f"{end}.".startswith(f"{start}.") for start, end in (ends, ends[::-1])):
                 rooms[room[module]].add(room[other])
     return rooms
 
