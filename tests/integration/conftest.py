@@ -38,7 +38,7 @@ class Project:
     folder: Path
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
-    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_wait_seconds=10, lock_retries=0))
+    waits: WaitLimits = field(default_factory=lambda: WaitLimits(lock_wait_seconds=10, lock_retries=0))
     events: list[Event] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
 
@@ -52,21 +52,21 @@ class Project:
     def files(self) -> tuple[Migration, ...]:
         return require_migrations(self.folder)
 
-    def told(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
         """The observer of the runs."""
         self.events.append(event)
         self.react(event)
 
-    def migrate(self, files: tuple[Migration, ...] | None = None, **wish: Any) -> MigrateResult:
+    def migrate(self, files: tuple[Migration, ...] | None = None, **options: Any) -> MigrateResult:
         """Run what is pending, in a session of its own."""
-        asked = MigrateOptions(**{"waits": self.patience, **wish})
+        asked = MigrateOptions(**{"waits": self.waits, **options})
         with open_session(self.url) as session:
-            return migrate(session, files or self.files(), asked, self.told)
+            return migrate(session, files or self.files(), asked, self.observe)
 
-    def failure(self, **wish: Any) -> MigrationFailed:
+    def failure(self, **options: Any) -> MigrationFailed:
         """The error of a run that has to fail."""
         with pytest.raises(MigrationFailed) as failed:
-            self.migrate(**wish)
+            self.migrate(**options)
         return failed.value
 
     def states(self) -> dict[str, VersionState]:
@@ -91,7 +91,7 @@ class Project:
         """Wait for a query to yield a row."""
         self._until(lambda: self.look.execute(query.encode()).rowcount > 0, query)
 
-    def until_told(self, kind: type[Event]) -> None:
+    def wait_for_event(self, kind: type[Event]) -> None:
         """Wait for a run to tell of this."""
         self._until(lambda: any(isinstance(event, kind) for event in self.events), kind.__name__)
 

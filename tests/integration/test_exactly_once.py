@@ -123,14 +123,14 @@ def until_applied(project: Project, wire: Wire, schema: str, *, at: int, heard: 
         host="127.0.0.1", port=wire.port, sslmode="disable", gssencmode="disable", options=f"-csearch_path={schema}"
     )
     wire.cut(at=at, heard=heard)
-    patience = WaitLimits(lock_wait_seconds=10, lock_retries=0)
+    waits = WaitLimits(lock_wait_seconds=10, lock_retries=0)
     try:
-        cut.migrate(waits=patience)
+        cut.migrate(waits=waits)
     except (MigrationFailed, DatabaseUnreachable):
         assert not wire.whole
     was_cut = not wire.whole
     wire.cut(at=0, heard=True)
-    cut.migrate(waits=patience)
+    cut.migrate(waits=waits)
     return was_cut
 
 

@@ -129,7 +129,7 @@ def test_a_runner_that_waited_says_what_another_has_done(project: Project) -> No
         first = runners.submit(project.migrate)
         project.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
         second = runners.submit(project.migrate)
-        project.until_told(WaitingForLock)
+        project.wait_for_event(WaitingForLock)
         project.rows("SELECT pg_advisory_unlock(42)")
         assert (len(first.result().applied), first.result().applied_by_others) == (3, 0)
         assert (second.result().applied, second.result().applied_by_others, second.result().pending) == ((), 1, ())
@@ -145,7 +145,7 @@ def test_an_index_can_be_built_concurrently_while_another_runner_waits(
         building = runners.submit(project.migrate)
         project.until("SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'")
         waiting = runners.submit(project.migrate)
-        project.until_told(WaitingForLock)
+        project.wait_for_event(WaitingForLock)
         other.commit()
         assert [one.migration.version for one in building.result().applied] == ["003"]
         assert waiting.result().applied == ()

@@ -25,12 +25,12 @@ def _three_applied(project: Project) -> None:
     project.migrate()
 
 
-def roll_back(project: Project, **wish: Any) -> list[str]:
+def roll_back(project: Project, **options: Any) -> list[str]:
     """The versions whose records are gone, in the order they went."""
-    patience = WaitLimits(lock_wait_seconds=0, lock_retries=0)
+    waits = WaitLimits(lock_wait_seconds=0, lock_retries=0)
     with open_session(project.url) as session:
-        asked = RollbackOptions(**{"waits": patience, **wish})
-        outcome = rollback(session, project.files(), asked, project.told)
+        asked = RollbackOptions(**{"waits": waits, **options})
+        outcome = rollback(session, project.files(), asked, project.observe)
     return [entry.version for entry in outcome.removed]
 
 

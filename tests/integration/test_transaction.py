@@ -372,13 +372,13 @@ def test_who_waits_for_the_claim_of_the_next_file_fails_as_that_file(
     project.put("002_b.sql", "INSERT INTO t VALUES (2);")
     project.put("003_c.sql", "INSERT INTO t VALUES (3);")
     other.execute("INSERT INTO schema_migrations VALUES ('003', '003_c.sql', now(), 'by nobody that has the lock')")
-    patience = WaitLimits(lock_timeout_ms=20, lock_retries=0)
-    failed = project.failure(waits=patience, single_transaction=single)
+    waits = WaitLimits(lock_timeout_ms=20, lock_retries=0)
+    failed = project.failure(waits=waits, single_transaction=single)
     assert (failed.failure.file, failed.failure.sqlstate) == ("003_c.sql", "55P03")
     assert failed.applied == (() if single else ("002_b.sql",))
     assert project.recorded() == (["001"] if single else ["001", "002"])
     other.rollback()
-    project.migrate(waits=patience, single_transaction=single)
+    project.migrate(waits=waits, single_transaction=single)
     assert project.rows("SELECT * FROM t") == [(2,), (3,)]
 
 

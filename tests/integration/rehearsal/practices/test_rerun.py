@@ -98,7 +98,7 @@ SAFE = (
 def check(project: Project, *, before_url: str = "", data_changed: CompareData | None = None) -> PracticeResult:
     files = project.files()
     return check_rerun(
-        project.url, files, files[1:], waits=project.patience, before_url=before_url, data_changed=data_changed
+        project.url, files, files[1:], waits=project.waits, before_url=before_url, data_changed=data_changed
     )
 
 

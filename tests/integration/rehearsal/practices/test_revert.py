@@ -24,7 +24,7 @@ PATIENCE = WaitLimits(lock_retries=0)
 
 def check(project: Project) -> PracticeResult:
     files = project.files()
-    return check_reverts(project.url, files, files[1:], waits=project.patience)
+    return check_reverts(project.url, files, files[1:], waits=project.waits)
 
 
 def begin(project: Project) -> None:
@@ -132,7 +132,7 @@ def test_the_data_are_compared_when_all_is_reverted(project: Project) -> None:
         return ("table public.users: 3 rows fewer",)
 
     found = check_reverts(
-        project.url, files, files[1:], waits=project.patience, before_url="template", data_changed=differ
+        project.url, files, files[1:], waits=project.waits, before_url="template", data_changed=differ
     )
     assert compared == [("template", project.url, ["001"])]
     assert found.practice.details == ("after all reverts: table public.users: 3 rows fewer",)
