@@ -1,4 +1,4 @@
-"""What became of a query, and the findings that say so."""
+"""Changes of a query by a migration, and the findings about them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 REGRESSION_FACTOR = 5.0
-# The planner's unit is the reading of a page: what stays below costs nobody anything, however many times dearer.
+# In the planner's unit, the sequential read of a page: a cheaper plan is harmless, however much its cost grew.
 NEGLIGIBLE_COST = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryError:
-    """What the server said of a query; `message` quotes names and types, never a row."""
+    """The error of a query; `message` quotes names and types, never a row."""
 
     sqlstate: str
     message: str
@@ -42,7 +42,7 @@ class ResultColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryPlan:
-    """How the server would run a query, whatever its parameters are; `cost` in the planner's unit, to the last row."""
+    """The generic plan of a query; `cost` is its total cost in the planner's unit."""
 
     cost: float
     text: str
@@ -50,7 +50,7 @@ class QueryPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenQuery:
-    """A query that ran before, and that a session that has just connected cannot run any more."""
+    """A query that a new session can no longer run."""
 
     query: ApplicationQuery
     error: QueryError
@@ -58,7 +58,7 @@ class BrokenQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StalePreparedQuery:
-    """A query that fails where it was prepared before the migration; prepared once more, it runs.
+    """A query that fails in a session that prepared it before the migration, and runs when prepared again.
 
     `before` and `after` are the columns of its result.
     """
@@ -71,7 +71,7 @@ class StalePreparedQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRegression:
-    """A query whose plan costs several times what it did."""
+    """A query whose plan costs several times what it did before."""
 
     query: ApplicationQuery
     before: QueryPlan
@@ -82,16 +82,16 @@ QueryChange = BrokenQuery | StalePreparedQuery | PlanRegression
 
 
 def is_plan_regression(before: QueryPlan, after: QueryPlan) -> bool:
-    """Whether it is worth telling."""
+    """Whether the plan became five times as expensive, and is not cheap."""
     return after.cost >= NEGLIGIBLE_COST and after.cost >= REGRESSION_FACTOR * before.cost
 
 
 def finding_for_change(change: QueryChange, *, version: str = "", filename: str = "") -> Finding:
-    """The finding about a change that a migration made. Both plans stand below its first line."""
+    """The finding about a change that a migration made; for a plan, both plans follow its first line."""
     severity: Severity | None = None
     match change:
         case BrokenQuery():
-            rule, severity = "breaks-running-version", Severity.ERROR  # seen to break, not feared
+            rule, severity = "breaks-running-version", Severity.ERROR  # observed, not predicted
             message = f"{change.query}: {change.error}"
         case StalePreparedQuery():
             rule = "prepared-statements-break"
@@ -103,21 +103,21 @@ def finding_for_change(change: QueryChange, *, version: str = "", filename: str 
                 f"{format_count(round(change.before.cost))}"
                 f"\nbefore:\n{change.before.text}\nafter:\n{change.after.text}"
             )
-    known = RULES_BY_ID[rule]
+    definition = RULES_BY_ID[rule]
     return Finding(
         rule=rule,
-        severity=severity or known.severity,
+        severity=severity or definition.severity,
         message=message,
-        remedy=known.workaround,
+        remedy=definition.workaround,
         version=version,
         filename=filename,
     )
 
 
 def _describe_changed_columns(change: StalePreparedQuery) -> str:
-    """The columns that are not what they were."""
+    """The columns that differ, or ""."""
     if change.before == change.after:
         return ""
-    gone = ", ".join(str(one) for one in change.before if one not in change.after) or "fewer columns"
-    come = ", ".join(str(one) for one in change.after if one not in change.before) or "fewer columns"
-    return f"; its result has {come}, before {gone}"
+    removed = ", ".join(str(one) for one in change.before if one not in change.after) or "fewer columns"
+    added = ", ".join(str(one) for one in change.after if one not in change.before) or "fewer columns"
+    return f"; its result has {added}, before {removed}"

@@ -1,4 +1,8 @@
-"""The application's queries, prepared in a session that stays open over the migrations, as a pool's sessions do."""
+"""Watch the application's queries, prepared in a session that stays open over the migrations like a pool's sessions.
+
+Sources: PostgreSQL documentation, "PREPARE" and "EXPLAIN"; RevalidateCachedQuery of plancache.c, which refuses a
+statement whose result differs from that at its preparation.
+"""
 
 from __future__ import annotations
 
@@ -35,28 +39,25 @@ if TYPE_CHECKING:
     from kernel.rehearsal.queries.corpus import ApplicationQuery
 
 
-# One query in one session: prepared, explained, and executed where that is harmless.
-#
-# Sources: PostgreSQL documentation, "PREPARE" and "EXPLAIN"; RevalidateCachedQuery of plancache.c, which refuses a
-# statement whose result is not what it was when it was prepared.
+_APPLICATION_NAME = "inv db.snapshot-test: queries"
+_EXECUTION_BUDGET_SECONDS = 10.0  # for all queries before the migrations; the rest is only explained
 
-
-# Nobody waits for a query here, nor does one here wait for anybody for long.
+# No migration may wait for a query for long, nor a query for a migration.
 _SESSION_SETTINGS = """
 SET plan_cache_mode = force_generic_plan; SET statement_timeout = '2s'; SET lock_timeout = '2s';
 SET idle_in_transaction_session_timeout = 0; SET client_min_messages = error
 """
 _TYPE_NAMES_QUERY = (
-    "SELECT format_type(oid::oid, modifier) FROM unnest(%s::int8[], %s::int4[]) AS asked (oid, modifier)"
+    "SELECT format_type(oid::oid, modifier) FROM unnest(%s::int8[], %s::int4[]) AS types (oid, modifier)"
 )
-# Messages of these classes quote names and types. All others may quote a row: feature not supported, no such schema,
-# syntax and access.
+# Messages of these classes quote names and types (feature not supported, invalid schema name, syntax error or access
+# rule violation); messages of the others may quote a row.
 _SAFE_MESSAGE_SQLSTATE_CLASSES = ("0A", "3F", "42")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedQuery:
-    """A statement of the session: how many parameters it has, and the columns of its result."""
+    """A prepared statement of the session, and the columns of its result."""
 
     name: str
     parameter_count: int
@@ -64,7 +65,7 @@ class PreparedQuery:
 
 
 class QuerySession:
-    """A session in autocommit, in which nothing is ever written."""
+    """A session that prepares, explains and executes queries, and writes nothing."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -74,7 +75,7 @@ class QuerySession:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session is gone."""
+        """Whether the connection is lost."""
         return self._connection.broken
 
     def prepare(self, query: ApplicationQuery) -> PreparedQuery:
@@ -88,12 +89,12 @@ class QuerySession:
             ((described.fname(at) or b"").decode(), (described.ftype(at), described.fmod(at)))
             for at in range(described.nfields)
         ]
-        self._load_type_names({its_type for _, its_type in fields})
-        columns = tuple(ResultColumn(name=column, type=self._type_names[its_type]) for column, its_type in fields)
+        self._load_type_names({type_key for _, type_key in fields})
+        columns = tuple(ResultColumn(name=column, type=self._type_names[type_key]) for column, type_key in fields)
         return PreparedQuery(name=name, parameter_count=described.nparams, columns=columns)
 
     def explain(self, prepared: PreparedQuery, *, executed: bool) -> QueryPlan:
-        """The plan of a prepared statement; with `executed` it is run to its end too. Raises psycopg.Error."""
+        """The plan of a prepared statement, which `executed` also runs. Raises psycopg.Error."""
         nulls = ", ".join(["NULL"] * prepared.parameter_count)
         statement = sql.SQL("EXECUTE {}{}").format(
             sql.Identifier(prepared.name), sql.SQL(f"({nulls})" if nulls else "")
@@ -102,17 +103,17 @@ class QuerySession:
             ((plans,),) = self._connection.execute(sql.SQL("EXPLAIN (FORMAT json) ") + statement).fetchall()
             options = sql.SQL("EXPLAIN (ANALYZE, TIMING off, SUMMARY off) " if executed else "EXPLAIN ")
             lines = self._connection.execute(options + statement).fetchall()
-        # What a rule makes of a query may be several plans, or none.
+        # With a rewrite rule, a query may have several plans, or none.
         cost = sum(one["Plan"]["Total Cost"] for one in plans if "Plan" in one)
         return QueryPlan(cost=cost, text="\n".join(line for (line,) in lines))
 
     def deallocate(self, prepared: PreparedQuery) -> None:
-        """Let go of a statement."""
+        """Deallocate a prepared statement. Raises psycopg.Error."""
         self._connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(prepared.name)))
 
     @contextmanager
     def _read_only_transaction(self) -> Iterator[None]:
-        """A transaction that cannot write, and is taken back."""
+        """A READ ONLY transaction that is rolled back."""
         self._connection.execute("BEGIN READ ONLY")
         try:
             yield
@@ -121,7 +122,7 @@ class QuerySession:
                 self._connection.execute("ROLLBACK")
 
     def _load_type_names(self, types: set[tuple[int, int]]) -> None:
-        """The names of types, by their OID and modifier: later the type may be gone."""
+        """Read the names of types by OID and modifier, while the types exist."""
         unknown = sorted(types - self._type_names.keys())
         if unknown:
             rows = self._connection.execute(
@@ -132,7 +133,7 @@ class QuerySession:
 
 
 def query_error(error: psycopg.Error) -> QueryError:
-    """What is told of an error: no message that may quote a row."""
+    """The error to report, without a message that may quote a row."""
     code = error.sqlstate or "08006"
     name = type(error).__name__
     return QueryError(
@@ -146,13 +147,9 @@ def _raise_on_error(result: pq.abc.PGresult) -> pq.abc.PGresult:
     return result
 
 
-_APPLICATION_NAME = "inv db.snapshot-test: queries"
-_EXECUTION_BUDGET_SECONDS = 10.0  # for all queries at the beginning; those that are left are explained only
-
-
 @dataclass(slots=True, kw_only=True)
 class _WatchedQuery:
-    """A query under watch: as it is prepared now, and the plan that later ones are compared with."""
+    """A query, its current prepared statement, and the plan that later plans are compared with."""
 
     query: ApplicationQuery
     prepared: PreparedQuery
@@ -162,23 +159,23 @@ class _WatchedQuery:
 
 @contextmanager
 def watch_queries(url: str, queries: Sequence[ApplicationQuery]) -> Iterator[QueryWatch]:
-    """Prepare, explain, and where that is harmless execute queries in the clone at `url`, before it is migrated.
+    """Prepare, explain, and where that is harmless execute queries in the clone at `url` before it is migrated.
 
-    The session stays open, idle and without a transaction: no migration waits for it. Raises DatabaseUnreachable.
+    The session stays open without a transaction, so that no migration waits for it. Raises DatabaseUnreachable.
     """
     with open_session(make_conninfo(url, application_name=_APPLICATION_NAME)) as session:
         yield QueryWatch(QuerySession(session.connection), queries)
 
 
 class QueryWatch:
-    """Looks at queries again and again.
+    """Checks queries after each migration.
 
-    `left_out` are those that the server refused before anything was migrated, and why: no migration broke them.
-    `findings` are what `following` found. `lost` is why nothing is looked at any more, "" while it is.
+    `refused` are those that failed before any migration, with the error. `findings` collects the findings of `observe`.
+    `stop_reason` is why the queries are no longer checked, or "".
     """
 
-    def __init__(self, desk: QuerySession, queries: Sequence[ApplicationQuery]) -> None:
-        self._session = desk
+    def __init__(self, session: QuerySession, queries: Sequence[ApplicationQuery]) -> None:
+        self._session = session
         self._executes_until = time.monotonic() + _EXECUTION_BUDGET_SECONDS
         self.stop_reason = ""
         self.findings: list[Finding] = []
@@ -192,11 +189,11 @@ class QueryWatch:
 
     @property
     def watched_count(self) -> int:
-        """How many queries still run."""
+        """The number of queries that still run."""
         return len(self._watched_queries)
 
     def find_changes(self) -> tuple[QueryChange, ...]:
-        """What changed since the last look. A broken query is told once, and not looked at again."""
+        """The changes since the last call. A broken query is reported once, and not checked again."""
         changes: list[QueryChange] = []
         for one in tuple(self._watched_queries):
             try:
@@ -225,7 +222,7 @@ class QueryWatch:
         if harmless and time.monotonic() < self._executes_until:
             try:
                 plan = self._session.explain(prepared, executed=True)
-            except psycopg.Error:  # it takes too long, or writes by a function: it is explained only
+            except psycopg.Error:  # it takes too long, or a function writes: only explain it
                 pass
             else:
                 return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=True)
@@ -233,9 +230,9 @@ class QueryWatch:
         return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=False)
 
     def _compare(self, one: _WatchedQuery) -> Iterator[QueryChange]:
-        """The changes of a query. Raises psycopg.Error when a session that has just connected cannot run it.
+        """The changes of a query. Raises psycopg.Error when a new session cannot run it.
 
-        One that still runs where it was prepared may be such a query: the server looks at its text only once.
+        It is prepared again even if the prepared statement still runs, since the server parses a text only once.
         """
         before, stale, plan = one.prepared, None, None
         try:
@@ -257,6 +254,6 @@ class QueryWatch:
         if one.executed:
             try:
                 return self._session.explain(one.prepared, executed=True)
-            except psycopg.errors.QueryCanceled:  # it takes too long now: its plan tells by how much
+            except psycopg.errors.QueryCanceled:  # it takes too long now: its plan shows the cost
                 one.executed = False
         return self._session.explain(one.prepared, executed=False)
