@@ -1,4 +1,4 @@
-"""Rehearse migrations: restore a copy of production, migrate it under observation, compare data and schema, judge.
+"""Rehearse migrations: restore a copy of production, migrate it under observation, compare data and schema.
 
     rehearsal = rehearse(migrations, RehearsalRequest(dump=Path("production.dump")), Reporter())
 

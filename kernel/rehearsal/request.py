@@ -1,4 +1,4 @@
-"""What a rehearsal is asked to do, and where its progress goes."""
+"""The request of a rehearsal, and the receiver of its progress."""
 
 from __future__ import annotations
 

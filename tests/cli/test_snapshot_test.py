@@ -126,30 +126,30 @@ def rehearsals(project: Project, server: Server) -> Iterator[Rehearsals]:
 
 
 def test_a_dump_is_rehearsed_and_the_whole_answer_is_on_stdout(rehearsals: Rehearsals) -> None:
-    told = rehearsals.run("--dump", rehearsals.dump(), "--report", "page.html")
-    assert (told.code, told.err) == (0, "")
-    assert told.out.startswith("PASS ")
-    assert "1 migration rehearsed on production.sql" in told.out
-    assert told.out.endswith("report     page.html\n")
+    result = rehearsals.run("--dump", rehearsals.dump(), "--report", "page.html")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("PASS ")
+    assert "1 migration rehearsed on production.sql" in result.out
+    assert result.out.endswith("report     page.html\n")
     assert "002_pending.sql" in (rehearsals.project.root / "page.html").read_text()
 
 
 def test_a_loss_fails_it_and_the_document_says_where(rehearsals: Rehearsals) -> None:
     rehearsals.pending(LOSS)
-    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
-    assert (told.code, told.document["verdict"], told.document["restore"]["reused"]) == (8, "fail", False)
-    (orders,) = [one for one in told.document["tables"] if one["table"] == "public.orders"]
+    result = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert (result.code, result.document["verdict"], result.document["restore"]["reused"]) == (8, "fail", False)
+    (orders,) = [one for one in result.document["tables"] if one["table"] == "public.orders"]
     assert (orders["rows_before"], orders["rows_after"], orders["removed"]) == (100, 97, 3)
-    assert [one["version"] for one in told.document["migrations"]] == ["002"]
-    assert {(one["version"], one["severity"]) for one in told.document["reasons"]} == {("002", "error")}
+    assert [one["version"] for one in result.document["migrations"]] == ["002"]
+    assert {(one["version"], one["severity"]) for one in result.document["reasons"]} == {("002", "error")}
 
 
 def test_rows_in_the_way_of_a_migration_are_counted_and_the_query_lists_them(rehearsals: Rehearsals) -> None:
     rehearsals.project.rows("UPDATE orders SET total = NULL WHERE id <= 7")
     rehearsals.pending("SELECT 1;\nALTER TABLE orders ALTER COLUMN total SET NOT NULL;\n")
-    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
-    assert told.code == 8
-    (run,) = told.document["migrations"]
+    result = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert result.code == 8
+    (run,) = result.document["migrations"]
     (violation,) = run["failed"]["violations"]
     assert violation["rows"] == 7
     assert len(rehearsals.project.rows(violation["query"])) == 7
@@ -157,8 +157,8 @@ def test_rows_in_the_way_of_a_migration_are_counted_and_the_query_lists_them(reh
 
 def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> None:
     (rehearsals.project.migrations / "002_pending.sql").unlink()
-    told = rehearsals.run("--dump", rehearsals.dump())
-    assert (told.code, told.out) == (
+    result = rehearsals.run("--dump", rehearsals.dump())
+    assert (result.code, result.out) == (
         0,
         "nothing to rehearse: every migration is applied in production.sql\n",
     )
@@ -189,8 +189,8 @@ def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> N
 def test_what_cannot_be_meant_is_refused_before_any_work(
     rehearsals: Rehearsals, flags: tuple[str, ...], message: str
 ) -> None:
-    told = rehearsals.run(*flags)
-    assert (told.code, told.out, told.err) == (2, "", f"error: {message}\n")
+    result = rehearsals.run(*flags)
+    assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_what_is_no_dump_is_refused_in_one_document(rehearsals: Rehearsals, text
     path = rehearsals.project.root / "bad.dump"
     if text is not None:
         path.write_bytes(text)
-    told = rehearsals.run("--dump", path, "--json")
-    assert (told.code, told.error["code"]) == (7, "dump_unreadable")
-    assert message in told.error["message"]
-    assert "bad.dump" in told.error["message"]
-    assert told.err == f"error: {told.error['message']}\n"
+    result = rehearsals.run("--dump", path, "--json")
+    assert (result.code, result.error["code"]) == (7, "dump_unreadable")
+    assert message in result.error["message"]
+    assert "bad.dump" in result.error["message"]
+    assert result.err == f"error: {result.error['message']}\n"
     assert not (rehearsals.project.root / "owned").exists()
 
 
@@ -237,9 +237,9 @@ def test_what_db_migrate_would_refuse_is_refused_with_its_place(
 ) -> None:
     rehearsals.project.rows(prepare or "SELECT")
     rehearsals.pending(script)
-    told = rehearsals.run("--dump", rehearsals.dump())
-    assert (told.code, told.out) == (code, "")
-    assert told.err.startswith(f"error: {message}")
+    result = rehearsals.run("--dump", rehearsals.dump())
+    assert (result.code, result.out) == (code, "")
+    assert result.err.startswith(f"error: {message}")
 
 
 def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_it(rehearsals: Rehearsals) -> None:
@@ -279,12 +279,12 @@ def test_production_is_never_overwritten_whatever_its_urls_say(
         "a service": f"service=that dbname={rehearsals.name} user={role}",
     }[way]
     before = rehearsals.project.state()
-    told = rehearsals.run(
+    result = rehearsals.run(
         *("--yes", "--dump", rehearsals.dump()),
         **{variable: rehearsals.production, "TEST_DB": target, "PGSERVICEFILE": str(service)},
     )
-    assert told.code == 7
-    assert f"error: TEST_DB is the database that {variable} names" in told.err
+    assert result.code == 7
+    assert f"error: TEST_DB is the database that {variable} names" in result.err
     assert rehearsals.project.state() == before
 
 
@@ -293,27 +293,27 @@ def test_what_could_not_be_restored_is_named_and_cannot_move_the_cursor(rehearsa
     dump = rehearsals.dump()
     hostile = 'CREATE TABLE public."a\x1b[2Jb" (id nosuch);\n\n'
     dump.write_text(dump.read_text().replace("CREATE TABLE public.orders", f"{hostile}CREATE TABLE public.orders"))
-    told = rehearsals.run("--dump", dump)
-    assert told.code == 7
-    assert told.err.startswith("error: production.sql: 1 thing could not be restored:\n")
-    assert 'CREATE TABLE public."a⟨U+001B⟩[2Jb" (id nosuch): type "nosuch" does not exist (42704)' in told.err
-    assert "\x1b" not in told.err
+    result = rehearsals.run("--dump", dump)
+    assert result.code == 7
+    assert result.err.startswith("error: production.sql: 1 thing could not be restored:\n")
+    assert 'CREATE TABLE public."a⟨U+001B⟩[2Jb" (id nosuch): type "nosuch" does not exist (42704)' in result.err
+    assert "\x1b" not in result.err
 
 
 @SLOW
 def test_an_unreachable_production_is_named_by_its_variable(rehearsals: Rehearsals) -> None:
-    told = rehearsals.run(PROD_DB=make_conninfo(rehearsals.production, host="127.0.0.1", port=1))
-    assert told.code == 7
-    assert told.err.startswith("error: PROD_DB: connection failed")
+    result = rehearsals.run(PROD_DB=make_conninfo(rehearsals.production, host="127.0.0.1", port=1))
+    assert result.code == 7
+    assert result.err.startswith("error: PROD_DB: connection failed")
 
 
 @SLOW
 def test_what_speaks_against_test_db_is_said_before_production_is_dumped(rehearsals: Rehearsals) -> None:
     with psycopg.connect(rehearsals.production) as blocking:
         blocking.execute("LOCK TABLE orders")  # a dump would wait for it, and then fail
-        told = rehearsals.run("--yes", PROD_DB=rehearsals.production, TEST_DB=rehearsals.production)
-    assert told.code == 7
-    assert "error: TEST_DB is the database that PROD_DB names" in told.err
+        result = rehearsals.run("--yes", PROD_DB=rehearsals.production, TEST_DB=rehearsals.production)
+    assert result.code == 7
+    assert "error: TEST_DB is the database that PROD_DB names" in result.err
 
 
 @SLOW
@@ -323,11 +323,11 @@ def test_the_environment_of_libpq_does_not_lead_to_another_database(rehearsals: 
     try:
         rehearsals.rows(role, "CREATE TABLE precious (id int)")
         host = conninfo_to_dict(rehearsals.server.conninfo)["host"]
-        told = rehearsals.run(
+        result = rehearsals.run(
             *("--dump", rehearsals.dump()), TEST_DB=f"host={host} user={role}", PGDATABASE="template1"
         )
-        assert told.code == 2
-        assert f"TEST_DB ({role}) would be overwritten and holds table precious" in told.err
+        assert result.code == 2
+        assert f"TEST_DB ({role}) would be overwritten and holds table precious" in result.err
         assert rehearsals.rows(role, "SELECT * FROM precious") == []
     finally:
         rehearsals.rows("postgres", f"DROP DATABASE {role}")
@@ -342,9 +342,9 @@ def test_every_format_of_pg_dump_gives_the_same_copy(rehearsals: Rehearsals, for
     if compression:
         compress = gzip.compress if compression == "gz" else zstandard.compress
         dump.write_bytes(compress(dump.read_bytes()))
-    told = rehearsals.run("--dump", dump, "--json", "--jobs", "1")
-    assert told.code == 8
-    (orders,) = told.document["tables"]
+    result = rehearsals.run("--dump", dump, "--json", "--jobs", "1")
+    assert result.code == 8
+    (orders,) = result.document["tables"]
     assert (orders["rows_before"], orders["removed"], orders["added"], orders["changed"]) == (100, 3, 0, 0)
 
 
@@ -360,9 +360,9 @@ def test_a_role_that_may_only_read_suffices_and_production_is_not_written(rehear
 
     before, written = project.state(), _written(project)
     with sampled(mark) as shown:
-        told = rehearsals.run("--json", "--report", "page.html", PROD_DB=reading)
-    assert (told.code, shown) == (0, [])
-    assert mark not in told.out + told.err + (project.root / "page.html").read_text()
+        result = rehearsals.run("--json", "--report", "page.html", PROD_DB=reading)
+    assert (result.code, shown) == (0, [])
+    assert mark not in result.out + result.err + (project.root / "page.html").read_text()
     assert (project.state(), _written(project)) == (before, written)
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     assert project.value(sessions) == 1
@@ -379,18 +379,18 @@ def _written(project: Project) -> Any:
 
 @SLOW
 def test_a_role_that_cannot_make_databases_is_told_what_it_needs(rehearsals: Rehearsals, role: str) -> None:
-    told = rehearsals.run("--dump", rehearsals.dump(), TEST_DB=make_conninfo(rehearsals.test_db, user=role))
-    assert told.code == 7
-    assert f"{role} may not create databases" in told.err
-    assert f"ALTER ROLE {role} CREATEDB, or leave TEST_DB empty for a throwaway server" in told.err
+    result = rehearsals.run("--dump", rehearsals.dump(), TEST_DB=make_conninfo(rehearsals.test_db, user=role))
+    assert result.code == 7
+    assert f"{role} may not create databases" in result.err
+    assert f"ALTER ROLE {role} CREATEDB, or leave TEST_DB empty for a throwaway server" in result.err
 
 
 @SLOW
 def test_a_role_that_can_make_databases_suffices_for_test_db(rehearsals: Rehearsals, role: str) -> None:
     rehearsals.project.rows(f"ALTER ROLE {role} CREATEDB")
     dump = rehearsals.dump("--no-owner")
-    told = rehearsals.run("--dump", dump, "--json", TEST_DB=make_conninfo(rehearsals.test_db, user=role))
-    assert (told.code, told.document["verdict"]) == (0, "pass"), told.err
+    result = rehearsals.run("--dump", dump, "--json", TEST_DB=make_conninfo(rehearsals.test_db, user=role))
+    assert (result.code, result.document["verdict"]) == (0, "pass"), result.err
     owner = f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{rehearsals.test_name}'"
     assert rehearsals.rows("postgres", owner) == [(role,)]
     rehearsals.rows("postgres", f"DROP DATABASE {rehearsals.test_name}")
@@ -413,8 +413,8 @@ def test_a_kept_copy_is_cloned_the_next_time_and_can_be_forgotten(rehearsals: Re
         pytest.skip("root never keeps copies anywhere but in the cache of the system")
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     dump = rehearsals.dump()
-    told = [rehearsals.run("--dump", dump, "--keep", "--json", **cache) for _ in range(2)]
-    assert [(one.code, one.document["restore"]["reused"]) for one in told] == [(0, False), (0, True)]
+    results = [rehearsals.run("--dump", dump, "--keep", "--json", **cache) for _ in range(2)]
+    assert [(one.code, one.document["restore"]["reused"]) for one in results] == [(0, False), (0, True)]
     forgotten = rehearsals.run("--forget", "--json", **cache)
     assert (forgotten.code, forgotten.document["forgotten"]) == (0, ["production.sql"])
     assert rehearsals.run("--forget", **cache).out == "no copy is kept\n"
@@ -436,8 +436,8 @@ def test_the_threshold_decides_what_fails(
     rehearsals: Rehearsals, script: str, flags: tuple[str, ...], code: int
 ) -> None:
     rehearsals.pending(script)
-    told = rehearsals.run("--dump", rehearsals.dump(), *flags)
-    assert (told.code, told.out.split()[0]) == (code, "FAIL" if code else "PASS")
+    result = rehearsals.run("--dump", rehearsals.dump(), *flags)
+    assert (result.code, result.out.split()[0]) == (code, "FAIL" if code else "PASS")
 
 
 @SLOW
@@ -445,8 +445,8 @@ def test_two_rehearsals_at_once_do_not_meet(rehearsals: Rehearsals) -> None:
     rehearsals.pending("CREATE TABLE slept AS SELECT 1 AS one FROM pg_sleep(1);\n")
     dump = rehearsals.dump()
     children = [rehearsals.start("--dump", dump, "--json") for _ in range(2)]
-    told = [rehearsals.project.ended(child) for child in children]
-    assert [(one.code, one.document["verdict"]) for one in told] == [(0, "pass"), (0, "pass")]
+    results = [rehearsals.project.ended(child) for child in children]
+    assert [(one.code, one.document["verdict"]) for one in results] == [(0, "pass"), (0, "pass")]
 
 
 @SLOW
@@ -468,11 +468,11 @@ def test_a_test_db_in_use_by_another_rehearsal_is_busy(rehearsals: Rehearsals) -
 @pytest.mark.parametrize("source", ["plain", "custom", "directory", "PROD_DB"])
 def test_the_schema_alone_still_knows_what_is_applied(rehearsals: Rehearsals, source: str) -> None:
     if source == "PROD_DB":
-        told = rehearsals.run("--schema-only", "--json", PROD_DB=rehearsals.production)
+        result = rehearsals.run("--schema-only", "--json", PROD_DB=rehearsals.production)
     else:
         dump = rehearsals.dump(f"--format={source}", name=source)
-        told = rehearsals.run("--schema-only", "--json", "--dump", dump)
-    document = told.document
+        result = rehearsals.run("--schema-only", "--json", "--dump", dump)
+    document = result.document
     assert [one["version"] for one in document["migrations"]] == ["002"]
     assert "not-rehearsed" in {finding["rule"] for finding in document["findings"]}
     assert [one["rows_before"] for one in document["tables"] if one["table"] == "public.orders"] == [0]
@@ -481,5 +481,5 @@ def test_the_schema_alone_still_knows_what_is_applied(rehearsals: Rehearsals, so
 @SLOW
 def test_a_migration_that_makes_a_role_can_be_rehearsed(rehearsals: Rehearsals) -> None:
     rehearsals.pending("CREATE ROLE made_by_the_migration;\nGRANT SELECT ON orders TO made_by_the_migration;\n")
-    told = rehearsals.run("--dump", rehearsals.dump(), "--json")
-    assert (told.code, told.document["rerun_safe"]) == (0, None)
+    result = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    assert (result.code, result.document["rerun_safe"]) == (0, None)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kernel.rehearsal.prod_copy.store import CopyStore
 
 
-TEMPLATE_NAME = "golden"
+TEMPLATE_NAME = "golden"  # kept copies of earlier versions have this name
 SERVER_NAME = "the throwaway server"
 
 # Every other database of a stored server is a clone that a killed rehearsal left.

@@ -50,6 +50,8 @@ TEST_DB_VARIABLE = "TEST_DB"
 # Every server has it unless it was dropped; a database cannot be created while connected to itself.
 MAINTENANCE_DATABASE = "postgres"
 
+TEMPLATE_SUFFIX = "golden"  # docs/rehearsal.md promises the name <name>_golden
+
 # The server takes a moment to notice that a rehearsal was killed, and to release its lock.
 _LOCK_WAIT_SECONDS = 1.0
 _POLL_SECONDS = 0.02
@@ -95,7 +97,7 @@ def open_test_db_copy(request: CopyRequest, restore: Restorer) -> Iterator[ProdC
     --yes is missing, LockBusy while another rehearsal uses TEST_DB, and what `restore` raises.
     """
     url, name = _maintenance_url(request.target)
-    template = sibling_name(name, "golden")
+    template = sibling_name(name, TEMPLATE_SUFFIX)
     # A dump without a digest is not seen again: no existing copy is one of it.
     digest = request.digest or secrets.token_hex(16)
     key = f"{digest[:32]}-{'schema' if request.schema_only else 'full'}-{ENTRY_FORMAT}"
@@ -169,7 +171,7 @@ def _lock_test_db(url: str, name: str) -> Iterator[None]:
 
 def _check_test_db(session: Session, name: str, target: CopyTarget, print_line: Callable[[str], None]) -> None:
     _check_role_rights(session, name)
-    template = sibling_name(name, "golden")
+    template = sibling_name(name, TEMPLATE_SUFFIX)
     if database_exists(session, template) and read_ownership_comment(session.connection, template) is None:
         raise DatabaseRefused(
             f"{session.name}: the name of the template database {template} is taken by a database that no rehearsal "

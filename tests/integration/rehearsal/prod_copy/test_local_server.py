@@ -1,4 +1,4 @@
-"""A golden copy on our own server: nobody changes it, clones are faithful, and nothing stays but what is kept."""
+"""A copy on a local server: the template never changes, clones equal it, and nothing stays but what is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suit
 
 COUNT = "SELECT count(*) FROM orders"
 
-# What a database has that its files do not hold; the setting that keeps the golden copy read-only is its own.
+# Properties of a database outside of its files; the setting that makes the template read-only is not cloned.
 AROUND = """
 SELECT pg_get_userbyid(datdba), datacl::text, encoding, datcollate, (
     SELECT array_agg((setrole::regrole, entry)::text ORDER BY setrole, place)
@@ -29,7 +29,7 @@ SELECT pg_get_userbyid(datdba), datacl::text, encoding, datcollate, (
 ) FROM pg_database AS d WHERE datname = current_database()
 """
 
-# Uses a copy with a clone until it is killed; tells the folder of the data.
+# Uses a copy with a clone until it is killed; prints the folder of the data.
 USE = """
 import sys
 from pathlib import Path
@@ -39,12 +39,12 @@ from kernel.postgres.programs import find_programs
 
 def restore(url):
     if sys.argv[2] == "restoring":
-        tell(url)
+        wait(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i")
     return ()
 
-def tell(url):
+def wait(url):
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE scratch AS SELECT 1")
         connection.execute("CREATE ROLE made_by_a_migration")
@@ -58,7 +58,7 @@ request = CopyRequest(
     target=CopyTarget(keep=sys.argv[3] == "keep", store_folder=Path(sys.argv[1])),
 )
 with open_copy(request, restore=restore) as copy, copy.clone("rehearsal") as clone:
-    tell(clone.url)
+    wait(clone.url)
 """
 
 
@@ -66,7 +66,7 @@ def folder_of(copy: ProdCopy) -> Path:
     return Path(rows(copy.url, "SHOW data_directory")[0][0]).parent
 
 
-def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production) -> None:
+def test_a_dump_is_loaded_with_fast_settings_and_rehearsed_with_those_of_production(production: Production) -> None:
     show = "SELECT current_setting('wal_level'), current_setting('full_page_writes'), current_setting('autovacuum')"
     seen: list[Any] = []
     production.also = lambda connection: seen.append(connection.execute(show.encode()).fetchone())
@@ -77,7 +77,7 @@ def test_it_is_loaded_fast_and_rehearsed_like_production(production: Production)
         assert copy.checkpoint()
 
 
-def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Production) -> None:
+def test_a_clone_can_be_changed_and_the_template_cannot(production: Production) -> None:
     with open_copy(production.request(), restore=production.restore) as copy:
         with copy.clone("rehearsal") as clone:
             rows(clone.url, "DELETE FROM orders WHERE id <= 10")
@@ -94,7 +94,7 @@ def test_a_clone_can_be_changed_and_the_golden_copy_cannot(production: Productio
     assert production.kept == []
 
 
-def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy(production: Production) -> None:
+def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_template(production: Production) -> None:
     def dress(connection: psycopg.Connection[Any]) -> None:
         for statement in (
             "CREATE ROLE boss",
@@ -115,11 +115,11 @@ def test_a_clone_has_the_settings_privileges_owner_and_locale_of_the_golden_copy
         locale=DatabaseLocale(encoding="LATIN1", collate="C", ctype="C"),
     )
     with open_copy(request, restore=production.restore) as copy, copy.clone('x"; DROP DATABASE golden; --') as clone:
-        (golden_copy,) = rows(copy.url, AROUND)
-        assert rows(clone.url, AROUND) == [golden_copy]
-        assert golden_copy[0] == "boss"
-        assert golden_copy[2:4] == (8, "C")
-        assert len(golden_copy[4]) == 5
+        (template,) = rows(copy.url, AROUND)
+        assert rows(clone.url, AROUND) == [template]
+        assert template[0] == "boss"
+        assert template[2:4] == (8, "C")
+        assert len(template[4]) == 5
         assert rows(clone.url, "SELECT current_setting('TimeZone'), current_setting('search_path')") == [
             ("Europe/Vienna", '"$user", public, "a, b"')
         ]
@@ -138,7 +138,7 @@ def test_clones_stand_side_by_side_and_roles_of_one_are_gone_for_the_next(produc
                 copy.clone("third").__enter__()
 
 
-def test_a_reader_of_the_golden_copy_is_named_when_it_is_cloned(
+def test_a_reader_of_the_template_is_named_when_it_is_cloned(
     production: Production, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kernel.rehearsal.prod_copy.databases._DISCONNECT_GRACE_SECONDS", 0.1)
@@ -181,7 +181,7 @@ def test_a_copy_in_use_is_not_shared(production: Production) -> None:
     assert len(production.kept) == 1
 
 
-def test_a_copy_in_which_shared_things_were_changed_is_not_kept(production: Production) -> None:
+def test_a_copy_whose_roles_or_tablespaces_changed_is_not_kept(production: Production) -> None:
     with open_copy(production.request(keep=True), restore=production.restore) as copy:
         rows(copy.server_url, "ALTER ROLE postgres SET work_mem = '1MB'")
     assert production.kept == []
@@ -217,7 +217,7 @@ def test_an_interruption_in_the_block_keeps_the_copy_and_drops_the_clone(product
     assert production.restores == 1
 
 
-def test_without_a_store_nothing_is_kept_and_it_is_said(production: Production) -> None:
+def test_without_a_store_nothing_is_kept_and_a_warning_is_printed(production: Production) -> None:
     request = production.request(keep=True, store_folder=Path("/dev/null/nowhere"))
     with open_copy(request, restore=production.restore) as copy:
         assert rows(copy.url, COUNT) == [(1000,)]

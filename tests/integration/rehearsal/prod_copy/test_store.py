@@ -1,4 +1,4 @@
-"""The store of golden copies: within its limits, private, and never trusted after a crash of the machine."""
+"""The store of copies stays within its limits, is private, and is not trusted after a crash of the machine."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_of_two_that_make_the_same_copy_at_once_one_keeps_it(production: Product
     assert [entry.name for entry in kept.entries()] == ["prod.dump"]
 
 
-def test_forgetting_removes_what_nobody_uses_and_says_what_is_left(production: Production, kept: CopyStore) -> None:
+def test_forgetting_removes_unused_copies_and_names_those_in_use(production: Production, kept: CopyStore) -> None:
     put(kept, "old", size_bytes=100_000)
     with open_copy(production.request(keep=True), restore=production.restore):
         forgotten = kept.remove_unused()

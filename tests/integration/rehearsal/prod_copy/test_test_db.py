@@ -1,4 +1,4 @@
-"""In TEST_DB a rehearsal overwrites what is its own, or what --yes allows, and production never."""
+"""A rehearsal overwrites a TEST_DB that it created or that --yes allows, and production never."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ with open_copy(request, restore=restore) as copy, copy.clone("rehearsal"), copy.
 
 
 @pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_grace_period(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernel.rehearsal.prod_copy.databases._DISCONNECT_GRACE_SECONDS", 0.2)
 
 
@@ -76,7 +76,7 @@ def named(url: str) -> str:
 
 
 def there(server: Server, database: str) -> list[str]:
-    """The databases beside TEST_DB, by what follows its name."""
+    """The suffixes of the databases next to TEST_DB."""
     found = rows(server.conninfo, "SELECT datname FROM pg_database ORDER BY 1")
     return [name.removeprefix(named(database)) for (name,) in found if name.startswith(f"{named(database)}_")]
 
@@ -130,7 +130,7 @@ def test_a_database_that_is_not_there_is_made(server: Server, database: str, pro
     assert rows(database, COUNT) == [(999,)]
 
 
-def test_a_kept_golden_copy_is_used_again_until_the_dump_is_another(
+def test_a_kept_template_is_used_again_until_the_dump_is_another(
     server: Server, database: str, production: Production
 ) -> None:
     assert not rehearse(production, database, keep=True).restored.reused
@@ -155,7 +155,7 @@ def test_a_kept_golden_copy_is_used_again_until_the_dump_is_another(
         ),
     ],
 )
-def test_whatever_a_database_holds_takes_yes_to_overwrite(
+def test_a_database_that_holds_anything_is_overwritten_only_with_yes(
     database: str, production: Production, statement: str, held: str
 ) -> None:
     rows(database, statement)
@@ -164,13 +164,13 @@ def test_whatever_a_database_holds_takes_yes_to_overwrite(
     assert production.restores == 0
 
 
-def test_yes_overwrites_it(database: str, production: Production) -> None:
+def test_yes_overwrites_a_database_that_holds_tables(database: str, production: Production) -> None:
     rows(database, "CREATE TABLE precious (i int)")
     rehearse(production, database, allow_overwrite=True)
     assert rows(database, "SELECT to_regclass('precious')") == [(None,)]
 
 
-def test_extensions_alone_are_nothing_that_anybody_would_miss(database: str, production: Production) -> None:
+def test_a_database_with_extensions_alone_counts_as_empty(database: str, production: Production) -> None:
     rows(database, "CREATE EXTENSION pg_trgm")
     rehearse(production, database)
     assert production.restores == 1
@@ -202,24 +202,22 @@ def test_production_is_known_where_the_server_does_not_show_its_identifier(
             rehearse(production, hidden, protected=protected, allow_overwrite=True)
 
 
-def test_production_that_cannot_be_reached_is_told_of(database: str, production: Production) -> None:
+def test_production_that_cannot_be_reached_is_a_warning(database: str, production: Production) -> None:
     elsewhere = make_conninfo(database, host="/nonexistent", password="hunter2")  # noqa: S106 - to look for it
     rehearse(production, database, protected={"DATABASE_URL": elsewhere})
     assert production.printed[0].startswith("warning: DATABASE_URL could not be compared with TEST_DB: ")
     assert "hunter2" not in "".join(production.printed)
 
 
-def test_others_are_named_and_not_thrown_out(database: str, production: Production) -> None:
-    with psycopg.connect(database, application_name="somebody") as other:
-        with pytest.raises(DatabaseRefused, match=rf"pid {other.info.backend_pid} \(postgres, somebody\)"):
+def test_connected_sessions_are_named_and_not_terminated(database: str, production: Production) -> None:
+    with psycopg.connect(database, application_name="psql") as other:
+        with pytest.raises(DatabaseRefused, match=rf"pid {other.info.backend_pid} \(postgres, psql\)"):
             rehearse(production, database)
         assert other.execute("SELECT 1").fetchone() == (1,)
     assert production.restores == 0
 
 
-def test_a_role_that_cannot_make_databases_is_told_the_remedy(
-    server: Server, database: str, production: Production
-) -> None:
+def test_a_role_without_createdb_gets_the_remedy(server: Server, database: str, production: Production) -> None:
     with role(server, f"{named(database)}_weak") as weak:
         rows(server.conninfo, f"ALTER DATABASE {named(database)} OWNER TO {weak}")
         with pytest.raises(DatabaseRefused, match=f"ALTER ROLE {weak} CREATEDB, or leave TEST_DB empty"):
@@ -267,7 +265,7 @@ def test_the_servers_own_databases_are_refused(server: Server, production: Produ
         rehearse(production, make_conninfo(server.conninfo, dbname=name), allow_overwrite=True)
 
 
-def test_two_rehearsals_do_not_share_it(database: str, production: Production) -> None:
+def test_two_rehearsals_do_not_share_test_db(database: str, production: Production) -> None:
     request = production.request(test_db=database)
     with (
         open_copy(request, restore=production.restore),
@@ -290,7 +288,7 @@ def test_a_restore_that_fails_leaves_the_database_as_it_was(
     assert there(server, database) == []
 
 
-def test_a_server_that_is_not_there_is_said_so_without_the_password(production: Production) -> None:
+def test_an_unreachable_server_is_reported_without_the_password(production: Production) -> None:
     with pytest.raises(DatabaseUnreachable) as caught:
         rehearse(production, "host=/nonexistent dbname=test password=hunter2")
     assert "hunter2" not in f"{caught.value}{caught.value.hint}"
@@ -316,15 +314,15 @@ def test_names_are_taken_as_they_are(server: Server, production: Production, nam
 def test_a_copy_of_production_that_cannot_be_dropped_is_named_with_the_reason(
     server: Server, database: str, production: Production
 ) -> None:
-    golden_db = f"{named(database)}_golden"
+    template = f"{named(database)}_golden"
     with open_copy(production.request(test_db=database), restore=production.restore):
-        reader = psycopg.connect(make_conninfo(server.conninfo, dbname=golden_db), application_name="somebody")
+        reader = psycopg.connect(make_conninfo(server.conninfo, dbname=template), application_name="psql")
     with reader:
         assert there(server, database) == ["_golden"]
         (line,) = production.printed
-        assert line.startswith(f"warning: {golden_db} is a copy of production and is left on the server of TEST_DB")
-        assert f"pid {reader.info.backend_pid} (postgres, somebody)" in line
-        assert f'DROP DATABASE "{golden_db}"' in line
+        assert line.startswith(f"warning: {template} is a copy of production and is left on the server of TEST_DB")
+        assert f"pid {reader.info.backend_pid} (postgres, psql)" in line
+        assert f'DROP DATABASE "{template}"' in line
 
 
 def test_a_copy_of_production_on_a_server_that_went_away_is_named(database: str, production: Production) -> None:
@@ -351,14 +349,14 @@ def test_a_clone_that_cannot_be_dropped_is_named_with_the_reason(
 ) -> None:
     with open_copy(production.request(test_db=database), restore=production.restore) as copy:
         with copy.clone("traffic") as clone:
-            reader = psycopg.connect(clone.url, application_name="somebody")
+            reader = psycopg.connect(clone.url, application_name="psql")
         with reader:
             assert there(server, database) == ["_golden", "_traffic"]
             (line,) = production.printed
             assert line.startswith(
                 f"warning: {clone.name} is a copy of production and is left on the server of TEST_DB"
             )
-            assert f"pid {reader.info.backend_pid} (postgres, somebody)" in line
+            assert f"pid {reader.info.backend_pid} (postgres, psql)" in line
 
 
 def test_a_clone_whose_making_fails_half_way_is_dropped(

@@ -31,10 +31,10 @@ VACUUM ANALYZE orders;
 
 @dataclass(kw_only=True)
 class Clone:
-    """The database, and somebody who changes it."""
+    """A database, and a connection that changes it."""
 
     url: str
-    look: psycopg.Connection[tuple[Any, ...]]
+    connection: psycopg.Connection[tuple[Any, ...]]
 
     def changes(self, migration: str, *queries: str) -> tuple[QueryChange, ...]:
         """What became of queries that all ran before."""
@@ -42,16 +42,16 @@ class Clone:
             self.url, [ApplicationQuery(name=f"queries.sql:{at}", text=text) for at, text in enumerate(queries, 1)]
         ) as one:
             assert one.refused == []
-            self.look.execute(migration.encode())
+            self.connection.execute(migration.encode())
             return one.find_changes()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self.look.execute(query.encode()).fetchall()
+        return self.connection.execute(query.encode()).fetchall()
 
 
 @pytest.fixture
 def clone(database: str) -> Iterator[Clone]:
-    with psycopg.connect(database, autocommit=True) as look:
+    with psycopg.connect(database, autocommit=True) as connection:
         for statement in PRODUCTION.split(";\n"):
-            look.execute(statement.encode())
-        yield Clone(url=database, look=look)
+            connection.execute(statement.encode())
+        yield Clone(url=database, connection=connection)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def production(administrator: psycopg.Connection) -> Iterator[str]:
     """A server that keeps statistics of its queries, with some run."""
-    told = os.environ.get("KERNEL_PG_BINDIR")
-    found = find_programs(Path(told) if told else None)
+    bindir = os.environ.get("KERNEL_PG_BINDIR")
+    found = find_programs(Path(bindir) if bindir else None)
     if not administrator.execute("SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements'").rowcount:
         pytest.skip("this PostgreSQL has no pg_stat_statements")
     with throwaway_server(found, settings={"shared_preload_libraries": "pg_stat_statements"}) as server:
@@ -44,17 +44,17 @@ def test_production_s_queries_come_without_their_values_the_most_frequent_first(
     assert not [text for text in texts if "Ada" in text or text.startswith("CREATE")]
 
 
-def test_whoever_may_not_see_others_queries_is_told_what_to_grant(production: str) -> None:
+def test_a_role_that_may_not_see_queries_gets_the_grant_to_run(production: str) -> None:
     with pytest.raises(DatabaseRefused, match="hides the queries of others; as a superuser: GRANT pg_read_all_stats"):
         read_queries("pg_stat_statements", make_conninfo(production, user="reader"))
 
 
-def test_a_production_without_the_extension_is_told_how_to_have_it(database: str) -> None:
+def test_a_production_without_the_extension_gets_the_way_to_install_it(database: str) -> None:
     with pytest.raises(DatabaseRefused, match="pg_stat_statements is not there; CREATE EXTENSION pg_stat_statements"):
         read_queries("pg_stat_statements", database)
 
 
-def test_without_production_there_is_nobody_to_ask() -> None:
+def test_pg_stat_statements_needs_prod_db() -> None:
     with pytest.raises(UsageError, match=r"^--queries pg_stat_statements: they are read from production; set PROD_DB"):
         read_queries("pg_stat_statements", None)
 

@@ -40,7 +40,7 @@ ALL = ApplicationQuery(name="all", text="SELECT * FROM orders WHERE id = $1")
         ("WITH gone AS (DELETE FROM orders RETURNING id) SELECT * FROM gone", "CREATE TABLE fresh (id int)"),
     ],
 )
-def test_a_query_that_a_migration_does_not_touch_is_not_told_of(clone: Clone, query: str, migration: str) -> None:
+def test_a_query_that_a_migration_does_not_touch_is_not_reported(clone: Clone, query: str, migration: str) -> None:
     before = clone.rows("SELECT count(*), sum(total) FROM orders")
     assert clone.changes(migration, query) == ()
     assert clone.rows("SELECT count(*), sum(total) FROM orders") == before
@@ -76,7 +76,7 @@ def test_a_query_that_breaks_says_why(clone: Clone, query: str, migration: str, 
 
 
 def test_a_query_that_breaks_on_rows_never_quotes_them(clone: Clone) -> None:
-    clone.look.execute("ALTER TABLE orders ALTER COLUMN note TYPE text USING id::text")
+    clone.connection.execute("ALTER TABLE orders ALTER COLUMN note TYPE text USING id::text")
     (change,) = clone.changes("UPDATE orders SET note = 'secret' WHERE id = 7", "SELECT sum(note::int) FROM orders")
     assert isinstance(change, BrokenQuery)
     assert str(change.error) == "InvalidTextRepresentation (22P02)"
@@ -109,7 +109,7 @@ def test_a_parameter_of_another_type_breaks_prepared_statements_only(clone: Clon
     assert change.before == change.after
 
 
-def test_a_plan_that_becomes_dear_is_shown_beside_the_one_before(clone: Clone) -> None:
+def test_a_plan_that_becomes_expensive_is_shown_with_the_one_before(clone: Clone) -> None:
     (change,) = clone.changes("DROP INDEX orders_customer", "SELECT note FROM orders WHERE customer = $1")
     assert isinstance(change, PlanRegression)
     assert change.after.cost >= 5 * change.before.cost
@@ -122,7 +122,7 @@ def test_a_plan_that_becomes_dear_is_shown_beside_the_one_before(clone: Clone) -
 
 
 def test_a_query_without_parameters_is_executed_and_one_that_writes_is_not(clone: Clone) -> None:
-    clone.look.execute("CREATE SEQUENCE numbers")
+    clone.connection.execute("CREATE SEQUENCE numbers")
     texts = ("SELECT note FROM orders WHERE customer = 7", "SELECT nextval('numbers'), note FROM orders WHERE id = 7")
     first, second = clone.changes("DROP INDEX orders_customer; ALTER TABLE orders DROP CONSTRAINT orders_pkey", *texts)
     assert isinstance(first, PlanRegression)
@@ -132,7 +132,7 @@ def test_a_query_without_parameters_is_executed_and_one_that_writes_is_not(clone
     assert clone.rows("SELECT is_called FROM numbers") == [(False,)]
 
 
-def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
+def test_each_change_is_reported_once_for_its_migration(clone: Clone) -> None:
     with watch_queries(clone.url, [ALL, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
         kinds = []
         for migration in (
@@ -142,7 +142,7 @@ def test_each_migration_is_told_what_it_did_and_no_more(clone: Clone) -> None:
             "ALTER TABLE orders DROP CONSTRAINT orders_pkey",
             "CREATE TABLE other (id int)",
         ):
-            clone.look.execute(migration.encode())
+            clone.connection.execute(migration.encode())
             kinds.append([type(one).__name__ for one in watch.find_changes()])
         assert kinds == [["StalePreparedQuery"], [], ["StalePreparedQuery", "BrokenQuery"], ["PlanRegression"], []]
         assert watch.watched_count == 1
@@ -156,23 +156,23 @@ def test_a_query_that_never_ran_is_left_out(clone: Clone) -> None:
     ]
     with watch_queries(clone.url, queries) as watch:
         assert [(one.name, why.sqlstate) for one, why in watch.refused] == [("gone", "42703"), ("two", "42601")]
-        clone.look.execute("DROP TABLE orders")
+        clone.connection.execute("DROP TABLE orders")
         assert [one.query for one in watch.find_changes()] == [ALL]
 
 
 def test_no_migration_waits_for_the_session_that_watches(clone: Clone) -> None:
     with watch_queries(clone.url, [ALL, ApplicationQuery(name="count", text="SELECT count(*) FROM orders")]) as watch:
-        clone.look.execute("SET lock_timeout = '200ms'; SET statement_timeout = '2s'")
-        clone.look.execute("ALTER TABLE orders ADD COLUMN region text")
-        clone.look.execute("CREATE INDEX CONCURRENTLY ON orders (region)")
+        clone.connection.execute("SET lock_timeout = '200ms'; SET statement_timeout = '2s'")
+        clone.connection.execute("ALTER TABLE orders ADD COLUMN region text")
+        clone.connection.execute("CREATE INDEX CONCURRENTLY ON orders (region)")
         watch.find_changes()
-        clone.look.execute("DROP TABLE orders")
+        clone.connection.execute("DROP TABLE orders")
 
 
 def test_a_migration_that_ends_the_session_breaks_no_query(clone: Clone) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name ~ 'queries' AND datname = "
     with watch_queries(clone.url, [ALL]) as watch:
-        clone.look.execute(f"{end} current_database()".encode())
+        clone.connection.execute(f"{end} current_database()".encode())
         deadline = time.monotonic() + 5
         while not watch.stop_reason:  # the server takes a moment to end it
             assert watch.find_changes() == ()
@@ -181,10 +181,10 @@ def test_a_migration_that_ends_the_session_breaks_no_query(clone: Clone) -> None
 
 
 def test_a_query_that_takes_too_long_is_only_explained(clone: Clone) -> None:
-    clone.look.execute("CREATE VIEW slow AS SELECT 1 AS one")
+    clone.connection.execute("CREATE VIEW slow AS SELECT 1 AS one")
     query = ApplicationQuery(name="slow", text="SELECT one FROM slow")
     with watch_queries(clone.url, [query]) as watch:
-        clone.look.execute("CREATE OR REPLACE VIEW slow AS SELECT 1 AS one FROM pg_sleep(60)")
+        clone.connection.execute("CREATE OR REPLACE VIEW slow AS SELECT 1 AS one FROM pg_sleep(60)")
         assert watch.find_changes() == ()
 
 
@@ -193,8 +193,8 @@ def test_findings_name_the_migration_that_ran_under_traffic(clone: Clone, tmp_pa
         ("ALTER TABLE orders ADD COLUMN region text;", "SELECT 1;", "DROP INDEX orders_customer;", "DROP TABLE log;"), 1
     ):
         (tmp_path / f"00{number}_it.sql").write_text(text)
-    dear = ApplicationQuery(name="dear", text="SELECT note FROM orders WHERE customer = $1")
-    with watch_queries(clone.url, [ALL, dear, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
+    expensive = ApplicationQuery(name="expensive", text="SELECT note FROM orders WHERE customer = $1")
+    with watch_queries(clone.url, [ALL, expensive, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
         tables = [Relation(oid=0, name="public.orders"), Relation(oid=0, name="public.log")]
         traffic = measure_traffic(
             clone.url,
