@@ -122,6 +122,42 @@ def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
 
 
+def test_every_test_that_the_specification_names_exists() -> None:
+    text = (PROJECT / "docs/specification.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", text)
+    assert named
+    for path, test in named:
+        source = (PROJECT / path).read_text(encoding="utf-8") if (PROJECT / path).exists() else ""
+        assert f"def {test}(" in source if test else source, f"docs/specification.md: {path}::{test} does not exist"
+
+
+def test_the_architecture_lists_every_package_and_no_other() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| package or module |")[2].partition("\n\n")[0]
+    packages = {f"{path.parent.relative_to(PROJECT)}/" for path in (PROJECT / "kernel").rglob("__init__.py")} - {
+        "kernel/"
+    }
+    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "kernel").glob("*.py") if path.stem != "__init__"}
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == packages | modules | {"tasks.py"}
+
+
+def test_every_module_that_the_architecture_names_exists() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:kernel|tests|\.ci)/[\w/.-]+)`", text):
+        assert (PROJECT / path).exists(), path
+
+
+def test_every_arrow_of_the_architecture_is_an_import() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    arrows = re.findall(r"^    (\w+) --> (\w+)$", text, re.MULTILINE)
+    assert arrows
+    for importing, imported in arrows:
+        root = PROJECT / ("" if importing == "tasks" else "kernel") / importing
+        sources = sorted(root.rglob("*.py")) or [root.with_suffix(".py")]
+        pattern = re.compile(rf"(?:from|import) kernel\.{imported}\b")
+        assert any(pattern.search(path.read_text(encoding="utf-8")) for path in sources), f"{importing} --> {imported}"
+
+
 @pytest.mark.parametrize("name", sorted(known()))
 def test_every_flag_of_a_task_is_explained_with_its_default(name: str) -> None:
     task = tasks.namespace[name]
