@@ -1,7 +1,11 @@
-"""Questions to git, answered from this clone alone: no network, no prompt, and no patience without end.
+"""Find the content of changed and deleted migration files in the history of this git clone.
 
-Whatever keeps git from answering (it is not installed, there is no repository, it is another user's, it is slow) is
-no answer, and none of the callers is worse off without one than it was before it asked.
+Git uses no network and no prompt, and its time is limited. Whatever keeps it from answering (it is not installed, there
+is no repository, it belongs to another user, it is slow) counts as no answer; callers do without.
+
+All *.sql files of the directory count, whatever their names, so that a renamed file is found by its content. Content
+is compared by the checksums of kernel.migrations.migration, so that line ends and byte order marks do not matter.
+Formats: git-log(1) with --raw -z, git-cat-file(1), "Batch Output".
 """
 
 from __future__ import annotations
@@ -37,14 +41,14 @@ _GIT_COMMAND = ("git", "--no-pager", "-c", "core.fsmonitor=false")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitRepository:
-    """The repository that `directory` may lie in; past `deadline`, of time.monotonic(), it answers no more."""
+    """The repository that `directory` may lie in; after `deadline`, of time.monotonic(), commands return None."""
 
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
     deadline: float
 
-    def run_git(self, *arguments: str, typed: bytes = b"") -> bytes | None:
-        """What `git ARGUMENTS` prints when it is given `typed`; None when it fails or does not answer in time."""
+    def run_git(self, *arguments: str, stdin: bytes = b"") -> bytes | None:
+        """Return the output of `git ARGUMENTS` for the input `stdin`; None when it fails or takes too long."""
         left_seconds = self.deadline - time.monotonic()
         if left_seconds <= 0:
             return None
@@ -62,20 +66,20 @@ class GitRepository:
             return None
         with process:
             try:
-                printed, _ = process.communicate(typed, timeout=left_seconds)
+                printed, _ = process.communicate(stdin, timeout=left_seconds)
             except subprocess.TimeoutExpired:
                 _kill_process_group(process)
                 return None
-            except BaseException:  # Ctrl-C does not reach a process group of its own
+            except BaseException:  # Ctrl-C does not reach another process group
                 _kill_process_group(process)
                 raise
         return printed if process.returncode == 0 else None
 
 
 def open_git_repository(directory: Path, environ: Mapping[str, str], *, seconds: float) -> GitRepository:
-    """Where to ask about `directory`; all questions together take `seconds` at most.
+    """Open the repository of `directory`; all commands together take `seconds` at most.
 
-    `environ` is handed to git less its GIT_* variables: a hook exports those of its own repository.
+    Git gets `environ` without GIT_* variables: a hook exports those of its own repository.
     """
     neutral = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
     return GitRepository(
@@ -84,19 +88,12 @@ def open_git_repository(directory: Path, environ: Mapping[str, str], *, seconds:
 
 
 def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
-    """End git and what it has started: a wrapper's child would hold the pipe open."""
+    """Kill git and its children: a wrapper's child would hold the pipe open."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-# What git knows of files that a ledger records: which commit holds the content that ran, and which one deleted it.
-#
-# All *.sql files of the directory are looked through, whatever their names: one that was renamed or renumbered is found
-# by what it held. Content counts by the rule of kernel.files.checksum, so that line ends and byte order marks do not hide
-# it. Source of the formats: git-log(1) with --raw -z, git-cat-file(1), "Batch Output".
-
-
-_GIT_SECONDS = 5  # for all questions about one drift; without an answer in time its message stays a plain one
+_GIT_SECONDS = 5  # for all commands about one drift; after that its message has no git evidence
 _LOG = (
     *("-c", "log.showRoot=true", "log", "--date-order", "--full-history", "--no-show-signature", "--no-mailmap"),
     *("--raw", "--no-abbrev", "--no-renames", "--no-relative", "-z", "--format=%x01%H"),
@@ -107,7 +104,7 @@ _BLOB = re.compile(rb"(?P<blob>[0-9a-f]+) blob (?P<size>[0-9]+)\n")
 _OTHER_REFS = ("--branches", "--remotes", "--tags", "--not", "HEAD")
 _SQL_FILES = ("--", ":(glob)*.sql")
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--ignore-cr-at-eol", "--unified=2")
-_BLOB_BYTES = 4 << 20  # longer files are dumps, and nobody reads their diff
+_BLOB_BYTES = 4 << 20  # longer files are dumps
 _TOTAL_BYTES = 64 << 20
 _DIFF_LINES = 40
 _LINE_CHARACTERS = 160
@@ -150,9 +147,9 @@ class GitHistory:
         return (last.commit, last.path) if last and not last.blob else None
 
     def diff_to_file(self, kept: CommittedContent, filename: str) -> str:
-        """What was changed from the kept content to a file as it lies in the directory; "" when git cannot tell.
+        """Return the diff from committed content to a file in the directory; "" when git has no answer.
 
-        Of a long diff the beginning. Passwords in it are masked.
+        A long diff is cut; passwords in it are masked.
         """
         printed = self.repository.run_git(*_DIFF, kept.blob, "--", f"./{filename}") or b""
         _, hunk, rest = printed.decode(errors="replace").partition("\n@@ ")
@@ -166,7 +163,7 @@ class GitHistory:
 
 
 def read_git_history(directory: Path, environ: Mapping[str, str], recorded: Collection[str]) -> GitHistory | None:
-    """What git knows of a directory, and of the content of `recorded` checksums; None when it knows nothing.
+    """Read the history of a directory, and the content of `recorded` checksums; None when git has none.
 
     HEAD and what leads to it count first, then the other branches and tags.
     """
@@ -214,7 +211,7 @@ def _find_contents(
 
 def _read_blobs(repository: GitRepository, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The blobs with their content, as many as are of a size to read, in their order."""
-    sizes = repository.run_git("cat-file", "--batch-check", typed=_blob_lines(blobs)) or b""
+    sizes = repository.run_git("cat-file", "--batch-check", stdin=_blob_lines(blobs)) or b""
     read: list[str] = []
     total_bytes = 0
     for one in _BLOB.finditer(sizes):
@@ -222,7 +219,7 @@ def _read_blobs(repository: GitRepository, blobs: Iterable[str]) -> Iterator[tup
         if size_bytes <= _BLOB_BYTES and total_bytes + size_bytes <= _TOTAL_BYTES:
             read.append(one["blob"].decode())
             total_bytes += size_bytes
-    printed = io.BytesIO(repository.run_git("cat-file", "--batch", typed=_blob_lines(read)) or b"")
+    printed = io.BytesIO(repository.run_git("cat-file", "--batch", stdin=_blob_lines(read)) or b"")
     while header := _BLOB.fullmatch(printed.readline()):
         yield header["blob"].decode(), printed.read(int(header["size"]))
         printed.readline()
@@ -237,7 +234,7 @@ def _filename_of_change(change: _CommittedChange) -> str:
 
 
 def _printable_line(line: str) -> str:
-    """A line of somebody's file for a terminal, which must not obey it; without a byte order mark."""
+    """Return a line without control characters, which a terminal would obey, and without a byte order mark."""
     shown = "".join(
         letter if letter.isprintable() or letter == "\t" else "�" for letter in line.rstrip("\r").replace("\ufeff", "")
     )

@@ -1,7 +1,8 @@
-"""Locks on files: gone with the last process that has the descriptor, however that process ended.
+"""Locks on files, released when the last process with the descriptor ends, however it ends.
 
-flock(2), not lockf: it belongs to the open file, so that two locks in one process are two, and a child that inherits
-the descriptor inherits the lock. The files stay; only the locks come and go.
+flock(2) itself, not the filelock package: a server inherits the descriptor and with it the lock, commands share a lock,
+and root's lock files belong to the owner of their folder. Two locks of one process on one file are two, and the files
+remain.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exclusive_file_lock(path: Path) -> Iterator[None]:
-    """Hold `path` alone, after waiting for all others. Raises OSError where files cannot be made or locked."""
+    """Hold an exclusive lock, waiting for it. Raises OSError where files cannot be created or locked."""
     with _open_lock_file(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -28,7 +29,7 @@ def exclusive_file_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def shared_file_lock(path: Path) -> Iterator[None]:
-    """Hold `path` together with others. Raises OSError where files cannot be made or locked."""
+    """Hold a shared lock, waiting for it. Raises OSError where files cannot be created or locked."""
     with _open_lock_file(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
@@ -36,9 +37,9 @@ def shared_file_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def inheritable_file_lock(path: Path) -> Iterator[int]:
-    """Hold `path` alone and lend the descriptor to a child, which keeps the lock when we leave.
+    """Hold an exclusive lock and yield its descriptor; a child that inherits it keeps the lock.
 
-    Raises BlockingIOError at once when it is held, OSError where files cannot be made or locked.
+    Raises BlockingIOError at once when it is held, OSError where files cannot be created or locked.
     """
     with _open_lock_file(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,7 +47,7 @@ def inheritable_file_lock(path: Path) -> Iterator[int]:
 
 
 def is_file_locked(path: Path) -> bool:
-    """Whether somebody, ourselves included, holds `path` at this moment."""
+    """Whether any process, this one included, holds a lock on `path`."""
     try:
         with inheritable_file_lock(path):
             return False

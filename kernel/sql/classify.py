@@ -1,7 +1,7 @@
-"""What a statement does to the transaction it runs in, judged by its first words.
+"""Classify a statement by its effect on the transaction it runs in, from its first words.
 
 Source: the calls of PreventInTransactionBlock in PostgreSQL's source, and the pages of the commands they belong to.
-Words cannot tell that a table is partitioned, which bars REINDEX and CLUSTER of it as well: the server says so then.
+That a table is partitioned, which forbids REINDEX and CLUSTER too, is not in the text: the server reports it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StatementEffect(Enum):
-    """What the runner must know of a statement before it sends it."""
+    """The effect of a statement that the runner must know before it sends it."""
 
     PLAIN = "plain"
     BEGIN = "begins a transaction"
@@ -30,24 +30,24 @@ class StatementEffect(Enum):
     COPY_IN = "reads the data that follow"
     COPY_OUT = "sends data to the client"
     SETTING = "changes a setting"
-    LEXICAL = "changes how the text behind it is read"
+    LEXICAL = "changes how the text after it is read"
 
 
-_PLAIN = StatementEffect.PLAIN  # to look up the member of an Enum takes longer than to see that an INSERT is plain
+_PLAIN = StatementEffect.PLAIN  # looking up an Enum member takes longer than classifying an INSERT
 _FIRST_WORD = re.compile(rb"[A-Za-z]++(?![0-9_$\x80-\xff])")
 # Enough for ALTER TABLE IF EXISTS ONLY schema.name DETACH PARTITION schema.name CONCURRENTLY. A list of publications
-# may be longer: what is not seen is taken for the default. COPY is seen whole: FROM stands behind all its columns.
+# may be longer: the default is assumed then. COPY is read whole, since FROM follows all columns.
 _LONG_LOOK_TOKENS = 64
 # CREATE UNIQUE INDEX CONCURRENTLY needs four, and few need more.
 _SHORT_LOOK_TOKENS = 5
 _LONG_LOOK_COMMANDS = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
-# CREATE and DROP of nearly everything show by their second word that they are plain, of an index by the third.
+# Most CREATE and DROP statements are plain by their second word, those of an index by the third.
 _PLAIN_CREATE_OR_DROP = re.compile(
     rb"(?:create|drop)\s++(?:(?:unique\s++)?index\s++(?!concurrently\b)"
     rb"|(?!(?:unique|index|database|tablespace|subscription)\b))[a-z_]",
     re.IGNORECASE,
 )
-# What makes an ALTER special shows in a word that few of them hold.
+# An ALTER without one of these words is plain.
 _SPECIAL_ALTER = re.compile(rb"concurrently|database|subscription|system|tablespace", re.IGNORECASE)
 # The server reads a whole message by the settings in force when it arrives.
 _LEXICAL_SETTINGS = frozenset(
@@ -61,9 +61,9 @@ def statement_effect(text: bytes, start: int = 0) -> StatementEffect:
     if text[start : start + 1] not in _COMMAND_INITIALS or not (first := _FIRST_WORD.match(text, start)):
         return _PLAIN
     name = first[0].upper()
-    judge = _EFFECT_BY_COMMAND.get(name)
+    classify = _EFFECT_BY_COMMAND.get(name)
     if (
-        judge is None
+        classify is None
         or _PLAIN_CREATE_OR_DROP.match(text, start)
         or (name == b"ALTER" and not _SPECIAL_ALTER.search(text, start))
     ):
@@ -71,7 +71,7 @@ def statement_effect(text: bytes, start: int = 0) -> StatementEffect:
     words = first_tokens(text, start, limit=_SHORT_LOOK_TOKENS)
     if len(words) == _SHORT_LOOK_TOKENS and (name in _LONG_LOOK_COMMANDS or words[1] == "SUBSCRIPTION"):
         words = first_tokens(text, start, limit=None if name == b"COPY" else _LONG_LOOK_TOKENS)
-    return judge(words)
+    return classify(words)
 
 
 def _begin_effect(words: tuple[str, ...]) -> StatementEffect:
@@ -98,13 +98,13 @@ def _create_effect(words: tuple[str, ...]) -> StatementEffect:
             return StatementEffect.OUTSIDE
         case ("SUBSCRIPTION", *_):
             options = _with_options(words)
-            # It makes a slot at the publisher, unless told not to; without a connection it cannot.
+            # By default it creates a slot on the publisher.
             return _outside_if(options.get("CONNECT", True) and options.get("CREATE_SLOT", True))
     return StatementEffect.PLAIN
 
 
 def _drop_effect(words: tuple[str, ...]) -> StatementEffect:
-    # A subscription without a slot could go inside a transaction; whether it has one, only the server knows.
+    # Only the server knows whether a subscription has a slot; without one, DROP could run in a transaction.
     match words[1:]:
         case ("DATABASE" | "TABLESPACE" | "SUBSCRIPTION", *_) | ("INDEX", "CONCURRENTLY", *_):
             return StatementEffect.OUTSIDE
@@ -127,7 +127,7 @@ def _alter_effect(words: tuple[str, ...]) -> StatementEffect:
 
 
 def _contacts_publisher(words: tuple[str, ...], pairs: list[tuple[str, str]]) -> bool:
-    """Whether ALTER SUBSCRIPTION fetches the list of tables anew, or changes the slot at the publisher."""
+    """Whether ALTER SUBSCRIPTION refreshes the list of tables or changes the slot on the publisher."""
     if ("SET", "(") in pairs:
         return not {"FAILOVER", "TWO_PHASE"}.isdisjoint(words)
     listed = any(pair in pairs for pair in (("SET", "PUBLICATION"), ("ADD", "PUBLICATION"), ("DROP", "PUBLICATION")))
@@ -163,12 +163,12 @@ def _set_effect(words: tuple[str, ...]) -> StatementEffect:
     match words[1:]:
         case ("SESSION" | "LOCAL", name, *_) | (name, *_) if name in _LEXICAL_SETTINGS:
             return StatementEffect.LEXICAL
-        case ("TRANSACTION" | "CONSTRAINTS" | "LOCAL", *_):  # they hold for the transaction they are in, and no other
+        case ("TRANSACTION" | "CONSTRAINTS" | "LOCAL", *_):  # local to the transaction
             return StatementEffect.PLAIN
     return StatementEffect.SETTING
 
 
-def _outside_if(outside: bool) -> StatementEffect:  # noqa: FBT001 - the sentence reads best with the condition as it is
+def _outside_if(outside: bool) -> StatementEffect:  # noqa: FBT001 - the only argument, and private
     return StatementEffect.OUTSIDE if outside else StatementEffect.PLAIN
 
 
@@ -177,9 +177,9 @@ def _with_options(words: tuple[str, ...]) -> dict[str, bool]:
 
 
 def _parenthesized_options(words: tuple[str, ...]) -> tuple[dict[str, bool], tuple[str, ...]]:
-    """The options in the parentheses that `words` begin with, each on or off, and the words behind.
+    """Return the options in the parentheses that `words` begin with, each on or off, and the words after them.
 
-    The last of one name counts, as in PostgreSQL. A value in quotes is not looked into: it is taken for on.
+    The last of one name counts, as in PostgreSQL. A quoted value counts as on.
     """
     if words[:1] != ("(",) or ")" not in words:
         return {}, words
@@ -219,5 +219,5 @@ _EFFECT_BY_COMMAND: dict[bytes, Callable[[tuple[str, ...]], StatementEffect]] = 
     b"SET": _set_effect,
     b"RESET": _set_effect,
 }
-# The statements of a large file are INSERTs. One byte tells that they are none of those above.
+# Most statements of a large file are INSERTs. Their first byte rules the commands above out.
 _COMMAND_INITIALS = frozenset(letter for name in _EFFECT_BY_COMMAND for letter in (name[:1], name[:1].lower()))

@@ -1,7 +1,4 @@
-"""The words of a statement, and a reader that goes through them.
-
-Comments are no words, and a string is one: neither can look like a command. Source: the lexer's tokens (kernel.sql).
-"""
+"""Read the words of a statement, from left to right. Comments are skipped; a string is one word."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from kernel.sql.tokens import BackslashOutsideQuotes, UnclosedToken, scan_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 
 QUOTED_KEY, STRING_KEY, END_KEY = '"', "'", ""
-# Longer statements are data: INSERT with thousands of rows. What decides stands ahead of them.
+# Longer statements are data, such as an INSERT of thousands of rows; the words that matter come first.
 _MAX_WORDS = 6000
 _DOLLAR = re.compile(rb"\$[^$\s]*\$")
 _STRING_OPENING = re.compile(rb"[eE]?'")
@@ -35,60 +32,40 @@ class Word(NamedTuple):
 
     @property
     def is_name(self) -> bool:
-        """Whether it can be a name."""
+        """Whether the word can be a name."""
         return self.key == QUOTED_KEY or self.key[:1].isalpha() or self.key[:1] == "_"
 
 
 def read_words(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
-    """The words of a statement, or of as many as can be told apart; `offset` is added to where they begin."""
-    return tuple(_iterate_words(sql, offset))
-
-
-def _iterate_words(sql: bytes, offset: int) -> Iterator[Word]:
-    for kind, begin, end in _joined_tokens(sql):
-        text = sql[begin:end]
-        if kind == "string":
-            opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
-            skipped = opening.end() if opening else 0
-            if text.startswith(b"$"):  # what stands in dollars stands there as it is
-                content = text[skipped : len(text) - skipped]
-            else:
-                content = text[skipped : len(text) - 1].replace(b"''", b"'")
-            yield Word(STRING_KEY, content.decode(errors="replace"), offset + begin + skipped, offset + end)
-        elif kind == "quoted":
-            yield Word(
-                QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), offset + begin, offset + end
-            )
-        else:
-            yield Word(text.upper().decode(errors="replace"), _fold_case(text), offset + begin, offset + end)
-
-
-def _joined_tokens(sql: bytes) -> Iterator[tuple[str, int, int]]:
-    """The lexer's tokens, as many as can be told apart. To it, a doubled quote ends one token and begins the next."""
-    open_kind, open_begin, open_end = "", 0, 0
+    """Return the words of a statement, those before an unclosed token if there is one; `offset` is added to `begin`."""
+    words: list[Word] = []
     try:
-        for count, (kind, begin, end) in enumerate(scan_tokens(sql, 0)):
-            if count == _MAX_WORDS:
+        for kind, begin, end in scan_tokens(sql, 0):
+            if len(words) == _MAX_WORDS:
                 break
-            if open_kind == kind and open_end == begin and sql[begin - 1] == sql[begin] and sql[begin] in b"'\"":
-                open_end = end
-                continue
-            if open_kind:
-                yield open_kind, open_begin, open_end
-            open_kind, open_begin, open_end = kind, begin, end
+            words.append(_read_word(kind, sql[begin:end], offset + begin))
     except (UnclosedToken, BackslashOutsideQuotes):
         pass
-    if open_kind:
-        yield open_kind, open_begin, open_end
+    return tuple(words)
 
 
-def _fold_case(text: bytes) -> str:
+def _read_word(kind: str, text: bytes, begin: int) -> Word:
+    if kind == "string":
+        opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
+        skipped = opening.end() if opening else 0
+        if text.startswith(b"$"):  # no escapes in a dollar quote
+            content = text[skipped : len(text) - skipped]
+        else:
+            content = text[skipped : len(text) - 1].replace(b"''", b"'")
+        return Word(STRING_KEY, content.decode(errors="replace"), begin + skipped)
+    if kind == "quoted":
+        return Word(QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), begin)
     # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
-    return text.lower().decode(errors="replace")
+    return Word(text.upper().decode(errors="replace"), text.lower().decode(errors="replace"), begin)
 
 
 class WordReader:
-    """Goes through words from left to right; at their end the key is "" and nothing more is taken."""
+    """A reader of words from left to right; at the end `key` is "" and nothing is taken."""
 
     def __init__(self, words: Sequence[Word]) -> None:
         self.words = words
@@ -96,33 +73,32 @@ class WordReader:
 
     @property
     def key(self) -> str:
-        """The key of the next word, END behind the last."""
+        """The key of the next word, END_KEY after the last."""
         return self.words[self.index].key if self.index < len(self.words) else END_KEY
 
     @property
     def begin(self) -> int:
-        """Where the next word begins, or the last one behind it."""
+        """The offset of the next word, at the end that of the last."""
         return self.words[min(self.index, len(self.words) - 1)].begin if self.words else 0
 
     @property
     def first_begin(self) -> int:
-        """Where the first word begins."""
+        """The offset of the first word."""
         return self.words[0].begin if self.words else 0
 
     def next_is(self, *keys: str) -> bool:
         """Whether the next words are these."""
-        found = self.words[self.index : self.index + len(keys)]
-        return len(found) == len(keys) and all(word.key == key for word, key in zip(found, keys, strict=True))
+        return tuple(word.key for word in self.words[self.index : self.index + len(keys)]) == keys
 
     def take(self, *keys: str) -> bool:
-        """Go past these words if they are the next."""
+        """Skip these words if they are next; return whether they were."""
         if not self.next_is(*keys):
             return False
         self.index += len(keys)
         return True
 
     def take_any(self, *keys: str) -> str:
-        """Go past the next word if it is one of these; its key, or ""."""
+        """Skip the next word if it is one of these; return its key, or ""."""
         key = self.key
         if key not in keys:
             return ""
@@ -130,7 +106,7 @@ class WordReader:
         return key
 
     def take_until(self, *keys: str) -> tuple[Word, ...]:
-        """Go to the next of these words outside parentheses, or to the end; what lies between."""
+        """Skip to the next of these words outside parentheses, or to the end; return the words before it."""
         begin, depth = self.index, 0
         while self.index < len(self.words) and not (depth == 0 and self.key in keys):
             depth += (self.key in "([") - (self.key in ")]") if self.key else 0
@@ -138,7 +114,7 @@ class WordReader:
         return tuple(self.words[begin : self.index])
 
     def take_name(self) -> str:
-        """A name, qualified or not, without the schema public, which stands for the usual search path; "" if none."""
+        """Take a name, qualified or not, without the schema public, the usual search path; "" if there is none."""
         parts: list[str] = []
         while self.index < len(self.words) and self.words[self.index].is_name:
             parts.append(self.words[self.index].text)
@@ -150,7 +126,7 @@ class WordReader:
         return ".".join(parts)
 
     def take_names(self) -> list[str]:
-        """Names with commas between; ONLY and * are passed over."""
+        """Take a list of names, without ONLY and *."""
         found = []
         while True:
             self.take("ONLY")
@@ -160,7 +136,7 @@ class WordReader:
                 return [name for name in found if name]
 
     def take_group(self) -> tuple[Word, ...]:
-        """What stands in the parentheses that begin here, () when none do."""
+        """Take the words in the parentheses that begin here; () if none do."""
         if not self.take("("):
             return ()
         inner = self.take_until(")")
@@ -168,12 +144,12 @@ class WordReader:
         return inner
 
     def take_rest(self) -> tuple[Word, ...]:
-        """All that is left, the semicolon not."""
+        """Take the remaining words, without the semicolon."""
         return self.take_until(";")
 
 
 def split_at_commas(words: Sequence[Word]) -> list[tuple[Word, ...]]:
-    """The items of a list, which commas outside parentheses divide."""
+    """Split a list at its commas outside parentheses."""
     reader, found = WordReader(words), []
     while reader.key:
         found.append(reader.take_until(","))
@@ -182,6 +158,6 @@ def split_at_commas(words: Sequence[Word]) -> list[tuple[Word, ...]]:
 
 
 def contains_words(words: Sequence[Word], *keys: str) -> bool:
-    """Whether these words stand in a row somewhere."""
+    """Whether these words occur in a row."""
     found = [word.key for word in words]
     return any(tuple(found[at : at + len(keys)]) == keys for at in range(len(found) - len(keys) + 1))

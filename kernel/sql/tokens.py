@@ -1,4 +1,4 @@
-"""The tokens of PostgreSQL's SQL, as far as they decide where a statement ends and what it does.
+"""Tokens of PostgreSQL's SQL, as far as they decide where a statement ends and what it does.
 
 Source of the rules: PostgreSQL documentation, "Lexical Structure", and src/backend/parser/scan.l.
 """
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def copy_direction(words: Sequence[str]) -> str:
-    """FROM when COPY reads from the client, TO when it writes to it, "" when it does neither.
+    """Return FROM when COPY reads from the client, TO when it writes to the client, else "".
 
-    The first of the two words outside parentheses decides. STDIN and STDOUT mean the same: the grammar corrects the
-    one that makes no sense.
+    The first of the two words outside parentheses decides. The grammar accepts STDIN and
+    STDOUT with either.
     """
     depth = 0
     for at, word in enumerate(words):
@@ -31,12 +31,12 @@ _NAME_START = rb"[A-Za-z_\x80-\xff]"
 _NAME_BYTE = rb"[A-Za-z0-9_$\x80-\xff]"
 
 # The groups below repeat greedily although they never need to give anything back: possessive repeats of groups are
-# broken in Python 3.11 before 3.11.5. What could be given back is ruled out by what must follow. A greedy repeat takes
-# memory for each round, so there are so many at most; whatever has more is left to run_end or after_hard.
+# broken in Python 3.11 before 3.11.5. What must follow rules backtracking out. A greedy repeat takes memory for each
+# round, so their number is limited; end_of_run and end_of_complex_token handle longer ones.
 _MAX_REPEATS = 1000
 REPEATED_REGEX = b"{0,%d}" % _MAX_REPEATS
 
-# A comment without another one inside; nested ones are counted by after_comment.
+# A comment without another one inside; end_of_comment counts nested ones.
 FLAT_COMMENT_REGEX = rb"/\*[^*/]*+(?:(?:\*(?!/)|/(?!\*))[^*/]*+)" + REPEATED_REGEX + rb"\*/"
 BLANK_REGEX = rb"[ \t\n\r\f\v]++|--[^\r\n]*+|" + FLAT_COMMENT_REGEX
 
@@ -44,23 +44,22 @@ _ESCAPED = rb"'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)" + REPEATED_REGEX + rb"'(?!')"
 # A string goes on in the next quote when only blanks with a newline lie between, and keeps its escapes.
 _CONTINUES = rb"[ \t\f\v]*+(?:--[^\r\n]*+)?[\r\n][ \t\n\r\f\v]*+(?:--[^\r\n]*+[\r\n][ \t\n\r\f\v]*+)*(?=')"
 _ANY_ESCAPE_STRING = _ESCAPED + rb"(?:" + _CONTINUES + _ESCAPED + rb")" + REPEATED_REGEX + rb"(?!" + _CONTINUES + rb")"
-# Whether an E ahead of the quote is a prefix, or the last letter of a name, shows in the byte before it.
+# The byte before an E shows whether the E is a prefix or the last letter of a name.
 _STANDARD_STRING = rb"'(?:(?<![eE]')|(?<=" + _NAME_BYTE + rb"[eE]'))[^']*+'"
 _ORDINARY_BYTES = rb"[^'\"$;\\/-]*+"
 
 
 def simple_run_regex(*, standard: bool) -> bytes:
-    """The expression of all that one expression can carry, up to a semicolon or what after_hard must look at.
+    """Return an expression that matches up to a semicolon or to what end_of_complex_token must handle.
 
-    It begins where a token does: there an E is a prefix whatever stands before it, which may be the $ that closes a
-    dollar quote.
+    It starts at a token: an E there is a prefix, also after the $ that closes a dollar quote.
     """
     return (
         (rb"(?:[eE]" + _ANY_ESCAPE_STRING + rb"|(?![eE]'))" if standard else b"")
         + _ORDINARY_BYTES
         + rb"(?:(?:"
         + (_STANDARD_STRING + rb"|" if standard else b"")
-        + _ANY_ESCAPE_STRING  # what is no standard string although a quote follows it
+        + _ANY_ESCAPE_STRING  # an escape string
         + rb"|\"[^\"]*+\"|--[^\r\n]*+|-|"
         + FLAT_COMMENT_REGEX
         + rb"|/(?!\*))"
@@ -70,10 +69,10 @@ def simple_run_regex(*, standard: bool) -> bytes:
     )
 
 
-# Compiling one of these costs as much as importing a module, and hardly a run needs all of them.
+# Compiling one takes as long as importing a module, and few runs need all.
 @cache
 def simple_run_pattern(*, standard: bool) -> re.Pattern[bytes]:
-    """simple_run, compiled."""
+    """Compile simple_run_regex."""
     return re.compile(simple_run_regex(standard=standard), re.DOTALL)
 
 
@@ -83,8 +82,8 @@ def _token_pattern(*, standard: bool) -> re.Pattern[bytes]:
         rb"(?P<blank>"
         + BLANK_REGEX
         + rb")|(?P<string>"
-        + (rb"[eE]" + _ANY_ESCAPE_STRING + rb"|'[^']*+'" if standard else rb"[eE]?" + _ANY_ESCAPE_STRING)
-        + rb")|(?P<quoted>\"[^\"]*+\")|(?P<word>(?![eE]')"
+        + (rb"[eE]" + _ANY_ESCAPE_STRING + rb"|'[^']*+'(?:'[^']*+')*" if standard else rb"[eE]?" + _ANY_ESCAPE_STRING)
+        + rb")|(?P<quoted>(?:\"[^\"]*+\")+(?!\"))|(?P<word>(?![eE]')"
         + _NAME_START
         + _NAME_BYTE
         + rb"*+)|(?P<number>[0-9][A-Za-z0-9_\x80-\xff]*+|\$[0-9]++)|(?P<other>.)",
@@ -102,7 +101,7 @@ _NAME_BYTES = frozenset(re.findall(_NAME_BYTE, bytes(range(256))))
 
 
 class UnclosedToken(Exception):
-    """A signal, no error yet: the buffer ends inside `what` ("" for a plain statement), which begins at `at`."""
+    """The buffer ends inside a token of kind `token_kind`, or inside a statement (""), which begins at `at`."""
 
     def __init__(self, what: str, at: int) -> None:
         super().__init__(what)
@@ -111,7 +110,7 @@ class UnclosedToken(Exception):
 
 
 class BackslashOutsideQuotes(Exception):
-    """A signal too: a backslash outside quotes, where only psql's own commands have one."""
+    """A backslash at `at`, outside quotes: only psql commands have one there."""
 
     def __init__(self, at: int) -> None:
         super().__init__(at)
@@ -119,19 +118,19 @@ class BackslashOutsideQuotes(Exception):
 
 
 def end_of_run(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
-    """Where the run of what `pattern` matches from `at` on ends; `at` itself when there is none."""
+    """Return the end of repeated matches of `pattern` from `at` on; `at` itself without a match."""
     while match := pattern.match(buffer, at):
         begin, at = at, match.end()
-        if at - begin < _MAX_REPEATS:  # a round takes a byte at least: the rounds were enough
+        if at - begin < _MAX_REPEATS:  # a round takes a byte at least, so the limit was not reached
             break
     return at
 
 
 def end_of_complex_token(buffer: bytes, at: int, run: int) -> int:
-    """The position after a token that `simple`, begun at `run`, stopped at.
+    """Return the end of the token at which the simple run that begins at `run` stopped.
 
-    That is a dollar quote, a nested comment, or a comment or string with very many stars or escapes.
-    Raises Open when it is not closed in the buffer, Backslash when it is a backslash.
+    It is a dollar quote, a nested comment, or a comment or string with very many stars or escapes.
+    Raises UnclosedToken when the buffer ends first, BackslashOutsideQuotes at a backslash.
     """
     byte = buffer[at]
     if byte == ord("$"):
@@ -146,7 +145,7 @@ def end_of_complex_token(buffer: bytes, at: int, run: int) -> int:
 
 
 def _end_of_escape_string(buffer: bytes, at: int) -> int:
-    """The position after the string that begins at `at`: one with escapes, since no other is left by `simple`."""
+    """Return the end of the escape string at `at`; simple_run_regex matches all other strings."""
     begin = at
     while True:
         end = next((edge.end() for edge in _STRING_EDGE.finditer(buffer, begin + 1) if edge[0] == b"'"), -1)
@@ -177,7 +176,7 @@ def _end_of_match(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
 
 
 def end_of_comment(buffer: bytes, at: int) -> int:
-    """The position after the comment that begins at `at`, comments inside it counted. Raises Open."""
+    """Return the end of the comment at `at`, which may hold comments. Raises UnclosedToken."""
     depth = 0
     for edge in _COMMENT_EDGE.finditer(buffer, at):
         depth += 1 if edge[0] == b"/*" else -1
@@ -189,12 +188,13 @@ def end_of_comment(buffer: bytes, at: int) -> int:
 def scan_tokens(buffer: bytes, at: int, *, standard: bool = True) -> Iterator[tuple[str, int, int]]:
     """Yield (kind, begin, end) of each token but blanks and comments, to the end of the buffer.
 
-    Kinds: word, quoted, string, number (and $1), other (one byte). Raises Open and Backslash as after_hard does.
+    Kinds: word, quoted (a whole name, doubled quotes included), string, number (and $1), other (one byte).
+    Raises UnclosedToken and BackslashOutsideQuotes, as end_of_complex_token does.
     """
     pattern = _token_pattern(standard=standard)
     while token := pattern.match(buffer, at):
         kind, end = str(token.lastgroup), token.end()
-        # Whatever opens something and was matched as a single byte is not as simple as the expression.
+        # An opening byte that was matched alone begins a token that the expression does not cover.
         if kind == "other" and (buffer[at] in b"$'\"\\eE" or buffer.startswith(b"/*", at)):
             end = end_of_complex_token(buffer, at, at)
             kind = "blank" if buffer[at] == ord("/") else "string" if end - at > 1 else "other"
@@ -204,19 +204,19 @@ def scan_tokens(buffer: bytes, at: int, *, standard: bool = True) -> Iterator[tu
 
 
 def first_tokens(text: bytes, start: int = 0, *, limit: int | None = None, standard: bool = True) -> tuple[str, ...]:
-    """The first `limit` tokens of a statement, to look at; what follows something left open is not seen.
+    """Return the first `limit` tokens of a statement, those before an unclosed token if there is one.
 
-    Words are in upper case, a quoted name is '"', a string is "'", anything else stands for itself.
+    Words are in upper case, a quoted name is '"', a string is "'", all else is as written.
     """
-    found: list[str] = []
+    tokens: list[str] = []
     try:
         for kind, begin, end in scan_tokens(text, start, standard=standard):
-            if len(found) == limit:
+            if len(tokens) == limit:
                 break
             if kind in ("quoted", "string"):
-                found.append('"' if kind == "quoted" else "'")
-            else:  # upper case as PostgreSQL sees keywords: ASCII only
-                found.append(text[begin:end].upper().decode(errors="replace"))
+                tokens.append('"' if kind == "quoted" else "'")
+            else:  # only ASCII letters change case, as in PostgreSQL's keywords
+                tokens.append(text[begin:end].upper().decode(errors="replace"))
     except (UnclosedToken, BackslashOutsideQuotes):
         pass
-    return tuple(found)
+    return tuple(tokens)
