@@ -1,7 +1,8 @@
-"""The checksum of a migration file.
+"""Migration files: the naming rule, the checksum, and the discovery of a directory's files.
 
-SHA-256 in hex of its bytes, the byte order mark removed and CRLF read as LF: for an ordinary file what sha256sum
-prints, and what the TypeScript runner wrote (the specification, "Migration Tracking Table": SHA256 of migration SQL).
+Names are {version}_{description}.sql, with the version zero-padded to three digits and the description in snake_case.
+The checksum is the SHA-256 in hex of the bytes without a byte order mark and with LF for CRLF: for an ordinary file the
+output of sha256sum. See docs/specification.md.
 """
 
 from __future__ import annotations
@@ -112,12 +113,6 @@ def accepted_checksums_of_stream(read: Callable[[int], bytes]) -> frozenset[str]
     return frozenset(digest.hexdigest() for digest in (raw, *unix, *windows))
 
 
-# The naming rule of migration files, and what is wrong with a name that breaks it.
-#
-# Source: the specification, "Migration Naming Convention": {version}_{description}.sql, the version zero-padded to three
-# digits, the description in snake_case.
-
-
 VERSION_DIGITS = 3
 _FILENAME = re.compile(r"(?P<version>[0-9]{3,})_(?P<description>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
 _PREFIXED = r"[A-Za-z]+[0-9]+_"
@@ -168,12 +163,9 @@ def _suggest_filename(version: str, rest: str) -> str | None:
     return f"{format_version(int(version))}_{'_'.join(words)}.sql"
 
 
-# A migration file: its version, its name, its checksum.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """A file that obeys the naming rule; `version` is as written, `checksum` as kernel.checksum.of gives it."""
+    """A file that obeys the naming rule; `version` is as written, `checksum` as of file_checksum."""
 
     version: str
     filename: str
@@ -215,7 +207,7 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
     """The migrations among the candidates of a directory in version order, and what is wrong with the others."""
     problems: list[Problem] = []
     found: dict[int, Migration] = {}
-    folder = str(directory)  # once: a Path makes its text anew for every name that it is joined with
+    folder = str(directory)  # joining a Path with every name is slow
     for filename in filenames:
         parsed = parse_filename(filename)
         if parsed is None:
@@ -251,7 +243,7 @@ def list_candidates(directory: Path) -> list[str]:
                 if entry.is_file():  # which the listing itself knows of all but links
                     found.append(name)
                 elif not entry.is_dir():
-                    # A link that leads nowhere is told of by who reads it; one to a pipe would keep him waiting.
+                    # Reading a dangling link fails with an error; reading a link to a pipe would block.
                     (special if os.path.exists(entry) else found).append(name)  # noqa: PTH110 - it is no Path
     except FileNotFoundError as error:
         message = f"no such directory: {directory}; create it or set KERNEL_MIGRATIONS_DIR"

@@ -1,13 +1,16 @@
-"""Directives: comments ahead of the first statement that say how a file is to be run.
+"""Scripts: how a file is run, and the directives in its comments that choose it.
+
+Directives stand in the comments before the first statement:
 
     -- migrate: no-transaction
     -- migrate: lock_timeout=2s
 
-One may stand above any statement and is for the linter alone; the runner passes it over:
+One may stand above any statement and concerns the linter only:
 
-    -- migrate: allow=drop-column nobody reads it since release 7
+    -- migrate: allow=drop-column unused since release 7
 
-A directive of another runner is never passed over in silence: it would change what the file does.
+A directive of another runner is an error: ignored, it would change what the file does. The rules of transactions in a
+file are in docs/production.md, "Transactions written in the file".
 """
 
 from __future__ import annotations
@@ -137,11 +140,6 @@ def foreign_directive_problems(comments: bytes, file: str, line: int) -> Iterato
 def _foreign_pattern() -> re.Pattern[bytes]:
     alternatives = rb"|".join(rb"(" + pattern + rb")" for pattern, _, _ in _FOREIGN_DIRECTIVES)
     return re.compile(rb"^[ \t]*(?:" + alternatives + rb")", re.MULTILINE)
-
-
-# What a file asks of the runner: the transaction it runs in, found out before the database is touched.
-#
-# The rules are those of docs/production.md, "Transactions written in the file".
 
 
 class RunMode(Enum):
@@ -315,7 +313,7 @@ def _choose_mode(
     refused += [
         (
             one.line,
-            f"{_first_words(one)} {one.effect.value}, but the file runs in one of ours; take it out, or {_NO_TRANSACTION_REMEDY}",
+            f"{_first_words(one)} {one.effect.value}, {_IN_OUR_TRANSACTION}",
         )
         for one in control
     ]
@@ -329,6 +327,7 @@ _TRANSACTION_CONTROL = (
     StatementEffect.TWO_PHASE,
 )
 _NO_TRANSACTION_REMEDY = "begin the file with -- migrate: no-transaction"
+_IN_OUR_TRANSACTION = f"but the file runs in one of ours; take it out, or {_NO_TRANSACTION_REMEDY}"
 
 
 def _is_surrounded_by_transaction(
@@ -382,9 +381,6 @@ def _is_chained(one: _SpecialStatement) -> bool:
 def _first_words(one: _SpecialStatement) -> str:
     """The beginning of a statement, for a message."""
     return " ".join(mask_passwords(one.sql.decode(errors="replace")).rstrip(";").split()[:4])
-
-
-# Revert files: revert/ and the name of the migration that each undoes.
 
 
 REVERT_FOLDER = "revert"

@@ -1,4 +1,9 @@
-"""What a running server says about itself: the file postmaster.pid in its data, and whether its socket answers."""
+"""A cluster: a folder with the data, log and lock of a server; start it, wait for it, stop it.
+
+Every process of the server inherits the descriptor of the locked file alive.lock. The lock shows whether the server is
+alive where a process number cannot: after a reboot another process may have the number in postmaster.pid, and the
+zombie of a killed server keeps its number until it is reaped. PostgreSQL itself refuses to start in both cases.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +43,7 @@ class Postmaster:
     status: str
 
     def answers(self) -> bool:
-        """Whether somebody listens on the socket: proof of life that a reused process number cannot forge."""
+        """Whether a server accepts connections on the socket; unlike a process number, this cannot be reused."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(ANSWER_SECONDS)
             try:
@@ -65,20 +70,13 @@ def read_postmaster(data: Path) -> Postmaster | None:
         return None
 
 
-# One folder with a server's data, its log and its pulse: start it, wait for it, stop it.
-#
-# The pulse is a locked file whose descriptor every process of the server inherits. It tells the living from the dead
-# where a process number cannot: after a reboot the number in postmaster.pid may belong to anybody, and the zombie of a
-# killed server keeps its number for as long as nobody reaps it. PostgreSQL itself refuses to start in both cases.
-
-
 SOCKET_PORT = 5432  # names the socket's file, nothing listens on a network
 POLL_SECONDS = 0.005
 START_SECONDS = 60.0  # a server that was killed replays its log first
 STOP_SECONDS = 60.0  # the last checkpoint
 
 # sh starts the server in the background and leaves; the server becomes a child of the system. Descriptor 9 is the
-# pulse: stdout would not do, the server is free to send that elsewhere.
+# lock: the server may redirect its stdout.
 DETACHED_SCRIPT = '"$@" 9>&1 >/dev/null </dev/null &'
 
 # sh stays, reading a pipe that only our process holds: the first line says that the data is there, the second that the
@@ -126,7 +124,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A folder that holds `data`, PostgreSQL's own, beside the log and the pulse of whoever serves it."""
+    """A folder that holds `data`, PostgreSQL's own, and the log and lock of its server."""
 
     folder: Path
     account: Account
@@ -144,13 +142,13 @@ class Cluster:
         return self.folder / "alive.lock"
 
     def is_alive(self) -> bool:
-        """Whether any process of a server still has the pulse. True for an instant while another process asks."""
+        """Whether a process of a server holds the lock; briefly true while another process checks."""
         return is_file_locked(self.alive_lock_path)
 
     def start_detached(self, programs: Programs, sockets: Path) -> None:
-        """Start a server that stays when we leave; call `accepting` before using it.
+        """Start a server that outlives this process; call `wait_until_accepting` before using it.
 
-        Raises BlockingIOError while another one has the pulse.
+        Raises BlockingIOError while another server holds the lock.
         """
         with self._spawn(programs, sockets, DETACHED_SCRIPT, stdin=subprocess.DEVNULL) as child:
             child.wait()
@@ -182,12 +180,12 @@ class Cluster:
         stdin: int,
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        with inheritable_file_lock(self.alive_lock_path) as pulse:
-            # Whoever wrote these is dead, for we have the pulse. PostgreSQL would believe the numbers in them, and we
-            # would take the last words of that server for the first ones of this.
+        with inheritable_file_lock(self.alive_lock_path) as lock:
+            # Their writer has ended, for this process holds the lock. PostgreSQL would trust the process numbers in
+            # them, and their status would be taken for that of the new server.
             (self.data / POSTMASTER_FILE).unlink(missing_ok=True)
             (sockets / f".s.PGSQL.{SOCKET_PORT}.lock").unlink(missing_ok=True)
-            # The log of the run before stays beside it: it may hold the reason of a crash.
+            # Keep the previous log: it may hold the reason of a crash.
             if self.log.exists():
                 self.log.replace(self.log.with_name("log.before"))
             log = open_private_file(self.log, os.O_WRONLY | os.O_EXCL | os.O_APPEND)
@@ -206,8 +204,8 @@ class Cluster:
                     *("-c", f"port={SOCKET_PORT}"),
                     *("-c", "listen_addresses="),
                     stdin=stdin,
-                    pulse=pulse,
-                    log=log,
+                    stdout=lock,
+                    stderr=log,
                     environ=environ,
                 )
             finally:
