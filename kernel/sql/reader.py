@@ -19,10 +19,10 @@ _STRING_OPENING = re.compile(rb"[eE]?'")
 
 
 class Word(NamedTuple):
-    """A word: its `key` in upper case, '"' for a quoted name, "'" for a string; its `text` as PostgreSQL reads it.
+    """A word: `key` is in upper case, '"' for a quoted name, "'" for a string; `text` is as PostgreSQL reads it.
 
-    `begin` is the byte of the statement where it begins, for a string where its content does; `end` is the byte after
-    the whole word, 0 where it was read from no text.
+    `begin` is its byte offset in the statement, for a string that of its content; `end` is the byte after the whole
+    word, 0 if it was not read from text.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Word(NamedTuple):
 
 
 def read_words(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
-    """Return the words of a statement, those before an unclosed token if there is one; `offset` is added to `begin`."""
+    """Return the words of a statement, those before an unclosed token if there is one; `offset` is added to offsets."""
     words: list[Word] = []
     try:
         for kind, begin, end in scan_tokens(sql, 0):
@@ -50,6 +50,7 @@ def read_words(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
 
 
 def _read_word(kind: str, text: bytes, begin: int) -> Word:
+    end = begin + len(text)
     if kind == "string":
         opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
         skipped = opening.end() if opening else 0
@@ -57,11 +58,11 @@ def _read_word(kind: str, text: bytes, begin: int) -> Word:
             content = text[skipped : len(text) - skipped]
         else:
             content = text[skipped : len(text) - 1].replace(b"''", b"'")
-        return Word(STRING_KEY, content.decode(errors="replace"), begin + skipped)
+        return Word(STRING_KEY, content.decode(errors="replace"), begin + skipped, end)
     if kind == "quoted":
-        return Word(QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), begin)
+        return Word(QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), begin, end)
     # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
-    return Word(text.upper().decode(errors="replace"), text.lower().decode(errors="replace"), begin)
+    return Word(text.upper().decode(errors="replace"), text.lower().decode(errors="replace"), begin, end)
 
 
 class WordReader:
