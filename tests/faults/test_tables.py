@@ -123,21 +123,21 @@ def test_a_file_may_set_its_own_lock_timeout(table: Ground) -> None:
     assert "canceling statement due to lock timeout" in err
 
 
-def test_the_default_patience_outlasts_a_reader_of_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_retries_outlast_a_reader_of_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     patience = WaitLimits()
     waited: list[float] = []
     monkeypatch.setattr(time, "sleep", waited.append)
     monkeypatch.setattr(random, "uniform", min)  # the shortest pauses that chance can give
 
-    class _Hurried:
-        """As much of a Runner as a retry touches."""
+    class _ExecutorDouble:
+        """What run_with_retries uses of an Executor."""
 
         def __init__(self) -> None:
             self.waits = patience
             self.activity = self
             self.blockers = ()
 
-        def forget(self) -> None: ...
+        def reset_blockers(self) -> None: ...
 
         def observer(self, _event: object) -> None: ...
 
@@ -146,5 +146,5 @@ def test_the_default_patience_outlasts_a_reader_of_thirty_seconds(monkeypatch: p
         raise MigrationFailed("lock timeout", failure=Failure(file="001_a.sql", sqlstate="55P03"), aftermath="")
 
     with pytest.raises(MigrationFailed):
-        run_with_retries(_Hurried(), attempt)  # type: ignore[arg-type]  # see above
+        run_with_retries(_ExecutorDouble(), attempt)  # type: ignore[arg-type]  # see above
     assert sum(waited) > 30
