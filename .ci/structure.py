@@ -3,7 +3,7 @@
     python .ci/structure.py [CHECKOUT]
 
 The last figure is measured: `inv db.migrate` applies one file to an empty database, and the modules are counted in
-which a function runs between the start of the program and its exit. The checkout needs its own `.venv`.
+which a function runs between the start of the program and its exit. It runs in the checkout's own `.venv`.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ def _layers(graph: Graph) -> int:
 
 def _modules_on_the_way(checkout: Path) -> list[str]:
     python = checkout / ".venv/bin/python"
+    if not python.exists():
+        sys.exit(f"{python}: no such file; make the environment first, as CONTRIBUTING.md says")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("KERNEL_", "PG"))}
     with tempfile.TemporaryDirectory(prefix="kernel-structure-") as name:
         project = Path(name)

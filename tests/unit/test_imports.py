@@ -1,4 +1,4 @@
-"""The way through the house: imports point in one direction, and each dependency enters at one place."""
+"""Layers of modules, and the places where third-party libraries are imported."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump.common.decompress import decompress_stream
+from kernel.rehearsal.dump.common.decompress import COMPRESSIONS, decompress_stream, detect_compression
 from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, Dump, DumpFormat
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES = 1 << 16
 _CUSTOM_MAGIC = b"PGDMP"
-_COMPRESSION_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _TAR_MAGIC = (257, b"ustar")
 _TAR_NAME_BYTES = 100
 _BASE_BACKUP_NAMES = ("backup_label", "PG_VERSION", "backup_manifest", "tablespace_map", "base/", "global/", "pg_wal/")
@@ -63,7 +62,7 @@ def identify_dump(path: Path) -> Dump:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
             size_bytes = os.fstat(file.fileno()).st_size
-            compression = _detect_compression(head)
+            compression = detect_compression(head)
             if compression:
                 file.seek(0)
                 head = _read_head(decompress_stream(file.read, compression, str(path)))
@@ -73,7 +72,7 @@ def identify_dump(path: Path) -> Dump:
         raise DumpUnreadable(f"{path}: {f'{compression} of something that is ' if compression else ''}{what}")
     kind = DumpFormat(_detect_archive_format(head) or DumpFormat.PLAIN)
     if compression and kind is not DumpFormat.PLAIN:
-        tool = {"gzip": "gunzip", "zstd": "unzstd"}[compression]
+        tool = COMPRESSIONS[compression].unpack_command
         raise DumpUnreadable(f"{path}: an archive of pg_dump, compressed once more; unpack it first: {tool} --keep")
     # Absolute: programs of another account start in another folder.
     return Dump(path=path.absolute(), format=kind, compression=compression, size_bytes=size_bytes)
@@ -124,11 +123,6 @@ def _read_head(pieces: Iterator[bytes]) -> bytes:
 
 def _unreadable_error(path: Path, error: OSError) -> DumpUnreadable:
     return DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here")
-
-
-def _detect_compression(head: bytes) -> str:
-    """The compression of the file: gzip, zstd or ""."""
-    return next((name for mark, name in _COMPRESSION_MAGIC if head.startswith(mark)), "")
 
 
 def _detect_archive_format(head: bytes) -> str:
