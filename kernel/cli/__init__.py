@@ -1,3 +1,3 @@
-"""The tasks: flags in, text or JSON out, and an exit code."""
+"""The implementation of the tasks: parse flags, print text or JSON, return an exit code."""
 
 from __future__ import annotations

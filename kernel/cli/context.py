@@ -26,7 +26,7 @@ _AFTER_SIGNAL = "what had not committed is rolled back; inv db.status shows what
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A task's objects live until it ends, so that frequent garbage collections find nothing.
+# Most objects live until the task ends, so frequent garbage collections would free little memory.
 _COLLECTION_THRESHOLD = 100_000
 
 

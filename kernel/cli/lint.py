@@ -1,4 +1,4 @@
-"""db.lint."""
+"""db.lint: lint migration files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""db.migrate."""
+"""db.migrate: apply pending migrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""db.rollback."""
+"""db.rollback: remove the newest records, optionally running their revert files."""
 
 from __future__ import annotations
 

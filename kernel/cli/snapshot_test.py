@@ -1,4 +1,4 @@
-"""db.snapshot-test."""
+"""db.snapshot-test: rehearse the pending migrations on a copy of production."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""db.status."""
+"""db.status: show which migrations are applied and pending."""
 
 from __future__ import annotations
 

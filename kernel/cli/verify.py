@@ -1,4 +1,4 @@
-"""db.verify."""
+"""db.verify: check the files and compare them with the records."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What is wrong with a connection string, told before libpq sees it.
+"""Check a connection string for frequent faults before it is passed to libpq.
 
-libpq takes the same faults for something else (`u:a/b@host` is the host "u") or quotes the password in its error. Only
-what is certainly a fault is refused; the string itself is never changed, and parameters unknown here may be known to a
-newer libpq. The grammar: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
+libpq misreads some faults (in `u:a/b@host` the host is "u") or quotes the password in its error message. Only certain
+faults are refused; the string is never changed, and unknown parameters are allowed, since a newer libpq may support
+them. The grammar: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 EXPECTED_CONNINFO = "expected postgresql://user:password@host:5432/dbname or host=… dbname=…"
 
-# Parameters that are written for other programs into a PostgreSQL URL, and that libpq refuses.
+# Parameters of other programs in PostgreSQL URLs, which libpq refuses.
 _FOREIGN_PARAMETERS = {
     "Prisma": (
         *("pgbouncer", "connection_limit", "schema", "pool_timeout", "socket_timeout"),
@@ -37,15 +37,15 @@ _FOREIGN_PARAMETERS = {
 }
 _ESCAPES = "in a user, password or database name write @ as %40, / as %2F, ? as %3F, # as %23, : as %3A"
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
-# A value in single quotes, or one without blanks; a backslash takes the next character as it is.
+# A value in single quotes, or one without blanks; a backslash escapes the next character.
 _PAIR = re.compile(r"(\w+)\s*=\s*(?:'(?:[^'\\]|\\.)*'\s*|(?!')(?:[^\s\\]|\\(?:.|\Z))*(?:\s+|\Z))", re.DOTALL | re.ASCII)
 
 
 def check_conninfo(text: str, *, shared: bool) -> str:
-    """`text` itself, when it is a PostgreSQL URL or keyword string without one of the frequent faults.
+    """Return `text` unchanged if it is a PostgreSQL URL or keyword string without one of the frequent faults.
 
-    `shared` says that other programs read the same variable, so that the remedy need not be to change it.
-    Raises ValueError with the fault and its remedy; the sentence never quotes `text`.
+    With `shared`, other programs read the same variable, and the remedy offers an alternative to changing it.
+    Raises ValueError with the fault and its remedy; the message never quotes `text`.
     """
     if text != text.strip():
         raise ValueError("has blanks or a line break around it; remove them")
@@ -65,7 +65,10 @@ def check_conninfo(text: str, *, shared: bool) -> str:
 
 
 def _url_parameters(rest: str) -> list[tuple[str, str]]:
-    """The (name, value) pairs of the query, still percent-encoded, of a URL without its scheme; raises ValueError."""
+    """Return the (name, value) pairs of the query, still percent-encoded, of a URL without its scheme.
+
+    Raises ValueError.
+    """
     if re.search(r"[\s\x00-\x1f\x7f]", rest):
         raise ValueError("has a blank or control character inside; write a blank as %20")
     if re.search(r"%(?![0-9A-Fa-f]{2})|%00", rest):
@@ -88,7 +91,7 @@ def _url_parameters(rest: str) -> list[tuple[str, str]]:
 
 
 def _keyword_parameters(text: str) -> list[tuple[str, str]]:
-    """The (keyword, "") pairs of a `host=… dbname=…` string; raises ValueError."""
+    """Return the (keyword, "") pairs of a `host=… dbname=…` string. Raises ValueError."""
     names: list[tuple[str, str]] = []
     position = 0
     while position < len(text):
@@ -103,7 +106,7 @@ def _keyword_parameters(text: str) -> list[tuple[str, str]]:
 
 
 def _check_parameters(parameters: list[tuple[str, str]], *, shared: bool) -> None:
-    """Raise ValueError for the parameters that libpq is known to refuse, all of them in one sentence."""
+    """Raise ValueError for the parameters that libpq is known to refuse, all in one message."""
     present = {name for name, _ in parameters}
     foreign = [
         f"{name} (for {program})" for program, names in _FOREIGN_PARAMETERS.items() for name in names if name in present
@@ -111,7 +114,7 @@ def _check_parameters(parameters: list[tuple[str, str]], *, shared: bool) -> Non
     if foreign:
         remedy = ", or set MIGRATION_DATABASE_URL to a URL without" if shared else ""
         raise ValueError(f"has parameters that libpq does not know: {', '.join(foreign)}; remove them{remedy}")
-    # libpq knows ssl=true, which JDBC writes, and no other value of it.
+    # libpq accepts ssl=true, for JDBC, and no other value of it.
     if any(
         (name == "ssl" and value != "true") or (name, value) == ("sslmode", "no-verify") for name, value in parameters
     ):

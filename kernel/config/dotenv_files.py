@@ -1,7 +1,7 @@
 """Read settings from the environment, then `.env.local`, then `.env`.
 
 The first layer in which a name has a value wins. Empty means unset, in every layer: `DATABASE_URL= inv db.status` falls
-through to the files. Within a file the last of several lines for one name counts. Values are taken as they stand:
+through to the files. Within a file the last of several lines for one name counts. Values are not interpreted:
 `${NAME}` is not expanded, so that a password may contain it, and the environment is never changed.
 """
 

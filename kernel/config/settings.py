@@ -1,4 +1,4 @@
-"""The settings of every task: their table, and how they are read and validated.
+"""The settings of all tasks: their table, loading and validation.
 
 Problems name the variable, its place and what is expected, never the value, which may be a secret.
 """

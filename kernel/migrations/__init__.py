@@ -1,3 +1,3 @@
-"""Migration files: their names and numbers, checksums and directives, and what each asks of the runner."""
+"""Migration files: names, version numbers, checksums and directives, and the mode in which each file runs."""
 
 from __future__ import annotations

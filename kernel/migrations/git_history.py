@@ -1,10 +1,10 @@
 """Find the content of changed and deleted migration files in the history of this git clone.
 
-Git uses no network and no prompt, and its time is limited. Whatever keeps it from answering (it is not installed, there
-is no repository, it belongs to another user, it is slow) counts as no answer; callers do without.
+Git runs without network access and prompts, and with a time limit. When it fails (it is not installed, there is no
+repository, another user owns the repository, it is slow), functions return None or an empty value and do not raise.
 
-All *.sql files of the directory count, whatever their names, so that a renamed file is found by its content. Content
-is compared by the checksums of kernel.migrations.migration, so that line ends and byte order marks do not matter.
+All *.sql files of the directory are searched, so that a renamed file is recognized by its content. Content is compared
+by the checksums of kernel.migrations.migration, so that line ends and byte order marks do not matter.
 Formats: git-log(1) with --raw -z, git-cat-file(1), "Batch Output".
 """
 
@@ -28,20 +28,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# A partial clone would fetch what it lacks; git before 2.45 knows only the second way to forbid it.
+# A partial clone would fetch missing objects; git before 2.45 supports only the second way to prevent that.
 _OFFLINE_ENVIRONMENT = {
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
 }
-# A file system monitor is a program that the configuration names.
+# core.fsmonitor may name a program to run.
 _GIT_COMMAND = ("git", "--no-pager", "-c", "core.fsmonitor=false")
+
+_GIT_SECONDS = 5  # for all commands about one drift; after that its message has no git evidence
+_LOG = (
+    *("-c", "log.showRoot=true", "log", "--date-order", "--full-history", "--no-show-signature", "--no-mailmap"),
+    *("--raw", "--no-abbrev", "--no-renames", "--no-relative", "-z", "--format=%x01%H"),
+)
+_COMMIT = re.compile(rb"\n?\x01([0-9a-f]+)\n?")
+_ENTRY = re.compile(rb"\n?:[0-7]+ (?P<mode>[0-7]+) [0-9a-f]+ (?P<blob>[0-9a-f]+) [A-Z]")  # mode 000000: deleted
+_BLOB = re.compile(rb"(?P<blob>[0-9a-f]+) blob (?P<size>[0-9]+)\n")
+_OTHER_REFS = ("--branches", "--remotes", "--tags", "--not", "HEAD")
+_SQL_FILES = ("--", ":(glob)*.sql")
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--ignore-cr-at-eol", "--unified=2")
+_BLOB_BYTES = 4 << 20  # longer files are dumps
+_TOTAL_BYTES = 64 << 20
+_DIFF_LINES = 40
+_LINE_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitRepository:
-    """The repository that `directory` may lie in; after `deadline`, of time.monotonic(), commands return None."""
+    """The repository that `directory` may be in; after `deadline` (time.monotonic()) commands return None."""
 
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
@@ -88,31 +104,14 @@ def open_git_repository(directory: Path, environ: Mapping[str, str], *, seconds:
 
 
 def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill git and its children: a wrapper's child would hold the pipe open."""
+    """Kill git and its children, which would otherwise keep the pipe open."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-_GIT_SECONDS = 5  # for all commands about one drift; after that its message has no git evidence
-_LOG = (
-    *("-c", "log.showRoot=true", "log", "--date-order", "--full-history", "--no-show-signature", "--no-mailmap"),
-    *("--raw", "--no-abbrev", "--no-renames", "--no-relative", "-z", "--format=%x01%H"),
-)
-_COMMIT = re.compile(rb"\n?\x01([0-9a-f]+)\n?")
-_ENTRY = re.compile(rb"\n?:[0-7]+ (?P<mode>[0-7]+) [0-9a-f]+ (?P<blob>[0-9a-f]+) [A-Z]")  # mode 000000: deleted
-_BLOB = re.compile(rb"(?P<blob>[0-9a-f]+) blob (?P<size>[0-9]+)\n")
-_OTHER_REFS = ("--branches", "--remotes", "--tags", "--not", "HEAD")
-_SQL_FILES = ("--", ":(glob)*.sql")
-_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--text", "--ignore-cr-at-eol", "--unified=2")
-_BLOB_BYTES = 4 << 20  # longer files are dumps
-_TOTAL_BYTES = 64 << 20
-_DIFF_LINES = 40
-_LINE_CHARACTERS = 160
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedContent:
-    """Content that git keeps: the newest commit that brought it, its path from the top of the repository."""
+    """Committed file content: the newest commit that added it, and its path from the top of the repository."""
 
     commit: str
     path: str
@@ -122,7 +121,7 @@ class CommittedContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CommittedChange:
-    """One file in one commit, which left it with `blob`, or deleted it ("")."""
+    """A change of one file in one commit; `blob` is its content after the commit, "" if the commit deleted it."""
 
     commit: str
     path: str
@@ -131,23 +130,23 @@ class _CommittedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitHistory:
-    """The changes of a directory's files on the way to HEAD, newest first, and the content that was looked for."""
+    """The changes of a directory's files in the history of HEAD, newest first, and the requested content."""
 
     repository: GitRepository
     changes: tuple[_CommittedChange, ...]
     contents: Mapping[str, CommittedContent]
 
     def find_content(self, recorded: str) -> CommittedContent | None:
-        """The commit that holds what a recorded checksum stands for."""
+        """Return the committed content with a recorded checksum, None if there is none."""
         return self.contents.get(recorded.lower())
 
     def find_deletion(self, filename: str) -> tuple[str, str] | None:
-        """(commit, path from the top) of a file's deletion, if that is the last that happened to it."""
+        """Return (commit, path from the top) of a file's deletion, if that was its last change."""
         last = next((change for change in self.changes if _filename_of_change(change) == filename), None)
         return (last.commit, last.path) if last and not last.blob else None
 
     def diff_to_file(self, kept: CommittedContent, filename: str) -> str:
-        """Return the diff from committed content to a file in the directory; "" when git has no answer.
+        """Return the diff from committed content to a file in the directory; "" when git fails.
 
         A long diff is cut; passwords in it are masked.
         """
@@ -163,9 +162,9 @@ class GitHistory:
 
 
 def read_git_history(directory: Path, environ: Mapping[str, str], recorded: Collection[str]) -> GitHistory | None:
-    """Read the history of a directory, and the content of `recorded` checksums; None when git has none.
+    """Read the history of a directory, and the content of `recorded` checksums; None when git fails.
 
-    HEAD and what leads to it count first, then the other branches and tags.
+    The history of HEAD is searched first, then that of the other branches and tags.
     """
     repository = open_git_repository(directory, environ, seconds=_GIT_SECONDS)
     logged = repository.run_git(*_LOG, "HEAD", *_SQL_FILES)
@@ -181,14 +180,14 @@ def read_git_history(directory: Path, environ: Mapping[str, str], recorded: Coll
 
 
 def _parse_log(logged: bytes) -> Iterator[_CommittedChange]:
-    """The entries of a raw log: a field for each commit, and two for each of its files, the second its path."""
+    """Yield the changes in a raw log, which has a field for each commit and two for each file, the second its path."""
     commit = ""
     fields = iter(logged.split(b"\0"))
     for one in fields:
         if header := _COMMIT.fullmatch(one):
             commit = header[1].decode()
         elif entry := _ENTRY.fullmatch(one):
-            # Links and submodules hold no migration; a file that became one is as good as gone.
+            # Links and submodules are not migrations; a file replaced by one counts as deleted.
             blob = entry["blob"].decode() if entry["mode"].startswith(b"100") else ""
             yield _CommittedChange(commit=commit, path=os.fsdecode(next(fields, b"")), blob=blob)
 
@@ -196,7 +195,7 @@ def _parse_log(logged: bytes) -> Iterator[_CommittedChange]:
 def _find_contents(
     repository: GitRepository, changes: Iterable[_CommittedChange], wanted: Collection[str]
 ) -> dict[str, CommittedContent]:
-    """By checksum, in small letters, the newest change that left a file with this content."""
+    """Return the content of each wanted checksum, in lower case, with the newest change that added it."""
     newest: dict[str, _CommittedChange] = {}
     for change in changes:
         if change.blob:
@@ -210,7 +209,7 @@ def _find_contents(
 
 
 def _read_blobs(repository: GitRepository, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """The blobs with their content, as many as are of a size to read, in their order."""
+    """Yield the blobs with their content, in their order, within _BLOB_BYTES each and _TOTAL_BYTES in all."""
     sizes = repository.run_git("cat-file", "--batch-check", stdin=_blob_lines(blobs)) or b""
     read: list[str] = []
     total_bytes = 0
@@ -234,7 +233,7 @@ def _filename_of_change(change: _CommittedChange) -> str:
 
 
 def _printable_line(line: str) -> str:
-    """Return a line without control characters, which a terminal would obey, and without a byte order mark."""
+    """Return a line without control characters, which a terminal would interpret, and without a byte order mark."""
     shown = "".join(
         letter if letter.isprintable() or letter == "\t" else "�" for letter in line.rstrip("\r").replace("\ufeff", "")
     )

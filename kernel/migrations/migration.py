@@ -1,4 +1,4 @@
-"""Migration files: the naming rule, the checksum, and the discovery of a directory's files.
+"""Migration files: the naming rule, the checksum, and discovery in a directory.
 
 Names are {version}_{description}.sql, with the version zero-padded to three digits and the description in snake_case.
 The checksum is the SHA-256 in hex of the bytes without a byte order mark and with LF for CRLF: for an ordinary file the
@@ -25,16 +25,21 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 _FIRST_READ_BYTES = 1 << 16  # more than most files have, and less than what malloc asks the system for
 
+VERSION_DIGITS = 3
+_FILENAME = re.compile(r"(?P<version>[0-9]{3,})_(?P<description>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
+_PREFIXED = r"[A-Za-z]+[0-9]+_"
+_FOREIGN_LETTER = r"[^A-Za-z0-9_\- ]"
+
 
 class _LineEndNormalizer:
-    """Bytes without the byte order mark and with LF for CRLF, in whatever pieces they come."""
+    """Normalize a stream of bytes in chunks of any size: remove the byte order mark, replace CRLF by LF."""
 
     def __init__(self) -> None:
         self._started = False
         self._held_back = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """The next plain bytes; an empty chunk is the end, and lets go of what waited for more."""
+        """Return the next normalized bytes; an empty chunk ends the stream and returns the bytes held back."""
         plain = self._held_back + chunk
         if not self._started:
             if chunk and len(plain) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(plain):
@@ -42,7 +47,7 @@ class _LineEndNormalizer:
                 return b""
             plain = plain.removeprefix(codecs.BOM_UTF8)
             self._started = True
-        # A CR at the edge waits for the LF that may follow it.
+        # Hold back a CR at the end of the chunk: an LF may follow it.
         if b"\r" not in plain:  # a search for one byte is many times as fast as for two
             self._held_back = b""
             return plain
@@ -51,7 +56,7 @@ class _LineEndNormalizer:
 
 
 class HashingReader:
-    """The bytes of an open file, hashed as they go by, so that what ran is known to be what was planned."""
+    """A reader that hashes the bytes of a file as they are read, to verify that the planned content was run."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -59,22 +64,22 @@ class HashingReader:
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """As a file's read; empty at its end."""
+        """Read at most `size` bytes; empty at the end of the file."""
         chunk = self._read(size)
         self._hash.update(self._normalizer.feed(chunk))
         return chunk
 
     def checksum(self) -> str:
-        """The checksum of what was read, once it is at its end; 64 hex digits."""
+        """Return the checksum of the bytes read so far, to be called at the end of the file; 64 hex digits."""
         return self._hash.hexdigest()
 
 
 def file_checksum(path: str | Path) -> str:
-    """The checksum of a file, which may be of any size. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)  # a third of the price of Path.open, for thousands of files
+    """Return the checksum of a file of any size. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)  # takes a third of the time of Path.open; there may be thousands of files
     try:
         first = os.read(descriptor, _FIRST_READ_BYTES)
-        # Of a file, less than was asked for is all there is.
+        # A read of a regular file that returns fewer bytes than requested has reached its end.
         if len(first) < _FIRST_READ_BYTES and b"\r" not in first and not first.startswith(codecs.BOM_UTF8):
             return hashlib.sha256(first).hexdigest()
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -87,15 +92,16 @@ def file_checksum(path: str | Path) -> str:
 
 
 def accepted_checksums(path: Path) -> frozenset[str]:
-    """Every checksum that counts as this file's; see accepted_of. Raises OSError."""
+    """Return the checksums that are accepted for a file; see accepted_checksums_of_stream. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         return accepted_checksums_of_stream(file.read)
 
 
 def accepted_checksums_of_stream(read: Callable[[int], bytes]) -> frozenset[str]:
-    """Every checksum that counts as these bytes': a checkout on Windows, or a runner that hashed the raw bytes.
+    """Return the accepted checksums of a stream: with LF or CRLF, with or without a byte order mark, and unchanged.
 
-    Line ends and the byte order mark change nothing that a migration does.
+    They allow for a checkout on Windows, and for runners that hash the raw bytes: line ends and the byte order mark do
+    not change the effect of a migration.
     """
     raw = hashlib.sha256()
     unix, windows = ([hashlib.sha256(mark) for mark in (b"", codecs.BOM_UTF8)] for _line_end in ("LF", "CRLF"))
@@ -113,44 +119,38 @@ def accepted_checksums_of_stream(read: Callable[[int], bytes]) -> frozenset[str]
     return frozenset(digest.hexdigest() for digest in (raw, *unix, *windows))
 
 
-VERSION_DIGITS = 3
-_FILENAME = re.compile(r"(?P<version>[0-9]{3,})_(?P<description>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
-_PREFIXED = r"[A-Za-z]+[0-9]+_"
-_FOREIGN_LETTER = r"[^A-Za-z0-9_\- ]"
-
-
 def parse_filename(filename: str) -> tuple[str, str] | None:
-    """The version as written and the description, or None when the name breaks the rule."""
+    """Return the version as written and the description; None when the name violates the rule."""
     match = _FILENAME.fullmatch(filename)
     return (match["version"], match["description"]) if match else None
 
 
 def format_version(number: int) -> str:
-    """A version as it is written: 16 is "016", 1000 is "1000"."""
+    """Format a version with at least three digits: 16 is "016", 1000 is "1000"."""
     return f"{number:0{VERSION_DIGITS}}"
 
 
 def explain_bad_filename(filename: str) -> str:
-    """What is wrong with a name that `parse` refuses, and the name that would be right where there is one."""
+    """Describe the faults of a name that parse_filename rejects, and suggest a valid name if possible."""
     stem = filename[:-4]
     version = stem[: len(stem) - len(stem.lstrip("0123456789"))]
     rest = stem[len(version) :]
     paired = rest.endswith((".up", ".down"))
     faults = [
         fault
-        for found, fault in (
+        for applies, fault in (
             (not filename.endswith(".sql"), "the ending is not in lower case"),
             (not version and re.match(_PREFIXED, stem), "a letter ahead of the version"),
             (not version and not re.match(_PREFIXED, stem), "no version ahead of the description"),
             (0 < len(version) < VERSION_DIGITS, f"version not padded to {VERSION_DIGITS} digits"),
-            (version and not rest.strip("_-. "), "no description behind the version"),
+            (version and not rest.strip("_-. "), "no description after the version"),
             ("-" in rest, "hyphens, use underscores"),
             (" " in rest, "blanks, use underscores"),
             (any(letter.isupper() for letter in rest), "capital letters, use snake_case"),
             (paired, "one file a migration, and what undoes it in revert/ under the same name"),
             (not paired and re.search(_FOREIGN_LETTER, rest), "letters other than a to z, 0 to 9 and _"),
         )
-        if found
+        if applies
     ] or ["underscores stand one at a time between words"]
     right = _suggest_filename(version, rest)
     return ", ".join(faults) + (f"; rename it to {right}" if right else "; name it like 016_add_user_preferences.sql")
@@ -165,7 +165,7 @@ def _suggest_filename(version: str, rest: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """A file that obeys the naming rule; `version` is as written, `checksum` as of file_checksum."""
+    """A file with a valid name; `version` is as written, `checksum` as returned by file_checksum."""
 
     version: str
     filename: str
@@ -174,39 +174,39 @@ class Migration:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return self.directory / self.filename
 
     @property
     def number(self) -> int:
-        """The version to compare by: 1000 comes after 999."""
+        """The version as an integer, for comparisons: 1000 comes after 999."""
         return int(self.version)
 
     def read_revert(self) -> Migration:
-        """The file that undoes it, revert/ and the same name. Raises OSError when it cannot be read."""
+        """Return its revert file, of the same name in revert/. Raises OSError when it cannot be read."""
         filename = f"revert/{self.filename}"
         return replace(self, filename=filename, checksum=file_checksum(self.directory / filename))
 
     def accepts(self, recorded: str) -> bool:
-        """Whether a recorded checksum is this file's. Raises OSError when it has to look again and cannot."""
+        """Whether a recorded checksum is accepted for this file. Raises OSError when the file cannot be read again."""
         return recorded == self.checksum or recorded.lower() in accepted_checksums(self.path)
 
 
 def discover_migrations(directory: Path) -> tuple[Migration, ...]:
-    """The migrations of a directory in version order; () when it holds none.
+    """Return the migrations of a directory in version order; () when it contains none.
 
     Raises FilesInvalid with every misnamed, unreadable or duplicate file.
     """
-    found, problems = read_candidates(directory, list_candidates(directory))
+    migrations, problems = read_candidates(directory, list_candidates(directory))
     if problems:
         raise FilesInvalid(problems)
-    return found
+    return migrations
 
 
 def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migration, ...], tuple[Problem, ...]]:
-    """The migrations among the candidates of a directory in version order, and what is wrong with the others."""
+    """Return the migrations among the candidates of a directory, in version order, and the problems of the others."""
     problems: list[Problem] = []
-    found: dict[int, Migration] = {}
+    by_number: dict[int, Migration] = {}
     folder = str(directory)  # joining a Path with every name is slow
     for filename in filenames:
         parsed = parse_filename(filename)
@@ -219,20 +219,20 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue
-        one = Migration(version=version, filename=filename, directory=directory, checksum=digest)
-        other = found.setdefault(int(version), one)
-        if other is not one:
+        migration = Migration(version=version, filename=filename, directory=directory, checksum=digest)
+        other = by_number.setdefault(int(version), migration)
+        if other is not migration:
             message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"
             problems.append(Problem(message=message, file=filename))
-    return tuple(found[number] for number in sorted(found)), tuple(problems)
+    return tuple(by_number[number] for number in sorted(by_number)), tuple(problems)
 
 
 def list_candidates(directory: Path) -> list[str]:
-    """The names in a directory that have to be migrations: *.sql, but for hidden files and directories. In their order.
+    """Return the sorted names of the *.sql files in a directory, without hidden files and directories.
 
-    Raises FilesInvalid when it cannot be listed, or when one of them is a pipe or a device, and not to be read.
+    Raises FilesInvalid when the directory cannot be listed, or when one of the files is a pipe or a device.
     """
-    found: list[str] = []
+    names: list[str] = []
     special: list[str] = []
     try:
         with os.scandir(directory) as entries:
@@ -240,11 +240,11 @@ def list_candidates(directory: Path) -> list[str]:
                 name = entry.name
                 if name[-4:].lower() != ".sql" or name[0] == ".":
                     continue
-                if entry.is_file():  # which the listing itself knows of all but links
-                    found.append(name)
+                if entry.is_file():  # known from the listing except for links
+                    names.append(name)
                 elif not entry.is_dir():
                     # Reading a dangling link fails with an error; reading a link to a pipe would block.
-                    (special if os.path.exists(entry) else found).append(name)  # noqa: PTH110 - it is no Path
+                    (special if os.path.exists(entry) else names).append(name)  # noqa: PTH110 - an os.DirEntry, not a Path
     except FileNotFoundError as error:
         message = f"no such directory: {directory}; create it or set KERNEL_MIGRATIONS_DIR"
         raise FilesInvalid([Problem(message=message)]) from error
@@ -252,4 +252,4 @@ def list_candidates(directory: Path) -> list[str]:
         raise FilesInvalid([Problem(message=f"{directory}: cannot be read: {error.strerror}")]) from error
     if special:
         raise FilesInvalid([Problem(message="not a regular file; take it away", file=name) for name in sorted(special)])
-    return sorted(found)
+    return sorted(names)

@@ -1,7 +1,7 @@
-"""Which number the next migration gets, and how its files come to be without overwriting any.
+"""Create and renumber migration files: choose the next free version number, and never overwrite a file.
 
-Two people who add a migration in two branches take the same number; it shows when the second branch is merged. So the
-default branch of the remote counts as well as the directory, as far as it was fetched: nothing here uses the network.
+Migrations added in two branches can get the same number, a conflict that appears when the second branch is merged.
+The numbers on the default branch of the remote, as last fetched, are therefore taken too; no function uses the network.
 """
 
 from __future__ import annotations
@@ -22,66 +22,10 @@ if TYPE_CHECKING:
 
 
 _DEFAULT_BRANCHES = ("refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master")
-_GIT_SECONDS = 5  # a repository on a slow disk; without an answer the local files decide
+_GIT_SECONDS = 5  # without an answer by then, only the local files count
 
-
-def numbers_in_names(names: Iterable[str]) -> set[int]:
-    """The numbers at the beginning of `names` that end in .sql, misnamed ones such as 16-x.sql included."""
-    return {int(match[1]) for name in names if (match := re.match(r"([0-9]+)[_-].*\.sql\Z", name, re.DOTALL))}
-
-
-def taken_numbers(directory: Path, environ: Mapping[str, str]) -> set[int]:
-    """The numbers of the files in `directory` and of the remote's default branch; raises UsageError without one."""
-    try:
-        local = [path.name for path in directory.iterdir()]
-    except OSError as error:
-        remedy = "create it, or set KERNEL_MIGRATIONS_DIR"
-        raise UsageError(f"{directory}: cannot be listed ({error.strerror}); {remedy}") from error
-    return numbers_in_names(local) | numbers_in_names(remote_filenames(directory, environ))
-
-
-def remote_filenames(directory: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The file names of `directory` on the remote's default branch; () without git, a repository or such a branch."""
-    repository = open_git_repository(directory, environ, seconds=_GIT_SECONDS)
-    for branch in _DEFAULT_BRANCHES:
-        listing = repository.run_git("ls-tree", "--name-only", "-z", branch)
-        if listing is not None:
-            return tuple(os.fsdecode(listing).split("\0"))
-    return ()
-
-
-@contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
-    """One at a time chooses a number in `directory`; the kernel of the system lets go when the process dies."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        # Some network file systems lock no directories. There, create() still overwrites nothing.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def create_files(files: Mapping[Path, bytes]) -> None:
-    """Create all of `files` or none; raises FileExistsError when one is there, and OSError as the system gives it."""
-    created: list[Path] = []
-    try:
-        for path, content in files.items():
-            with path.open("xb") as file:
-                created.append(path)
-                file.write(content)
-    except BaseException:  # Ctrl-C as well: half a file must not look like a migration
-        for path in created:
-            path.unlink()
-        raise
-
-
-# db.new and db.renumber: files of the next free number, never on top of another.
-
-
-REVERT_DIRECTORY = "revert"  # the directory beside the migrations, with files of the same names
-_FILENAME_BYTES = 255  # bytes: of a file name on common file systems, and of schema_migrations.filename
+REVERT_DIRECTORY = "revert"  # a subdirectory of the migrations, with files of the same names
+_FILENAME_BYTES = 255  # the limit of common file systems, and of schema_migrations.filename
 _SUFFIX = re.compile(r"\.sql\Z", re.IGNORECASE)
 
 _MIGRATION_BODY = """\
@@ -107,18 +51,18 @@ _REVERT_EXAMPLE_INDEX = "-- DROP INDEX IF EXISTS idx_tenants_preferences;\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaffoldResult:
-    """What `new` created: the migration and, when asked for, its revert file."""
+    """The files that scaffold_migration created: the migration and, if requested, its revert file."""
 
     paths: tuple[Path, ...]
     name: str
     """The description part of the file name, in snake case."""
     renamed: bool
-    """Whether `name` is not the one given, so that the user should be told."""
+    """Whether `name` differs from the given name, so that the task prints it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenumberResult:
-    """Where the files were and where they are: the migration, then its revert file if there is one."""
+    """The paths before and after: of the migration, then of its revert file if there is one."""
 
     old_paths: tuple[Path, ...]
     new_paths: tuple[Path, ...]
@@ -133,14 +77,14 @@ def scaffold_migration(
     revert: bool = False,
     no_transaction: bool = False,
 ) -> ScaffoldResult:
-    """Create the next migration in `directory`; `environ` is handed to git, less its GIT_* variables.
+    """Create the next migration in `directory`; git gets `environ` without GIT_* variables.
 
-    Raises UsageError for a name or description that cannot be used, and for a directory that cannot be written.
+    Raises UsageError for an invalid name or description, and for a directory that cannot be written.
     """
     slug = snake_case(name)
     if description is not None and not description.isprintable():
         raise UsageError("description: has a line break or control character; write it in one line")
-    numbers = taken_numbers(directory, environ)  # asks git, so not under the lock
+    numbers = taken_numbers(directory, environ)  # runs git, so before the lock is taken
     try:
         if revert:
             (directory / REVERT_DIRECTORY).mkdir(exist_ok=True)
@@ -160,7 +104,7 @@ def scaffold_migration(
                     files[directory / REVERT_DIRECTORY / filename] = text.encode()
                 try:
                     create_files(files)
-                except FileExistsError:  # made by hand since, or a revert file without its migration
+                except FileExistsError:  # created meanwhile, or a revert file without its migration
                     number += 1
                 else:
                     break
@@ -169,57 +113,13 @@ def scaffold_migration(
     return ScaffoldResult(paths=tuple(files), name=slug, renamed=slug != name)
 
 
-def _header_title(name: str, slug: str) -> str:
-    """A sentence as it was given, which knows its capitals; else the words of the file name."""
-    title = _SUFFIX.sub("", name.strip()) if " " in name.strip() else slug.replace("_", " ")
-    return title[0].upper() + title[1:]
-
-
-def _migration_text(version: str, title: str, description: str, *, no_transaction: bool) -> str:
-    head = f"-- Migration: {version} - {title}\n-- Description: {description}\n"
-    if no_transaction:
-        return f"{head}-- migrate: no-transaction\n\n{_NO_TRANSACTION_BODY}"
-    return f"{head}\n{_MIGRATION_BODY}"
-
-
-def _revert_text(version: str, title: str, *, no_transaction: bool) -> str:
-    example = _REVERT_EXAMPLE_INDEX if no_transaction else _REVERT_EXAMPLE
-    return f"-- Revert: {version} - {title}\n\n{_REVERT_BODY}{example}"
-
-
-def snake_case(name: str) -> str:
-    """`name` as the description of a file name: "Add user preferences" and add-user-preferences are the same.
-
-    Every run of other characters is one underscore, a suffix .sql is left off. A single word in CamelCase is divided at
-    its capitals (AddUserIDs: add_user_ids); in several words capitals only become small, since a sentence has its own.
-    Raises UsageError for what cannot be meant as a description.
-    """
-    if name.startswith("-"):
-        raise UsageError("name: begins with -, like a flag; begin it with a letter")
-    if not name.isascii():
-        raise UsageError("name: has letters outside ASCII; write it with a-z and 0-9")
-    if not name.isprintable():
-        raise UsageError("name: has a line break or control character; write it in one line")
-    if "/" in name or "\\" in name:
-        raise UsageError("name: has a path separator; the directory is chosen by KERNEL_MIGRATIONS_DIR")
-    words = _SUFFIX.sub("", name.strip())
-    if re.match(r"[0-9]+(?![0-9A-Za-z])|[0-9]{3}", words):
-        raise UsageError("name: begins with a number; leave the number off: it is chosen for you")
-    if words.isalnum():
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", words)
-    slug = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    if not slug:
-        raise UsageError('name: empty; say what the migration does, such as "add user preferences"')
-    return slug
-
-
 def renumber_migration(
     directory: Path, filename: str, *, environ: Mapping[str, str], to: int | None = None
 ) -> RenumberResult:
-    """Move a migration and its revert file to number `to`, by default the next free one, and adapt their first lines.
+    """Move a migration and its revert file to number `to`, by default the next free one, and update their headers.
 
-    That it is not applied is for the caller to know. Nothing is overwritten, and a crash in between leaves both files,
-    not none. Raises UsageError when the file is not there or the number is not free.
+    The caller checks that it is not applied. No file is overwritten, and after a crash the file exists under both names
+    rather than under none. Raises UsageError when the file does not exist or the number is taken.
     """
     match = re.fullmatch(r"([0-9]{3,})(_[a-z0-9_]+\.sql)", filename)
     if match is None:
@@ -246,7 +146,106 @@ def renumber_migration(
     return RenumberResult(old_paths=tuple(old), new_paths=tuple(new))
 
 
+def snake_case(name: str) -> str:
+    """Convert a name to snake_case: "Add user preferences" and add-user-preferences both give add_user_preferences.
+
+    Each run of other characters becomes one underscore; a suffix .sql is removed. A single word in CamelCase is split
+    at its capitals (AddUserIDs: add_user_ids); in a name of several words, capitals are only converted to lower case.
+    Raises UsageError for a name that cannot be a description.
+    """
+    if name.startswith("-"):
+        raise UsageError("name: begins with -, like a flag; begin it with a letter")
+    if not name.isascii():
+        raise UsageError("name: has letters outside ASCII; write it with a-z and 0-9")
+    if not name.isprintable():
+        raise UsageError("name: has a line break or control character; write it in one line")
+    if "/" in name or "\\" in name:
+        raise UsageError("name: has a path separator; the directory is chosen by KERNEL_MIGRATIONS_DIR")
+    words = _SUFFIX.sub("", name.strip())
+    if re.match(r"[0-9]+(?![0-9A-Za-z])|[0-9]{3}", words):
+        raise UsageError("name: begins with a number; leave the number off: it is chosen for you")
+    if words.isalnum():
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", words)
+    slug = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    if not slug:
+        raise UsageError('name: empty; say what the migration does, such as "add user preferences"')
+    return slug
+
+
+def numbers_in_names(names: Iterable[str]) -> set[int]:
+    """Return the numbers at the beginning of the *.sql names, also of invalid names such as 16-x.sql."""
+    return {int(match[1]) for name in names if (match := re.match(r"([0-9]+)[_-].*\.sql\Z", name, re.DOTALL))}
+
+
+def taken_numbers(directory: Path, environ: Mapping[str, str]) -> set[int]:
+    """Return the numbers used in `directory` and on the remote's default branch.
+
+    Raises UsageError when the directory cannot be listed.
+    """
+    try:
+        local = [path.name for path in directory.iterdir()]
+    except OSError as error:
+        remedy = "create it, or set KERNEL_MIGRATIONS_DIR"
+        raise UsageError(f"{directory}: cannot be listed ({error.strerror}); {remedy}") from error
+    return numbers_in_names(local) | numbers_in_names(remote_filenames(directory, environ))
+
+
+def remote_filenames(directory: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the file names of `directory` on the remote's default branch; () without git, repository or branch."""
+    repository = open_git_repository(directory, environ, seconds=_GIT_SECONDS)
+    for branch in _DEFAULT_BRANCHES:
+        listing = repository.run_git("ls-tree", "--name-only", "-z", branch)
+        if listing is not None:
+            return tuple(os.fsdecode(listing).split("\0"))
+    return ()
+
+
+@contextmanager
+def lock_directory(directory: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `directory` while choosing a number; the system releases it when the process ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        # Some network file systems cannot lock directories. There, create_files still overwrites nothing.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def create_files(files: Mapping[Path, bytes]) -> None:
+    """Create all of `files` or none. Raises FileExistsError when one exists, and other OSErrors."""
+    created: list[Path] = []
+    try:
+        for path, content in files.items():
+            with path.open("xb") as file:
+                created.append(path)
+                file.write(content)
+    except BaseException:  # also on Ctrl-C: an incomplete file must not look like a migration
+        for path in created:
+            path.unlink()
+        raise
+
+
+def _header_title(name: str, slug: str) -> str:
+    """Return the title for the header: a sentence as given, else the words of the file name; capitalized."""
+    title = _SUFFIX.sub("", name.strip()) if " " in name.strip() else slug.replace("_", " ")
+    return title[0].upper() + title[1:]
+
+
+def _migration_text(version: str, title: str, description: str, *, no_transaction: bool) -> str:
+    head = f"-- Migration: {version} - {title}\n-- Description: {description}\n"
+    if no_transaction:
+        return f"{head}-- migrate: no-transaction\n\n{_NO_TRANSACTION_BODY}"
+    return f"{head}\n{_MIGRATION_BODY}"
+
+
+def _revert_text(version: str, title: str, *, no_transaction: bool) -> str:
+    example = _REVERT_EXAMPLE_INDEX if no_transaction else _REVERT_EXAMPLE
+    return f"-- Revert: {version} - {title}\n\n{_REVERT_BODY}{example}"
+
+
 def _renumber_header(content: bytes, number: int, version: str) -> bytes:
-    """`content` with `version` in the line `-- Migration: NNN` (or Revert) of its first comments; else unchanged."""
+    """Replace the number in the line `-- Migration: NNN` (or Revert) of the first comments, if there is one."""
     line = rb"\A((?:\xef\xbb\xbf)?(?:[ \t\r]*(?:--[^\n]*)?\n)*?--[ \t]*(?:Migration|Revert):[ \t]*)0*%d(?![0-9])"
     return re.sub(line % number, lambda match: match[1] + version.encode(), content)

@@ -1,16 +1,16 @@
-"""Scripts: how a file is run, and the directives in its comments that choose it.
+"""Scripts: the mode in which a migration file runs, and the directives in its comments that select it.
 
-Directives stand in the comments before the first statement:
+Directives are written in the comments before the first statement:
 
     -- migrate: no-transaction
     -- migrate: lock_timeout=2s
 
-One may stand above any statement and concerns the linter only:
+One directive is allowed above any statement and concerns the linter only:
 
     -- migrate: allow=drop-column unused since release 7
 
-A directive of another runner is an error: ignored, it would change what the file does. The rules of transactions in a
-file are in docs/production.md, "Transactions written in the file".
+A directive of another runner is an error: ignoring it would change the effect of the file. The rules for transactions
+in a file are in docs/production.md, "Transactions written in the file".
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ALLOW = re.compile(r"\s*allow\s*=\s*(?P<rule>[^\s,]*)(?P<reason>.*)", re.DOTALL
 _REVERT_REMEDY = "what undoes the migration goes to revert/ under the same name"
 _FOREIGN_DIRECTIVES = (
     (rb"--[ \t]*\+goose[ \t]+NO[ \t]+TRANSACTION\b", "goose", "write -- migrate: no-transaction"),
-    (rb"--[ \t]*\+goose[ \t]+Statement(?:Begin|End)\b", "goose", "take it out, statements are told apart without it"),
+    (rb"--[ \t]*\+goose[ \t]+Statement(?:Begin|End)\b", "goose", "take it out, statements are split without it"),
     (rb"--[ \t]*\+goose[ \t]+\w+", "goose", f"take it out; {_REVERT_REMEDY}"),
     (rb"--[ \t]*\+migrate[ \t]+\w+[ \t]+notransaction\b", "sql-migrate", "write -- migrate: no-transaction"),
     (rb"--[ \t]*\+migrate[ \t]+\w+", "sql-migrate", f"take it out; {_REVERT_REMEDY}"),
@@ -64,16 +64,27 @@ _FOREIGN_DIRECTIVES = (
     (rb"--[ \t]*(?:Up|Down) Migration[ \t]*\r?$", "node-pg-migrate", f"take it out; {_REVERT_REMEDY}"),
 )
 
+_TRANSACTION_CONTROL = (
+    StatementEffect.BEGIN,
+    StatementEffect.COMMIT,
+    StatementEffect.ROLLBACK,
+    StatementEffect.TWO_PHASE,
+)
+_NO_TRANSACTION_REMEDY = "begin the file with -- migrate: no-transaction"
+_IN_OUR_TRANSACTION = f"but the file runs in one of ours; take it out, or {_NO_TRANSACTION_REMEDY}"
+
+REVERT_FOLDER = "revert"
+
 
 class Directives(NamedTuple):
-    """What the file asks for; None where it is silent."""
+    """The directives of a file; None for one that it does not contain."""
 
     no_transaction: bool = False
     lock_timeout_ms: int | None = None
 
 
 class Allow(NamedTuple):
-    """A hazard accepted knowingly: the id of a rule, and why. Either may be missing, "", which the linter refuses."""
+    """A finding accepted in the file: the id of the rule, and the reason; the linter reports it if either is empty."""
 
     rule: str
     reason: str
@@ -81,7 +92,7 @@ class Allow(NamedTuple):
 
 
 def parse_directives(comments: bytes, file: str) -> tuple[Directives, tuple[Problem, ...]]:
-    """The directives in the comments ahead of the first statement, and what is wrong with them."""
+    """Return the directives in the comments before the first statement, and their problems."""
     no_transaction = False
     lock_timeout_ms = None
     problems = []
@@ -101,38 +112,38 @@ def parse_directives(comments: bytes, file: str) -> tuple[Directives, tuple[Prob
 
 
 def _directive_words(comments: bytes) -> Iterator[tuple[int, str]]:
-    for found in _DIRECTIVE.finditer(comments):
-        if _ALLOW.fullmatch(found["words"].decode()):
+    for directive in _DIRECTIVE.finditer(comments):
+        if _ALLOW.fullmatch(directive["words"].decode()):
             continue
-        line = 1 + comments.count(b"\n", 0, found.start())
-        words = found["words"].decode().replace(",", " ").split()
+        line = 1 + comments.count(b"\n", 0, directive.start())
+        words = directive["words"].decode().replace(",", " ").split()
         for word in words or ["(nothing)"]:
             yield line, word
 
 
 def parse_allows(comments: bytes, line: int) -> Iterator[Allow]:
-    """What comments that begin at `line` accept, each on a line of its own."""
-    for found in _DIRECTIVE.finditer(comments):
-        if match := _ALLOW.fullmatch(found["words"].decode()):
-            at = line + comments.count(b"\n", 0, found.start())
+    """Yield the allow directives of comments that begin at `line`; each is on a separate line."""
+    for directive in _DIRECTIVE.finditer(comments):
+        if match := _ALLOW.fullmatch(directive["words"].decode()):
+            at = line + comments.count(b"\n", 0, directive.start())
             yield Allow(rule=match["rule"], reason=match["reason"].strip(" ,:\t\r"), line=at)
 
 
 def misplaced_directive_problems(comments: bytes, file: str, line: int) -> Iterator[Problem]:
-    """Directives of ours in comments below the first statement, which begin at `line`."""
-    for found in _DIRECTIVE.finditer(comments):
-        if _ALLOW.fullmatch(found["words"].decode()):
+    """Yield a problem for each directive in comments after the first statement; the comments begin at `line`."""
+    for directive in _DIRECTIVE.finditer(comments):
+        if _ALLOW.fullmatch(directive["words"].decode()):
             continue
-        at = line + comments.count(b"\n", 0, found.start())
+        at = line + comments.count(b"\n", 0, directive.start())
         yield Problem(message="a directive below the first statement; move it to the top", file=file, line=at)
 
 
 def foreign_directive_problems(comments: bytes, file: str, line: int) -> Iterator[Problem]:
-    """Directives of other runners in comments that begin at `line`, each with what to write here."""
-    for found in _foreign_pattern().finditer(comments):
-        _, runner, remedy = _FOREIGN_DIRECTIVES[(found.lastindex or 1) - 1]
-        text = found[0].decode(errors="replace").strip()
-        at = line + comments.count(b"\n", 0, found.start())
+    """Yield a problem, with its remedy, for each directive of another runner in comments that begin at `line`."""
+    for directive in _foreign_pattern().finditer(comments):
+        _, runner, remedy = _FOREIGN_DIRECTIVES[(directive.lastindex or 1) - 1]
+        text = directive[0].decode(errors="replace").strip()
+        at = line + comments.count(b"\n", 0, directive.start())
         yield Problem(message=f"{text}: a directive of {runner}; {remedy}", file=file, line=at)
 
 
@@ -143,7 +154,7 @@ def _foreign_pattern() -> re.Pattern[bytes]:
 
 
 class RunMode(Enum):
-    """How a file is run."""
+    """The mode in which a file runs."""
 
     TRANSACTION = "in one transaction"
     SINGLE_STATEMENT = "its one statement outside a transaction"
@@ -152,11 +163,11 @@ class RunMode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A file that can be run: its mode, how many statements it sends, and the BEGIN that opens its transaction.
+    """A file that can be run: its mode, the number of statements it sends, and the BEGIN that opens its transaction.
 
-    A SET TRANSACTION that the file begins with is part of `begin`: behind our claim it would come too late.
-    `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read once.
-    `plain` tells that the effect of each of its statements is PLAIN.
+    A SET TRANSACTION at the beginning of the file is part of `begin_sql`: it must precede the claim, the first query.
+    `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read only once.
+    `all_plain` means that the effect of each statement is PLAIN.
     """
 
     mode: RunMode
@@ -170,7 +181,7 @@ class Script:
 
 
 class OpenScript(NamedTuple):
-    """A file as it is run: its parts, and the checksum of what was read when they are at their end."""
+    """A file while it runs: its parts, and the checksum of the bytes read, once the parts are exhausted."""
 
     parts: Iterator[Part]
     checksum: Callable[[], str]
@@ -178,7 +189,7 @@ class OpenScript(NamedTuple):
 
 @contextmanager
 def open_script(script: Script, path: Path) -> Iterator[OpenScript]:
-    """Go through a file's parts, from memory or once more from the disk. Raises OSError, and Unlexable on the way."""
+    """Open the parts of a file, from memory or read again. Raises OSError; iteration raises LexerError."""
     if script.parts is not None:
         yield OpenScript(iter(script.parts), lambda: script.checksum)
         return
@@ -188,7 +199,7 @@ def open_script(script: Script, path: Path) -> Iterator[OpenScript]:
 
 
 class _SpecialStatement(NamedTuple):
-    """A statement that is more than plain: what it does, where it stands (`at` counts statements from 0)."""
+    """A statement whose effect is not PLAIN; `position` counts statements from 0."""
 
     effect: StatementEffect
     position: int
@@ -197,64 +208,61 @@ class _SpecialStatement(NamedTuple):
 
 
 def parse_script(path: Path, name: str, *, keep_bytes: int = 0) -> Script:
-    """Read a file to its end and say how it has to be run; `name` is how messages call it.
+    """Read a whole file and determine its mode; `name` is its name in messages.
 
-    The parts of a file of at most `keep_bytes` are kept. Raises FilesInvalid with every problem found, each with its
-    line.
+    The parts of a file of at most `keep_bytes` are kept. Raises FilesInvalid with all problems and their lines.
     """
-    sighted = _ScriptScan(name, keep_bytes)
+    scan = _ScriptScan(name, keep_bytes)
     try:
         with path.open("rb", buffering=0) as file:
             reader = HashingReader(file.read)
-            sighted.read(split_script(reader.read))
+            scan.read(split_script(reader.read))
     except LexerError as error:
         problem = Problem(message=error.message, file=name, line=error.line, column=error.column)
-        raise FilesInvalid([*sighted.problems, problem]) from error
+        raise FilesInvalid([*scan.problems, problem]) from error
     except OSError as error:
         raise FilesInvalid([Problem(message=f"cannot be read: {error.strerror}", file=name)]) from error
-    directives, problems = parse_directives(sighted.head, name)
-    mode, begin, refused = _choose_mode(
-        sighted.specials, sighted.statement_count, no_transaction=directives.no_transaction
-    )
+    directives, problems = parse_directives(scan.head, name)
+    mode, begin, refused = _choose_mode(scan.specials, scan.statement_count, no_transaction=directives.no_transaction)
     problems = (
         *problems,
-        *sighted.problems,
+        *scan.problems,
         *(Problem(message=message, file=name, line=line) for line, message in refused),
     )
     if problems:
         raise FilesInvalid(sorted(problems, key=lambda problem: problem.line or 0))
     return Script(
         mode=mode,
-        statement_count=sighted.statement_count if begin is None else sighted.statement_count - 2,
-        size_bytes=sighted.size_bytes,
+        statement_count=scan.statement_count if begin is None else scan.statement_count - 2,
+        size_bytes=scan.size_bytes,
         checksum=reader.checksum(),
-        parts=tuple(sighted.kept_parts) if sighted.size_bytes <= keep_bytes else None,
-        begin_sql=b"; ".join((begin or b"BEGIN", *sighted.characteristics)),
+        parts=tuple(scan.kept_parts) if scan.size_bytes <= keep_bytes else None,
+        begin_sql=b"; ".join((begin or b"BEGIN", *scan.characteristics)),
         lock_timeout_ms=directives.lock_timeout_ms,
-        all_plain=not sighted.specials,
+        all_plain=not scan.specials,
     )
 
 
 class _ScriptScan:
-    """What is seen of a file as it is read. `head` is all that stands ahead of its first statement."""
+    """The facts collected while a file is read; `head` is the text before its first statement."""
 
     def __init__(self, name: str, keep_bytes: int) -> None:
         self._name = name
         self._keep_bytes = keep_bytes
         self.head = b""
         self.specials: list[_SpecialStatement] = []
-        self.characteristics: list[bytes] = []  # the SET TRANSACTION that nothing but BEGIN stands ahead of, if any
+        self.characteristics: list[bytes] = []  # SET TRANSACTION statements preceded only by BEGIN
         self.problems: list[Problem] = []
         self.statement_count = 0
         self.size_bytes = 0
         self.kept_parts: list[Part] = []
 
     def read(self, parts: Iterable[Part]) -> None:
-        """Take the parts of the file into account. Raises what reading them raises."""
-        # Once around for each statement of the file: what is the same each time is looked up here.
+        """Process the parts of the file. Raises the errors of iterating over them."""
+        # The loop runs once per statement of the file: look up constants and methods before it.
         statement, plain, effect_of = PartKind.STATEMENT, StatementEffect.PLAIN, statement_effect
         keep, room_bytes = self.kept_parts.append, self._keep_bytes
-        just_begun = True  # nothing stands ahead, or the BEGIN of a transaction
+        just_begun = True  # at the beginning of the file, or after the BEGIN of a transaction
         for part in parts:
             kind, text, line, start = part
             if (room_bytes := room_bytes - len(text)) >= 0:
@@ -262,27 +270,27 @@ class _ScriptScan:
             if kind is not statement:
                 self._add_other_part(part)
                 continue
-            if start > 1 or just_begun:  # between two statements, a single byte is no comment
+            if start > 1 or just_begun:  # a single byte between two statements is not a comment
                 self._check_comments(text[:start], line)
-            if (what := effect_of(text, start)) is plain:
+            if (effect := effect_of(text, start)) is plain:
                 if just_begun and _sets_transaction(sql := text[start:]):
                     self.characteristics.append(sql.removesuffix(b";"))
                 just_begun = False
             else:
-                self.specials.append(_SpecialStatement(what, self.statement_count, line, text[start:]))
-                just_begun = what is StatementEffect.BEGIN
+                self.specials.append(_SpecialStatement(effect, self.statement_count, line, text[start:]))
+                just_begun = effect is StatementEffect.BEGIN
             self.statement_count += 1
         self.size_bytes = self._keep_bytes - room_bytes
 
     def _add_other_part(self, part: Part) -> None:
-        """Take a part that is no statement into account."""
+        """Process a part that is not a statement."""
         if part.kind is PartKind.BLANK:
             self._check_comments(part.text[: part.start], part.line)
             if not self.statement_count:
                 self.head += part.sql
 
     def _check_comments(self, comments: bytes, line: int) -> None:
-        """Look for directives in the comments ahead of `line`."""
+        """Find directives in the comments before `line`."""
         if not self.statement_count:
             self.head += comments
         if b"--" in comments:
@@ -295,7 +303,7 @@ class _ScriptScan:
 def _choose_mode(
     specials: list[_SpecialStatement], statements: int, *, no_transaction: bool
 ) -> tuple[RunMode, bytes | None, list[tuple[int, str]]]:
-    """The mode, the file's own BEGIN if a pair surrounds it, and (line, message) of what cannot run that way."""
+    """Return the mode, the BEGIN of a transaction around the whole file, and (line, message) of refused statements."""
     if no_transaction:
         return RunMode.NO_TRANSACTION, None, _refuse_open_transactions(specials)
     if not specials:
@@ -320,20 +328,10 @@ def _choose_mode(
     return RunMode.TRANSACTION, None, sorted(refused)
 
 
-_TRANSACTION_CONTROL = (
-    StatementEffect.BEGIN,
-    StatementEffect.COMMIT,
-    StatementEffect.ROLLBACK,
-    StatementEffect.TWO_PHASE,
-)
-_NO_TRANSACTION_REMEDY = "begin the file with -- migrate: no-transaction"
-_IN_OUR_TRANSACTION = f"but the file runs in one of ours; take it out, or {_NO_TRANSACTION_REMEDY}"
-
-
 def _is_surrounded_by_transaction(
     control: list[_SpecialStatement], specials: list[_SpecialStatement], statements: int
 ) -> bool:
-    """Whether one BEGIN … COMMIT is all there is of transaction control, around everything but SETs ahead of it."""
+    """Whether the only transaction control is one BEGIN … COMMIT around all statements except SETs before it."""
     if [one.effect for one in control] != [StatementEffect.BEGIN, StatementEffect.COMMIT]:
         return False
     begin, commit = control
@@ -346,7 +344,7 @@ def _is_surrounded_by_transaction(
 
 
 def _refuse_open_transactions(specials: list[_SpecialStatement]) -> list[tuple[int, str]]:
-    """What of a no-transaction file's own transactions cannot be: begun and not ended, chained, or prepared."""
+    """Return (line, message) for each transaction of a no-transaction file that is not ended, chained or prepared."""
     opened: _SpecialStatement | None = None
     refused = []
     for one in specials:
@@ -354,13 +352,13 @@ def _refuse_open_transactions(specials: list[_SpecialStatement]) -> list[tuple[i
             opened = opened or one
         elif one.effect in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
             opened = None
-            if _is_chained(one):  # the next run could not go on behind it: there is no BEGIN that it would send again
+            if _is_chained(one):  # a later run could not continue after it: there is no BEGIN to send again
                 refused.append(
                     (one.line, f"{_first_words(one)} begins another transaction; write a BEGIN for that one")
                 )
         elif one.effect is StatementEffect.TWO_PHASE:
             opened = None
-            refused.append((one.line, f"{_first_words(one)} {one.effect.value}, which a migration cannot leave behind"))
+            refused.append((one.line, f"{_first_words(one)} {one.effect.value}, which a migration cannot do"))
     if opened:
         refused.append(
             (opened.line, f"{_first_words(opened)} begins a transaction that the file does not end; add COMMIT")
@@ -369,7 +367,7 @@ def _refuse_open_transactions(specials: list[_SpecialStatement]) -> list[tuple[i
 
 
 def _sets_transaction(sql: bytes) -> bool:
-    # Without its semicolon, a comment at its end would swallow what is sent behind it.
+    # Without a semicolon, a comment at its end would also comment out the text sent after it.
     return sql[:3].upper() == b"SET" and sql.endswith(b";") and first_tokens(sql, limit=2) == ("SET", "TRANSACTION")
 
 
@@ -379,30 +377,27 @@ def _is_chained(one: _SpecialStatement) -> bool:
 
 
 def _first_words(one: _SpecialStatement) -> str:
-    """The beginning of a statement, for a message."""
+    """Return the first words of a statement, for a message."""
     return " ".join(mask_passwords(one.sql.decode(errors="replace")).rstrip(";").split()[:4])
 
 
-REVERT_FOLDER = "revert"
-
-
 def parse_revert_script(path: Path, name: str) -> Script:
-    """Read a revert file to its end. Raises FilesInvalid, also when it cannot run as its record is removed."""
-    found = parse_script(path, name)
-    if found.mode is not RunMode.TRANSACTION:
+    """Read a revert file. Raises FilesInvalid, also when it cannot run in the transaction that removes the record."""
+    script = parse_script(path, name)
+    if script.mode is not RunMode.TRANSACTION:
         message = "it has to run in the transaction that removes the record; write it without CONCURRENTLY"
         raise FilesInvalid([Problem(message=message, file=name)])
-    return found
+    return script
 
 
 def list_revert_candidates(directory: Path) -> list[str]:
-    """The names of the revert files of a directory of migrations; [] without any. Raises FilesInvalid."""
+    """Return the names of the revert files of a migrations directory; [] if there are none. Raises FilesInvalid."""
     folder = directory / REVERT_FOLDER
     return list_candidates(folder) if folder.exists() else []
 
 
 def orphaned_revert_problems(filenames: Iterable[str], migrations: Iterable[str]) -> tuple[Problem, ...]:
-    """The revert files that no rollback would ever find, since no migration has their name."""
+    """Return a problem for each revert file that no rollback can use, since no migration has its name."""
     names = set(migrations)
     by_number = {int(parsed[0]): name for name in names if (parsed := parse_filename(name))}
     problems = []
@@ -410,8 +405,8 @@ def orphaned_revert_problems(filenames: Iterable[str], migrations: Iterable[str]
         if filename in names:
             continue
         version = filename[: len(filename) - len(filename.lstrip("0123456789"))]
-        heir = by_number.get(int(version)) if version else None
-        remedy = f"{heir} would look for its own name: rename it" if heir else "rename it after the one it undoes"
+        renamed = by_number.get(int(version)) if version else None
+        remedy = f"{renamed} would look for its own name: rename it" if renamed else "rename it after the one it undoes"
         message = f"no migration has this name; {remedy}, or remove it"
         problems.append(Problem(message=message, file=f"{REVERT_FOLDER}/{filename}"))
     return tuple(problems)

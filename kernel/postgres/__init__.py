@@ -1,17 +1,17 @@
-"""PostgreSQL servers of our own: the development server that keeps its data, and throwaway servers that never do.
+"""Local PostgreSQL servers: the development server with persistent data, and throwaway servers.
 
 programs     find postgres and initdb: KERNEL_PG_BINDIR, an installed PostgreSQL, or a wheel
-account      as whom a server runs, and which folders that account can reach
-process      start a program as that account, with an environment that holds no secrets
-locks        locks on files that die with their process
-cache        things worth making once: copies of programs, templates of fresh data
-postmaster   what a running server says about itself
-cluster      one folder of data: make it, start it, wait for it, stop it
-guard        a watchdog over a cluster, across restarts with other settings
-development  one server for a checkout, shared by commands, its data kept
-throwaway    one server for one process, which neither it nor its data outlives
+account      the account that a server runs as, and the folders that it can enter
+process      start a program as that account, in an environment without secrets
+file_lock    file locks, which the system releases when their process ends
+cache        copies of programs and templates of new data, created once
+initdb       create the data of a cluster and its first database
+cluster      a folder with the data of a server: start the server, wait for it, stop it
+watchdog     a watchdog for a cluster, across restarts with other settings
+development  one server for each checkout, shared by concurrent commands, with persistent data
+throwaway    one server for one process, removed with its data when the process ends
 
-Nothing here knows Invoke, psycopg or the settings: paths come in as arguments, and a `Server` comes out.
+The package does not depend on Invoke, psycopg or the settings: paths are arguments, and the result is a `Server`.
 """
 
 from __future__ import annotations

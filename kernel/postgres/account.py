@@ -1,7 +1,7 @@
-"""As whom a server of our own runs, and which folders that account can reach.
+"""The operating system account that a local server runs as, and the folders that the account can enter.
 
-PostgreSQL refuses to run as root. Root therefore acts for the owner of the folder that the data goes to, or, where
-that is root as well, as `postgres` or `nobody`. No account is ever created, and no existing folder is opened up.
+PostgreSQL refuses to run as root. For root, a server therefore runs as the owner of the folder of its data or, if that
+is root too, as `postgres` or `nobody`. No account is created, and the permissions of existing folders are not changed.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Account:
     switched: bool
 
     def take_ownership(self, folder: Path, mode: int) -> None:
-        """Give a folder that we have just made to this account, with these permissions whatever our umask is."""
-        # By descriptor: in a folder of other people the name may stand for something else a moment later.
+        """Set owner and permissions of a folder that this process has just created, regardless of the umask."""
+        # By descriptor: in a folder of another user, the name may refer to another file a moment later.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.fchmod(descriptor, mode)
@@ -42,16 +42,16 @@ class Account:
             os.close(descriptor)
 
     def make_folders(self, path: Path) -> None:
-        """Make what is missing of `path`: folders of this account that everybody may enter. Raises OSError."""
+        """Create the missing folders of `path`, owned by this account, which all accounts may enter. Raises OSError."""
         if not path.is_dir():
             self.make_folders(path.parent)
             path.mkdir(exist_ok=True)
             self.take_ownership(path, 0o755)
 
     def has_permission(self, path: Path, wanted: int) -> bool:
-        """Whether this account has the permissions `wanted` (ENTER, USE) on a folder that exists.
+        """Whether this account has `wanted` (ENTER_PERMISSION or WRITE_PERMISSION) on an existing folder.
 
-        For another account only the permission bits count: access lists are not read, and it joins no second group.
+        For another account only the permission bits count: access lists and supplementary groups are ignored.
         """
         if not self.switched:
             return os.access(path, wanted)
@@ -66,7 +66,7 @@ class Account:
     def first_closed_folder(self, path: Path) -> Path | None:
         """The outermost folder on the way to `path`, or `path` itself, that this account may not enter, else None.
 
-        Folders that do not exist yet are open: whoever makes them will see to it.
+        Folders that do not exist yet count as open: make_folders creates them with the necessary permissions.
         """
         for folder in reversed((path, *path.parents)):
             if not folder.exists():
@@ -81,16 +81,16 @@ def current_account() -> Account:
     return Account(name=_account_name(os.geteuid()), uid=os.geteuid(), gid=os.getegid(), switched=False)
 
 
-def server_account(place: Path) -> Account:
-    """The account for a server whose data lies in `place`, an absolute path that need not exist yet.
+def server_account(folder: Path) -> Account:
+    """Return the account for a server whose data is in `folder`, an absolute path that need not exist yet.
 
-    Raises ServerFailed for root on a system that has none of the accounts a server could run as.
+    Raises ServerFailed for root on a system without an account that a server can run as.
     """
     if os.geteuid() != 0:
         return current_account()
-    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     owner = existing.stat().st_uid
-    # initdb looks its account up by number, so an owner without a name (a container's bind mount) cannot serve.
+    # initdb needs the name of its account, so an owner without one (of a container's bind mount) cannot run it.
     for candidate in (_account_name(owner) if owner else "", "postgres", "nobody"):
         try:
             entry = pwd.getpwnam(candidate)
@@ -104,9 +104,9 @@ def server_account(place: Path) -> Account:
 
 
 def open_private_file(path: Path, flags: int) -> int:
-    """A descriptor of a private file, made if missing. Raises OSError.
+    """Open a private file, created if missing, and return its descriptor. Raises OSError.
 
-    Root works in folders of other people: it follows no link of theirs, and leaves them files that they can open.
+    Root works in folders of other users: it follows none of their links, and gives the file to the folder's owner.
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     if os.geteuid() == 0:

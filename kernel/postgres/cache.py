@@ -1,4 +1,4 @@
-"""Things worth making once: copies of programs, templates of fresh data. Losing the cache only costs time."""
+"""A cache on disk for copies of the programs and templates of new data; both are created again when missing."""
 
 from __future__ import annotations
 
@@ -23,33 +23,34 @@ if TYPE_CHECKING:
 
 CACHE_NAME = "aibos-kernel"
 
-# What an installed PostgreSQL consists of; whatever else lies beside its bin is not ours to copy.
+# The folders of a PostgreSQL installation; other folders next to bin are not part of it, and not copied.
 PROGRAM_FOLDERS = ("bin", "lib", "lib64", "share")
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
-    """Where the cache lies: /var/cache for root, else XDG_CACHE_HOME, else ~/.cache."""
+    """Return the folder of the cache: in /var/cache for root, else in XDG_CACHE_HOME, else in ~/.cache."""
     if os.geteuid() == 0:
         return Path("/var/cache") / CACHE_NAME
-    given = os.environ.get("XDG_CACHE_HOME", "")
+    configured = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path is invalid and is ignored.
-    return (Path(given) if given.startswith("/") else Path("~/.cache").expanduser()) / CACHE_NAME
+    return (Path(configured) if configured.startswith("/") else Path("~/.cache").expanduser()) / CACHE_NAME
 
 
 def programs_cache_key(programs: Programs) -> str:
-    """A folder name for one build of PostgreSQL in one place; another build there gets another name."""
+    """Return a folder name for one build of PostgreSQL in one place; another build there gets another name."""
     built = (programs.bin / "postgres").stat().st_mtime_ns
     digest = hashlib.sha256(f"{programs.bin.resolve()}\0{programs.version}\0{built}".encode(errors="surrogateescape"))
     return f"{programs.major}-{digest.hexdigest()[:12]}"
 
 
 def cached_folder(name: str, owner: Account, make: Callable[[Path], None]) -> Path:
-    """The folder `name` of the cache, which belongs to the account `owner`; missing, it is made by `make(path)`.
+    """Return the folder `name` of the cache, owned by the account `owner`; `make(path)` creates it when it is missing.
 
-    `make` fills a path beside the final one, which is renamed when it is complete; of several processes one makes it
-    and the others wait. Raises OSError when the cache cannot be written, PermissionError when it is not ours.
+    `make` fills a temporary folder next to the final one, renamed when it is complete; of concurrent processes one
+    creates it while the others wait. Raises OSError when the cache cannot be written, PermissionError when another
+    account owns the folder or can write to it.
     """
     final = cache_folder() / name
     current_account().make_folders(final.parent)
@@ -65,14 +66,14 @@ def cached_folder(name: str, owner: Account, make: Callable[[Path], None]) -> Pa
                     shutil.rmtree(making, ignore_errors=True)
     status = final.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner.uid or status.st_mode & WRITABLE_BY_OTHERS:
-        raise PermissionError(f"{final}: somebody else could have written it; remove it")
+        raise PermissionError(f"{final}: another account could have written it; remove it")
     return final
 
 
 def reachable_programs(programs: Programs, account: Account) -> Programs:
-    """The same programs where `account` can run them: in place, or copied out of a private home.
+    """Return the programs in a folder that `account` can enter: in place, or a copy in the cache.
 
-    Raises ProgramsMissing when they can be neither reached nor copied.
+    Raises ProgramsMissing when they can be neither run in place nor copied.
     """
     closed = account.first_closed_folder(programs.bin.resolve())
     if closed is None:
@@ -81,7 +82,7 @@ def reachable_programs(programs: Programs, account: Account) -> Programs:
     if programs.bin.resolve().name != "bin" or not (root / "share").is_dir():
         raise ProgramsMissing(
             f"{programs.bin}: closed to the account {account.name} by {closed}, and no complete PostgreSQL to copy; "
-            "set KERNEL_PG_BINDIR to programs that everybody may run",
+            "set KERNEL_PG_BINDIR to programs that every account may run",
         )
 
     def copy(target: Path) -> None:
@@ -97,6 +98,6 @@ def reachable_programs(programs: Programs, account: Account) -> Programs:
     except OSError as error:
         raise ProgramsMissing(
             f"{programs.bin}: closed to the account {account.name} by {closed}, and cannot be copied ({error}); "
-            "set KERNEL_PG_BINDIR to programs that everybody may run",
+            "set KERNEL_PG_BINDIR to programs that every account may run",
         ) from error
     return replace(programs, bin=tree / "bin")

@@ -1,8 +1,8 @@
-"""A cluster: a folder with the data, log and lock of a server; start it, wait for it, stop it.
+"""A cluster: a folder with the data, log and lock of a server. Start the server, wait for it, stop it.
 
 Every process of the server inherits the descriptor of the locked file alive.lock. The lock shows whether the server is
-alive where a process number cannot: after a reboot another process may have the number in postmaster.pid, and the
-zombie of a killed server keeps its number until it is reaped. PostgreSQL itself refuses to start in both cases.
+alive where a process ID cannot: after a reboot another process may have the ID in postmaster.pid, and the zombie of a
+killed server keeps its ID until it is reaped. PostgreSQL itself refuses to start in both cases.
 """
 
 from __future__ import annotations
@@ -32,59 +32,21 @@ POSTMASTER_FILE = "postmaster.pid"
 POSTMASTER_READY = "ready"
 ANSWER_SECONDS = 1.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Postmaster:
-    """The first process of a server; the file it is read from may have outlived it."""
-
-    pid: int
-    port: int
-    socket_folder: Path
-    status: str
-
-    def answers(self) -> bool:
-        """Whether a server accepts connections on the socket; unlike a process number, this cannot be reused."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(ANSWER_SECONDS)
-            try:
-                client.connect(str(self.socket_folder / f".s.PGSQL.{self.port}"))
-            except OSError:
-                return False
-            return True
-
-
-def read_postmaster(data: Path) -> Postmaster | None:
-    """The server that says it runs on `data`; None when there is none, or when it has not said all of it yet.
-
-    The lines, from PostgreSQL's pidfile.h: process number, data, start time, port, folder of the socket, listen
-    address, shared memory key, status padded with blanks.
-    """
-    try:
-        lines = (data / POSTMASTER_FILE).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except FileNotFoundError:
-        return None
-    try:
-        pid, _, _, port, sockets, _, _, status = lines
-        return Postmaster(pid=int(pid), port=int(port), socket_folder=Path(sockets), status=status.strip())
-    except ValueError:
-        return None
-
-
 SOCKET_PORT = 5432  # names the socket's file, nothing listens on a network
 POLL_SECONDS = 0.005
 START_SECONDS = 60.0  # a server that was killed replays its log first
 STOP_SECONDS = 60.0  # the last checkpoint
 
-# sh starts the server in the background and leaves; the server becomes a child of the system. Descriptor 9 is the
-# lock: the server may redirect its stdout.
+# sh starts the server in the background and exits; init adopts the server. Descriptor 9 is the lock: the server may
+# redirect its stdout.
 DETACHED_SCRIPT = '"$@" 9>&1 >/dev/null </dev/null &'
 
-# sh stays, reading a pipe that only our process holds: the first line says that the data is there, the second that the
-# server has ended and another watchdog is on duty, the end of the pipe that we have left or died. Told to go by a
-# signal, it takes the server along. It is the server's parent, so the number that it kills cannot be anybody else's.
-# SIGQUIT is the immediate shutdown; but sh starts what runs in the background with SIGQUIT ignored, so that a server
-# which is only just starting hears nothing but SIGTERM. What is still sh itself, in the moment before it becomes the
-# server, may hear neither: both are sent again for as long as it is there.
+# sh reads a pipe whose write end only this process holds. The first line means that the data exists, the second that
+# the server has ended and another watchdog has taken over; the end of the pipe means that this process has ended. A
+# signal to sh stops the server too. sh is the server's parent, so the process ID that it signals cannot be reused.
+# SIGQUIT requests an immediate shutdown; but sh starts background commands with SIGQUIT ignored, so a server that is
+# just starting reacts to SIGTERM only, and the forked sh that has not executed the server yet may react to neither:
+# both signals are repeated until the process has ended.
 WATCHDOG_SCRIPT = """\
 sockets=$1; folder=$2; shift 2
 trap : HUP INT TERM
@@ -108,11 +70,48 @@ SERVE_LINE, LEAVE_LINE = b"serve\n", b"leave\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A server that accepts connections; `started` when it was this call that started it.
+class Postmaster:
+    """The main process of a server, as read from postmaster.pid, a file that can outlive the process."""
 
-    `conninfo` and `url` say the same thing to libpq, and hold no password: there is none. `data` is the folder that
-    holds the server's data and log.
+    pid: int
+    port: int
+    socket_folder: Path
+    status: str
+
+    def answers(self) -> bool:
+        """Whether a server accepts connections on the socket; unlike a process ID, a socket is not reused."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(ANSWER_SECONDS)
+            try:
+                client.connect(str(self.socket_folder / f".s.PGSQL.{self.port}"))
+            except OSError:
+                return False
+            return True
+
+
+def read_postmaster(data: Path) -> Postmaster | None:
+    """Read postmaster.pid in `data`; None when there is no such file, or when it is not complete yet.
+
+    The lines, from PostgreSQL's pidfile.h: process ID, data directory, start time, port, socket directory, listen
+    address, shared memory key, status padded with blanks.
+    """
+    try:
+        lines = (data / POSTMASTER_FILE).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    try:
+        pid, _, _, port, sockets, _, _, status = lines
+        return Postmaster(pid=int(pid), port=int(port), socket_folder=Path(sockets), status=status.strip())
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that accepts connections; `started` when this call started it.
+
+    `conninfo` and `url` are equivalent, and contain no password: the server requires none. `data` is the folder with
+    the server's data and log.
     """
 
     conninfo: str
@@ -124,7 +123,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A folder that holds `data`, PostgreSQL's own, and the log and lock of its server."""
+    """A folder with the data directory `data` and the log and lock of its server."""
 
     folder: Path
     account: Account
@@ -142,7 +141,7 @@ class Cluster:
         return self.folder / "alive.lock"
 
     def is_alive(self) -> bool:
-        """Whether a process of a server holds the lock; briefly true while another process checks."""
+        """Whether a process of a server holds the lock; briefly True while another process checks."""
         return is_file_locked(self.alive_lock_path)
 
     def start_detached(self, programs: Programs, sockets: Path) -> None:
@@ -162,11 +161,11 @@ class Cluster:
         kept: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start the watchdog of a server that does not outlive us; it returns, and is the last of them to end.
+        """Start the watchdog of a server that does not outlive this process, and return it; it ends after the server.
 
-        The line SERVE from `pipe` makes it start the server on `data`; the pipe's end makes it end the server, without
-        a checkpoint, and remove the folder of the sockets and, unless `kept`, the whole folder of the data. After the
-        line LEAVE, for which the server must have ended, it goes and removes nothing. Call `accepting` after SERVE.
+        SERVE_LINE from `pipe` makes it start the server on `data`; the end of the pipe makes it stop the server without
+        a checkpoint, then remove the socket folder and, unless `kept`, the cluster's folder. After LEAVE_LINE, to be
+        sent when the server has ended, it exits and removes nothing. Call wait_until_accepting after SERVE_LINE.
         """
         removed = sockets if kept else self.folder
         return self._spawn(programs, sockets, WATCHDOG_SCRIPT, sockets, removed, stdin=pipe, environ=environ)
@@ -181,11 +180,11 @@ class Cluster:
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         with inheritable_file_lock(self.alive_lock_path) as lock:
-            # Their writer has ended, for this process holds the lock. PostgreSQL would trust the process numbers in
-            # them, and their status would be taken for that of the new server.
+            # The server that wrote them has ended, since this process holds the lock. PostgreSQL would trust the
+            # process IDs in them, and their status would be taken for that of the new server.
             (self.data / POSTMASTER_FILE).unlink(missing_ok=True)
             (sockets / f".s.PGSQL.{SOCKET_PORT}.lock").unlink(missing_ok=True)
-            # Keep the previous log: it may hold the reason of a crash.
+            # Keep the previous log: it may show why the server crashed.
             if self.log.exists():
                 self.log.replace(self.log.with_name("log.before"))
             log = open_private_file(self.log, os.O_WRONLY | os.O_EXCL | os.O_APPEND)
@@ -212,9 +211,9 @@ class Cluster:
                 os.close(log)
 
     def wait_until_settled(self) -> Postmaster | None:
-        """The server once it accepts connections, or None once there is none, after waiting for either.
+        """Wait until the server accepts connections, and return it, or until there is none, and return None.
 
-        Raises ServerFailed when it neither starts nor ends in START_SECONDS.
+        Raises ServerFailed when it neither accepts connections nor ends in START_SECONDS.
         """
         deadline = time.monotonic() + START_SECONDS
         while self.is_alive():
@@ -231,9 +230,9 @@ class Cluster:
         return None
 
     def wait_until_accepting(self) -> Postmaster:
-        """The server that has just been started, once it accepts connections.
+        """Wait until the server that has just been started accepts connections, and return it.
 
-        Raises ServerFailed, which quotes the log, when it ends instead or takes too long.
+        Raises ServerFailed, which quotes the log, when it ends or takes longer than START_SECONDS.
         """
         server = self.wait_until_settled()
         if server is None:
@@ -241,14 +240,15 @@ class Cluster:
         return server
 
     def stop(self) -> bool:
-        """Stop the server, interrupting whoever is connected; False when none was running.
+        """Stop the server, disconnecting its clients; False when none was running.
 
-        Returns when its last process is gone. Raises ServerFailed when it does not end.
+        Returns when its last process has ended. Raises ServerFailed when it does not end.
         """
         server = self.wait_until_settled()
         if server is None:
             return False
-        # SIGINT is the "fast" shutdown. As the server's account, so that a forged number cannot hit anybody else.
+        # SIGINT requests a fast shutdown. It is sent as the server's account, so that a forged process ID cannot make
+        # root signal a process of another user.
         sent = run_as_account(self.account, "/bin/sh", "-c", 'kill -INT "$1"', "sh", str(server.pid))
         if sent.returncode != 0 and self.is_alive():
             raise program_failed_error(
@@ -257,13 +257,13 @@ class Cluster:
         deadline = time.monotonic() + STOP_SECONDS
         while self.is_alive():
             if time.monotonic() > deadline:
-                what = f"{self.folder}: its server (process {server.pid}) does not end after {STOP_SECONDS:.0f} s"
-                raise program_failed_error(what, self._read_log())
+                message = f"{self.folder}: its server (process {server.pid}) does not end after {STOP_SECONDS:.0f} s"
+                raise program_failed_error(message, self._read_log())
             time.sleep(POLL_SECONDS)
         return True
 
     def describe_server(self, running: Postmaster, programs: Programs, *, database: str, started: bool) -> Server:
-        """The value for callers: how libpq reaches `database` on the server `running`."""
+        """Describe how libpq connects to `database` on the server `running`."""
         sockets = str(running.socket_folder)
         quoted = sockets.replace("\\", "\\\\").replace("'", "\\'")
         return Server(

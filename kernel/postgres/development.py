@@ -1,9 +1,9 @@
-"""The embedded development server: one for a checkout, shared by the commands that use it, its data kept.
+"""The embedded development server: one for each checkout, shared by concurrent commands, with persistent data.
 
-Three locks, all in the folder of the data. `start.lock` is held alone while deciding, initialising, starting and
-stopping. `use.lock` is held together by every command for as long as it uses the server: the last to leave, who finds
-it free, stops the server, unless `start` left the file `keep`. `alive.lock` is the server's own pulse (cluster.py).
-A command that is killed loses its locks with its life; the server then stays until the next command leaves.
+It has three locks in the folder of the data. `start.lock` is exclusive, held while the server is initialised, started
+or stopped. `use.lock` is shared, held by each command while it uses the server: the last command that releases it stops
+the server, unless start_development_server has created the file `keep`. `alive.lock` is held by the server itself
+(cluster.py). The system releases the locks of a killed command; the server then runs until the next command ends.
 """
 
 from __future__ import annotations
@@ -35,21 +35,22 @@ DEVELOPMENT_DATABASE = "kernel"
 
 START_LOCK, USE_LOCK, KEEP_FILE = "start.lock", "use.lock", "keep"
 
-# Short, for a socket's path ends at 103 bytes (macOS) or 107, and entered by its owner alone, for there is no password.
+# Short, since a socket's path has at most 103 bytes (macOS) or 107 (Linux). Only its owner may enter the folder below
+# it, since the server requires no password.
 SOCKETS_PARENT = Path("/tmp")  # noqa: S108 - only to make a folder below it, which `_private_sockets` does not trust unseen
 
 PRIVATE_MODE = 0o700
 
-# For a checkout inside root's private home, which the server's account cannot enter.
+# For a checkout in root's home directory, which the server's account cannot enter.
 SYSTEM_DATA_FOLDER = Path("/var/lib/aibos-kernel")
 
 
 def development_data_folder(root: Path, data_dir: Path | None) -> Path:
-    """Where the development server of the checkout `root` keeps its data: absolute, and perhaps not there yet.
+    """Return the folder of the development server's data for the checkout `root`, an absolute path that need not exist.
 
-    `data_dir` (KERNEL_DATA_DIR) if given; else `.kernel/postgres` in the checkout; else, when the account that
-    serves root cannot get there, a folder of /var/lib named after the checkout. Raises ServerFailed when `data_dir`
-    cannot be reached, or root finds no account to serve it.
+    It is `data_dir` (KERNEL_DATA_DIR) if given; else `.kernel/postgres` in the checkout; else, when the account that
+    the server runs as for root cannot enter that, a folder of SYSTEM_DATA_FOLDER named after the checkout. Raises
+    ServerFailed when the account cannot enter `data_dir`, or when there is no account for root's server.
     """
     root = root.resolve()
     folder = (root / (data_dir or Path(".kernel/postgres"))).resolve()
@@ -66,9 +67,10 @@ def development_data_folder(root: Path, data_dir: Path | None) -> Path:
 
 @contextmanager
 def development_server(root: Path, *, data_dir: Path | None = None, bindir: Path | None = None) -> Iterator[Server]:
-    """The development server of the checkout `root` for as long as the block runs, started if it is not up.
+    """Use the development server of the checkout `root` in the block, started if it is not running.
 
-    Leaving stops it when nobody else uses it and `start` did not ask to keep it. Raises ProgramsMissing, ServerFailed.
+    After the block it stops, unless another command uses it or start_development_server has been called. Raises
+    ProgramsMissing, ServerFailed.
     """
     cluster = _development_cluster(root, data_dir)
     with _hold_start_lock(cluster), ExitStack() as entering:
@@ -85,7 +87,7 @@ def development_server(root: Path, *, data_dir: Path | None = None, bindir: Path
 
 
 def start_development_server(root: Path, *, data_dir: Path | None = None, bindir: Path | None = None) -> Server:
-    """The development server, started if it is not up and kept running until `stop`.
+    """Start the development server if it is not running, and keep it running until stop_development_server.
 
     Raises ProgramsMissing, ServerFailed.
     """
@@ -114,7 +116,7 @@ def _development_cluster(root: Path, data_dir: Path | None) -> Cluster:
 
 @contextmanager
 def _hold_start_lock(cluster: Cluster) -> Iterator[None]:
-    """Hold the start lock; what the operating system refuses meanwhile becomes a ServerFailed that names the file."""
+    """Hold the start lock; an OSError in the block becomes a ServerFailed that names the file."""
     try:
         cluster.account.make_folders(cluster.folder)
         with exclusive_file_lock(cluster.folder / START_LOCK):
@@ -132,7 +134,7 @@ def _start_unless_running(cluster: Cluster, bindir: Path | None) -> Server:
         return cluster.describe_server(present, chosen, database=DEVELOPMENT_DATABASE, started=False)
     if not cluster.data.exists():
         _make_data(cluster, chosen)
-    (cluster.folder / KEEP_FILE).unlink(missing_ok=True)  # it was said of a server that is no more
+    (cluster.folder / KEEP_FILE).unlink(missing_ok=True)  # it concerned a server that has ended
     cluster.start_detached(chosen, _make_socket_folder(cluster))
     return cluster.describe_server(cluster.wait_until_accepting(), chosen, database=DEVELOPMENT_DATABASE, started=True)
 
@@ -140,13 +142,13 @@ def _start_unless_running(cluster: Cluster, bindir: Path | None) -> Server:
 def _stop_cluster(cluster: Cluster) -> bool:
     stopped = cluster.stop()
     (cluster.folder / KEEP_FILE).unlink(missing_ok=True)
-    with suppress(OSError):  # no longer there, or not empty and so not ours
+    with suppress(OSError):  # it does not exist, or holds files of another process
         _socket_folder(cluster).rmdir()
     return stopped
 
 
 def _programs_for_data(cluster: Cluster, bindir: Path | None) -> Programs:
-    """The programs for the data that is there: of its major version and no other, which could not read it."""
+    """Find the programs for the existing data: only those of the major version that created it can read it."""
     if (cluster.folder / "PG_VERSION").exists():
         raise ServerFailed(f"{cluster.folder}: the data of another PostgreSQL; set KERNEL_DATA_DIR to a new folder")
     if not cluster.data.exists():
@@ -162,7 +164,7 @@ def _programs_for_data(cluster: Cluster, bindir: Path | None) -> Programs:
 
 
 def _make_data(cluster: Cluster, chosen: Programs) -> None:
-    """Make the data under another name and rename it: an interrupted initdb leaves nothing that looks complete."""
+    """Create the data under another name and rename it: an interrupted initdb leaves nothing that looks complete."""
     making = cluster.folder / "data.making"
     shutil.rmtree(making, ignore_errors=True)
     try:
@@ -174,12 +176,15 @@ def _make_data(cluster: Cluster, chosen: Programs) -> None:
 
 
 def _socket_folder(cluster: Cluster) -> Path:
-    """The folder for the socket: the same for every start, so that a printed URL stays true."""
+    """Return the folder of the socket: the same for every start, so that a printed URL stays valid."""
     return SOCKETS_PARENT / f"aibos-kernel-{_short_digest(f'{cluster.account.uid} {cluster.folder}')}"
 
 
 def _make_socket_folder(cluster: Cluster) -> Path:
-    """That folder, made if missing. Raises ServerFailed when somebody else could have made it or can enter it."""
+    """Create the folder of the socket if it is missing.
+
+    Raises ServerFailed when another account owns it or may enter it.
+    """
     folder = _socket_folder(cluster)
     with suppress(FileExistsError):
         folder.mkdir(mode=PRIVATE_MODE)

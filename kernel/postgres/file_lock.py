@@ -1,8 +1,8 @@
-"""Locks on files, released when the last process with the descriptor ends, however it ends.
+"""File locks, which the system releases when the last process with the descriptor ends, even by SIGKILL.
 
-flock(2) itself, not the filelock package: a server inherits the descriptor and with it the lock, commands share a lock,
-and root's lock files belong to the owner of their folder. Two locks of one process on one file are two, and the files
-remain.
+They use flock(2) rather than the filelock package: a server inherits the descriptor and with it the lock, commands
+share a lock, and root's lock files belong to the owner of their folder. Two locks of one process on one file are
+independent. The lock files are not removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fresh data for a cluster: initdb, and a first database made without any client."""
+"""Create the data of a cluster: initdb, and a first database in single-user mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SUPERUSER = "postgres"
 
 LOCALE_OPTIONS = ("--locale=C.UTF-8",)
-# Where the operating system has no C.UTF-8: PostgreSQL's own from 17 on, else C, whose upper() and lower() know ASCII.
+# For an operating system without C.UTF-8: PostgreSQL's builtin provider from 17 on, else C, where upper() and lower()
+# handle ASCII only.
 BUILTIN_LOCALE_OPTIONS = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 C_LOCALE_OPTIONS = ("--locale=C",)
 BUILTIN_MAJOR = 17
@@ -26,15 +27,16 @@ UNKNOWN_LOCALE = re.compile(r"invalid locale|locale .* not recognized")
 
 
 def run_initdb(programs: Programs, account: Account, data: Path, *, sync: bool) -> None:
-    """Make the data of a new cluster in `data`, which must not exist: UTF-8, the superuser `postgres`, no password.
+    """Create the data of a new cluster in `data`, which must not exist: UTF-8, the superuser `postgres`, no password.
 
-    Without a password, whoever can enter the socket's folder is let in; those folders are private. `sync` makes the
-    files survive a power cut. Raises ServerFailed, which quotes initdb, and OSError when `data` cannot be made.
+    Without a password, any account that can enter the folder of the socket can connect; those folders are private.
+    With `sync` the files survive a power failure. Raises ServerFailed, which quotes initdb, and OSError when `data`
+    cannot be created.
     """
     data.mkdir()
     account.take_ownership(data, 0o700)
     for locale in (LOCALE_OPTIONS, BUILTIN_LOCALE_OPTIONS if programs.major >= BUILTIN_MAJOR else C_LOCALE_OPTIONS):
-        done = run_as_account(
+        result = run_as_account(
             account,
             programs.bin / "initdb",
             f"--pgdata={data}",
@@ -44,35 +46,35 @@ def run_initdb(programs: Programs, account: Account, data: Path, *, sync: bool) 
             *locale,
             *(() if sync else ("--no-sync",)),
         )
-        if done.returncode == 0:
+        if result.returncode == 0:
             return
-        if not UNKNOWN_LOCALE.search(done.stdout):
+        if not UNKNOWN_LOCALE.search(result.stdout):
             break
-    raise program_failed_error(f"{data}: initdb of PostgreSQL {programs.version} failed", done.stdout)
+    raise program_failed_error(f"{data}: initdb of PostgreSQL {programs.version} failed", result.stdout)
 
 
 def create_database(programs: Programs, account: Account, data: Path, name: str) -> None:
-    """Create the database `name`, a plain lower-case word, in a cluster that nobody serves.
+    """Create the database `name`, a lower-case word that needs no quotes, in a cluster whose server is not running.
 
-    Raises ServerFailed, which quotes the server.
+    Raises ServerFailed, which quotes the output.
     """
-    done = run_as_account(
+    result = run_as_account(
         account,
         programs.bin / "postgres",
         "--single",
         "-c",
-        "exit_on_error=on",  # a session without a client would otherwise report an error and exit 0
+        "exit_on_error=on",  # without it, single-user mode reports an error and exits with 0
         "-D",
         data,
         "template1",
         feed=f"CREATE DATABASE {name}\n",
     )
-    if done.returncode != 0:
-        raise program_failed_error(f"{data}: the database {name} could not be created", done.stdout)
+    if result.returncode != 0:
+        raise program_failed_error(f"{data}: the database {name} could not be created", result.stdout)
 
 
 def data_major_version(data: Path) -> int:
-    """The major version of the PostgreSQL that made `data`. Raises ServerFailed when none has."""
+    """Return the major version of the PostgreSQL that created `data`. Raises ServerFailed without a PG_VERSION."""
     try:
         return int((data / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
     except (FileNotFoundError, ValueError) as error:

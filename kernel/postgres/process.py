@@ -1,7 +1,7 @@
 """Start programs as the account of a server, without PG* variables and secrets, and end them with this process.
 
-What must not outlive this process is watched by a shell that reads a pipe whose other end only this process holds: the
-pipe ends when this process exits or is killed, SIGKILL included.
+A shell watches the programs and folders that must not outlive this process. It reads a pipe whose write end only this
+process holds: the pipe ends when this process exits or is killed, even by SIGKILL.
 """
 
 from __future__ import annotations
@@ -37,6 +37,20 @@ QUOTED_LINES = 12
 DISK_FULL = "No space left on device"
 DISK_FULL_REMEDY = "free some space there; KERNEL_DATA_DIR moves the development server's data to another disk"
 
+_REMOVE_FOLDER_SCRIPT = "trap '' HUP INT TERM; read -r _; rm -rf -- \"$1\""
+_REMOVE_SECONDS = 60.0
+
+POLL_SECONDS = 0.1
+_FIRST_POLL_SECONDS = 0.005
+_STOP_SECONDS = 5.0
+_ERROR_PREFIX = "error: "
+# Errors that are only consequences of a worker's error.
+_CONSEQUENTIAL_ERRORS = ("a worker process died unexpectedly", "terminated by user")
+_STDERR_BYTES = 1 << 20  # pg_restore may report an error for each of a hundred thousand objects
+
+# A line means that the program has ended; the end of the pipe without a line, that this process ended first.
+_TERMINATE_SCRIPT = 'read -r _ || kill -TERM "-$1"'
+
 
 def program_environment(added: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of initdb and postgres, with `added`.
@@ -48,7 +62,7 @@ def program_environment(added: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def run_as_account(account: Account, *command: str | Path, feed: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a program to its end as `account`, with `feed` as its stdin; its stdout and stderr are returned as one."""
+    """Run a program to its end as `account`, with `feed` as its stdin; stdout and stderr are returned as one stream."""
     return subprocess.run(  # noqa: S603 - programs of PostgreSQL, and cp
         command,
         input=feed,
@@ -70,7 +84,7 @@ def spawn_as_account(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     environ: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program as `account` in a session of its own, so that Ctrl-C at the terminal does not reach it.
+    """Start a program as `account` in a new session, so that Ctrl-C at the terminal does not reach it.
 
     It inherits the descriptors of stdin, stdout and stderr only: an account that may not open a file can still read it.
     `environ` is added to its environment. Raises OSError.
@@ -97,20 +111,18 @@ def _account_options(account: Account) -> dict[str, Any]:
     }
 
 
-def program_failed_error(what: str, output: str) -> ServerFailed:
-    """Return the error `what` with the last lines of a program's output or log."""
+def program_failed_error(message: str, output: str) -> ServerFailed:
+    """Return an error with `message` and the last lines of a program's output or log."""
     lines = [line for line in output.splitlines() if line.strip()][-QUOTED_LINES:]
     hint = DISK_FULL_REMEDY if DISK_FULL in output else None
-    return ServerFailed("\n".join((f"{what}; it said:", *lines)) if lines else f"{what} and said nothing", hint=hint)
-
-
-_REMOVE_FOLDER_SCRIPT = "trap '' HUP INT TERM; read -r _; rm -rf -- \"$1\""
-_REMOVE_SECONDS = 60.0
+    return ServerFailed(
+        "\n".join((f"{message}; it said:", *lines)) if lines else f"{message} and said nothing", hint=hint
+    )
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Create a private folder in TMPDIR, removed after the block or with this process. Raises ServerFailed."""
+    """Create a private folder in TMPDIR, removed after the block or when this process ends. Raises ServerFailed."""
     receiving, sending = os.pipe()
     try:
         place = Path(tempfile.mkdtemp(prefix="aibos-kernel-"))
@@ -128,21 +140,9 @@ def private_folder() -> Iterator[Path]:
         watchdog.wait(_REMOVE_SECONDS)
 
 
-POLL_SECONDS = 0.1
-_FIRST_POLL_SECONDS = 0.005
-_STOP_SECONDS = 5.0
-_ERROR_PREFIX = "error: "
-# Errors that follow from that of a worker.
-_CONSEQUENTIAL_ERRORS = ("a worker process died unexpectedly", "terminated by user")
-_STDERR_BYTES = 1 << 20  # of a program that has an error for each of a hundred thousand objects
-
-# A line means that the program has ended; the pipe's end without one, that this process ended first.
-_TERMINATE_SCRIPT = 'read -r _ || kill -TERM "-$1"'
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedProgram:
-    """A finished program; of a very long `stderr` only the beginning and the end."""
+    """Exit status and stderr of a finished program; of a very long stderr only the beginning and the end."""
 
     exit_status: int
     stderr: str

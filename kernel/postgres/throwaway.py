@@ -1,8 +1,8 @@
-"""Throwaway servers: one for one process, which neither the server nor its data outlives, SIGKILL included.
+"""Throwaway servers: each belongs to one process; neither the server nor its data outlives it, even after SIGKILL.
 
-Fresh data is a copy of a template that initdb made once for each build of PostgreSQL. It lies in memory where there is
-room, and is not made to survive anything: no fsync. A child that our process forks without exec inherits the watchdog's
-pipe, and keeps the server for as long as it lives.
+New data is a copy of a template that initdb created once for each build of PostgreSQL. It is in memory if there is
+enough free space, and is not durable: fsync is off. A child that this process forks without exec inherits the pipe of
+the watchdog, and keeps the server running until it ends.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a folder below it, made by mkdtemp
 FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - the same
-NEEDED_MEMORY_BYTES = 1 << 30  # a container's /dev/shm is 64 MB unless somebody thought of it
+NEEDED_MEMORY_BYTES = 1 << 30  # a container's /dev/shm is 64 MB by default
 
-# The socket lies in the server's folder, and its path may have 103 bytes on macOS (107 on Linux).
+# The socket is in the server's folder, and its path has at most 103 bytes on macOS (107 on Linux).
 FOLDER_PATH_BYTES = 103 - len("/aibos-kernel-12345678/.s.PGSQL.5432")
 
 THROWAWAY_SETTINGS = {
@@ -54,14 +54,14 @@ def throwaway_server(
     room_bytes: int = NEEDED_MEMORY_BYTES,
     unique: bool = False,
 ) -> Iterator[Server]:
-    """A server with the database `postgres`, gone with its data when the block or the process ends.
+    """Run a server with the database `postgres`; it is removed with its data when the block or the process ends.
 
-    `settings` go into the configuration over SETTINGS, where ALTER SYSTEM can still change them. The data lies in
-    memory when `room_bytes` are free there. Servers from one template share PostgreSQL's system identifier; with
-    `unique` this one runs initdb for itself (0.4 s) and has its own. Raises ProgramsMissing, ServerFailed.
+    `settings` override THROWAWAY_SETTINGS in the configuration file, so that ALTER SYSTEM can change them. The data is
+    in memory when `room_bytes` are free there. Servers from one template have the same system identifier; with
+    `unique`, initdb runs for this server (0.4 s), which gives it its own. Raises ProgramsMissing, ServerFailed.
     """
-    with open_watched_cluster(chosen or find_programs(bindir), room_bytes=room_bytes, unique=unique) as guard:
-        yield guard.serve({**THROWAWAY_SETTINGS, **(settings or {})})
+    with open_watched_cluster(chosen or find_programs(bindir), room_bytes=room_bytes, unique=unique) as watched:
+        yield watched.serve({**THROWAWAY_SETTINGS, **(settings or {})})
 
 
 @contextmanager
@@ -73,17 +73,17 @@ def open_watched_cluster(
     unique: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[WatchedCluster]:
-    """A cluster under watch whose server is still to be started, by `serve`, and can be started again.
+    """Create a cluster under a watchdog; call `serve` to start its server, and again to restart it.
 
-    It has fresh data, in memory when `room_bytes` are free there, or in `folder`: an existing one of the server's
-    account, in a folder of that account. Data that is there already is served as it is, and kept. `unique` as for
-    `server`; `environ` is added to what the server sees, such as LOCPATH. Raises ServerFailed.
+    It has new data, in memory when `room_bytes` are free there, or in `folder`: an existing folder of the server's
+    account, in a folder of that account. Existing data is used unchanged, and kept. `unique` as for throwaway_server;
+    `environ`, such as LOCPATH, is added to the server's environment. Raises ServerFailed.
     """
     account = server_account(Path("/"))
     usable = reachable_programs(chosen, account)
     sockets = _make_server_folder(account, room_bytes if folder is None else 0)
     cluster = Cluster(folder=folder or sockets, account=account)
-    guard = WatchedCluster(
+    watched = WatchedCluster(
         cluster=cluster,
         programs=usable,
         sockets=sockets,
@@ -91,18 +91,18 @@ def open_watched_cluster(
         folder_settings=_shared_memory_settings(cluster.folder),
         environ=environ or {},
     )
-    with run_watchdog(guard):
-        if not guard.kept:
+    with run_watchdog(watched):
+        if not watched.kept:
             try:
                 _make_throwaway_data(cluster, usable, unique=unique)
             except OSError as error:
-                what = f"{cluster.folder}: {error.strerror}; no throwaway server could be made there"
-                raise ServerFailed(what) from error
-        yield guard
+                message = f"{cluster.folder}: {error.strerror}; no throwaway server could be made there"
+                raise ServerFailed(message) from error
+        yield watched
 
 
 def _make_server_folder(account: Account, room_bytes: int) -> Path:
-    """A new private folder of `account`: in memory, else in TMPDIR, else in /tmp. Raises ServerFailed."""
+    """Create a private folder of `account`: in memory, else in TMPDIR, else in /tmp. Raises ServerFailed."""
     for place in (MEMORY_FOLDER, Path(tempfile.gettempdir()), FALLBACK_FOLDER):
         if (
             not place.is_dir()
@@ -112,9 +112,9 @@ def _make_server_folder(account: Account, room_bytes: int) -> Path:
             continue
         if place == MEMORY_FOLDER and shutil.disk_usage(place).free < room_bytes:
             continue
-        # PostgreSQL and libpq both take a comma for the end of a path.
+        # PostgreSQL and libpq both treat a comma as the end of a path.
         if len(os.fsencode(place)) <= FOLDER_PATH_BYTES and not set(',"') & set(str(place)):
-            with suppress(OSError):  # full, or read-only: the next place may do
+            with suppress(OSError):  # full or read-only: try the next folder
                 folder = Path(tempfile.mkdtemp(prefix="aibos-kernel-", dir=place))
                 account.take_ownership(folder, 0o700)
                 return folder
@@ -124,9 +124,9 @@ def _make_server_folder(account: Account, room_bytes: int) -> Path:
 
 
 def _make_throwaway_data(cluster: Cluster, usable: Programs, *, unique: bool) -> None:
-    """Make the cluster's data: a copy of the template, or `unique`. Raises ServerFailed."""
+    """Create the cluster's data: a copy of the template or, with `unique`, by initdb. Raises ServerFailed."""
     if not unique:
-        # A cache that is full, not writable or not ours only costs time.
+        # Without a usable cache (full, not writable, of another account) initdb only takes longer.
         with suppress(OSError, ServerFailed):
             template = cached_folder(
                 f"templates/{programs_cache_key(usable)}-{cluster.account.uid}",
@@ -141,5 +141,5 @@ def _make_throwaway_data(cluster: Cluster, usable: Programs, *, unique: bool) ->
 
 
 def _shared_memory_settings(folder: Path) -> dict[str, str]:
-    """In memory, the segments of parallel queries lie among the data: a server that was killed leaves none behind."""
+    """Place the shared memory of parallel queries in the data folder if that is in memory, so that both are removed."""
     return {"dynamic_shared_memory_type": "mmap"} if folder.parent == MEMORY_FOLDER else {}

@@ -1,7 +1,7 @@
-"""A server under a watchdog: it can be started again with other settings, and never outlives our process.
+"""A server under a watchdog process: it can be restarted with other settings and never outlives this process.
 
-A watchdog serves once. For the next start a second one takes the folder over before the first is sent away, so that
-there is no moment in which a SIGKILL of ours would leave a server or its data behind.
+A watchdog starts its server once. For a restart, a second watchdog takes over the folder before the first ends, so
+that a SIGKILL of this process at any time leaves neither a server nor its data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ INCLUDE_LINE = f"\ninclude '{CONFIGURATION_FILE}'\n"
 
 @dataclass(frozen=True, slots=True)
 class _Watchdog:
-    """A watchdog, and our end of its pipe."""
+    """A watchdog process and the write end of its pipe."""
 
     process: subprocess.Popen[bytes]
     pipe: int
@@ -41,10 +41,10 @@ class _Watchdog:
 
 @dataclass(slots=True, kw_only=True)
 class WatchedCluster:
-    """A cluster that nobody else serves, under watch from before there is anything in it.
+    """A cluster without another server, under a watchdog since before its data was created.
 
-    `kept` data stays when we leave or die, other data goes. `place_settings` are what its folder asks of a server,
-    `environ` is added to the server's environment.
+    Data is removed when this process ends, unless `kept`. `folder_settings` are the server settings that its folder
+    requires; `environ` is added to the server's environment.
     """
 
     cluster: Cluster
@@ -57,9 +57,9 @@ class WatchedCluster:
     _has_served: bool = False
 
     def serve(self, settings: Mapping[str, str]) -> Server:
-        """Start the server with these settings, after a clean stop if it runs with others; returns when it accepts.
+        """Start the server with these settings, after a clean stop if it is running; wait until it accepts connections.
 
-        Raises ServerFailed, which quotes its log.
+        Raises ServerFailed, which quotes the server log.
         """
         try:
             if self._has_served:
@@ -75,13 +75,13 @@ class WatchedCluster:
         )
 
     def stop(self) -> None:
-        """Stop the server cleanly, if it runs; its data stays under watch. Raises ServerFailed."""
+        """Stop the server cleanly if it is running; the watchdog keeps watching its data. Raises ServerFailed."""
         self.cluster.stop()
 
     def keep_data_as(self, folder: Path) -> None:
-        """Give the data its lasting name, a path in the same file system; call it while the server is stopped.
+        """Rename the cluster's folder to `folder`, a path in the same file system, and keep it.
 
-        Raises OSError.
+        Call it while the server is stopped. Raises OSError.
         """
         self.cluster.folder.rename(folder)
         self.cluster = replace(self.cluster, folder=folder)
@@ -90,7 +90,7 @@ class WatchedCluster:
     @property
     def _current_watchdog(self) -> _Watchdog:
         if self._watchdog is None:
-            raise ServerFailed(f"{self.cluster.folder}: nobody watches over it")
+            raise ServerFailed(f"{self.cluster.folder}: no watchdog is running for it")
         return self._watchdog
 
     def _start_watchdog(self) -> None:
@@ -120,27 +120,27 @@ class WatchedCluster:
 
 
 @contextmanager
-def run_watchdog(guard: WatchedCluster) -> Iterator[WatchedCluster]:
-    """Watch over the guard's folders; leaving returns when the server and all that is not kept are gone.
+def run_watchdog(watched: WatchedCluster) -> Iterator[WatchedCluster]:
+    """Run a watchdog for the cluster; after the block, wait until the server and all data that is not kept are gone.
 
-    Raises ServerFailed when there can be no watchdog, or when that takes too long.
+    Raises ServerFailed when the watchdog cannot start, or when the server does not end in WATCHDOG_END_SECONDS.
     """
     try:
-        guard._start_watchdog()  # noqa: SLF001 - the other half of the class, as a context manager
+        watched._start_watchdog()  # noqa: SLF001 - the other half of the class, as a context manager
     except OSError as error:
-        for folder in (guard.sockets, *(() if guard.kept else (guard.cluster.folder,))):
+        for folder in (watched.sockets, *(() if watched.kept else (watched.cluster.folder,))):
             shutil.rmtree(folder, ignore_errors=True)
-        raise ServerFailed(f"{guard.cluster.folder}: no watchdog for its server: {error.strerror}") from error
+        raise ServerFailed(f"{watched.cluster.folder}: no watchdog for its server: {error.strerror}") from error
     try:
-        yield guard
+        yield watched
     finally:
-        guard._stop_watchdog()  # noqa: SLF001 - likewise
+        watched._stop_watchdog()  # noqa: SLF001 - likewise
 
 
 def configure_cluster(cluster: Cluster, settings: Mapping[str, str]) -> None:
-    """Make these the settings of a cluster's next start, in place of those before and of what ALTER SYSTEM left.
+    """Set the settings of a cluster's next start; they replace the previous ones and those of ALTER SYSTEM.
 
-    They stand in a file of their own, whose strings are quoted as in SQL and know backslashes as well. Raises OSError.
+    They are written to a separate file, whose strings are quoted as in SQL with backslash escapes. Raises OSError.
     """
     lines = []
     for name, value in settings.items():
@@ -148,19 +148,19 @@ def configure_cluster(cluster: Cluster, settings: Mapping[str, str]) -> None:
         lines.append(f"{name} = '{quoted}'\n")
     _write_private_file(cluster.data / CONFIGURATION_FILE, "".join(lines))
     _write_private_file(cluster.data / "postgresql.auto.conf", "")
-    given = cluster.data / "postgresql.conf"
-    if not given.read_text(encoding="utf-8").endswith(INCLUDE_LINE):
-        _write_private_file(given, INCLUDE_LINE, os.O_APPEND)
+    main_file = cluster.data / "postgresql.conf"
+    if not main_file.read_text(encoding="utf-8").endswith(INCLUDE_LINE):
+        _write_private_file(main_file, INCLUDE_LINE, os.O_APPEND)
 
 
-def _write_private_file(path: Path, text: str, how: int = os.O_TRUNC) -> None:
-    with os.fdopen(open_private_file(path, os.O_WRONLY | how), "w", encoding="utf-8") as file:
+def _write_private_file(path: Path, text: str, flags: int = os.O_TRUNC) -> None:
+    with os.fdopen(open_private_file(path, os.O_WRONLY | flags), "w", encoding="utf-8") as file:
         file.write(text)
 
 
-def _end_watchdog(duty: _Watchdog, cluster: Cluster) -> None:
-    os.close(duty.pipe)
+def _end_watchdog(watchdog: _Watchdog, cluster: Cluster) -> None:
+    os.close(watchdog.pipe)
     try:
-        duty.process.wait(WATCHDOG_END_SECONDS)
+        watchdog.process.wait(WATCHDOG_END_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ServerFailed(f"{cluster.folder}: its server does not end; end it, and remove that by hand") from error

@@ -187,7 +187,7 @@ def _traffic_lines(rehearsal: Rehearsal) -> list[str]:
         if seconds
     ]
     queue = f", {format_quantity(worst.queued, 'session')} in the queue" if worst.queued else ""
-    waits = ", ".join(waited) or "nobody waited"
+    waits = ", ".join(waited) or "no session waited"
     return labelled_lines("traffic", f"{short_name(worst.relation)}: {waits}{queue}", max_lines=1)
 
 

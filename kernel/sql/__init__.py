@@ -1,3 +1,3 @@
-"""Reading SQL scripts: where statements begin and end, and what each does to the transaction it runs in."""
+"""SQL scripts: split them into statements, and classify the effect of each on its transaction."""
 
 from __future__ import annotations

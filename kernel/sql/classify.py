@@ -57,7 +57,7 @@ _OFF = frozenset({"FALSE", "OFF", "0"})
 
 
 def statement_effect(text: bytes, start: int = 0) -> StatementEffect:
-    """The effect of the statement whose first significant byte is `text[start]` (Part.text, Part.start)."""
+    """Return the effect of the statement whose first significant byte is `text[start]` (Part.text, Part.start)."""
     if text[start : start + 1] not in _COMMAND_INITIALS or not (first := _FIRST_WORD.match(text, start)):
         return _PLAIN
     name = first[0].upper()

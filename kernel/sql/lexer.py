@@ -1,4 +1,13 @@
-"""What a script is made of."""
+r"""A lexer for PostgreSQL scripts: split a stream of any size into statements, comments and COPY data.
+
+The rules are those of PostgreSQL's scan.l and psql's psqlscan.l (PostgreSQL documentation, "Lexical Structure"):
+strings of every kind, dollar quotes, nested comments, BEGIN ATOMIC bodies, parentheses of CREATE RULE. The data of
+COPY … FROM stdin extend from the next line to the line `\.` ("COPY", File Formats, and "psql", \copy). Like the
+server, the lexer works on bytes: every byte from 0x80 is a letter. It is lossless: the joined parts are the script.
+
+One regular expression matches most statements from the first byte to the semicolon, for speed; only dollar quotes,
+nested comments and the few statements that may contain semicolons take a slower path.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +36,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_CHUNK_BYTES = 1 << 16  # malloc gets larger blocks from the system, which takes longer
+
+_BLANKS_ON_LINE = re.compile(rb"[ \t]*+")
+_LINE_END = re.compile(rb"(?:--[^\r\n]*+)?\r?(?:\n|\Z)")
+_COPY_END_LINES = (b"\\.\n", b"\\.\r\n")
+_COPY_ENDS_OF_FILE = (b"\\.", b"\\.\r")
+
+_LEADING_REGEX = (
+    rb"(?:"
+    + BLANK_REGEX
+    # pg_dump writes these commands since August 2025, on separate lines; other backslashes outside quotes are refused.
+    + rb"|(?<![^\n])\\(?:un)?restrict [A-Za-z0-9]++[ \t]*+(?=\r?\n|\r?\Z))"
+    + REPEATED_REGEX
+)
+_LEADING = re.compile(_LEADING_REGEX)
+_CREATE = re.compile(rb"create\b", re.IGNORECASE)
+_COPY_OR_SET = re.compile(rb"copy\b|(?:re)?set\b", re.IGNORECASE)
+_GAP = rb"(?:" + BLANK_REGEX + rb")"
+_OFF = frozenset({b"0", b"of", b"off", b"n", b"no", b"f", b"fa", b"fal", b"fals", b"false"})  # as the server reads it
+_CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
+_META_COMMAND = re.compile(rb"\\[^\s\\]*")
+
+
 class PartKind(Enum):
-    """What a part of a script is."""
+    """The kind of a part of a script."""
 
     STATEMENT = "statement"
     COPY_DATA = "copy data"
@@ -37,11 +69,11 @@ class PartKind(Enum):
 
 
 class Part(NamedTuple):
-    """A piece of the script: `line` is the script's line of its first significant byte, which is `text[start]`.
+    """A part of a script; `line` is the line in the script of its first significant byte, `text[start]`.
 
-    A statement's text runs from the end of the part before to its semicolon, comments ahead of it included.
-    COPY_DATA comes in pieces of whole lines, then COPY_END with the line that ends it.
-    BLANK is what holds nothing to send: comments at the end, a semicolon alone.
+    The text of a statement extends from the end of the previous part to its semicolon, including comments before it.
+    COPY_DATA is split into pieces of whole lines, followed by COPY_END with the line that ends the data.
+    BLANK contains nothing to send: comments at the end of the script, or only a semicolon.
     """
 
     kind: PartKind
@@ -51,14 +83,8 @@ class Part(NamedTuple):
 
     @property
     def sql(self) -> bytes:
-        """What is sent to the server: from the first significant byte on."""
+        """The text to send to the server: from the first significant byte on."""
         return self.text[self.start :]
-
-
-# The stream that a script is read from: a window of bytes, checked as it moves on.
-
-
-_CHUNK_BYTES = 1 << 16  # what malloc has at hand; for more it asks the system, page by page
 
 
 class Fault(Enum):
@@ -94,19 +120,19 @@ _UNREADABLE = {
 
 
 class ScriptStream:
-    """A window on the stream: UTF-8 without NUL, in whole characters; a byte order mark is passed over.
+    """A window on the bytes of a script: whole UTF-8 characters without NUL and without the byte order mark.
 
-    `buffer` is the window, `position` where in it the next part begins, `line` the script's line of that place;
-    `conflicts` tells that something in the window looks like the mark of a merge conflict.
-    What PostgreSQL could not read ends the window, and is told by `more`: faults come in the order of the script,
-    however the stream is cut. Raises Unlexable.
+    `buffer` is the window; the next part begins at `position` in it, on `line` of the script. `may_have_conflicts`
+    means that the window contains text that looks like the mark of a merge conflict.
+    The window ends before bytes that PostgreSQL cannot read; read_more then raises LexerError, so that faults are
+    reported in the order of the script, independent of the chunks of the stream.
     """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self._unchecked = b""  # read, but not in the window: half a character, or a fault and what follows
         self._fault: Fault | None = None
-        self._columns_before = 0  # characters let go of the line that the window begins in
+        self._columns_before = 0  # discarded characters of the line in which the window begins
         self.buffer = b""
         self.position = 0
         self.line = 1
@@ -117,11 +143,11 @@ class ScriptStream:
         self.buffer = self.buffer.removeprefix(codecs.BOM_UTF8)
 
     def read_more(self) -> None:
-        """Read on, and let go of what lies before `position`.
+        """Read more bytes, and discard those before `position`.
 
-        The window doubles while nothing in it ends, so that a long statement costs no more than its length.
+        The window doubles while no part in it ends, so that the time for a long statement is linear in its length.
         """
-        if (cut := self.position - 1) > 0:  # one byte stays, for expressions that look behind them
+        if (cut := self.position - 1) > 0:  # one byte stays, for lookbehind assertions
             self._columns_before = self._column(cut) - 1
             self.buffer = self.buffer[cut:]
             self.position -= cut
@@ -135,35 +161,35 @@ class ScriptStream:
             wanted -= len(piece)
             pieces.append(piece)
         self.buffer += self._readable(b"".join(pieces))
-        window = self.buffer  # looked through for one byte first, which is ten times as fast, and mostly is enough
+        window = self.buffer  # searching for one byte first is ten times as fast, and usually enough
         self.may_have_conflicts = (b"<" in window and b"<<<<<<< " in window) or (
             b">" in window and b">>>>>>> " in window
         )
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing follows `position`, here or in the stream."""
+        """Whether no bytes follow `position`, in the window or in the stream."""
         return self.ended and self.position == len(self.buffer)
 
     def take(self, end: int) -> bytes:
-        """The bytes up to `end`; the next part begins there."""
+        """Return the bytes up to `end`, and move `position` there."""
         text = self.buffer[self.position : end]
         self.position = end
         self.line += text.count(b"\n")
         return text
 
     def move_to(self, position: int, line: int) -> None:
-        """As `take`, for who has taken the bytes already and knows the line behind them."""
+        """Move `position` past bytes that the caller has read itself; `line` is the line there."""
         self.position = position
         self.line = line
 
     def error_at(self, message: str, at: int, *, fault: Fault, command: str = "") -> LexerError:
-        """The error that points at byte `at` of the window, `position` or behind it."""
+        """Return an error at byte `at` of the window, not before `position`."""
         line = self.line + self.buffer.count(b"\n", self.position, at)
         return LexerError(message, fault=fault, line=line, column=self._column(at), command=command)
 
     def _readable(self, fresh: bytes) -> bytes:
-        """The part of `fresh` that the window takes; the rest is kept, and named if nothing can make it readable."""
+        """Return the valid beginning of `fresh`; keep the rest, and set the fault if later bytes cannot complete it."""
         readable = len(fresh)
         try:
             fresh.decode()
@@ -184,29 +210,175 @@ class ScriptStream:
         return len(self.buffer[begin:at].decode()) + 1 + (0 if begin else self._columns_before)
 
 
-# The data of COPY … FROM stdin, which stand in the script from the next line to the line `\.`.
-#
-# Source: PostgreSQL documentation, "COPY" (File Formats) and "psql" (\copy).
+def split_script(read: Callable[[int], bytes]) -> Iterator[Part]:
+    """Yield the parts of a script; `read(size)` returns its next bytes, empty at the end.
+
+    Memory is bounded by the longest statement, excluding COPY data. Raises LexerError.
+    """
+    source = ScriptStream(read)
+    standard = True  # standard_conforming_strings, on unless the script sets it
+    while True:
+        yield from _simple_statement_parts(source, standard=standard)
+        if source.exhausted:
+            return
+        start, end = _read_statement_bounds(source, standard=standard)
+        buffer, begin = source.buffer, source.position
+        if begin == end:
+            return
+        if source.may_have_conflicts:
+            _refuse_conflict(source, end)
+        line = source.line + buffer.count(b"\n", begin, start)
+        text = source.take(end)
+        if start == end or buffer[start] == ord(";"):
+            yield Part(PartKind.BLANK, text, line, start - begin)
+            continue
+        yield Part(PartKind.STATEMENT, text, line, start - begin)
+        if _COPY_OR_SET.match(buffer, start):
+            if setting := _set_standard_strings_pattern().match(buffer, start):
+                standard = (setting["value"] or b"on").lower() not in _OFF
+            elif copy_direction(first_tokens(text, start - begin, standard=standard)) == "FROM":
+                yield from _copy_data_parts(source)
 
 
-_BLANKS_ON_LINE = re.compile(rb"[ \t]*+")
-_LINE_END = re.compile(rb"(?:--[^\r\n]*+)?\r?(?:\n|\Z)")
-_COPY_END_LINES = (b"\\.\n", b"\\.\r\n")
-_COPY_ENDS_OF_FILE = (b"\\.", b"\\.\r")
+def _simple_statement_parts(source: ScriptStream, *, standard: bool) -> Iterator[Part]:
+    """Yield the next simple statements in the window. Raises LexerError."""
+    # The loop runs for nearly every statement: count each newline once, and create a Part without calling Part().
+    match, new, statement = _simple_statement_pattern(standard=standard).match, tuple.__new__, PartKind.STATEMENT
+    buffer, line = source.buffer, source.line
+    begin = counted = source.position
+    while simple := match(buffer, begin):
+        start, end = simple.start(1), simple.end()
+        if source.may_have_conflicts:
+            source.move_to(begin, line + buffer.count(b"\n", counted, begin))
+            _refuse_conflict(source, end)
+        line += buffer.count(b"\n", counted, start)
+        yield new(Part, (statement, buffer[begin:end], line, start - begin))
+        begin, counted = end, start
+    source.move_to(begin, line + buffer.count(b"\n", counted, begin))
+
+
+@cache
+def _simple_statement_pattern(*, standard: bool) -> re.Pattern[bytes]:
+    """Compile a pattern of a whole simple statement; group 1 is at its first byte.
+
+    A simple statement cannot contain a semicolon outside quotes, and does not affect how the text after it is read.
+    The atomic groups prevent backtracking after a failure.
+    """
+    return re.compile(
+        rb"(?>"
+        + _LEADING_REGEX
+        + rb")()(?=[A-Za-z])(?!(?i:copy|set|reset)\b)"
+        + rb"(?!(?i:create)\b(?!(?i:\s++(?:table|(?:unique\s++)?index|type|view|sequence|schema|extension)\b)))(?>"
+        + simple_run_regex(standard=standard)
+        + rb");",
+        re.DOTALL,
+    )
+
+
+@cache
+def _set_standard_strings_pattern() -> re.Pattern[bytes]:
+    """Compile a pattern of statements that set standard_conforming_strings to `value`, or reset it."""
+    return re.compile(
+        rb"(?:set%b+(?:(?:session|local)%b+)?\"?standard_conforming_strings\"?%b*(?:=|to\b)%b*'?(?P<value>\w+)"
+        rb"|reset%b+(?:all|\"?standard_conforming_strings)\b)" % (_GAP, _GAP, _GAP, _GAP, _GAP),
+        re.IGNORECASE,
+    )
+
+
+def _read_statement_bounds(source: ScriptStream, *, standard: bool) -> tuple[int, int]:
+    """Return _statement_bounds, after reading until the statement or the script ends. Raises LexerError."""
+    while True:
+        try:
+            return _statement_bounds(source.buffer, source.position, standard=standard)
+        except UnclosedToken as cut:
+            if source.ended:
+                if cut.token_kind:
+                    raise source.error_at(
+                        f"unterminated {cut.token_kind}: it begins here and the file ends before it is closed",
+                        cut.at,
+                        fault=Fault.UNTERMINATED,
+                    ) from None
+                return _end_of_leading(source.buffer, source.position), len(source.buffer)
+        except BackslashOutsideQuotes as met:
+            if source.ended or source.buffer.find(b"\n", met.at) >= 0:
+                raise _meta_command_error(source, met.at) from None
+        source.read_more()
+
+
+def _statement_bounds(buffer: bytes, position: int, *, standard: bool) -> tuple[int, int]:
+    """Return the first significant byte of the next statement, and the end of the statement.
+
+    Raises UnclosedToken when the buffer ends before the statement, BackslashOutsideQuotes at a command of psql.
+    """
+    start = _end_of_leading(buffer, position)
+    if start == len(buffer):
+        raise UnclosedToken("", start)
+    if _CREATE.match(buffer, start) and (kind := _created_object(buffer, start)) in ("FUNCTION", "PROCEDURE", "RULE"):
+        return start, _end_of_create(buffer, start, routine=kind != "RULE", standard=standard)
+    pattern = simple_run_pattern(standard=standard)
+    position = start
+    while True:
+        end = end_of_run(pattern, buffer, position)
+        if end == len(buffer):
+            raise UnclosedToken("", end)
+        if buffer[end] == ord(";"):
+            return start, end + 1
+        position = end_of_complex_token(buffer, end, position)
+
+
+def _end_of_leading(buffer: bytes, position: int) -> int:
+    """Return the end of the blanks and comments from `position` on. Raises UnclosedToken."""
+    while True:
+        position = end_of_run(_LEADING, buffer, position)
+        if not buffer.startswith(b"/*", position):
+            return position
+        position = end_of_comment(buffer, position)
+
+
+def _created_object(buffer: bytes, start: int) -> str:
+    """Return the kind of object that CREATE [OR REPLACE] creates."""
+    words = first_tokens(buffer, start, limit=4)
+    named = words[3:] if words[1:3] == ("OR", "REPLACE") else words[1:2]
+    return "".join(named)
+
+
+def _end_of_create(buffer: bytes, start: int, *, routine: bool, standard: bool) -> int:
+    """Return the end of CREATE RULE, or of CREATE FUNCTION or PROCEDURE (`routine`), which may contain semicolons.
+
+    They may be in parentheses (the statements of a rule) and in the body of a routine, from BEGIN ATOMIC to an END at
+    the beginning of a statement, unlike the END of a CASE or a column of that name.
+    """
+    parentheses = 0
+    body = False
+    previous = b""
+    for _, begin, end in scan_tokens(buffer, start, standard=standard):
+        word = buffer[begin:end].lower()
+        if word == b";" and not body and not parentheses:
+            return end
+        if word == b"(":
+            parentheses += 1
+        elif word == b")":
+            parentheses = max(0, parentheses - 1)
+        elif word == b"atomic" and previous == b"begin" and routine and not parentheses:
+            body = True
+        elif word == b"end" and previous in (b";", b"atomic"):
+            body = False
+        previous = word
+    raise UnclosedToken("", len(buffer))
 
 
 def _copy_data_parts(source: ScriptStream) -> Iterator[Part]:
-    r"""The rest of COPY's line, its data, and the line `\.` that ends them. Raises Unlexable."""
+    r"""Yield the rest of COPY's line, its data, and the line `\.` that ends them. Raises LexerError."""
     opened = source.line
     while not source.ended and source.buffer.find(b"\n", source.position) < 0:
         source.read_more()
-    behind = end_of_run(_BLANKS_ON_LINE, source.buffer, source.position)
-    rest = _LINE_END.match(source.buffer, behind)
+    end_of_blanks = end_of_run(_BLANKS_ON_LINE, source.buffer, source.position)
+    rest = _LINE_END.match(source.buffer, end_of_blanks)
     if not rest:
         raise source.error_at(
-            "text behind COPY … FROM stdin; on its line, where the data begin on the next; "
-            "move it behind the line that ends the data",
-            behind,
+            "text after COPY … FROM stdin; on its line, where the data begin on the next; "
+            "move it after the line that ends the data",
+            end_of_blanks,
             fault=Fault.TEXT_AFTER_COPY,
         )
     if text := source.take(rest.end()):
@@ -232,7 +404,7 @@ def _copy_data_parts(source: ScriptStream) -> Iterator[Part]:
 
 
 def _end_of_copy_data(buffer: bytes, begin: int, *, ended: bool) -> int:
-    r"""Where the line `\.` begins, or -1 when the buffer does not hold it whole."""
+    r"""Return where the line `\.` begins, or -1 when the buffer does not contain the whole line."""
     at = buffer.find(b"\\.", begin)
     while at >= 0:
         starts_line = at == begin or buffer[at - 1] == ord("\n")
@@ -242,189 +414,6 @@ def _end_of_copy_data(buffer: bytes, begin: int, *, ended: bool) -> int:
             return at
         at = buffer.find(b"\\.", at + 2)
     return -1
-
-
-# A lexer for PostgreSQL scripts: where statements begin and end, in a stream of any size.
-#
-# The rules are those of PostgreSQL's scan.l and psql's psqlscan.l (PostgreSQL documentation, "Lexical Structure"):
-# strings of every kind, dollar quotes, nested comments, BEGIN ATOMIC bodies, parentheses of CREATE RULE, COPY data.
-# It works on bytes, as the server does: every byte from 0x80 is a letter. Lossless: the parts joined are the script.
-#
-# Speed comes from one regular expression that carries most statements from first byte to semicolon in a single match;
-# only dollar quotes, nested comments and the few statements that may hold semicolons take a slower way.
-
-
-_LEADING_REGEX = (
-    rb"(?:"
-    + BLANK_REGEX
-    # What pg_dump writes since August 2025, alone on its line; any other backslash outside quotes is refused.
-    + rb"|(?<![^\n])\\(?:un)?restrict [A-Za-z0-9]++[ \t]*+(?=\r?\n|\r?\Z))"
-    + REPEATED_REGEX
-)
-_LEADING = re.compile(_LEADING_REGEX)
-_CREATE = re.compile(rb"create\b", re.IGNORECASE)
-_COPY_OR_SET = re.compile(rb"copy\b|(?:re)?set\b", re.IGNORECASE)
-_GAP = rb"(?:" + BLANK_REGEX + rb")"
-_OFF = frozenset({b"0", b"of", b"off", b"n", b"no", b"f", b"fa", b"fal", b"fals", b"false"})  # as the server reads it
-_CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
-_META_COMMAND = re.compile(rb"\\[^\s\\]*")
-
-
-@cache
-def _simple_statement_pattern(*, standard: bool) -> re.Pattern[bytes]:
-    """A whole statement of the usual kind, group 1 at its first byte.
-
-    That is one that can hold no semicolon outside quotes, and that the text behind it does not depend on. The atomic
-    groups keep a failure from being tried in every other way.
-    """
-    return re.compile(
-        rb"(?>"
-        + _LEADING_REGEX
-        + rb")()(?=[A-Za-z])(?!(?i:copy|set|reset)\b)"
-        + rb"(?!(?i:create)\b(?!(?i:\s++(?:table|(?:unique\s++)?index|type|view|sequence|schema|extension)\b)))(?>"
-        + simple_run_regex(standard=standard)
-        + rb");",
-        re.DOTALL,
-    )
-
-
-@cache
-def _set_standard_strings_pattern() -> re.Pattern[bytes]:
-    """What sets standard_conforming_strings: to `value`, or back."""
-    return re.compile(
-        rb"(?:set%b+(?:(?:session|local)%b+)?\"?standard_conforming_strings\"?%b*(?:=|to\b)%b*'?(?P<value>\w+)"
-        rb"|reset%b+(?:all|\"?standard_conforming_strings)\b)" % (_GAP, _GAP, _GAP, _GAP, _GAP),
-        re.IGNORECASE,
-    )
-
-
-def split_script(read: Callable[[int], bytes]) -> Iterator[Part]:
-    """Yield the parts of the script that `read(size)` returns piece by piece, empty at its end.
-
-    Memory is bounded by the longest statement, COPY data not counted. Raises Unlexable.
-    """
-    source = ScriptStream(read)
-    standard = True  # standard_conforming_strings, as far as the script itself sets it
-    while True:
-        yield from _simple_statement_parts(source, standard=standard)
-        if source.exhausted:
-            return
-        start, end = _read_statement_bounds(source, standard=standard)
-        buffer, begin = source.buffer, source.position
-        if begin == end:
-            return
-        if source.may_have_conflicts:
-            _refuse_conflict(source, end)
-        line = source.line + buffer.count(b"\n", begin, start)
-        text = source.take(end)
-        if start == end or buffer[start] == ord(";"):
-            yield Part(PartKind.BLANK, text, line, start - begin)
-            continue
-        yield Part(PartKind.STATEMENT, text, line, start - begin)
-        if _COPY_OR_SET.match(buffer, start):
-            if setting := _set_standard_strings_pattern().match(buffer, start):
-                standard = (setting["value"] or b"on").lower() not in _OFF
-            elif copy_direction(first_tokens(text, start - begin, standard=standard)) == "FROM":
-                yield from _copy_data_parts(source)
-
-
-def _simple_statement_parts(source: ScriptStream, *, standard: bool) -> Iterator[Part]:
-    """The statements of the usual kind that stand next in the window. Raises Unlexable."""
-    # Once around for nearly every statement: a newline is counted once, and a Part made as Part() does it.
-    match, new, statement = _simple_statement_pattern(standard=standard).match, tuple.__new__, PartKind.STATEMENT
-    buffer, line = source.buffer, source.line
-    begin = counted = source.position
-    while found := match(buffer, begin):
-        start, end = found.start(1), found.end()
-        if source.may_have_conflicts:
-            source.move_to(begin, line + buffer.count(b"\n", counted, begin))
-            _refuse_conflict(source, end)
-        line += buffer.count(b"\n", counted, start)
-        yield new(Part, (statement, buffer[begin:end], line, start - begin))
-        begin, counted = end, start
-    source.move_to(begin, line + buffer.count(b"\n", counted, begin))
-
-
-def _read_statement_bounds(source: ScriptStream, *, standard: bool) -> tuple[int, int]:
-    """As _statement, reading on until the statement ends or the script does, and with it the statement."""
-    while True:
-        try:
-            return _statement_bounds(source.buffer, source.position, standard=standard)
-        except UnclosedToken as cut:
-            if source.ended:
-                if cut.token_kind:
-                    raise source.error_at(
-                        f"unterminated {cut.token_kind}: it begins here and the file ends before it is closed",
-                        cut.at,
-                        fault=Fault.UNTERMINATED,
-                    ) from None
-                return _end_of_leading(source.buffer, source.position), len(source.buffer)
-        except BackslashOutsideQuotes as met:
-            if source.ended or source.buffer.find(b"\n", met.at) >= 0:
-                raise _meta_command_error(source, met.at) from None
-        source.read_more()
-
-
-def _statement_bounds(buffer: bytes, position: int, *, standard: bool) -> tuple[int, int]:
-    """Where the next statement's first significant byte is, and where it ends.
-
-    Raises Open when the buffer ends before the statement does, Backslash at a command of psql.
-    """
-    start = _end_of_leading(buffer, position)
-    if start == len(buffer):
-        raise UnclosedToken("", start)
-    if _CREATE.match(buffer, start) and (kind := _created_object(buffer, start)) in ("FUNCTION", "PROCEDURE", "RULE"):
-        return start, _end_of_create(buffer, start, routine=kind != "RULE", standard=standard)
-    pattern = simple_run_pattern(standard=standard)
-    position = start
-    while True:
-        end = end_of_run(pattern, buffer, position)
-        if end == len(buffer):
-            raise UnclosedToken("", end)
-        if buffer[end] == ord(";"):
-            return start, end + 1
-        position = end_of_complex_token(buffer, end, position)
-
-
-def _end_of_leading(buffer: bytes, position: int) -> int:
-    """Where the blanks and comments from `position` on end. Raises Open."""
-    while True:
-        position = end_of_run(_LEADING, buffer, position)
-        if not buffer.startswith(b"/*", position):
-            return position
-        position = end_of_comment(buffer, position)
-
-
-def _created_object(buffer: bytes, start: int) -> str:
-    """What CREATE [OR REPLACE] creates."""
-    words = first_tokens(buffer, start, limit=4)
-    named = words[3:] if words[1:3] == ("OR", "REPLACE") else words[1:2]
-    return "".join(named)
-
-
-def _end_of_create(buffer: bytes, start: int, *, routine: bool, standard: bool) -> int:
-    """The end of CREATE RULE, or of CREATE FUNCTION or PROCEDURE (`routine`), which may hold semicolons.
-
-    They do in parentheses (a rule's statements) and in the body of a routine, from BEGIN ATOMIC to an END that begins a
-    statement: no other END there does, neither CASE's nor a column of that name.
-    """
-    parentheses = 0
-    body = False
-    previous = b""
-    for _, begin, end in scan_tokens(buffer, start, standard=standard):
-        word = buffer[begin:end].lower()
-        if word == b";" and not body and not parentheses:
-            return end
-        if word == b"(":
-            parentheses += 1
-        elif word == b")":
-            parentheses = max(0, parentheses - 1)
-        elif word == b"atomic" and previous == b"begin" and routine and not parentheses:
-            body = True
-        elif word == b"end" and previous in (b";", b"atomic"):
-            body = False
-        previous = word
-    raise UnclosedToken("", len(buffer))
 
 
 def _meta_command_error(source: ScriptStream, at: int) -> LexerError:

@@ -128,13 +128,13 @@ class WordReader:
 
     def take_names(self) -> list[str]:
         """Take a list of names, without ONLY and *."""
-        found = []
+        names = []
         while True:
             self.take("ONLY")
-            found.append(self.take_name())
+            names.append(self.take_name())
             self.take("*")
             if not self.take(","):
-                return [name for name in found if name]
+                return [name for name in names if name]
 
     def take_group(self) -> tuple[Word, ...]:
         """Take the words in the parentheses that begin here; () if none do."""
@@ -151,14 +151,14 @@ class WordReader:
 
 def split_at_commas(words: Sequence[Word]) -> list[tuple[Word, ...]]:
     """Split a list at its commas outside parentheses."""
-    reader, found = WordReader(words), []
+    reader, items = WordReader(words), []
     while reader.key:
-        found.append(reader.take_until(","))
+        items.append(reader.take_until(","))
         reader.take(",")
-    return found
+    return items
 
 
 def contains_words(words: Sequence[Word], *keys: str) -> bool:
     """Whether these words occur in a row."""
-    found = [word.key for word in words]
-    return any(tuple(found[at : at + len(keys)]) == keys for at in range(len(found) - len(keys) + 1))
+    present = [word.key for word in words]
+    return any(tuple(present[at : at + len(keys)]) == keys for at in range(len(present) - len(keys) + 1))

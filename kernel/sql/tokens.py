@@ -103,9 +103,9 @@ _NAME_BYTES = frozenset(re.findall(_NAME_BYTE, bytes(range(256))))
 class UnclosedToken(Exception):
     """The buffer ends inside a token of kind `token_kind`, or inside a statement (""), which begins at `at`."""
 
-    def __init__(self, what: str, at: int) -> None:
-        super().__init__(what)
-        self.token_kind = what
+    def __init__(self, token_kind: str, at: int) -> None:
+        super().__init__(token_kind)
+        self.token_kind = token_kind
         self.at = at
 
 

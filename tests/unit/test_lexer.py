@@ -334,7 +334,7 @@ class TestCopyData:
     @pytest.mark.parametrize("rest", ["SELECT 1;", "  SELECT 1;", ";", "/* a */", "-"])
     def test_anything_else_behind_the_semicolon_is_refused(self, rest: str) -> None:
         message, line, column = refusal(f"\nCOPY t FROM stdin;{rest}\n1\n\\.\n")
-        assert message.startswith("text behind COPY … FROM stdin; on its line")
+        assert message.startswith("text after COPY … FROM stdin; on its line")
         assert (line, column) == (2, 19 + len(rest) - len(rest.lstrip()))
 
     @pytest.mark.parametrize("script", ["", "\n", "\n1\n", "\n1\n\\.x", "\n1\\.\n", " -- a"])

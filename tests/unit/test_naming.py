@@ -35,8 +35,8 @@ def test_a_good_name_is_its_version_and_its_description(filename: str, parsed: t
         ("016_add.SQL", "the ending is not in lower case; rename it to 016_add.sql"),
         ("016__add.sql", "underscores stand one at a time between words; rename it to 016_add.sql"),
         ("016_add_.sql", "underscores stand one at a time between words; rename it to 016_add.sql"),
-        ("016.sql", "no description behind the version; name it like 016_add_user_preferences.sql"),
-        ("016_.sql", "no description behind the version; name it like 016_add_user_preferences.sql"),
+        ("016.sql", "no description after the version; name it like 016_add_user_preferences.sql"),
+        ("016_.sql", "no description after the version; name it like 016_add_user_preferences.sql"),
         ("add_users.sql", "no version ahead of the description; name it like 016_add_user_preferences.sql"),
         ("v2_add_users.sql", "a letter ahead of the version; name it like 016_add_user_preferences.sql"),
         (

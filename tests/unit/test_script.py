@@ -157,7 +157,7 @@ def test_with_the_directive_a_transaction_has_to_end(path: Path) -> None:
 
 def test_with_the_directive_a_prepared_transaction_is_refused(path: Path) -> None:
     assert refusal(path, STEPS + "BEGIN;\nSELECT 1;\nPREPARE TRANSACTION 'a';") == [
-        "4: PREPARE TRANSACTION 'a' prepares the transaction, which a migration cannot leave behind"
+        "4: PREPARE TRANSACTION 'a' prepares the transaction, which a migration cannot do"
     ]
 
 
