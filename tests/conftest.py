@@ -86,7 +86,7 @@ def _neutral_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server that ends with the tests, even if they are killed."""
-    with throwaway_server(bindir=_bindir()) as started:
+    with throwaway_server(bindir=_bindir(), settings={"max_prepared_transactions": "4"}) as started:
         yield started
 
 

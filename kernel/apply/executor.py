@@ -44,11 +44,19 @@ _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10
 _IDLE_SECONDS = 1.0
 _APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
+# pid 0 is a prepared transaction. Of sessions of other roles the server may show no more than the pid, the role and the
+# application_name.
 _BLOCKERS_QUERY = """
-SELECT format('pid %%s (%%s, %%s for %%s): %%s', pid, coalesce(nullif(application_name, ''), backend_type), state,
-  justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
-  left(regexp_replace(query, '\\s+', ' ', 'g'), 120))
-FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids(%s)) ORDER BY xact_start
+SELECT CASE
+  WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts lists them)'
+  WHEN a.backend_start IS NULL THEN format('pid %%s (%%s) of role %%s, which hides what it runs', blocker,
+    coalesce(nullif(application_name, ''), 'unnamed'), coalesce(usename, 'unknown'))
+  ELSE format('pid %%s (%%s, %%s for %%s): %%s', blocker, coalesce(nullif(application_name, ''), backend_type), state,
+    justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
+    left(regexp_replace(query, '\\s+', ' ', 'g'), 120))
+  END
+FROM unnest(pg_blocking_pids(%s)) AS blocker LEFT JOIN pg_stat_activity a ON a.pid = blocker
+ORDER BY xact_start, blocker
 """
 _INDEX_BUILD_QUERY = """
 SELECT format('%%s: %%s%%s', coalesce(index_relid::regclass::text, relid::regclass::text), phase,

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 
 _POLL_SECONDS = (0.05, 0.25)
+# Of a session of another role the server shows the pid, the role and the application_name; the rest is NULL, unless
+# this role is a member of it or of pg_read_all_stats. Source: PostgreSQL documentation, "pg_stat_activity".
 _FIND_HOLDER = """
-SELECT a.pid, a.application_name, coalesce(host(a.client_addr), 'local'), a.backend_start AT TIME ZONE 'UTC'
-FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+SELECT l.pid, a.application_name, coalesce(host(a.client_addr), 'local'), a.backend_start AT TIME ZONE 'UTC',
+  coalesce(a.usename, 'unknown')
+FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ((l.classid::bigint << 32) | l.objid::bigint) = %s AND l.objsubid = 1 AND l.granted
 """
@@ -36,15 +39,18 @@ WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHER
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockHolder:
-    """The session that holds the lock; `connected_at` is UTC."""
+    """The session that holds the lock. `connected_at` is UTC, None where the server hides it from this role."""
 
     pid: int
-    application_name: str
+    application_name: str | None
     host: str
-    connected_at: datetime
+    connected_at: datetime | None
+    role: str
 
     def __str__(self) -> str:
         name = self.application_name or "unnamed"
+        if self.connected_at is None:
+            return f"pid {self.pid} ({name}) of role {self.role}"
         return f"pid {self.pid} ({name}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
 
 
@@ -120,5 +126,5 @@ def find_lock_holder(session: Session, number: int) -> LockHolder | None:
     row = session.connection.execute(_FIND_HOLDER, (number,)).fetchone()
     if row is None:
         return None
-    pid, application, host, since = row
-    return LockHolder(pid=pid, application_name=application, host=host, connected_at=since)
+    pid, application_name, host, connected_at, role = row
+    return LockHolder(pid=pid, application_name=application_name, host=host, connected_at=connected_at, role=role)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.apply.events import MigrationApplied, WaitingForLock
+from kernel.apply.events import MigrationApplied, StatementBlocked, WaitingForLock
 from kernel.apply.executor import WaitLimits
 from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock, try_advisory_lock
 from kernel.db.connection import open_session
@@ -51,6 +51,63 @@ def test_a_runner_that_does_not_wait_names_the_holder_and_touches_nothing(
     assert str(busy.value).endswith(f"or end it: SELECT pg_terminate_backend({pid})")
     assert not project.has("schema_migrations")
     assert project.events == [], "who does not wait is not told that it waits"
+
+
+@pytest.fixture
+def two_roles(project: Project) -> Iterator[tuple[Project, Project]]:
+    """The project as two roles, neither of which may see what the other runs."""
+    first, second = f"first_{id(project)}", f"second_{id(project)}"
+    for role in (first, second):
+        project.rows(f"CREATE ROLE {role} LOGIN")
+        project.rows(f"GRANT CREATE ON SCHEMA public TO {role}")
+    yield project.reached(user=first, application_name="the first runner"), project.reached(user=second)
+    for role in (first, second):
+        project.rows(f"DROP OWNED BY {role} CASCADE")
+        project.rows(f"DROP ROLE {role}")
+
+
+def test_a_holder_of_another_role_is_named_as_far_as_the_server_shows_it(two_roles: tuple[Project, Project]) -> None:
+    first, second = two_roles
+    role = first.url.partition("user=")[2].partition(" ")[0]
+    with open_session(first.url) as session:
+        assert try_advisory_lock(session, KEY)
+        pid = session.connection.info.backend_pid
+        with pytest.raises(LockBusy) as busy:
+            second.migrate(waits=AT_ONCE)
+        assert f": pid {pid} (the first runner) of role {role}; wait longer" in str(busy.value)
+        with pytest.raises(LockBusy):
+            second.migrate(waits=WaitLimits(lock_wait_seconds=0.1))
+    assert [str(event.holder) for event in second.events if isinstance(event, WaitingForLock)] == [
+        f"pid {pid} (the first runner) of role {role}"
+    ]
+
+
+def test_a_blocker_of_another_role_is_named_as_far_as_the_server_shows_it(two_roles: tuple[Project, Project]) -> None:
+    first, second = two_roles
+    role = first.url.partition("user=")[2].partition(" ")[0]
+    second.migrate()
+    second.rows("GRANT SELECT ON made TO PUBLIC")
+    second.put("003_alter.sql", "ALTER TABLE made ADD b int;")
+    with psycopg.connect(first.url) as reader:
+        reader.execute("SELECT FROM made")
+        second.failure(waits=WaitLimits(lock_timeout_ms=300, lock_retries=0))
+        pid = reader.info.backend_pid
+    blocked = [event.blockers for event in second.events if isinstance(event, StatementBlocked)]
+    assert blocked
+    assert set(blocked) == {(f"pid {pid} (the first runner) of role {role}, which hides what it runs",)}
+
+
+def test_a_prepared_transaction_that_blocks_is_named(project: Project) -> None:
+    project.migrate()
+    with psycopg.connect(project.url, autocommit=True) as other:
+        other.execute("BEGIN")
+        other.execute("LOCK made IN ACCESS SHARE MODE")
+        other.execute("PREPARE TRANSACTION 'left open'")
+        project.put("003_alter.sql", "ALTER TABLE made ADD b int;")
+        project.failure(waits=WaitLimits(lock_timeout_ms=300, lock_retries=0))
+        other.execute("ROLLBACK PREPARED 'left open'")
+    (blockers,) = {event.blockers for event in project.events if isinstance(event, StatementBlocked)}
+    assert blockers == ("a prepared transaction (pg_prepared_xacts lists them)",)
 
 
 def test_a_runner_gives_up_when_its_time_is_over(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:

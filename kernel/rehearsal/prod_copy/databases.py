@@ -31,10 +31,13 @@ FILE_COPY_STRATEGY_SINCE = 150000  # server_version_num; earlier servers always 
 # Set on the template database, so that sessions do not change it by accident; clones do not inherit it.
 READ_ONLY_SETTING = "default_transaction_read_only"
 
+# A role that may not see sessions of other roles finds NULL in backend_type.
 _CONNECTIONS_QUERY = """
 SELECT format('pid %%s (%%s, %%s) from %%s', pid, usename, coalesce(nullif(application_name, ''), 'unnamed'),
     coalesce(host(client_addr), 'this machine'))
-FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend' ORDER BY pid
+FROM pg_stat_activity
+WHERE datname = %s AND (backend_type = 'client backend' OR (backend_type IS NULL AND usename IS NOT NULL))
+ORDER BY pid
 """
 # A session that was just closed is listed for a moment longer.
 _DISCONNECT_GRACE_SECONDS = 2.0
