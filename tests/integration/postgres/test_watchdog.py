@@ -36,7 +36,7 @@ with open_watched_cluster(find_programs(Path(bindir)), folder=Path(folder) if fo
     server = guard.serve(SETTINGS)
     if name:
         guard.stop()
-        guard.keep(Path(name))
+        guard.keep_data_as(Path(name))
         server = guard.serve(SETTINGS)
     print(server.url, server.data, guard.sockets, sep="\\n", flush=True)
     for number in range(int(times)):

