@@ -30,7 +30,7 @@ def test_a_pooler_is_refused_as_production_with_the_reason(
 ) -> None:
     with pgbouncer(ground.server, free_folder / mode, mode=mode) as conninfo:
         url = psycopg.conninfo.make_conninfo(conninfo, dbname=ground.name)
-        with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs sessions of its own"):
+        with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs real sessions"):
             export_production(url, tmp_path / "dump", ground.server.server.programs)
 
 
