@@ -311,7 +311,7 @@ def is_done_already(executor: Executor, migration: Migration, part: Part, *, aga
     if not again:
         raise refused_error(
             migration,
-            f"line {part.line}: {', '.join(left)} is INVALID, left behind by a build that failed; "
+            f"line {part.line}: {', '.join(left)} is INVALID, left by a build that failed; "
             f"drop it with DROP INDEX CONCURRENTLY {left[0]}, then run inv db.migrate again",
             aftermath=aftermath,
         )

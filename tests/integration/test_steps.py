@@ -221,7 +221,7 @@ def test_an_invalid_index_that_is_not_ours_is_never_taken_for_done_nor_dropped(
         project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
     project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON t (a);")
     failed = project.failure()
-    assert f"line 1: public.{name} is INVALID, left behind by a build that failed; drop it with " in str(failed)
+    assert f"line 1: public.{name} is INVALID, left by a build that failed; drop it with " in str(failed)
     assert project.rows(INDEXES) == [(name, False)]
     assert project.recorded() == ["001"]
     project.rows(str(failed).partition("drop it with ")[2].partition(",")[0])

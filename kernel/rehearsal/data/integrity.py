@@ -1,4 +1,4 @@
-"""Faults of the clone's schema and sequences: sequences behind, invalid indexes, constraints, keys near their limit."""
+"""Faults of the schema of the clone: sequences that lag, invalid indexes, constraints, keys near their limit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class KeyNearLimit:
 
 
 def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | KeyNearLimit]:
-    """The sequences behind their column, and the keys near their limit."""
+    """The sequences that lag their column, and the keys near their limit."""
     for row in fetch_rows(connection, _COUNTERS):
         _, _, schema, table, column, label, kind, limit, sequence_schema, sequence, called, step = row
         column_name = sql.Identifier(column)
