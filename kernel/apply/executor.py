@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 _RETRYABLE_SQLSTATES = ("55P03", "40P01", "40001")  # lock not available, deadlock, serialization failure
-_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10
 _IDLE_SECONDS = 1.0
 _APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
@@ -67,11 +66,15 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitLimits:
-    """How long a run waits for other runners, for locks on tables, and for a statement. 0 ms is no limit."""
+    """How long a run waits for other runners, for locks on tables, and for a statement. 0 ms is no limit.
+
+    `retry_pause_seconds` is the pause before the first retry; it doubles from retry to retry.
+    """
 
     lock_wait_seconds: float = 60
     lock_timeout_ms: int = 5000
     lock_retries: int = 5
+    retry_pause_seconds: float = 0.5
     statement_timeout_ms: int = 0
 
 
@@ -193,7 +196,7 @@ def run_with_retries(executor: Executor, attempt: Callable[[], ResultT]) -> Resu
 
 
 def _pause_before_retry(executor: Executor, error: MigrationFailed, count: int) -> None:
-    longest = min(_PAUSE_SECONDS * 2 ** (count - 1), _LONGEST_PAUSE_SECONDS)
+    longest = min(executor.waits.retry_pause_seconds * 2 ** (count - 1), _LONGEST_PAUSE_SECONDS)
     seconds = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
     executor.observer(
         MigrationRetrying(

@@ -35,17 +35,19 @@ if TYPE_CHECKING:
 
 
 _PLAIN_BEGIN_WORDS = frozenset({b"BEGIN", b"START", b"TRANSACTION", b"WORK"})
-# Pending files up to this size in all stay in memory between the check and the run; others are read twice.
-_KEPT_IN_MEMORY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateOptions:
-    """Options of db.migrate: `to` is the last version to apply, "" for all."""
+    """Options of db.migrate: `to` is the last version to apply, "" for all.
+
+    Pending files of up to `memory_bytes` in all stay in memory between the check and the run; others are read twice.
+    """
 
     to: str = ""
     allow_out_of_order: bool = False
     single_transaction: bool = False
+    memory_bytes: int = 8 << 20
     waits: WaitLimits = field(default_factory=WaitLimits)
 
 
@@ -134,7 +136,7 @@ def _parse_pending(
 ) -> tuple[PendingFile, ...]:
     problems: list[Problem] = []
     files: list[PendingFile] = []
-    keep_bytes = _KEPT_IN_MEMORY_BYTES
+    keep_bytes = options.memory_bytes
     for migration in pending:
         try:
             script = parse_script(migration.path, migration.filename, keep_bytes=keep_bytes)

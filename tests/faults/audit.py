@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    Onlooker = psycopg.Connection[tuple[Any, ...]]
+    Observer = psycopg.Connection[tuple[Any, ...]]
 
 GATE = 4711  # an advisory lock: whoever holds it keeps the body of 002 waiting in its middle
 LAST_GATE = 4712  # and of 004
@@ -62,9 +62,9 @@ MARKS = {
 _STEPPED = ("003",)
 
 
-def prepare(onlooker: Onlooker) -> None:
+def prepare(observer: Observer) -> None:
     """The schemas that the migrations write to, which are not the ledger's."""
-    onlooker.execute(
+    observer.execute(
         "CREATE SCHEMA audit; CREATE TABLE audit.ran (version text, mark text); "
         "CREATE SCHEMA app; CREATE TABLE app.filler (text text)"
     )
@@ -78,51 +78,51 @@ def write(folder: Path, *files: dict[str, str]) -> None:
             (folder / name).write_text(text)
 
 
-def recorded(onlooker: Onlooker) -> set[str]:
+def recorded(observer: Observer) -> set[str]:
     """The versions in the ledger."""
-    if onlooker.execute("SELECT to_regclass('schema_migrations') IS NULL").fetchone() == (True,):
+    if observer.execute("SELECT to_regclass('schema_migrations') IS NULL").fetchone() == (True,):
         return set()
-    return {version for (version,) in onlooker.execute("SELECT version FROM schema_migrations")}
+    return {version for (version,) in observer.execute("SELECT version FROM schema_migrations")}
 
 
-def check(onlooker: Onlooker, marks: dict[str, tuple[str, ...]] = MARKS, stepped: tuple[str, ...] = _STEPPED) -> None:
+def check(observer: Observer, marks: dict[str, tuple[str, ...]] = MARKS, stepped: tuple[str, ...] = _STEPPED) -> None:
     """Assert that records equal effects: everything ran once or not at all, and what is recorded ran whole."""
-    ran: Counter[tuple[str, str]] = Counter(onlooker.execute("SELECT version, mark FROM audit.ran").fetchall())
+    ran: Counter[tuple[str, str]] = Counter(observer.execute("SELECT version, mark FROM audit.ran").fetchall())
     assert not (twice := [mark for mark, times in ran.items() if times > 1]), f"ran more than once: {twice}"
-    records = recorded(onlooker)
-    for version, its_marks in marks.items():
-        found = tuple(mark for mark in its_marks if (version, mark) in ran)
+    records = recorded(observer)
+    for version, expected in marks.items():
+        found = tuple(mark for mark in expected if (version, mark) in ran)
         if version in records:
-            assert found == its_marks, f"{version} is recorded, and only {found} of it ran"
+            assert found == expected, f"{version} is recorded, and only {found} of it ran"
         elif version in stepped:
-            assert found == its_marks[: len(found)], f"{version} ran out of order: {found}"
+            assert found == expected[: len(found)], f"{version} ran out of order: {found}"
         else:
             assert not found, f"{version} is not recorded, and {found} of it stayed"
 
 
-def check_finished(onlooker: Onlooker, marks: dict[str, tuple[str, ...]] = MARKS) -> None:
+def check_finished(observer: Observer, marks: dict[str, tuple[str, ...]] = MARKS) -> None:
     """Assert that everything is applied, with nothing left behind by what went wrong before."""
-    check(onlooker, marks)
-    assert recorded(onlooker) == set(marks)
-    invalid = onlooker.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall()
+    check(observer, marks)
+    assert recorded(observer) == set(marks)
+    invalid = observer.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall()
     assert not invalid, f"left INVALID: {invalid}"
-    indexes = onlooker.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events_id%'").fetchall()
+    indexes = observer.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events_id%'").fetchall()
     assert indexes == [("events_id",)]
-    assert onlooker.execute("SELECT to_regclass('schema_migrations_progress')").fetchone() == (None,)
+    assert observer.execute("SELECT to_regclass('schema_migrations_progress')").fetchone() == (None,)
 
 
-def await_free_lock(onlooker: Onlooker) -> None:
+def await_free_lock(observer: Observer) -> None:
     """Assert that the lock of the runners is free within FREE_SECONDS."""
     deadline = time.monotonic() + FREE_SECONDS
-    while onlooker.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone() != (True,):
+    while observer.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone() != (True,):
         assert time.monotonic() < deadline, f"the lock is not free after {FREE_SECONDS} s"
         time.sleep(_POLL_SECONDS)
-    onlooker.execute("SELECT pg_advisory_unlock(%s)", (_KEY,))
+    observer.execute("SELECT pg_advisory_unlock(%s)", (_KEY,))
 
 
-def await_row(onlooker: Onlooker, query: str, *, seconds: float = 20) -> None:
+def await_row(observer: Observer, query: str, *, seconds: float = 20) -> None:
     """Wait for a query to yield a row."""
     deadline = time.monotonic() + seconds
-    while onlooker.execute(query.encode()).fetchone() is None:
+    while observer.execute(query.encode()).fetchone() is None:
         assert time.monotonic() < deadline, f"in vain: {query}"
         time.sleep(_POLL_SECONDS)

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults import ground as grounds
 from tests.faults import matrix
-from tests.faults.breakable import breakable
+from tests.faults.fault_database import open_fault_database
+from tests.faults.restartable_server import open_restartable_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.faults.breakable import Breakable
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
+    from tests.faults.restartable_server import RestartableServer
 
 
 @pytest.fixture(scope="session")
-def broken_server() -> Iterator[Breakable]:
+def restartable_server() -> Iterator[RestartableServer]:
     """The server that faults happen to."""
-    told = os.environ.get("KERNEL_PG_BINDIR")
-    with breakable(Path(told) if told else None) as it:
+    bindir = os.environ.get("KERNEL_PG_BINDIR")
+    with open_restartable_server(Path(bindir) if bindir else None) as it:
         yield it
 
 
 @pytest.fixture
-def ground(broken_server: Breakable, tmp_path: Path) -> Iterator[Ground]:
+def target(restartable_server: RestartableServer, tmp_path: Path) -> Iterator[FaultDatabase]:
     """A fresh database of it with the audit's schemas, and a folder for migrations."""
-    with grounds.ground(broken_server, tmp_path / "migrations") as it:
+    with open_fault_database(restartable_server, tmp_path / "migrations") as it:
         yield it
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
     from tests.faults.proxy import Proxy
 
 _CHUNK = b"\n" * 4096
@@ -25,7 +25,7 @@ _FAILED = (6, 7)
 class Stopped:
     """A run that stands still at a step; `out` reads its stdout, `let_go` takes the step's obstacle away."""
 
-    ground: Ground
+    target: FaultDatabase
     process: subprocess.Popen[str]
     proxy: Proxy
     version: str
@@ -60,7 +60,7 @@ def kill(run: Stopped) -> None:
 
 
 def end_backend(run: Stopped) -> None:
-    run.ground.look.execute(
+    run.target.observer.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name LIKE 'inv db%' AND datname = current_database()"
     )
@@ -69,9 +69,9 @@ def end_backend(run: Stopped) -> None:
 
 
 def restart_server(run: Stopped) -> None:
-    run.ground.server.shut_down()
-    run.ground.server.start()
-    run.ground.look_again()
+    run.target.server.shut_down()
+    run.target.server.start()
+    run.target.reconnect_observer()
     run.proxy.release()
     assert run.end() in _FAILED
 
@@ -105,7 +105,7 @@ def fill_output(run: Stopped) -> None:
     run.let_go()
     run.proxy.release()
     # It is recorded before it is told, so a reader that pauses holds up the next file, never this one.
-    audit.await_row(run.ground.look, f"SELECT FROM schema_migrations WHERE version = '{run.version}'")
+    audit.await_row(run.target.observer, f"SELECT FROM schema_migrations WHERE version = '{run.version}'")
     assert run.process.poll() is None
     os.set_blocking(run.out.fileno(), True)
     while run.out.read(len(_CHUNK)):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.breakable import Breakable
+    from tests.faults.restartable_server import RestartableServer
 
 _SECONDS = 10.0
 _POLL_SECONDS = 0.02
@@ -55,7 +55,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def pgbouncer(server: Breakable, folder: Path, *, mode: str) -> Iterator[str]:
+def pgbouncer(server: RestartableServer, folder: Path, *, mode: str) -> Iterator[str]:
     """The conninfo of a PgBouncer before a server; `mode` is session or transaction. `folder` must be its own."""
     program = _program()
     port = _free_port()

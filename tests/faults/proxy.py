@@ -184,7 +184,7 @@ async def _first_ended(*ways: Coroutine[None, None, None]) -> None:
 
 
 @contextmanager
-def proxy(server: Path, stop: Stop | None = None) -> Iterator[Proxy]:
+def open_proxy(server: Path, stop: Stop | None = None) -> Iterator[Proxy]:
     """A proxy before the server's socket, in a thread of its own, which ends with the block."""
     it = Proxy(server=server, stop=stop)
     listening, ending = threading.Event(), asyncio.Event()

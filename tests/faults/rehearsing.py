@@ -162,25 +162,25 @@ class Rehearsing:
         SELECT application_name FROM pg_stat_activity
         WHERE datname IN (current_database(), %s) AND pid <> pg_backend_pid()
         """
-        with psycopg.connect(self._production) as onlooker:
-            found = onlooker.execute(query, (self.test_db,)).fetchall()
+        with psycopg.connect(self._production) as observer:
+            found = observer.execute(query, (self.test_db,)).fetchall()
             return [name for (name,) in found if name != self.production.info.parameter_status("application_name")]
 
     def databases(self) -> dict[str, str]:
         """TEST_DB and what stands beside it, with their comments."""
-        with psycopg.connect(self.server.conninfo) as onlooker:
+        with psycopg.connect(self.server.conninfo) as observer:
             query = """
             SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database
             WHERE starts_with(datname, %s)
             """
-            return dict(onlooker.execute(query, (self.test_db,)).fetchall())
+            return dict(observer.execute(query, (self.test_db,)).fetchall())
 
 
 def _any(conninfo: str, query: str) -> bool:
     """Whether the query yields a row; False also while nobody answers, as between two starts of a server."""
     try:
-        with psycopg.connect(conninfo) as onlooker:
-            return onlooker.execute(query.encode()).fetchone() is not None
+        with psycopg.connect(conninfo) as observer:
+            return observer.execute(query.encode()).fetchone() is not None
     except psycopg.OperationalError:
         return False
 

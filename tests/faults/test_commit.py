@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import audit, runner
-from tests.faults.proxy import Stop, proxy
+from tests.faults.proxy import Stop, open_proxy
 
 if TYPE_CHECKING:
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -36,43 +36,43 @@ OPEN = {"001_first.sql": audit.FIRST["001_first.sql"] + "INSERT INTO app.events 
     ],
 )
 def test_after_a_cut_at_commit_the_run_says_whether_it_had_committed(
-    ground: Ground, file: dict[str, str], answered: bool, said: str
+    target: FaultDatabase, file: dict[str, str], answered: bool, said: str
 ) -> None:
-    audit.write(ground.folder, file)
-    with proxy(ground.server.socket, Stop(at=COMMIT, answered=answered)) as its_proxy:
-        process = runner.start(ground.folder, ground.through(its_proxy))
-        assert its_proxy.reached.wait(20)
-        its_proxy.cut()
+    audit.write(target.folder, file)
+    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=answered)) as proxy:
+        process = runner.start(target.folder, target.through(proxy))
+        assert proxy.reached.wait(20)
+        proxy.cut()
         code, _, err = runner.finish(process)
     assert code == 6
     assert f"error: 001_first.sql: {said}" in err
-    assert audit.recorded(ground.look) == ({"001"} if answered else set())
+    assert audit.recorded(target.observer) == ({"001"} if answered else set())
     assert "run inv db.migrate again" in err
 
 
-def test_when_the_server_stays_silent_at_commit_the_outcome_is_unknown(ground: Ground) -> None:
-    audit.write(ground.folder, audit.FIRST)
-    with proxy(ground.server.socket, Stop(at=COMMIT, answered=True)) as its_proxy:
-        process = runner.start(ground.folder, ground.through(its_proxy))
-        assert its_proxy.reached.wait(20)
-        its_proxy.swallow()
-        its_proxy.cut()
+def test_when_the_server_stays_silent_at_commit_the_outcome_is_unknown(target: FaultDatabase) -> None:
+    audit.write(target.folder, audit.FIRST)
+    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=True)) as proxy:
+        process = runner.start(target.folder, target.through(proxy))
+        assert proxy.reached.wait(20)
+        proxy.swallow()
+        proxy.cut()
         code, _, err = runner.finish(process, seconds=SILENCE_SECONDS)
     assert code == 6
     assert "whether it committed is unknown: the server does not answer" in err
     assert "001_first.sql: applied or rolled back as a whole; see inv db.status once" in err
-    audit.await_free_lock(ground.look)
-    assert runner.run(ground.folder, ground.url)[0] == 0
-    assert audit.recorded(ground.look) == {"001"}
+    audit.await_free_lock(target.observer)
+    assert runner.run(target.folder, target.url)[0] == 0
+    assert audit.recorded(target.observer) == {"001"}
 
 
-def test_several_files_in_one_transaction_are_looked_up_as_one(ground: Ground) -> None:
-    audit.write(ground.folder, audit.FIRST, audit.IN_TRANSACTION, audit.LAST)
-    with proxy(ground.server.socket, Stop(at=COMMIT, answered=True)) as its_proxy:
-        process = runner.start(ground.folder, ground.through(its_proxy), "--single-transaction")
-        assert its_proxy.reached.wait(20)
-        its_proxy.cut()
+def test_several_files_in_one_transaction_are_looked_up_as_one(target: FaultDatabase) -> None:
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.LAST)
+    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=True)) as proxy:
+        process = runner.start(target.folder, target.through(proxy), "--single-transaction")
+        assert proxy.reached.wait(20)
+        proxy.cut()
         code, _, err = runner.finish(process)
     assert code == 6
     assert "it had committed" in err
-    assert audit.recorded(ground.look) == {"001", "002", "004", "005"}
+    assert audit.recorded(target.observer) == {"001", "002", "004", "005"}

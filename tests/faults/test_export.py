@@ -19,19 +19,19 @@ from tests.faults.pgbouncer import pgbouncer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_a_pooler_is_refused_as_production_with_the_reason(
-    ground: Ground, free_folder: Path, tmp_path: Path, mode: str
+    target: FaultDatabase, free_folder: Path, tmp_path: Path, mode: str
 ) -> None:
-    with pgbouncer(ground.server, free_folder / mode, mode=mode) as conninfo:
-        url = psycopg.conninfo.make_conninfo(conninfo, dbname=ground.name)
+    with pgbouncer(target.server, free_folder / mode, mode=mode) as conninfo:
+        url = psycopg.conninfo.make_conninfo(conninfo, dbname=target.name)
         with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs real sessions"):
-            export_production(url, tmp_path / "dump", ground.server.server.programs)
+            export_production(url, tmp_path / "dump", target.server.server.programs)
 
 
 def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Path) -> None:

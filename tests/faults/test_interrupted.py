@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from tests.faults import audit, runner
-from tests.faults.proxy import Stop, proxy
+from tests.faults.proxy import Stop, open_proxy
 
 if TYPE_CHECKING:
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -37,26 +37,26 @@ TWICE = [("app.t_id_idx", True), ("app.t_id_idx1", True)]
 )
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_killed_change_of_an_index_is_made_good_by_the_next_run(
-    ground: Ground, before: str, statement: str, after: list[tuple[str, bool]], alone: bool
+    target: FaultDatabase, before: str, statement: str, after: list[tuple[str, bool]], alone: bool
 ) -> None:
-    ground.look.execute("CREATE TABLE app.t (id int)")
-    ground.look.execute(before.encode())
+    target.observer.execute("CREATE TABLE app.t (id int)")
+    target.observer.execute(before.encode())
     second = "" if alone else "INSERT INTO audit.ran VALUES ('002', 'behind');\n"
     directive = "" if alone else "-- migrate: no-transaction\n"
-    audit.write(ground.folder, audit.FIRST, {"002_change.sql": f"{directive}{statement};\n{second}"})
-    with psycopg.connect(ground.url) as writer:
+    audit.write(target.folder, audit.FIRST, {"002_change.sql": f"{directive}{statement};\n{second}"})
+    with psycopg.connect(target.url) as writer:
         writer.execute("INSERT INTO app.t VALUES (1)")  # whoever changes an index waits for this transaction
-        process = runner.start(ground.folder, ground.url)
-        audit.await_row(ground.look, WAITING)
+        process = runner.start(target.folder, target.url)
+        audit.await_row(target.observer, WAITING)
         process.kill()
         process.communicate()
-        audit.await_free_lock(ground.look)
-    assert audit.recorded(ground.look) == {"001"}
-    code, _, err = runner.run(ground.folder, ground.url)
+        audit.await_free_lock(target.observer)
+    assert audit.recorded(target.observer) == {"001"}
+    code, _, err = runner.run(target.folder, target.url)
     assert code == 0, err
-    assert ground.look.execute(INDEXES).fetchall() == after
-    assert audit.recorded(ground.look) == {"001", "002"}
-    behind = ground.look.execute("SELECT count(*) FROM audit.ran WHERE version = '002'").fetchone()
+    assert target.observer.execute(INDEXES).fetchall() == after
+    assert audit.recorded(target.observer) == {"001", "002"}
+    behind = target.observer.execute("SELECT count(*) FROM audit.ran WHERE version = '002'").fetchone()
     assert behind == (0 if alone else 1,)
 
 
@@ -70,17 +70,17 @@ def test_a_killed_change_of_an_index_is_made_good_by_the_next_run(
     ],
 )
 def test_a_change_that_was_done_when_its_answer_was_lost_is_not_done_again(
-    ground: Ground, before: str, statement: str, after: list[tuple[str, bool]]
+    target: FaultDatabase, before: str, statement: str, after: list[tuple[str, bool]]
 ) -> None:
-    ground.look.execute("CREATE TABLE app.t (id int)")
-    ground.look.execute(before.encode())
-    audit.write(ground.folder, audit.FIRST, {"002_change.sql": f"{statement};\n"})
-    with proxy(ground.server.socket, Stop(at=statement.encode(), answered=True)) as its_proxy:
-        process = runner.start(ground.folder, ground.through(its_proxy))
-        assert its_proxy.reached.wait(20)
-        its_proxy.cut()
+    target.observer.execute("CREATE TABLE app.t (id int)")
+    target.observer.execute(before.encode())
+    audit.write(target.folder, audit.FIRST, {"002_change.sql": f"{statement};\n"})
+    with open_proxy(target.server.socket, Stop(at=statement.encode(), answered=True)) as proxy:
+        process = runner.start(target.folder, target.through(proxy))
+        assert proxy.reached.wait(20)
+        proxy.cut()
         assert runner.finish(process)[0] == 6
-    assert audit.recorded(ground.look) == {"001"}
-    code, _, err = runner.run(ground.folder, ground.url)
+    assert audit.recorded(target.observer) == {"001"}
+    code, _, err = runner.run(target.folder, target.url)
     assert code == 0, err
-    assert sorted(ground.look.execute(INDEXES)) == after
+    assert sorted(target.observer.execute(INDEXES)) == after

@@ -17,7 +17,7 @@ from tests.faults import audit
 from tests.faults.runner import END_SECONDS, ROOT
 
 if TYPE_CHECKING:
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -91,9 +91,9 @@ MARKS = {
 }
 
 
-def _start(ground: Ground) -> subprocess.Popen[bytes]:
+def _start(target: FaultDatabase) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", RUN, ground.folder, ground.url],
+        [sys.executable, "-c", RUN, target.folder, target.url],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -112,31 +112,31 @@ def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(max(1, KILLS // KILLS_A_SEED)))
-def test_killed_at_random_moments_it_goes_on_and_finishes(ground: Ground, seed: int) -> None:
+def test_killed_at_random_moments_it_goes_on_and_finishes(target: FaultDatabase, seed: int) -> None:
     moments = random.Random(seed)  # noqa: S311 - moments, no secret
-    audit.write(ground.folder, _files())
+    audit.write(target.folder, _files())
     kills = 0
     while kills < KILLS_A_SEED:
-        process = _start(ground)
+        process = _start(target)
         if _ended(process, moments.uniform(*LIFE_SECONDS)):
-            _finished(ground)
-            _afresh(ground)
+            _finished(target)
+            _afresh(target)
             continue
         process.kill()
         process.communicate()
         kills += 1
-        audit.await_free_lock(ground.look)
-        audit.check(ground.look, MARKS, STEPPED)
-    assert _ended(_start(ground), END_SECONDS)
-    _finished(ground)
+        audit.await_free_lock(target.observer)
+        audit.check(target.observer, MARKS, STEPPED)
+    assert _ended(_start(target), END_SECONDS)
+    _finished(target)
 
 
-def _finished(ground: Ground) -> None:
-    assert _ended(_start(ground), END_SECONDS), "with nothing pending it is quick"
-    audit.check_finished(ground.look, MARKS)
+def _finished(target: FaultDatabase) -> None:
+    assert _ended(_start(target), END_SECONDS), "with nothing pending it is quick"
+    audit.check_finished(target.observer, MARKS)
 
 
-def _afresh(ground: Ground) -> None:
+def _afresh(target: FaultDatabase) -> None:
     """The database as it was before the first file."""
-    ground.look.execute("DROP SCHEMA app, audit CASCADE; DROP TABLE schema_migrations")
-    audit.prepare(ground.look)
+    target.observer.execute("DROP SCHEMA app, audit CASCADE; DROP TABLE schema_migrations")
+    audit.prepare(target.observer)

@@ -10,18 +10,18 @@ import psycopg
 import pytest
 
 from tests.faults import audit, matrix, runner
+from tests.faults.fault_database import open_fault_database, small_disk
 from tests.faults.faults import FAULTS, FULL_DISK, Stopped
-from tests.faults.ground import ground, small_disk
-from tests.faults.proxy import proxy
+from tests.faults.proxy import open_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.faults.breakable import Breakable
+    from tests.faults.fault_database import FaultDatabase
     from tests.faults.faults import Fault
-    from tests.faults.ground import Ground
     from tests.faults.matrix import Step
+    from tests.faults.restartable_server import RestartableServer
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +35,11 @@ def disk(free_folder: Path) -> Path:
 
 
 @pytest.fixture
-def stage(broken_server: Breakable, tmp_path: Path, disk: Path, fault: Fault) -> Iterator[Ground]:
+def stage(restartable_server: RestartableServer, tmp_path: Path, disk: Path, fault: Fault) -> Iterator[FaultDatabase]:
     """A database with the first file applied and three pending; on a small disk when that is to be filled."""
     folder = tmp_path / "migrations"
-    place = small_disk(broken_server, disk) if fault is FULL_DISK else nullcontext("pg_default")
-    with place as tablespace, ground(broken_server, folder, tablespace=tablespace) as it:
+    place = small_disk(restartable_server, disk) if fault is FULL_DISK else nullcontext("pg_default")
+    with place as tablespace, open_fault_database(restartable_server, folder, tablespace=tablespace) as it:
         audit.write(folder, audit.FIRST)
         assert runner.run(folder, it.url)[0] == 0
         audit.write(folder, audit.IN_TRANSACTION, audit.IN_STEPS, audit.LAST)
@@ -47,40 +47,40 @@ def stage(broken_server: Breakable, tmp_path: Path, disk: Path, fault: Fault) ->
 
 
 @contextmanager
-def _stopped(stage: Ground, step: Step, pipe: Path, disk: Path) -> Iterator[Stopped]:
+def _stopped(stage: FaultDatabase, step: Step, pipe: Path, disk: Path) -> Iterator[Stopped]:
     """A run of the pending files that stands still at a step."""
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     with (
         os.fdopen(reading, "rb", buffering=0) as out,
-        proxy(stage.server.socket, step.stop) as its_proxy,
+        open_proxy(stage.server.socket, step.stop) as proxy,
         _obstacle(stage, step) as let_go,
     ):
         with pipe.open("wb") as stdout:
-            process = runner.start(stage.folder, stage.through(its_proxy), stdout=stdout)
+            process = runner.start(stage.folder, stage.through(proxy), stdout=stdout)
         try:
             if step.reached:
-                audit.await_row(stage.look, step.reached)
+                audit.await_row(stage.observer, step.reached)
             else:
-                assert its_proxy.reached.wait(_REACHED_SECONDS), f"never came to: {step.name}"
+                assert proxy.reached.wait(_REACHED_SECONDS), f"never came to: {step.name}"
             yield Stopped(
-                ground=stage,
+                target=stage,
                 process=process,
-                proxy=its_proxy,
+                proxy=proxy,
                 version=step.version,
                 pipe=pipe,
                 out=out,
                 disk=disk,
                 let_go=let_go,
             )
-            audit.await_free_lock(stage.look)
+            audit.await_free_lock(stage.observer)
         finally:
             process.kill()
             process.communicate()
 
 
 @contextmanager
-def _obstacle(stage: Ground, step: Step) -> Iterator[Callable[[], None]]:
+def _obstacle(stage: FaultDatabase, step: Step) -> Iterator[Callable[[], None]]:
     """The transaction that the step waits for; what is yielded ends it."""
     with closing(psycopg.connect(stage.url)) as connection:
         if step.obstacle:
@@ -92,7 +92,7 @@ def _obstacle(stage: Ground, step: Step) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize("step", matrix.STEPS, ids=lambda step: step.name)
 def test_each_body_runs_once_or_not_at_all_and_the_next_run_finishes(
     *,
-    stage: Ground,
+    stage: FaultDatabase,
     step: Step,
     fault: Fault,
     tmp_path: Path,
@@ -102,7 +102,7 @@ def test_each_body_runs_once_or_not_at_all_and_the_next_run_finishes(
     record_property("cell", matrix.cell(step, fault))
     with _stopped(stage, step, tmp_path / "stdout", disk) as run:
         fault.happen(run)
-    audit.check(stage.look)
+    audit.check(stage.observer)
     code, _, err = runner.run(stage.folder, stage.url)
     assert code == 0, err
-    audit.check_finished(stage.look)
+    audit.check_finished(stage.observer)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -31,50 +31,50 @@ ADVISORY_LOCKS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory'"
 
 
 @pytest.fixture
-def transaction_mode(ground: Ground, free_folder: Path) -> Iterator[str]:
-    """The ground's database through a pooler that gives a session for a transaction."""
-    with pgbouncer(ground.server, free_folder / "transaction", mode="transaction") as conninfo:
-        yield make_conninfo(conninfo, dbname=ground.name)
+def transaction_mode(target: FaultDatabase, free_folder: Path) -> Iterator[str]:
+    """The test's database through a pooler that gives a session for a transaction."""
+    with pgbouncer(target.server, free_folder / "transaction", mode="transaction") as conninfo:
+        yield make_conninfo(conninfo, dbname=target.name)
 
 
 @pytest.fixture
-def session_mode(ground: Ground, free_folder: Path) -> Iterator[str]:
+def session_mode(target: FaultDatabase, free_folder: Path) -> Iterator[str]:
     """The same through one that gives a session for a connection."""
-    with pgbouncer(ground.server, free_folder / "session", mode="session") as conninfo:
-        yield make_conninfo(conninfo, dbname=ground.name)
+    with pgbouncer(target.server, free_folder / "session", mode="session") as conninfo:
+        yield make_conninfo(conninfo, dbname=target.name)
 
 
-def _finished(ground: Ground) -> None:
-    audit.check(ground.look, MARKS, ())
-    assert audit.recorded(ground.look) == set(MARKS)
+def _finished(target: FaultDatabase) -> None:
+    audit.check(target.observer, MARKS, ())
+    assert audit.recorded(target.observer) == set(MARKS)
 
 
 @pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])
-def test_a_pooler_is_recognised(ground: Ground, mode: str, request: pytest.FixtureRequest) -> None:
+def test_a_pooler_is_recognised(target: FaultDatabase, mode: str, request: pytest.FixtureRequest) -> None:
     with open_session(request.getfixturevalue(mode)) as session:
         assert session.pooled
-    with open_session(ground.url) as session:
+    with open_session(target.url) as session:
         assert not session.pooled
 
 
 @pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])
 def test_of_eight_runners_behind_a_pooler_each_version_is_applied_by_one(
-    ground: Ground, mode: str, request: pytest.FixtureRequest
+    target: FaultDatabase, mode: str, request: pytest.FixtureRequest
 ) -> None:
     pooled = request.getfixturevalue(mode)
-    audit.write(ground.folder, FILES)
-    running = [runner.start(ground.folder, pooled) for _ in range(RUNNERS)]
+    audit.write(target.folder, FILES)
+    running = [runner.start(target.folder, pooled) for _ in range(RUNNERS)]
     ended = [runner.finish(process) for process in running]
     assert [code for code, _, _ in ended] == [0] * RUNNERS, ended
-    _finished(ground)
+    _finished(target)
     told = [line for _, out, _ in ended for line in out.splitlines() if line.startswith("applied ")]
     assert len(told) == len(FILES), "each is told of by the one that applied it"
 
 
-def test_behind_a_pooler_no_setting_and_no_lock_stays_in_a_session(ground: Ground, transaction_mode: str) -> None:
-    audit.write(ground.folder, FILES)
-    assert runner.run(ground.folder, transaction_mode)[0] == 0
-    assert ground.look.execute(ADVISORY_LOCKS).fetchall() == []
+def test_a_pooled_run_leaves_no_setting_and_no_lock_in_a_session(target: FaultDatabase, transaction_mode: str) -> None:
+    audit.write(target.folder, FILES)
+    assert runner.run(target.folder, transaction_mode)[0] == 0
+    assert target.observer.execute(ADVISORY_LOCKS).fetchall() == []
     clients = [psycopg.connect(transaction_mode, prepare_threshold=None) for _ in range(3)]  # one for each session
     try:
         for client in clients:
@@ -90,48 +90,48 @@ def test_behind_a_pooler_no_setting_and_no_lock_stays_in_a_session(ground: Groun
 
 
 def test_behind_a_pooler_a_file_outside_of_a_transaction_is_refused_before_anything_runs(
-    ground: Ground, transaction_mode: str
+    target: FaultDatabase, transaction_mode: str
 ) -> None:
-    audit.write(ground.folder, audit.FIRST, audit.IN_TRANSACTION, audit.IN_STEPS)
-    code, _, err = runner.run(ground.folder, transaction_mode)
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.IN_STEPS)
+    code, _, err = runner.run(target.folder, transaction_mode)
     assert code == 2
     assert "003_steps.sql: runs outside of a transaction, for which a pooler gives no session of our own" in err
     assert "MIGRATION_DATABASE_URL" in err
-    assert audit.recorded(ground.look) == set()
-    assert ground.look.execute("SELECT count(*) FROM audit.ran").fetchone() == (0,)
+    assert audit.recorded(target.observer) == set()
+    assert target.observer.execute("SELECT count(*) FROM audit.ran").fetchone() == (0,)
 
 
-def test_the_direct_url_goes_around_the_pooler(ground: Ground, transaction_mode: str) -> None:
-    audit.write(ground.folder, audit.FIRST, audit.IN_TRANSACTION, audit.IN_STEPS, audit.LAST)
-    code, _, err = runner.run(ground.folder, ground.url, DATABASE_URL=transaction_mode)
+def test_the_direct_url_goes_around_the_pooler(target: FaultDatabase, transaction_mode: str) -> None:
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.IN_STEPS, audit.LAST)
+    code, _, err = runner.run(target.folder, target.url, DATABASE_URL=transaction_mode)
     assert code == 0, err
-    audit.check_finished(ground.look)
+    audit.check_finished(target.observer)
 
 
 def test_a_runner_behind_a_pooler_and_a_direct_one_apply_each_version_once(
-    ground: Ground, transaction_mode: str
+    target: FaultDatabase, transaction_mode: str
 ) -> None:
-    audit.write(ground.folder, FILES)
-    running = [runner.start(ground.folder, url) for url in (transaction_mode, ground.url) * 2]
+    audit.write(target.folder, FILES)
+    running = [runner.start(target.folder, url) for url in (transaction_mode, target.url) * 2]
     ended = [runner.finish(process) for process in running]
     assert [code for code, _, _ in ended] == [0] * 4, ended
-    _finished(ground)
+    _finished(target)
 
 
-def test_a_killed_runner_behind_a_pooler_leaves_nothing_to_repair(ground: Ground, transaction_mode: str) -> None:
-    audit.write(ground.folder, audit.FIRST, audit.IN_TRANSACTION, audit.LAST)
+def test_a_killed_pooled_runner_leaves_nothing_to_repair(target: FaultDatabase, transaction_mode: str) -> None:
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.LAST)
     marks = {version: marks for version, marks in audit.MARKS.items() if version != "003"}
-    ground.look.execute("SELECT pg_advisory_lock(%s)", (audit.GATE,))
-    process = runner.start(ground.folder, transaction_mode)
-    audit.await_row(ground.look, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    target.observer.execute("SELECT pg_advisory_lock(%s)", (audit.GATE,))
+    process = runner.start(target.folder, transaction_mode)
+    audit.await_row(target.observer, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
     process.kill()
     process.communicate()
-    audit.await_row(ground.look, _nobody_waits())
-    ground.look.execute("SELECT pg_advisory_unlock(%s)", (audit.GATE,))
-    audit.check(ground.look, marks, ())
-    assert runner.run(ground.folder, transaction_mode)[0] == 0
-    audit.check(ground.look, marks, ())
-    assert audit.recorded(ground.look) == set(marks)
+    audit.await_row(target.observer, _nobody_waits())
+    target.observer.execute("SELECT pg_advisory_unlock(%s)", (audit.GATE,))
+    audit.check(target.observer, marks, ())
+    assert runner.run(target.folder, transaction_mode)[0] == 0
+    audit.check(target.observer, marks, ())
+    assert audit.recorded(target.observer) == set(marks)
 
 
 def _nobody_waits() -> str:

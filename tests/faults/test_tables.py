@@ -15,7 +15,7 @@ from kernel.errors import Failure, MigrationFailed
 from tests.faults import audit, runner
 
 if TYPE_CHECKING:
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 LOCK_TIMEOUT_MS = 500
 GRACE_SECONDS = 0.1
@@ -26,19 +26,19 @@ RETRYING = "002_alter.sql: canceling statement due to lock timeout; blocked by p
 
 
 @pytest.fixture
-def table(ground: Ground) -> Ground:
+def table(target: FaultDatabase) -> FaultDatabase:
     """A table with rows, and a pending migration that wants it for itself."""
-    audit.write(ground.folder, audit.FIRST)
-    assert runner.run(ground.folder, ground.url)[0] == 0
-    audit.write(ground.folder, ALTER)
-    return ground
+    audit.write(target.folder, audit.FIRST)
+    assert runner.run(target.folder, target.url)[0] == 0
+    audit.write(target.folder, ALTER)
+    return target
 
 
 class _Reader:
     """A transaction that has read the table and keeps its lock until the end of the block."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._connection = psycopg.connect(ground.url, application_name="the report")
+    def __init__(self, target: FaultDatabase) -> None:
+        self._connection = psycopg.connect(target.url, application_name="the report")
         self._connection.execute("SELECT count(*) FROM app.events")
         self.pid = self._connection.info.backend_pid
 
@@ -55,9 +55,9 @@ class _Reader:
 class _Client(threading.Thread):
     """Somebody who reads the table all the time; `longest_seconds` is what it waited at most."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, target: FaultDatabase) -> None:
         super().__init__()
-        self._connection = psycopg.connect(ground.url, autocommit=True)
+        self._connection = psycopg.connect(target.url, autocommit=True)
         self._over = threading.Event()
         self.longest_seconds = 0.0
         self.queries = 0
@@ -76,7 +76,9 @@ class _Client(threading.Thread):
 
 
 @pytest.mark.slow
-def test_behind_a_long_reader_no_client_waits_longer_than_lock_timeout_and_the_file_is_applied(table: Ground) -> None:
+def test_with_a_long_reader_no_client_waits_longer_than_lock_timeout(
+    table: FaultDatabase,
+) -> None:
     client = _Client(table)
     client.start()
     try:
@@ -101,7 +103,7 @@ def test_behind_a_long_reader_no_client_waits_longer_than_lock_timeout_and_the_f
 
 
 @pytest.mark.slow
-def test_when_the_reader_stays_the_run_gives_up_names_it_and_leaves_everything_as_it_was(table: Ground) -> None:
+def test_when_the_reader_stays_the_run_gives_up_names_it_and_leaves_everything_as_it_was(table: FaultDatabase) -> None:
     with _Reader(table) as reader:
         settings = {"KERNEL_LOCK_TIMEOUT": "200ms", "KERNEL_LOCK_RETRIES": "1"}
         code, _, err = runner.run(table.folder, table.url, **settings)
@@ -109,11 +111,11 @@ def test_when_the_reader_stays_the_run_gives_up_names_it_and_leaves_everything_a
     assert f"blocked by pid {reader.pid} (the report" in err
     assert "error: 002_alter.sql:1: canceling statement due to lock timeout (55P03)" in err
     assert "002_alter.sql: rolled back: the database is as it was before this file" in err
-    assert audit.recorded(table.look) == {"001"}
+    assert audit.recorded(table.observer) == {"001"}
 
 
 @pytest.mark.slow
-def test_a_file_may_set_its_own_lock_timeout(table: Ground) -> None:
+def test_a_file_may_set_its_own_lock_timeout(table: FaultDatabase) -> None:
     audit.write(table.folder, {"002_alter.sql": "-- migrate: lock_timeout=100ms\n" + ALTER["002_alter.sql"]})
     with _Reader(table):
         began = time.monotonic()

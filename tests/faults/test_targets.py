@@ -14,13 +14,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from kernel.postgres.account import server_account
 from kernel.postgres.process import run_as_account
 from tests.faults import audit, runner
-from tests.faults.breakable import serve
+from tests.faults.restartable_server import serve
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from tests.faults.ground import Ground
+    from tests.faults.fault_database import FaultDatabase
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +28,9 @@ _SECONDS = 30.0
 
 
 @pytest.fixture
-def standby(ground: Ground, free_folder: Path) -> Iterator[str]:
-    """The conninfo of a standby of the ground's server, with the ground's database on it."""
-    server = ground.server.server
+def standby(target: FaultDatabase, free_folder: Path) -> Iterator[str]:
+    """The conninfo of a standby of the test's server, with the test's database on it."""
+    server = target.server.server
     copy = server.programs.bin / "pg_basebackup"
     if not copy.exists():
         pytest.skip(f"no pg_basebackup in {server.programs.bin}")
@@ -45,7 +45,7 @@ def standby(ground: Ground, free_folder: Path) -> Iterator[str]:
         serve(server.programs, account, data, sockets, log) as running,
     ):
         try:
-            conninfo = make_conninfo(ground.url, host=str(sockets))
+            conninfo = make_conninfo(target.url, host=str(sockets))
             _await(conninfo, running)
             yield conninfo
         finally:
@@ -66,27 +66,27 @@ def _await(conninfo: str, running: subprocess.Popen[bytes]) -> None:
             return
 
 
-def test_a_standby_is_named_as_one_and_left_alone(ground: Ground, standby: str) -> None:
-    audit.write(ground.folder, audit.FIRST)
-    code, _, err = runner.run(ground.folder, standby)
+def test_a_standby_is_named_as_one_and_left_alone(target: FaultDatabase, standby: str) -> None:
+    audit.write(target.folder, audit.FIRST)
+    code, _, err = runner.run(target.folder, standby)
     assert code == 7
     assert "is a standby, which takes no writes; give the URL of its primary" in err
-    assert audit.recorded(ground.look) == set()
+    assert audit.recorded(target.observer) == set()
 
 
-def test_of_several_hosts_the_one_that_takes_writes_is_migrated(ground: Ground, standby: str) -> None:
-    audit.write(ground.folder, audit.FIRST)
-    hosts = f"{conninfo_to_dict(standby)['host']},{ground.server.sockets}"
-    several = make_conninfo(ground.url, host=hosts, port="5432,5432")
-    code, _, err = runner.run(ground.folder, several)
+def test_of_several_hosts_the_one_that_takes_writes_is_migrated(target: FaultDatabase, standby: str) -> None:
+    audit.write(target.folder, audit.FIRST)
+    hosts = f"{conninfo_to_dict(standby)['host']},{target.server.sockets}"
+    several = make_conninfo(target.url, host=hosts, port="5432,5432")
+    code, _, err = runner.run(target.folder, several)
     assert code == 0, err
-    assert audit.recorded(ground.look) == {"001"}
+    assert audit.recorded(target.observer) == {"001"}
 
 
-def test_a_read_only_database_is_named_as_one_and_left_alone(ground: Ground) -> None:
-    audit.write(ground.folder, audit.FIRST)
-    read_only = make_conninfo(ground.url, options="-c default_transaction_read_only=on")
-    code, _, err = runner.run(ground.folder, read_only)
+def test_a_read_only_database_is_named_as_one_and_left_alone(target: FaultDatabase) -> None:
+    audit.write(target.folder, audit.FIRST)
+    read_only = make_conninfo(target.url, options="-c default_transaction_read_only=on")
+    code, _, err = runner.run(target.folder, read_only)
     assert code == 7
     assert "is read-only (default_transaction_read_only is on); give the URL of a server that takes writes" in err
-    assert audit.recorded(ground.look) == set()
+    assert audit.recorded(target.observer) == set()

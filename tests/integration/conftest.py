@@ -75,7 +75,7 @@ class Project:
             return {entry.version: entry.state for entry in read_status(session, self.files()).plan.entries}
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What the onlooker sees."""
+        """What a second session sees."""
         cursor = self.look.execute(query.encode())
         return cursor.fetchall() if cursor.description else []
 

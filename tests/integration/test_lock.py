@@ -110,7 +110,7 @@ def test_a_prepared_transaction_that_blocks_is_named(project: Project) -> None:
     assert blockers == ("a prepared transaction (pg_prepared_xacts lists them)",)
 
 
-def test_a_runner_gives_up_when_its_time_is_over(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
+def test_a_runner_gives_up_after_lock_wait(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:
     with pytest.raises(LockBusy, match=f"pid {holder.info.backend_pid} "):
         project.migrate(waits=WaitLimits(lock_wait_seconds=0.1))
     assert [type(event) for event in project.events] == [WaitingForLock]
@@ -136,7 +136,7 @@ def test_the_lock_of_a_runner_that_died_is_free(project: Project, holder: psycop
     assert project.recorded() == ["001", "002"]
 
 
-def test_with_nothing_pending_the_lock_is_not_asked_for(project: Project) -> None:
+def test_with_nothing_pending_the_lock_is_not_taken(project: Project) -> None:
     project.migrate()
     with open_session(project.url) as session:
         assert try_advisory_lock(session, KEY)
@@ -152,7 +152,7 @@ def test_ledgers_in_different_schemas_do_not_wait_for_each_other(
     assert project.has("app.made")
 
 
-def test_the_lock_is_held_inside_and_let_go_whatever_happens_there(project: Project) -> None:
+def test_the_lock_is_released_after_success_and_after_an_error(project: Project) -> None:
     def fail(session: Session) -> None:
         with hold_advisory_lock(session, find_ledger(session), wait_seconds=0, waiting=lambda _holder: None):
             assert len(locks(project)) == 1
@@ -172,7 +172,7 @@ def locks(project: Project) -> list[tuple[Any, ...]]:
     )
 
 
-def test_of_six_runners_at_once_each_version_is_applied_by_one(project: Project) -> None:
+def test_six_concurrent_runners_apply_each_version_once(project: Project) -> None:
     with ThreadPoolExecutor(6) as runners:
         outcomes = list(runners.map(lambda _: project.migrate(), range(6)))
     assert sorted(one.migration.version for outcome in outcomes for one in outcome.applied) == ["001", "002"]
@@ -209,7 +209,7 @@ def test_an_index_can_be_built_concurrently_while_another_runner_waits(
     assert project.rows("SELECT indisvalid FROM pg_index WHERE indexrelid = 'made_a'::regclass") == [(True,)]
 
 
-def test_a_migration_that_lets_the_lock_go_gets_it_back(project: Project) -> None:
+def test_the_lock_is_taken_again_after_a_migration_released_it(project: Project) -> None:
     project.put("003_unlock.sql", "SELECT pg_advisory_unlock_all();")
     project.put(
         "004_look.sql",
@@ -219,7 +219,7 @@ def test_a_migration_that_lets_the_lock_go_gets_it_back(project: Project) -> Non
     assert project.rows("SELECT * FROM locks") == [(1,)]
 
 
-def test_a_runner_whose_lock_another_took_meanwhile_stops_behind_the_file(project: Project) -> None:
+def test_a_runner_stops_after_the_file_when_another_took_its_lock(project: Project) -> None:
     project.put("003_unlock.sql", "SELECT pg_advisory_unlock_all(); SELECT pg_advisory_xact_lock(42);")
     project.put("004_never.sql", "SELECT 1 / 0;")
     project.rows("SELECT pg_advisory_lock(42)")

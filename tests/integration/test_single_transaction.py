@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.apply import executor
 from kernel.apply.events import MigrationApplied, MigrationRetrying, MigrationStarted, NoticeReceived, StatementBlocked
 from kernel.apply.executor import WaitLimits
 
 if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.conftest import Project
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
 
 
 def test_files_of_every_size_are_applied_in_one_transaction(project: Project) -> None:
@@ -188,7 +182,9 @@ def test_a_blocked_file_is_named_and_all_files_run_again(
             other.rollback()
 
     project.react = release
-    outcome = project.migrate(waits=WaitLimits(lock_timeout_ms=400, lock_retries=3), single_transaction=True)
+    outcome = project.migrate(
+        waits=WaitLimits(lock_timeout_ms=400, lock_retries=3, retry_pause_seconds=0.01), single_transaction=True
+    )
     assert [one.migration.version for one in outcome.applied] == ["002", "003", "004"]
     blocked = [event for event in project.events if isinstance(event, StatementBlocked)]
     assert {one.migration.filename for one in blocked} == {"003_c.sql"}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from kernel.apply import executor
 from kernel.apply.events import IndexBuildProgressed, MigrationProgressed, MigrationRetrying, MigrationStarted
 from kernel.apply.executor import WaitLimits
 from kernel.errors import Drift
@@ -24,9 +23,8 @@ INDEXES = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE ind
 
 
 @pytest.fixture(autouse=True)
-def _table(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def _table(project: Project) -> None:
     """A migrated database with a table `t` of one column that is not unique."""
-    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
     project.put("001_t.sql", "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1);")
     project.migrate()
 
@@ -45,7 +43,7 @@ def test_each_statement_is_committed_by_itself(project: Project) -> None:
     assert not project.has(PROGRESS)
 
 
-def test_what_was_done_before_a_failure_stays_and_the_next_run_goes_on_behind_it(project: Project) -> None:
+def test_statements_before_a_failure_stay_committed_and_the_next_run_resumes_after_them(project: Project) -> None:
     path = project.put(
         "002_b.sql", HEAD + "CREATE TABLE u (a int);\nINSERT INTO u VALUES (1);\nSELECT 1 / 0;\nVACUUM u;\n"
     )
@@ -96,7 +94,7 @@ def test_comments_of_the_part_that_ran_may_change(project: Project) -> None:
     assert project.recorded() == ["001", "002"]
 
 
-def test_settings_are_made_again_before_the_run_goes_on(project: Project) -> None:
+def test_a_resumed_run_repeats_the_settings_of_the_finished_part(project: Project) -> None:
     path = project.put(
         "002_b.sql",
         HEAD
@@ -144,7 +142,7 @@ def test_a_failure_in_the_files_own_transaction_goes_back_to_its_begin(project: 
     assert project.rows("SELECT * FROM u") == [(1,)]
 
 
-def test_what_the_file_rolls_back_itself_is_not_done(project: Project) -> None:
+def test_a_rollback_in_the_file_undoes_its_own_transaction(project: Project) -> None:
     project.put("002_b.sql", HEAD + "BEGIN;\nINSERT INTO t VALUES (2);\nROLLBACK;\nINSERT INTO t VALUES (3);")
     project.migrate()
     assert project.rows("SELECT a FROM t ORDER BY a") == [(1,), (1,), (3,)]
@@ -160,7 +158,7 @@ def test_code_that_commits_runs(project: Project) -> None:
     assert project.rows("SELECT a FROM t WHERE a > 1 ORDER BY a") == [(2,), (3,), (4,)]
 
 
-def test_copy_data_are_in_once(project: Project) -> None:
+def test_copy_data_are_loaded_once(project: Project) -> None:
     path = project.put(
         "002_b.sql", HEAD + "COPY t FROM stdin;\n7\n8\n\\.\nSELECT 1 / 0;\nCOPY t FROM stdin;\n9\n\\.\nVACUUM t;"
     )
@@ -204,7 +202,7 @@ def test_an_index_left_invalid_by_our_own_build_is_dropped_and_built_again(proje
     assert not project.has(PROGRESS)
 
 
-def test_of_a_build_without_a_name_what_is_left_invalid_is_known_by_its_age_and_built_again(project: Project) -> None:
+def test_an_unnamed_index_left_invalid_is_dropped_and_built_again(project: Project) -> None:
     project.put("002_b.sql", "CREATE UNIQUE INDEX CONCURRENTLY ON t (a);")
     project.failure()
     project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
@@ -239,7 +237,7 @@ def test_an_index_that_stands_already_is_left_to_if_not_exists(project: Project)
     assert project.rows(INDEXES) == [("t_a", True)]
 
 
-def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
+def test_an_index_build_has_no_timeout_and_reports_its_progress(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     other.execute("INSERT INTO t VALUES (2)")  # the build waits for this transaction
@@ -256,16 +254,18 @@ def test_an_index_build_has_no_timeout_and_tells_how_far_it_is(
     assert project.rows("SELECT s FROM u") == [("40s",)]
 
 
-def test_a_table_that_others_hold_is_tried_again(project: Project, other: psycopg.Connection[tuple[Any, ...]]) -> None:
+def test_a_statement_is_retried_after_a_lock_timeout(
+    project: Project, other: psycopg.Connection[tuple[Any, ...]]
+) -> None:
     other.execute("SELECT * FROM t")
     project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\nALTER TABLE t ADD b int;\n")
     project.react = lambda event: other.commit() if isinstance(event, MigrationRetrying) else None
-    project.migrate(waits=WaitLimits(lock_timeout_ms=50, lock_retries=3))
+    project.migrate(waits=WaitLimits(lock_timeout_ms=50, lock_retries=3, retry_pause_seconds=0.01))
     assert sum(isinstance(event, MigrationRetrying) for event in project.events) == 1
     assert project.rows("SELECT a FROM t WHERE a = 2") == [(2,)], "what was done is not done again"
 
 
-def test_the_progress_is_kept_beside_the_ledger_whatever_the_search_path(project: Project) -> None:
+def test_progress_is_kept_in_the_schema_of_the_ledger_whatever_the_search_path(project: Project) -> None:
     project.put("002_b.sql", HEAD + "SET search_path = '';\nCREATE TABLE public.u (a int);\nSELECT 1 / 0;")
     project.failure()
     assert project.rows(f"SELECT version, finished, begun FROM public.{PROGRESS}") == [("002", 2, 2)]
@@ -281,10 +281,7 @@ def test_progress_of_several_files_is_kept_apart(project: Project) -> None:
     assert not project.has(PROGRESS)
 
 
-def test_a_file_that_changed_since_it_was_planned_is_not_recorded(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
+def test_a_file_that_changed_since_it_was_planned_is_not_recorded(project: Project) -> None:
     path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);")
 
     def change(event: Event) -> None:
@@ -292,20 +289,20 @@ def test_a_file_that_changed_since_it_was_planned_is_not_recorded(
             path.write_text(path.read_text() + "\n-- changed")
 
     project.react = change
-    failed = project.failure()
+    failed = project.failure(memory_bytes=0)
     assert str(failed) == "changed while it ran; run inv db.migrate again"
     assert failed.aftermath.startswith("statement 1, down to line 2, committed and kept")
     assert project.recorded() == ["001"]
 
 
-def test_a_terminated_backend_is_told_with_what_is_kept(project: Project) -> None:
+def test_the_message_about_a_terminated_backend_says_what_is_committed(project: Project) -> None:
     project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nSELECT pg_terminate_backend(pg_backend_pid());\n")
     failed = project.failure()
     assert str(failed).startswith("the connection was lost: ")
     assert failed.aftermath == "statement 1, down to line 2, committed and kept; the next run goes on with statement 2"
 
 
-def test_two_runners_at_once_do_each_statement_once(project: Project) -> None:
+def test_two_concurrent_runners_run_each_statement_once(project: Project) -> None:
     project.put("002_b.sql", HEAD + "INSERT INTO t VALUES (2);\n" * 20 + "CREATE INDEX CONCURRENTLY t_a ON t (a);")
     with ThreadPoolExecutor(3) as pool:
         outcomes = [run.result() for run in [pool.submit(project.migrate) for _ in range(3)]]
@@ -313,7 +310,7 @@ def test_two_runners_at_once_do_each_statement_once(project: Project) -> None:
     assert project.rows("SELECT count(*) FROM t WHERE a = 2") == [(20,)]
 
 
-def test_progress_tells_how_much_of_the_whole_file_is_done(project: Project) -> None:
+def test_progress_reports_the_statements_sent_of_the_whole_file(project: Project) -> None:
     path = project.put("002_b.sql", HEAD + "CREATE TABLE u (a int);\nCREATE TABLE v (a int);\nVACUUM u;\n")
     project.migrate()
     told = [event for event in project.events if isinstance(event, MigrationProgressed)]

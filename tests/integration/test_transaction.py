@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernel.apply import executor
 from kernel.apply.events import (
     MigrationApplied,
     MigrationProgressed,
@@ -28,13 +27,8 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from tests.integration.conftest import Project
 
-RETRYING = WaitLimits(lock_timeout_ms=200, lock_retries=3)
+RETRYING = WaitLimits(lock_timeout_ms=200, lock_retries=3, retry_pause_seconds=0.01)
 TABLE = "CREATE TABLE t (a int);"
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
 
 
 def test_the_record_is_claimed_before_the_first_statement(project: Project) -> None:
@@ -94,7 +88,7 @@ def test_out_of_order_is_applied_when_it_is_allowed(project: Project) -> None:
     assert project.recorded() == ["001", "002"]
 
 
-def test_to_stops_behind_a_version_and_tells_what_waits(project: Project) -> None:
+def test_to_stops_after_a_version_and_lists_what_is_pending(project: Project) -> None:
     for number in (1, 2, 3):
         project.put(f"00{number}_a.sql", f"CREATE TABLE t{number} (a int);")
     outcome = project.migrate(to="2")
@@ -117,7 +111,7 @@ def test_text_that_looks_like_a_parameter_is_sent_as_it_stands(project: Project)
     assert project.rows("SELECT * FROM t") == [("%s %(a)s %%", True, " $1 {} ")]
 
 
-def test_a_file_from_windows_runs_and_has_the_checksum_of_its_twin(project: Project) -> None:
+def test_a_file_with_windows_line_ends_runs_and_has_the_same_checksum(project: Project) -> None:
     path = project.put("001_a.sql", b"\xef\xbb\xbfCREATE TABLE t (a int);\r\n-- done\r\n")
     project.migrate()
     path.write_bytes(b"CREATE TABLE t (a int);\n-- done\n")
@@ -152,7 +146,7 @@ SMUGGLED = (
 
 
 @pytest.mark.parametrize("rest", ["BEGIN;", ""])
-def test_a_commit_that_was_smuggled_in_is_found_out_and_told_as_what_it_is(project: Project, rest: str) -> None:
+def test_a_commit_inside_a_procedure_of_the_file_is_detected_and_named(project: Project, rest: str) -> None:
     project.put("001_a.sql", SMUGGLED.format(rest))
     project.put("002_b.sql", "CREATE TABLE u (a int);")
     failed = project.failure()
@@ -175,7 +169,7 @@ def test_a_file_that_changes_its_own_record_is_rolled_back(project: Project, tex
         "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;\nCALL p();",
     ],
 )
-def test_code_that_commits_is_told_to_run_without_a_transaction(project: Project, text: str) -> None:
+def test_code_that_commits_is_refused_with_the_no_transaction_remedy(project: Project, text: str) -> None:
     project.put("001_a.sql", text)
     failed = project.failure()
     assert failed.failure.sqlstate == "2D000"
@@ -231,10 +225,7 @@ def test_a_file_that_changed_since_it_was_planned_is_rolled_back(project: Projec
     assert project.recorded() == []
 
 
-def test_a_large_file_that_changes_while_it_runs_is_rolled_back(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
+def test_a_large_file_that_changes_while_it_runs_is_rolled_back(project: Project) -> None:
     path = project.put("001_a.sql", TABLE)
 
     def change(event: Event) -> None:
@@ -242,28 +233,25 @@ def test_a_large_file_that_changes_while_it_runs_is_rolled_back(
             path.write_text("CREATE TABLE u (a int);")
 
     project.react = change
-    assert str(project.failure()) == "changed while it ran; run inv db.migrate again"
+    assert str(project.failure(memory_bytes=0)) == "changed while it ran; run inv db.migrate again"
     assert not project.has("u")
 
 
-def test_a_large_file_that_goes_away_while_it_runs_is_rolled_back(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kernel.operations.migrate._KEPT_IN_MEMORY_BYTES", 0)
+def test_a_large_file_that_goes_away_while_it_runs_is_rolled_back(project: Project) -> None:
     path = project.put("001_a.sql", TABLE)
     project.react = lambda event: path.unlink() if isinstance(event, MigrationStarted) else None
-    assert str(project.failure()) == "cannot be read any more: No such file or directory"
+    assert str(project.failure(memory_bytes=0)) == "cannot be read any more: No such file or directory"
     assert project.recorded() == []
 
 
-def test_a_small_file_runs_as_it_was_planned_whatever_becomes_of_it_meanwhile(project: Project) -> None:
+def test_a_small_file_runs_with_the_content_that_was_planned(project: Project) -> None:
     path = project.put("001_a.sql", TABLE)
     project.react = lambda event: path.unlink() if isinstance(event, MigrationStarted) else None
     project.migrate()
     assert project.has("t")
 
 
-def test_a_table_that_others_hold_is_tried_again_and_they_are_named_and_left_alone(
+def test_a_lock_timeout_is_retried_and_the_holders_are_named_and_not_terminated(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     project.put("001_a.sql", TABLE)
@@ -296,7 +284,7 @@ def test_after_the_last_attempt_the_lock_timeout_is_the_failure(
     project.migrate()
     project.put("002_b.sql", "-- migrate: lock_timeout=20ms\nALTER TABLE t ADD b int;")
     other.execute("SELECT * FROM t")
-    failed = project.failure(waits=WaitLimits(lock_retries=2))
+    failed = project.failure(waits=WaitLimits(lock_retries=2, retry_pause_seconds=0.01))
     assert failed.failure.sqlstate == "55P03"
     assert [event.attempt for event in project.events if isinstance(event, MigrationRetrying)] == [1, 2]
     assert other.execute("SELECT 1").fetchone() == (1,)
@@ -328,7 +316,7 @@ def test_a_deadlock_rolls_the_file_back_and_it_runs_again(
         other.commit()
 
     with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(project.migrate, waits=WaitLimits(lock_retries=3))
+        running = pool.submit(project.migrate, waits=WaitLimits(lock_retries=3, retry_pause_seconds=0.01))
         project.until("SELECT FROM pg_locks WHERE relation = 'u'::regclass AND granted")
         waiting = pool.submit(wait_for_u)
         running.result()
@@ -364,7 +352,7 @@ def test_the_isolation_level_of_a_begin_in_the_file_is_kept_and_a_serialization_
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_who_waits_for_the_claim_of_the_next_file_fails_as_that_file(
+def test_a_wait_for_the_claim_of_the_next_file_fails_as_that_file(
     project: Project, other: psycopg.Connection[tuple[Any, ...]], single: bool
 ) -> None:
     project.put("001_a.sql", TABLE)
@@ -389,7 +377,7 @@ def test_a_last_statement_left_open_is_the_server_s_own_error(project: Project) 
     assert failed.failure.line == 2
 
 
-def test_a_file_that_fails_by_itself_is_not_tried_again(project: Project) -> None:
+def test_an_error_other_than_a_lock_timeout_is_not_retried(project: Project) -> None:
     project.put("001_a.sql", "SELECT 1 / 0;")
     project.failure(waits=RETRYING)
     assert not any(isinstance(event, MigrationRetrying) for event in project.events)
@@ -448,7 +436,7 @@ def test_two_versions_of_one_run_have_different_times(project: Project) -> None:
     assert project.rows("SELECT count(DISTINCT applied_at) FROM schema_migrations") == [(2,)]
 
 
-def test_notices_are_told_with_the_line_of_their_statement(project: Project) -> None:
+def test_notices_are_reported_with_the_line_of_their_statement(project: Project) -> None:
     project.put(
         "001_a.sql",
         "CREATE TABLE t (a int);\n\nCREATE TABLE IF NOT EXISTS t (a int);\nDO $$ BEGIN RAISE WARNING 'ä'; END $$;",
@@ -462,20 +450,20 @@ def test_notices_are_told_with_the_line_of_their_statement(project: Project) -> 
     ]
 
 
-def test_the_statements_of_a_long_file_are_counted_as_they_are_done(project: Project) -> None:
+def test_progress_counts_the_finished_statements_of_a_long_file(project: Project) -> None:
     project.put("001_a.sql", TABLE + "\n" + "INSERT INTO t VALUES (1);\n" * 1100)
     project.migrate()
     assert [event.statements for event in project.events if isinstance(event, MigrationProgressed)] == [500, 1000, 1101]
     assert project.rows("SELECT count(*) FROM t") == [(1100,)]
 
 
-def test_while_it_runs_a_migration_can_be_told_by_its_application_name(project: Project) -> None:
+def test_the_application_name_names_the_file_that_runs(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE t AS SELECT current_setting('application_name') AS name;")
     project.migrate()
     assert project.rows("SELECT name FROM t") == [("inv db.migrate 001_a.sql",)]
 
 
-def test_a_backend_that_is_terminated_leaves_nothing(project: Project) -> None:
+def test_a_terminated_backend_leaves_nothing_applied(project: Project) -> None:
     project.put("001_a.sql", TABLE + "\nSELECT pg_terminate_backend(pg_backend_pid());")
     failed = project.failure()
     assert str(failed).startswith("the connection was lost: ")

@@ -14,10 +14,10 @@ from kernel.operations.status import Status
 from kernel.plan import build_plan
 from kernel.report.errors import error_text
 from kernel.report.json_documents import error_document, json_text, migrate_document, status_document
-from tests.unit.worded import Worded
+from tests.unit.fileless_migration import FilelessMigration
 
-A = Worded(version="001", filename="001_a.sql", directory=Path(), checksum="a" * 64)
-B = Worded(version="002", filename="002_b.sql", directory=Path(), checksum="b" * 64)
+A = FilelessMigration(version="001", filename="001_a.sql", directory=Path(), checksum="a" * 64)
+B = FilelessMigration(version="002", filename="002_b.sql", directory=Path(), checksum="b" * 64)
 APPLIED_AT = datetime(2026, 1, 31, 10, 0, 0, 250_000)  # noqa: DTZ001 - the column has no time zone
 
 FAILED = MigrationFailed(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kernel.db.ledger import Record
 from kernel.errors import Drift, UsageError
 from kernel.plan import Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
-from tests.unit.worded import Worded
+from tests.unit.fileless_migration import FilelessMigration
 
 if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
@@ -25,7 +25,9 @@ APPLIED_AT = datetime(2026, 3, 2, 10)  # noqa: DTZ001 - the column has no time z
 def migration(version: str, description: str = "a", checksum: str = "") -> Migration:
     """A file; its checksum is made of its version."""
     filename = f"{version}_{description}.sql"
-    return Worded(version=version, filename=filename, directory=Path(), checksum=checksum or f"sha of {version}")
+    return FilelessMigration(
+        version=version, filename=filename, directory=Path(), checksum=checksum or f"sha of {version}"
+    )
 
 
 def record(version: str, description: str = "a", checksum: str = "") -> Record:

@@ -11,7 +11,7 @@ import pytest
 from kernel.db.ledger import Record
 from kernel.plan import build_plan
 from kernel.report.status import status_text
-from tests.unit.worded import Worded
+from tests.unit.fileless_migration import FilelessMigration
 
 if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
@@ -36,7 +36,7 @@ Migrations:
 
 
 def migration(filename: str, checksum: str = "same") -> Migration:
-    return Worded(version=filename.partition("_")[0], filename=filename, directory=Path(), checksum=checksum)
+    return FilelessMigration(version=filename.partition("_")[0], filename=filename, directory=Path(), checksum=checksum)
 
 
 def record(filename: str) -> Record:

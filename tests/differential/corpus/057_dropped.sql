@@ -1,6 +1,6 @@
 CREATE TABLE parent (id integer PRIMARY KEY);
 CREATE TABLE child (id integer REFERENCES parent, CHECK (id > 0));
-CREATE VIEW onlooker AS SELECT * FROM parent;
+CREATE VIEW observer AS SELECT * FROM parent;
 CREATE FUNCTION f() RETURNS SETOF parent LANGUAGE sql AS 'SELECT * FROM parent';
 DROP TABLE parent CASCADE;
 ALTER TABLE child DROP CONSTRAINT child_id_check;

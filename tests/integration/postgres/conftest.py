@@ -67,7 +67,7 @@ class Person:
 
 
 @pytest.fixture
-def ground() -> Iterator[Path]:
+def open_folder() -> Iterator[Path]:
     """A folder that everybody can reach, with a blank and an umlaut in its path; TMPDIR may be private."""
     folder = Path(tempfile.mkdtemp(prefix="aibos test ü ", dir="/tmp"))
     folder.chmod(0o755)
@@ -81,17 +81,17 @@ def found() -> Programs:
 
 
 @pytest.fixture(params=["ourselves", pytest.param("nobody", marks=root_only)])
-def person(request: pytest.FixtureRequest, ground: Path, found: Programs) -> Iterator[Person]:
+def person(request: pytest.FixtureRequest, open_folder: Path, found: Programs) -> Iterator[Person]:
     """Ourselves, root perhaps, and an ordinary user without a home."""
-    someone = _nobody(ground, found) if request.param == "nobody" else _ourselves(ground, found)
+    someone = _nobody(open_folder, found) if request.param == "nobody" else _ourselves(open_folder, found)
     yield someone
     someone.close()
     stop_development_server(someone.checkout)
 
 
 @pytest.fixture
-def me(ground: Path, found: Programs) -> Iterator[Person]:
-    someone = _ourselves(ground, found)
+def me(open_folder: Path, found: Programs) -> Iterator[Person]:
+    someone = _ourselves(open_folder, found)
     yield someone
     someone.close()
     stop_development_server(someone.checkout)
@@ -106,13 +106,13 @@ def wheel(monkeypatch: pytest.MonkeyPatch) -> Programs:
         return find_programs(None)
 
 
-def _ourselves(ground: Path, found: Programs) -> Person:
-    checkout = ground / "my checkout"
+def _ourselves(open_folder: Path, found: Programs) -> Person:
+    checkout = open_folder / "my checkout"
     checkout.mkdir()
     return Person(account=current_account(), python=sys.executable, code=PROJECT, checkout=checkout, bindir=found.bin)
 
 
-def _nobody(ground: Path, found: Programs) -> Person:
+def _nobody(open_folder: Path, found: Programs) -> Person:
     entry = pwd.getpwnam("nobody")
     account = Account(name="nobody", uid=entry.pw_uid, gid=entry.pw_gid, switched=True)
     usable = (sys.executable, "/usr/bin/python3")
@@ -121,12 +121,12 @@ def _nobody(ground: Path, found: Programs) -> Person:
     )
     if python is None:
         pytest.skip("no Python 3.11 that an ordinary user can run")
-    shutil.copytree(PROJECT / "kernel", ground / "code" / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
-    checkout = ground / "nobody's checkout"
+    shutil.copytree(PROJECT / "kernel", open_folder / "code" / "kernel", ignore=shutil.ignore_patterns("__pycache__"))
+    checkout = open_folder / "nobody's checkout"
     checkout.mkdir()
     account.take_ownership(checkout, 0o700)
     bindir = reachable_programs(found, account).bin
-    return Person(account=account, python=python, code=ground / "code", checkout=checkout, bindir=bindir)
+    return Person(account=account, python=python, code=open_folder / "code", checkout=checkout, bindir=bindir)
 
 
 def _new(python: str) -> bool:

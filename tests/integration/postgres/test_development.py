@@ -339,9 +339,9 @@ def test_a_server_that_does_not_start_quotes_its_log(me: Person) -> None:
     assert not alive(me)
 
 
-def test_the_named_folder_is_used(me: Person, ground: Path) -> None:
-    with development_server(me.checkout, data_dir=ground / "elsewhere") as server:
-        assert server.data == ground / "elsewhere"
+def test_the_named_folder_is_used(me: Person, open_folder: Path) -> None:
+    with development_server(me.checkout, data_dir=open_folder / "elsewhere") as server:
+        assert server.data == open_folder / "elsewhere"
     assert not (me.checkout / ".kernel").exists()
 
 
@@ -360,16 +360,16 @@ def test_a_named_folder_in_a_private_home_is_refused_by_the_name_of_the_home(me:
 
 @root_only
 def test_a_checkout_in_a_private_home_keeps_its_data_outside(
-    me: Person, ground: Path, monkeypatch: pytest.MonkeyPatch
+    me: Person, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(development, "SYSTEM_DATA_FOLDER", ground / "system")
+    monkeypatch.setattr(development, "SYSTEM_DATA_FOLDER", open_folder / "system")
     me.checkout.chmod(0o700)
     outside = folder(me)
-    assert outside.parent == ground / "system"
+    assert outside.parent == open_folder / "system"
     with development_server(me.checkout) as server:
         assert server.data == outside
     assert stat.S_IMODE(me.checkout.stat().st_mode) == 0o700
-    assert development_data_folder(ground / "other" / me.checkout.name, None) != outside
+    assert development_data_folder(open_folder / "other" / me.checkout.name, None) != outside
 
 
 @root_only
@@ -382,8 +382,8 @@ def test_root_shares_the_server_of_the_checkouts_owner(person: Person) -> None:
 
 
 @pytest.fixture
-def small_disk(ground: Path) -> Iterator[Path]:
-    place = ground / "small"
+def small_disk(open_folder: Path) -> Iterator[Path]:
+    place = open_folder / "small"
     place.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", place], capture_output=True, check=False

@@ -107,23 +107,23 @@ def test_nothing_found_names_every_place_and_the_remedy() -> None:
 
 @root_only
 def test_programs_in_a_private_home_are_copied_for_the_account_that_serves_root(
-    wheel: Programs, ground: Path, monkeypatch: pytest.MonkeyPatch
+    wheel: Programs, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = ground / "private"
+    home = open_folder / "private"
     home.mkdir(mode=0o700)
     shutil.copytree(wheel.bin.parent, home / "pg", symlinks=True)
-    monkeypatch.setattr(cache, "cache_folder", lambda: ground / "cache")
+    monkeypatch.setattr(cache, "cache_folder", lambda: open_folder / "cache")
     with throwaway_server(bindir=home / "pg" / "bin") as server:
-        assert server.programs.bin.is_relative_to(ground / "cache")
+        assert server.programs.bin.is_relative_to(open_folder / "cache")
         assert server.programs.version == wheel.version
     assert home.stat().st_mode & 0o777 == 0o700
 
 
 @root_only
 def test_loose_programs_in_a_private_home_are_refused_rather_than_the_home_copied(
-    wheel: Programs, ground: Path
+    wheel: Programs, open_folder: Path
 ) -> None:
-    home = ground / "private"
+    home = open_folder / "private"
     home.mkdir(mode=0o700)
     (home / "bin").mkdir()
     for name in NEEDED_PROGRAMS:
@@ -132,6 +132,6 @@ def test_loose_programs_in_a_private_home_are_refused_rather_than_the_home_copie
         reachable_programs(find_programs(home / "bin"), server_account(Path("/")))
 
 
-def test_programs_within_reach_are_used_in_place(ground: Path) -> None:
-    usable = reachable_programs(find_programs(None), server_account(ground))
-    assert reachable_programs(usable, server_account(ground)) is usable
+def test_programs_within_reach_are_used_in_place(open_folder: Path) -> None:
+    usable = reachable_programs(find_programs(None), server_account(open_folder))
+    assert reachable_programs(usable, server_account(open_folder)) is usable

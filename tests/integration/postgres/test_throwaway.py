@@ -213,23 +213,27 @@ def test_a_cache_that_cannot_be_written_only_costs_time(monkeypatch: pytest.Monk
         assert one(server.url, "SELECT 1") == 1
 
 
-def test_a_template_that_others_could_have_written_is_not_used(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "cache_folder", lambda: ground)
+def test_a_template_that_others_could_have_written_is_not_used(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "cache_folder", lambda: open_folder)
     with throwaway_server():
         pass
-    (template,) = (path for path in (ground / "templates").iterdir() if path.is_dir())
+    (template,) = (path for path in (open_folder / "templates").iterdir() if path.is_dir())
     (template / "global" / "pg_control").write_bytes(b"forged")
     template.chmod(0o777)
     with throwaway_server() as server:
         assert one(server.url, "SELECT 1") == 1
 
 
-def test_a_template_half_made_by_a_killed_process_is_made_again(ground: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "cache_folder", lambda: ground)
+def test_a_template_half_made_by_a_killed_process_is_made_again(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "cache_folder", lambda: open_folder)
     with throwaway_server() as server:
         name = f"{programs_cache_key(server.programs)}-{server_account(Path('/')).uid}"
-    template = ground / "templates" / name
+    template = open_folder / "templates" / name
     template.rename(template.with_name(f"{name}.making"))
     with throwaway_server() as server:
         assert one(server.url, "SELECT 1") == 1
-    assert [path.name for path in (ground / "templates").iterdir() if path.is_dir()] == [name]
+    assert [path.name for path in (open_folder / "templates").iterdir() if path.is_dir()] == [name]

@@ -72,8 +72,8 @@ def gone(*folders: Path) -> bool:
     return not any(folder.exists() for folder in folders)
 
 
-def own_folder(ground: Path, name: str) -> Path:
-    folder = ground / name
+def own_folder(open_folder: Path, name: str) -> Path:
+    folder = open_folder / name
     folder.mkdir()
     server_account(Path("/")).take_ownership(folder, 0o700)
     return folder
@@ -103,8 +103,8 @@ def test_what_is_added_to_the_environment_reaches_the_server(found: Programs) ->
                 assert connection.execute("SELECT line FROM seen").fetchall() == [("/some/where",)]
 
 
-def test_data_in_a_given_folder_goes_unless_it_is_kept(found: Programs, ground: Path) -> None:
-    place = own_folder(ground, "place")
+def test_data_in_a_given_folder_goes_unless_it_is_kept(found: Programs, open_folder: Path) -> None:
+    place = own_folder(open_folder, "place")
     making = place / "making"
     making.mkdir()
     server_account(Path("/")).take_ownership(making, 0o700)
@@ -113,8 +113,8 @@ def test_data_in_a_given_folder_goes_unless_it_is_kept(found: Programs, ground: 
     assert not making.exists()
 
 
-def test_kept_data_is_served_in_place_and_stays(found: Programs, ground: Path) -> None:
-    place = own_folder(ground, "place")
+def test_kept_data_is_served_in_place_and_stays(found: Programs, open_folder: Path) -> None:
+    place = own_folder(open_folder, "place")
     making = place / "making"
     making.mkdir()
     server_account(Path("/")).take_ownership(making, 0o700)

@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from kernel.apply import executor
 from kernel.apply.events import MigrationApplied, MigrationRetrying, NoticeReceived
 from kernel.apply.executor import WaitLimits
 from kernel.errors import Drift, UsageError
@@ -143,11 +142,8 @@ def test_waiting_for_a_lock_is_not_holding_it(clone: Clone, application: psycopg
     assert held.at_seconds + held.held_seconds == pytest.approx(run.at_seconds + run.seconds)
 
 
-def test_the_last_of_several_attempts_counts(
-    clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
-    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50)
+def test_the_last_of_several_attempts_counts(clone: Clone, application: psycopg.Connection[tuple[Any, ...]]) -> None:
+    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50, retry_pause_seconds=0.01)
     clone.put("001_a.sql", "UPDATE paid SET amount = 2;\nALTER TABLE log ADD COLUMN a int;")
     clone.put("002_b.sql", STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")
     application.execute("SELECT FROM log")
@@ -159,11 +155,8 @@ def test_the_last_of_several_attempts_counts(
     assert [run.failed for run in runs] == [None, None]
 
 
-def test_a_retried_step_is_listed_once(
-    clone: Clone, application: psycopg.Connection[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executor, "_PAUSE_SECONDS", 0.01)
-    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50)
+def test_a_retried_step_is_listed_once(clone: Clone, application: psycopg.Connection[tuple[Any, ...]]) -> None:
+    clone.patience = WaitLimits(lock_timeout_ms=50, lock_retries=50, retry_pause_seconds=0.01)
     application.execute("SELECT FROM log")
     clone.react = lambda event: application.rollback() if isinstance(event, MigrationRetrying) else None
     run = clone.run(STEPS + "UPDATE paid SET amount = 3;\nALTER TABLE log ADD COLUMN b int;")

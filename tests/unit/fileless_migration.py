@@ -5,8 +5,8 @@ from __future__ import annotations
 from kernel.migrations.migration import Migration
 
 
-class Worded(Migration):
-    """A migration in words only: there is no file that could have another checksum of its own."""
+class FilelessMigration(Migration):
+    """A migration whose file does not exist: `accepts` compares with the checksum that it was given."""
 
     __slots__ = ()
 

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.faults.audit import Onlooker
-    from tests.faults.breakable import Breakable
+    from tests.faults.audit import Observer
     from tests.faults.proxy import Proxy
+    from tests.faults.restartable_server import RestartableServer
 
 _names = (f"fault_{number}" for number in itertools.count(1))
 _DISK_BYTES = 48 << 20  # a database of PostgreSQL 18 is 8 MB when it is empty
 
 
 @dataclass(slots=True, kw_only=True)
-class Ground:
+class FaultDatabase:
     """A database of a server, by its name, and everything around it."""
 
-    server: Breakable
+    server: RestartableServer
     name: str
     folder: Path
-    look: Onlooker
+    observer: Observer
 
     @property
     def url(self) -> str:
@@ -46,14 +46,16 @@ class Ground:
         """The way to the database that leads through a proxy, which reads what passes."""
         return make_conninfo(self.url, host="127.0.0.1", port=proxy.port, sslmode="disable", gssencmode="disable")
 
-    def look_again(self) -> None:
-        """Connect the onlooker again, when the server went down under it."""
-        self.look.close()
-        self.look = psycopg.connect(self.url, autocommit=True)
+    def reconnect_observer(self) -> None:
+        """Connect the observer again, when the server went down under it."""
+        self.observer.close()
+        self.observer = psycopg.connect(self.url, autocommit=True)
 
 
 @contextmanager
-def ground(server: Breakable, folder: Path, *, tablespace: str = "pg_default") -> Iterator[Ground]:
+def open_fault_database(
+    server: RestartableServer, folder: Path, *, tablespace: str = "pg_default"
+) -> Iterator[FaultDatabase]:
     """A fresh database with the audit's schemas, dropped at the end."""
     name = next(_names)
     folder.mkdir()
@@ -61,19 +63,19 @@ def ground(server: Breakable, folder: Path, *, tablespace: str = "pg_default") -
     with psycopg.connect(server.conninfo(), autocommit=True) as administrator:
         create = sql.SQL("CREATE DATABASE {} TABLESPACE {}").format(database, sql.Identifier(tablespace))
         administrator.execute(create)
-    look = psycopg.connect(server.conninfo(dbname=name), autocommit=True)
-    audit.prepare(look)
-    it = Ground(server=server, name=name, folder=folder, look=look)
+    observer = psycopg.connect(server.conninfo(dbname=name), autocommit=True)
+    audit.prepare(observer)
+    it = FaultDatabase(server=server, name=name, folder=folder, observer=observer)
     try:
         yield it
     finally:
-        it.look.close()
+        it.observer.close()
         with psycopg.connect(server.conninfo(), autocommit=True) as administrator:
             administrator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 @contextmanager
-def small_disk(server: Breakable, folder: Path) -> Iterator[str]:
+def small_disk(server: RestartableServer, folder: Path) -> Iterator[str]:
     """A tablespace on a disk of 48 MB, mounted on `folder`. Skips where we may not mount one."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")

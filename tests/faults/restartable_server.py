@@ -33,7 +33,7 @@ SETTINGS = {"synchronous_commit": "on", "restart_after_crash": "on"}
 
 
 @dataclass(slots=True, kw_only=True)
-class Breakable:
+class RestartableServer:
     """A throwaway server; after `shut_down` its processes are ours, its folder and address stay."""
 
     server: Server
@@ -99,12 +99,12 @@ def serve(programs: Programs, account: Account, data: Path, sockets: Path, log: 
 
 
 @contextmanager
-def breakable(bindir: Path | None = None, **settings: str) -> Iterator[Breakable]:
+def open_restartable_server(bindir: Path | None = None, **settings: str) -> Iterator[RestartableServer]:
     """A server that ends with the block, however often it was started again."""
     with throwaway_server(bindir=bindir, settings={**SETTINGS, **settings}) as server:
         running = read_postmaster(server.data / "data")
         assert running, "it has just been started"
-        it = Breakable(server=server, account=server_account(Path("/")), sockets=running.socket_folder)
+        it = RestartableServer(server=server, account=server_account(Path("/")), sockets=running.socket_folder)
         try:
             yield it
         finally:
