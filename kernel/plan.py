@@ -1,6 +1,6 @@
-"""Compare files with records: what is applied, what is pending, and the drift between them. No I/O.
+"""Compare files with records: what is applied, what is pending, and the drift between them.
 
-db.status prints the same Plan that db.migrate carries out.
+db.status prints the same Plan that db.migrate carries out. Only `read_status`, which reads both, does I/O.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
+from kernel.db.ledger import find_ledger, read_progress, read_records
 from kernel.errors import Drift, Problem, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from kernel.db.ledger import Record
+    from kernel.db.connection import Session
+    from kernel.db.ledger import Ledger, Record
     from kernel.migrations.migration import Migration
 
 
@@ -104,6 +106,23 @@ class Plan:
             for entry in self.entries
             if entry.drift and not (allow_out_of_order and entry.state is VersionState.OUT_OF_ORDER)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What is applied and what is pending in a database; `database` is host:port/dbname."""
+
+    database: str
+    ledger: Ledger
+    plan: Plan
+
+
+def read_status(session: Session, migrations: Iterable[Migration]) -> Status:
+    """Compare files and records. Read-only: no lock, and no table is created. Raises LedgerShape, DatabaseRefused."""
+    ledger = find_ledger(session)
+    records = read_records(session, ledger)
+    progress = read_progress(session, ledger) if ledger.exists else {}
+    return Status(database=session.name, ledger=ledger, plan=build_plan(migrations, records, partial=progress.keys()))
 
 
 def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import WaitingForLock
+from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
+from kernel.migrations.migration import require_migrations
 from kernel.operations.baseline import record_baseline, repair_record
-from kernel.operations.status import require_migrations
 from kernel.report.json_documents import file_documents
-from kernel.report.progress import progress_observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kernel.db.connection import open_configured_session
 from kernel.errors import EnvironmentFailed, LedgerShape
 from kernel.lint.lint import lint_migrations, read_migration_directory
-from kernel.operations.status import read_status
+from kernel.plan import read_status
 from kernel.report.lint import github_annotations, lint_document, lint_text
 
 if TYPE_CHECKING:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
 from kernel.cli.context import TaskContext, parse_seconds_flag, parse_version_flag
+from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
+from kernel.errors import Drift
+from kernel.migrations.migration import require_migrations
 from kernel.migrations.script import RunMode
 from kernel.operations.migrate import MigrateOptions, migrate, prepare_migrate
-from kernel.operations.status import add_git_evidence, require_migrations
-from kernel.report.progress import progress_observer
+from kernel.plan import PlanDrift
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel.operations.drift import MigrationsLocation
     from kernel.operations.migrate import MigrateResult, PendingFile
-    from kernel.operations.status import Status
+    from kernel.plan import Status
 
 
 def run_migrate(
@@ -53,6 +59,18 @@ def run_migrate(
         names = ", ".join(record.filename for record in result.records_ahead)
         context.console.print_line(f"warning: the database is ahead of these files: {names}")
     context.print_result(lambda: _migrate_text(result), lambda: _migrate_document(result))
+
+
+@contextmanager
+def add_git_evidence(location: MigrationsLocation) -> Iterator[None]:
+    """Replace a PlanDrift that leaves the block by a Drift with what git knows, after the connection is closed."""
+    try:
+        yield
+    except PlanDrift as error:
+        from kernel.operations.drift import trace_drift  # noqa: PLC0415 - only after drift
+
+        problems = trace_drift(error.plan, location).drift(allow_out_of_order=error.allow_out_of_order)
+        raise Drift(problems) from error
 
 
 def wait_limits(context: TaskContext, lock_wait: str) -> WaitLimits:

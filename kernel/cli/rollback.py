@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kernel.cli.context import TaskContext, parse_number_flag, parse_version_flag
 from kernel.cli.migrate import wait_limits
+from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
 from kernel.migrations.migration import discover_migrations
 from kernel.operations.rollback import RollbackOptions, rollback
-from kernel.report.progress import progress_observer
 
 if TYPE_CHECKING:
     from kernel.operations.rollback import RollbackResult

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel.cli.context import parse_number_flag
-from kernel.cli.migrate import wait_limits
+from kernel.cli.migrate import add_git_evidence, wait_limits
+from kernel.cli.progress import progress_observer
 from kernel.errors import UsageError
 from kernel.lint.finding import Severity
-from kernel.operations.status import add_git_evidence, require_migrations
+from kernel.migrations.migration import require_migrations
 from kernel.rehearsal import CopyTarget, Limits, RehearsalRequest, Reporter, forget_kept_copies, rehearse
 from kernel.report.output_file import check_report_writable, write_report
-from kernel.report.progress import progress_observer
 from kernel.report.rehearsal import rehearsal_text
 from kernel.report.safe_text import to_one_line
 from kernel.units import format_bytes, format_quantity

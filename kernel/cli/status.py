@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_configured_session
 from kernel.errors import Drift
+from kernel.migrations.migration import require_migrations
 from kernel.operations.drift import trace_drift
-from kernel.operations.status import read_status, require_migrations
+from kernel.plan import read_status
 from kernel.report.status import status_text
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
-    from kernel.operations.status import Status
+    from kernel.plan import Status
 
 
 PENDING_EXIT, DRIFT_EXIT = 3, Drift.exit

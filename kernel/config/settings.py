@@ -1,4 +1,8 @@
-"""The settings of all tasks: their table, loading and validation.
+"""Load settings: the environment, then `.env.local`, then `.env`, then the defaults; and validate them.
+
+The first layer in which a name has a value wins. Empty means unset, in every layer: `DATABASE_URL= inv db.status` falls
+through to the files. Within a file the last of several lines for one name counts. Values are not interpreted:
+`${NAME}` is not expanded, so that a password may contain it, and the environment is never changed.
 
 Problems name the variable, its place and what is expected, never the value, which may be a secret.
 """
@@ -8,99 +12,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kernel.config.conninfo import check_conninfo
-from kernel.config.dotenv_files import read_setting_entries
+from kernel.config.variables import SETTINGS
 from kernel.errors import Problem, SettingsError
 from kernel.units import parse_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kernel.config.dotenv_files import SettingEntry
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """An environment variable; `default` is the value in effect when it is unset, None when there is none."""
-
-    name: str
-    default: str | None
-    description: str
-
-
-SETTINGS = (
-    Setting(
-        "MIGRATION_DATABASE_URL",
-        None,
-        "A direct connection for migrations, if DATABASE_URL or SUPABASE_DB_URL goes through a pooler. "
-        "It precedes both.",
-    ),
-    Setting(
-        "DATABASE_URL",
-        None,
-        "The database. If no URL is set, the embedded development server is used.",
-    ),
-    Setting(
-        "SUPABASE_DB_URL",
-        None,
-        "The database, if DATABASE_URL is unset.",
-    ),
-    Setting(
-        "KERNEL_STORAGE_MODE",
-        "IN_MEMORY",
-        "SUPABASE is production: a URL is required, and db.rollback, db.baseline and db.repair need --yes. "
-        "IN_MEMORY is development.",
-    ),
-    Setting(
-        "PROD_DB",
-        None,
-        "The database that db.snapshot-test dumps; a role with SELECT is enough.",
-    ),
-    Setting(
-        "TEST_DB",
-        None,
-        "A database that db.snapshot-test may overwrite. If unset, it starts a throwaway server.",
-    ),
-    Setting(
-        "KERNEL_MIGRATIONS_DIR",
-        "migrations",
-        "The directory of the migrations.",
-    ),
-    Setting(
-        "KERNEL_PG_BINDIR",
-        None,
-        "The directory of the PostgreSQL programs for local servers and dumps. "
-        "If unset, the newest that are installed.",
-    ),
-    Setting(
-        "KERNEL_DATA_DIR",
-        ".kernel/postgres",
-        "The directory of the embedded server's data; below /var/lib/aibos-kernel "
-        "if the server's account cannot enter the default.",
-    ),
-    Setting(
-        "KERNEL_LOCK_TIMEOUT",
-        "5s",
-        "How long a statement in a transaction waits for a lock before the migration is rolled back and retried; "
-        "0 is no limit.",
-    ),
-    Setting(
-        "KERNEL_LOCK_RETRIES",
-        "5",
-        "How often a migration is retried after a lock timeout.",
-    ),
-    Setting(
-        "KERNEL_STATEMENT_TIMEOUT",
-        "0",
-        "How long a statement in a transaction may run; 0 is no limit.",
-    ),
-)
+DOTENV_FILES = (".env.local", ".env")  # the one with precedence first
 SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
-_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 URL_NAMES = SETTING_NAMES[:3]  # the first that is set is the database
+_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _PREFIX = "KERNEL_"
 # Compared without the prefix. Similar enough: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR; not: KERNEL_STORAGE_PATH.
 _MISSPELLING_SIMILARITY = 0.81
@@ -235,3 +163,90 @@ def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Pro
         else:
             ignored.append(entry.name)
     return [f"ignored, not settings of the migrations: {', '.join(sorted(ignored))}"] if ignored else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingEntry:
+    """A value that is not empty, and its place; `layer` 0 is the environment, 1 and 2 are DOTENV_FILES."""
+
+    name: str
+    value: str = field(repr=False)
+    layer: int
+    line: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The file name, or "environment"."""
+        return DOTENV_FILES[self.layer - 1] if self.layer else "environment"
+
+    def problem(self, message: str) -> Problem:
+        """A Problem with the place and the name: `.env.local:3: DATABASE_URL: message`."""
+        return Problem(message=f"{self.name}: {message}", file=self.source, line=self.line)
+
+
+def read_setting_entries(
+    root: Path, environ: Mapping[str, str], *, concerns: Callable[[str], bool]
+) -> tuple[dict[str, SettingEntry], list[Problem]]:
+    """Return the effective entry of each name for which `concerns(name)` holds, and the problems of the files.
+
+    Problems are files in `root` that cannot be read or are not UTF-8, NUL characters, and lines that are not
+    NAME=value. A file that does not exist is not a problem.
+    """
+    entries = {
+        name: SettingEntry(name=name, value=value, layer=0)
+        for name, value in environ.items()
+        if value and concerns(name)
+    }
+    problems: list[Problem] = []
+    for layer, file in enumerate(DOTENV_FILES, start=1):
+        text, problem = _read_text(root / file)
+        if problem is not None:
+            problems.append(problem)
+        if text is None:
+            continue
+        for name, entry in _parse_dotenv(text, file, layer, concerns, problems).items():
+            if entry.value:
+                entries.setdefault(name, entry)
+    return entries, problems
+
+
+def _read_text(path: Path) -> tuple[str | None, Problem | None]:
+    """Return the text without BOM and with LF only, or None and the problem; (None, None) if there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None, None
+    except UnicodeDecodeError:
+        return None, Problem(message="is not UTF-8; save it as UTF-8", file=path.name)
+    except OSError as error:
+        return None, Problem(
+            message=f"cannot be read ({error.strerror}); fix its permissions or remove it", file=path.name
+        )
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        return None, Problem(message="contains a NUL character; remove it", file=path.name, line=line)
+    return text, None
+
+
+def _parse_dotenv(
+    text: str, file: str, layer: int, concerns: Callable[[str], bool], problems: list[Problem]
+) -> dict[str, SettingEntry]:
+    """Return the last entry of each relevant name, empty ones included; append malformed lines to `problems`."""
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs as much as all of kernel/; most runs have no file
+
+    entries: dict[str, SettingEntry] = {}
+    for binding in parse_stream(StringIO(text)):
+        source = binding.original.string
+        # A binding begins with the blank lines before it; report the line with the name.
+        line = binding.original.line + source[: len(source) - len(source.lstrip())].count("\n")
+        if binding.error:
+            problems.append(Problem(message="is not NAME=value; check its quotes", file=file, line=line))
+        elif binding.key is None:
+            continue
+        elif binding.value is None:
+            # Without "=" the parser takes the whole word as the name, `DATABASE_URL:postgresql://…` too.
+            if concerns(re.split(r"\W", binding.key, maxsplit=1)[0]):
+                problems.append(Problem(message="has no =; write NAME=value", file=file, line=line))
+        elif concerns(binding.key):
+            entries[binding.key] = SettingEntry(name=binding.key, value=binding.value, layer=layer, line=line)
+    return entries

@@ -203,6 +203,15 @@ def discover_migrations(directory: Path) -> tuple[Migration, ...]:
     return migrations
 
 
+def require_migrations(directory: Path) -> tuple[Migration, ...]:
+    """The migrations of a directory. Raises FilesInvalid, also for a directory without any."""
+    migrations = discover_migrations(directory)
+    if not migrations:
+        message = f"{directory}: no migration files; set KERNEL_MIGRATIONS_DIR, or begin with: inv db.new NAME"
+        raise FilesInvalid([Problem(message=message)])
+    return migrations
+
+
 def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Migration, ...], tuple[Problem, ...]]:
     """Return the migrations among the candidates of a directory, in version order, and the problems of the others."""
     problems: list[Problem] = []

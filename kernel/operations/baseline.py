@@ -11,8 +11,7 @@ from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only
 from kernel.db.ledger import claim_statement, create_ledger, find_ledger, read_records
 from kernel.errors import UsageError
-from kernel.operations.status import read_status
-from kernel.plan import VersionState, parse_version
+from kernel.plan import VersionState, parse_version, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

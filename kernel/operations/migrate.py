@@ -17,8 +17,7 @@ from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import create_ledger, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import RunMode, parse_script
-from kernel.operations.status import read_status
-from kernel.plan import migrations_to_apply
+from kernel.plan import migrations_to_apply, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from kernel.db.ledger import Record
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
-    from kernel.operations.status import Status
+    from kernel.plan import Status
 
     PendingFile = tuple[Migration, Script]
 

@@ -15,8 +15,7 @@ from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import delete_record_statement, find_ledger, refuse_missing_privilege
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.script import parse_revert_script
-from kernel.operations.status import read_status
-from kernel.plan import entries_to_roll_back
+from kernel.plan import entries_to_roll_back, read_status
 
 if TYPE_CHECKING:
     from kernel.apply.events import Observer

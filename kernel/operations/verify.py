@@ -20,8 +20,7 @@ from kernel.migrations.script import (
     parse_script,
 )
 from kernel.operations.drift import trace_drift
-from kernel.operations.status import read_status
-from kernel.plan import VersionState
+from kernel.plan import VersionState, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from kernel.errors import Failure, KernelError, Problem
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateResult
-    from kernel.operations.status import Status
     from kernel.operations.verify import FilesCheck, RecordsCheck
-    from kernel.plan import Plan, PlanEntry
+    from kernel.plan import Plan, PlanEntry, Status
 
 
 JsonDocument = dict[str, object]

@@ -15,8 +15,8 @@ from kernel.apply.events import NoticeReceived
 from kernel.apply.executor import WaitLimits
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
-from kernel.operations.status import require_migrations
 
 if TYPE_CHECKING:
     from pathlib import Path

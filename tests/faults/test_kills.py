@@ -33,7 +33,7 @@ from pathlib import Path
 from kernel.db.connection import open_session
 from kernel.operations.migrate import MigrateOptions
 from kernel.operations.migrate import migrate
-from kernel.operations.status import require_migrations
+from kernel.migrations.migration import require_migrations
 with open_session(sys.argv[2]) as session:
     found = require_migrations(Path(sys.argv[1]))
     migrate(session, found, MigrateOptions(), lambda event: None)

@@ -13,8 +13,9 @@ from psycopg.conninfo import make_conninfo
 from kernel.apply.executor import WaitLimits
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
-from kernel.operations.status import read_status, require_migrations
+from kernel.plan import read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

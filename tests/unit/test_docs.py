@@ -12,7 +12,8 @@ import pytest
 
 import tasks
 from kernel import errors
-from kernel.config.settings import SETTING_NAMES, SETTINGS
+from kernel.config.settings import SETTING_NAMES
+from kernel.config.variables import SETTINGS
 from kernel.errors import KernelError
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.cli.migrate import add_git_evidence
 from kernel.db.ledger import Record
 from kernel.errors import Drift
 from kernel.migrations import git_history
 from kernel.migrations.migration import discover_migrations
 from kernel.operations.drift import MigrationsLocation, trace_drift
-from kernel.operations.status import add_git_evidence
 from kernel.plan import DriftProblem, PlanDrift, build_plan, migrations_to_apply
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ REHEARSAL_RANKS = {name: rank for rank, names in enumerate(REHEARSAL_LAYERS) for
 # the database itself.
 ENTRANCES = {
     "invoke": {"tasks"},
-    "dotenv": {"kernel.config.dotenv_files"},
+    "dotenv": {"kernel.config.settings"},
     "tabulate": {"kernel.report.rehearsal"},
     "jinja2": {"kernel.report.html_page"},
     "subprocess": {
@@ -151,6 +151,6 @@ def test_a_dependency_enters_at_its_own_place(dependency: str) -> None:
 def test_values_know_nothing_of_the_outside() -> None:
     for module in MODULES:
         values = layer(module) in ("errors", "units", "config", "sql", "migrations", "plan")
-        if values and module not in ("kernel.config.dotenv_files", "kernel.migrations.git_history"):
+        if values and module not in ("kernel.config.settings", "kernel.migrations.git_history"):
             outside = {imported.partition(".")[0] for imported in imports(module, typing=False)}
             assert outside.isdisjoint({"psycopg", "invoke", "dotenv", "tabulate", "subprocess", "socket"}), module

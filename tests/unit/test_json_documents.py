@@ -10,8 +10,7 @@ from kernel.apply.events import MigrationApplied
 from kernel.db.ledger import Ledger, Record
 from kernel.errors import Drift, Failure, LockBusy, MigrationFailed, Problem, UsageError
 from kernel.operations.migrate import MigrateResult
-from kernel.operations.status import Status
-from kernel.plan import build_plan
+from kernel.plan import Status, build_plan
 from kernel.report.errors import error_text
 from kernel.report.json_documents import error_document, json_text, migrate_document, status_document
 from tests.unit.fileless_migration import FilelessMigration

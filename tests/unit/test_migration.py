@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.migrations.migration import discover_migrations
-from kernel.operations.status import require_migrations
+from kernel.migrations.migration import discover_migrations, require_migrations
 
 if TYPE_CHECKING:
     from pathlib import Path

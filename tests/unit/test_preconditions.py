@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
+from kernel.migrations.migration import require_migrations
 from kernel.migrations.script import parse_script
-from kernel.operations.status import require_migrations
 from kernel.rehearsal.preconditions import refuse_copy_program
 
 if TYPE_CHECKING:

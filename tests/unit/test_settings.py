@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.config.settings import SETTING_NAMES, SETTINGS, URL_NAMES, Settings, load_settings
+from kernel.config.settings import SETTING_NAMES, URL_NAMES, Settings, load_settings
+from kernel.config.variables import SETTINGS
 from kernel.errors import SettingsError
 
 repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on a busy machine

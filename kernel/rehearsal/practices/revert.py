@@ -15,8 +15,7 @@ from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.migrations.script import REVERT_FOLDER
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.operations.rollback import RollbackOptions, rollback
-from kernel.operations.status import read_status
-from kernel.plan import entries_to_roll_back
+from kernel.plan import entries_to_roll_back, read_status
 from kernel.rehearsal.practices.result import (
     PracticeFault,
     PracticeResult,

@@ -11,8 +11,8 @@ from psycopg.conninfo import make_conninfo
 from kernel.db.connection import open_session
 from kernel.lint.finding import Finding, Severity
 from kernel.lint.rules import NEXT_FILE_LINE, REVERT_FILE_LINE
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
-from kernel.operations.status import require_migrations
 from kernel.rehearsal.prod_copy import ProdCopy
 from kernel.rehearsal.prod_copy.server_globals import list_roles
 from kernel.rehearsal.rehearse import rehearse_on_copy

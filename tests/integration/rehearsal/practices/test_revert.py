@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.apply.executor import WaitLimits
-from kernel.operations.status import require_migrations
+from kernel.migrations.migration import require_migrations
 from kernel.rehearsal.practices.rerun import check_rerun
 from kernel.rehearsal.practices.revert import check_reverts
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions
-from kernel.operations.status import require_migrations
 from kernel.rehearsal.queries.changes import (
     BrokenQuery,
     PlanRegression,

@@ -13,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.apply.executor import WaitLimits
 from kernel.lint.lock_modes import LOCK_MODE_STRENGTH
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions
-from kernel.operations.status import require_migrations
 from kernel.rehearsal.tracing.run import trace_migrations
 
 if TYPE_CHECKING:

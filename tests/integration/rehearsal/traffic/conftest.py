@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from kernel.apply.executor import WaitLimits
+from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions
-from kernel.operations.status import require_migrations
 from kernel.rehearsal.result import Relation
 from kernel.rehearsal.traffic.measure import measure_traffic
 

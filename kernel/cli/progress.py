@@ -18,7 +18,7 @@ from kernel.units import plural_form
 
 if TYPE_CHECKING:
     from kernel.apply.events import Event, Observer
-    from kernel.report.console import Console
+    from kernel.cli.context import Console
 
 
 def progress_observer(console: Console, *, quiet: bool = False) -> Observer:

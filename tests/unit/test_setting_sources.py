@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.config.dotenv_files import read_setting_entries
+from kernel.config.settings import read_setting_entries
 
 if TYPE_CHECKING:
     from pathlib import Path
