@@ -9,8 +9,7 @@ from kernel.lint.action import Action
 from kernel.lint.actions import read_actions, read_inner_statements
 from kernel.lint.checks_losses import LOSS_CHECKS
 from kernel.lint.checks_scans import SCAN_CHECKS
-from kernel.lint.finding import Severity
-from kernel.lint.match import match_rule
+from kernel.lint.finding import Severity, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.state import LOCK_MODE_BY_VERB, FileState
 from kernel.sql.reader import STRING_KEY
@@ -18,7 +17,7 @@ from kernel.sql.reader import STRING_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kernel.lint.match import RuleMatch
+    from kernel.lint.finding import RuleMatch
     from kernel.lint.source import SourceFile, SourceStatement
     from kernel.lint.state import SchemaState
     from kernel.sql.reader import Word

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import Severity
-from kernel.lint.match import match_existing, match_rule, match_unless_created
+from kernel.lint.finding import Severity, match_existing, match_rule, match_unless_created
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.lint.action import Action
-    from kernel.lint.match import Check, RuleMatch
+    from kernel.lint.finding import Check, RuleMatch
     from kernel.lint.state import FileState
 
 

@@ -6,26 +6,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import find_volatile_function, read_column_definition
-from kernel.lint.finding import Severity
-from kernel.lint.match import match_existing, match_rule, match_unless_created
+from kernel.lint.finding import Severity, match_existing, match_rule, match_unless_created
 from kernel.lint.type_changes import TypeChangeCost, parse_type, type_change_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.lint.action import Action
-    from kernel.lint.match import Check, RuleMatch
+    from kernel.lint.action import Action, ColumnDefinition
+    from kernel.lint.finding import Check, RuleMatch
     from kernel.lint.state import FileState
 
 
 _SERIAL_TYPES = frozenset({"serial", "bigserial", "smallserial", "serial2", "serial4", "serial8"})
+_RULES_BY_TYPE = {"char": "char-column", "varchar": "varchar-length", "timestamp": "timestamp-without-zone"}
 
 
 def _add_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    yield from _int4_key(action)
+    column = read_column_definition(action.words)
+    yield from _check_column_type(action, column, state)
     if not state.existed_before(action.relation):
         return
-    column = read_column_definition(action.words)
     if column.type in _SERIAL_TYPES or column.clauses & {"identity", "stored"}:
         yield match_rule("computed-column-rewrites", action)
     elif function := find_volatile_function(column.default):
@@ -46,18 +46,22 @@ def _add_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
 
 
 def _new_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    yield from _int4_key(action)
     column = read_column_definition(action.words)
+    yield from _check_column_type(action, column, state)
     if "references" in column.clauses and not state.schema.has_index(action.relation, (action.name,)):
         state.unresolved.append(
             (state.statement_index, replace(action, verb="add foreign key", columns=(action.name,)))
         )
 
 
-def _int4_key(action: Action) -> Iterator[RuleMatch]:
-    column = read_column_definition(action.words)
-    if "primary key" in column.clauses and parse_type(column.type)[0] in ("integer", "smallint"):
+def _check_column_type(action: Action, column: ColumnDefinition, state: FileState) -> Iterator[RuleMatch]:
+    """Types that another one serves better, each once for a statement."""
+    name, length, _ = parse_type(column.type.partition(" [")[0])
+    if "primary key" in column.clauses and name in ("integer", "smallint"):
         yield match_rule("int4-key", action)
+    rule = "serial-column" if column.type in _SERIAL_TYPES else _RULES_BY_TYPE.get(name)
+    if rule and (name != "varchar" or length is not None) and state.is_first_report(rule, of_statement=True):
+        yield match_rule(rule, action)
 
 
 def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:

@@ -1,12 +1,22 @@
-"""A finding of a rule, by the linter or by a rehearsal."""
+"""Findings of the linter and of a rehearsal, the rules that an action meets, and the two commonest checks for them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kernel.lint.rules import Severity
 
-__all__ = ["SEVERITY_ORDER", "Finding", "Severity"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kernel.lint.action import Action
+    from kernel.lint.state import FileState
+
+    Check = Callable[[Action, FileState], Iterator["RuleMatch"]]
+
+
+__all__ = ["SEVERITY_ORDER", "Finding", "RuleMatch", "Severity", "match_existing", "match_rule", "match_unless_created"]
 
 SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
 
@@ -23,3 +33,42 @@ class Finding:
     filename: str = ""
     line: int | None = None
     relation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleMatch:
+    """A rule that an action meets. `message` "" and `severity` None stand for those of the rule."""
+
+    rule: str
+    action: Action
+    relation: str = ""
+    severity: Severity | None = None
+    message: str = ""
+
+
+def match_rule(
+    rule: str, action: Action, message: str = "", *, relation: str | None = None, severity: Severity | None = None
+) -> RuleMatch:
+    """A match; `relation` None stands for that of the action."""
+    relation = action.relation if relation is None else relation
+    return RuleMatch(rule=rule, action=action, message=message, relation=relation, severity=severity)
+
+
+def match_existing(rule: str, *unless: str) -> Check:
+    """A check for actions on relations that existed before the file, without any of the traits in `unless`."""
+
+    def check(action: Action, state: FileState) -> Iterator[RuleMatch]:
+        if state.existed_before(action.relation) and action.traits.isdisjoint(unless):
+            yield match_rule(rule, action)
+
+    return check
+
+
+def match_unless_created(rule: str, *unless: str) -> Check:
+    """A check for actions on whatever the file did not create, without any of the traits in `unless`."""
+
+    def check(action: Action, state: FileState) -> Iterator[RuleMatch]:
+        if action.relation not in state.created and action.traits.isdisjoint(unless):
+            yield match_rule(rule, action, relation=action.relation or action.name)
+
+    return check

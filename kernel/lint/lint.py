@@ -12,14 +12,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.lint.action import Action
-from kernel.lint.actions import UNKNOWN_NAME, read_actions
+from kernel.lint.actions import UNKNOWN_NAME
 from kernel.lint.checks import check_file
-from kernel.lint.finding import Finding, Severity
-from kernel.lint.match import RuleMatch, match_rule
+from kernel.lint.finding import Finding, RuleMatch, Severity, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.source import read_source
-from kernel.lint.squawk import REPORTED_RULES, SquawkFailed, find_squawk, run_squawk
 from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from kernel.lint.action import Action
     from kernel.lint.source import SourceFile
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Allow
@@ -116,21 +114,21 @@ def read_migration_directory(path: Path) -> MigrationDirectory:
 
 
 def lint_migrations(directory: MigrationDirectory, filenames: Collection[str]) -> LintResult:
-    """Lint these files of a directory, with squawk where it is installed.
+    """Lint these files of a directory.
 
     Raises FilesInvalid with every file that cannot be read, and every `allow` without a known rule or a reason.
     """
     sources = _read_sources(directory.migrations, filenames)
     linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
-    located = [one for source in linted.values() for one in _meta_command_finding(source)]
+    located = [
+        _finding_in_file(source.migration, "psql-meta-command", line=source.meta_command_line)
+        for source in linted.values()
+        if source.meta_command_line is not None
+    ]
     located += [one for one in directory.duplicates if one.finding.filename in linted]
     located += [one for one in _check_sources(sources) if one.finding.filename in linted]
-    notes = []
-    try:
-        located += _squawk_findings(list(linted.values()))
-    except SquawkFailed as error:
-        notes.append(f"squawk: {error}; the types of new columns were not checked")
     findings, accepted = [], []
+    notes: list[str] = []
     for filename, source in linted.items():
         in_file = [one for one in located if one.finding.filename == filename]
         in_file.sort(key=lambda one: (one.finding.line or 0, one.column))
@@ -184,36 +182,6 @@ def _check_sources(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
         pending = "not valid" in action.traits and not schema.is_valid(action.relation, action.name)
         if pending and source is not sources[-1]:
             yield _locate_match(source, index, match_rule("constraint-not-validated", action))
-
-
-def _meta_command_finding(source: SourceFile) -> Iterator[LocatedFinding]:
-    if source.meta_command_line is not None:
-        yield _finding_in_file(source.migration, "psql-meta-command", line=source.meta_command_line)
-
-
-def _squawk_findings(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
-    """Findings of the squawk rules that are reported here, once for each statement. Raises SquawkFailed."""
-    command = find_squawk()
-    if command is None:
-        raise SquawkFailed("not installed (pip install squawk-cli)")
-    by_path = {str(source.migration.path): source for source in sources}
-    reported: set[tuple[str, int, str]] = set()
-    for remark in run_squawk(command, [source.migration.path for source in sources]):
-        source, rule = by_path.get(remark.path), REPORTED_RULES.get(remark.rule)
-        index = source.statement_index_at(remark.line) if source else None
-        if source is None or rule is None or index is None or (remark.path, index, rule) in reported:
-            continue
-        statement = source.statements[index]
-        actions = list(read_actions(statement.words))
-        if any(action.verb == "change type" for action in actions):
-            continue  # the type of an existing column is not a free choice, and other rules cover its cost
-        reported.add((remark.path, index, rule))
-        sql = statement.part.sql
-        begins = (word.begin for word in statement.words)
-        begin = next((at for at in begins if statement.part.line + sql.count(b"\n", 0, at) == remark.line), 0)
-        relation = actions[0].relation if actions else ""
-        match = RuleMatch(rule=rule, action=Action(verb="remark", begin=begin), relation=relation)
-        yield _locate_match(source, index, match)
 
 
 def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFinding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -49,11 +48,6 @@ class SourceFile:
     allows: tuple[Allow, ...] = ()
     no_lock_timeout: bool = False
     meta_command_line: int | None = None
-
-    def statement_index_at(self, line: int) -> int | None:
-        """The index of the last statement that begins on this line or before it."""
-        index = bisect_right(self.statements, line, key=lambda one: one.part.line) - 1
-        return index if index >= 0 else None
 
 
 def read_source(migration: Migration) -> SourceFile:

@@ -131,7 +131,7 @@ class FileState:
         self.disabled_timeouts: set[str] = set()
         self.bulk_writes: dict[int, Action] = {}
         self._search_path_schema = ""  # the first of the search path, if the file sets it
-        self._reported: set[tuple[str, int | None]] = set()
+        self._reported: set[tuple[str, int | None, bool]] = set()
         self._locked: defaultdict[int, dict[str, tuple[str, int]]] = defaultdict(dict)
 
     def existed_before(self, relation: str) -> bool:
@@ -149,9 +149,9 @@ class FileState:
             if LOCK_MODE_STRENGTH[mode] >= LOCK_MODE_STRENGTH[least] and since < self.statement_index
         ]
 
-    def is_first_report(self, rule: str) -> bool:
-        """Whether a rule is met for the first time in this transaction."""
-        key = (rule, self.transaction)
+    def is_first_report(self, rule: str, *, of_statement: bool = False) -> bool:
+        """Whether a rule is met for the first time in this transaction, or in this statement."""
+        key = (rule, self.statement_index if of_statement else self.transaction, of_statement)
         if key in self._reported:
             return False
         self._reported.add(key)

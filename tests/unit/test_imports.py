@@ -49,7 +49,6 @@ ENTRANCES = {
         "kernel.postgres",  # the programs of PostgreSQL
         "kernel.migrations.git_history",  # which knows the numbers of other branches, and what a file was
         "kernel.cli.server",  # psql, for db.shell
-        "kernel.lint.squawk",
     },
     "psycopg": {
         "kernel.db",

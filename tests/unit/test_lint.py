@@ -1,4 +1,4 @@
-"""The linter: what context changes, what a file accepts, what squawk adds."""
+"""The linter: what context changes, what a file accepts, which types are named."""
 
 from __future__ import annotations
 
@@ -130,26 +130,25 @@ def test_an_annotation_is_one_line_whatever_names_hold(tmp_path: Path) -> None:
     assert "\n" not in line
 
 
-def test_without_squawk_our_own_rules_still_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.lint.lint.find_squawk", lambda: None)
-    result = linted(tmp_path, f"{DROP}ALTER TABLE users ADD COLUMN IF NOT EXISTS phone varchar(20);\n")
-    assert "drop-column" in {one.finding.rule for one in result.findings}
-    assert result.notes == (
-        "squawk: not installed (pip install squawk-cli); the types of new columns were not checked",
-    )
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        ("varchar(20)", "varchar-length"),
+        ("pg_catalog.varchar(5)", "varchar-length"),
+        ("character varying(9)[]", "varchar-length"),
+        ("timestamp(3) without time zone", "timestamp-without-zone"),
+        ("bpchar", "char-column"),
+        ("bigserial", "serial-column"),
+    ],
+)
+def test_the_type_of_a_new_column_is_named_once_for_a_statement(tmp_path: Path, kind: str, rule: str) -> None:
+    (one,) = linted(tmp_path, f"CREATE TABLE IF NOT EXISTS t (id bigint,\n    a {kind}, b {kind});\n").findings
+    assert (one.finding.rule, one.finding.line, one.column) == (rule, 2, 5)
 
 
-def test_a_squawk_that_fails_is_noted_and_our_own_rules_still_judge(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "squawk"
-    broken.write_text("#!/bin/sh\necho no\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr("kernel.lint.lint.find_squawk", lambda: str(broken))
-    result = linted(tmp_path, DROP)
-    assert [one.finding.rule for one in result.findings] == ["drop-column"]
-    assert len(result.notes) == 1
-    assert result.notes[0].startswith("squawk: ")
+@pytest.mark.parametrize("kind", ["varchar", "text", "timestamptz", "timestamp(3) with time zone", "pg_catalog.text"])
+def test_a_type_without_a_drawback_is_no_finding(tmp_path: Path, kind: str) -> None:
+    assert findings(tmp_path, f"CREATE TABLE IF NOT EXISTS t (a {kind});\n") == []
 
 
 def test_a_dump_of_many_rows_is_judged_by_its_beginnings(tmp_path: Path) -> None:

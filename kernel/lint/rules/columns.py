@@ -11,8 +11,6 @@ COLUMN_RULES = (
         condition="a NOT NULL column is added without a default",
         effect="it fails where the table has rows, and running instances that do not know the column fail to insert",
         workaround="add it nullable or with a constant default, backfill it, require it in a later migration",
-        severity=Severity.ERROR,
-        detection=Detection.BOTH,
         practice_number=3,
         bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS last_login timestamptz NOT NULL;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS last_login timestamptz;\n",
@@ -23,8 +21,6 @@ COLUMN_RULES = (
         condition="a column is added with a default that differs for every row",
         effect="reads and writes wait (ACCESS EXCLUSIVE) until the table and its indexes are rewritten",
         workaround="add the column without it, SET DEFAULT in a second statement, and backfill in batches",
-        severity=Severity.ERROR,
-        detection=Detection.BOTH,
         bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS token uuid DEFAULT gen_random_uuid();\n",
         good=(
             "ALTER TABLE users ADD COLUMN IF NOT EXISTS token uuid;\n"
@@ -37,8 +33,6 @@ COLUMN_RULES = (
         condition="a stored generated, serial or identity column is added to a table that may have rows",
         effect="reads and writes wait (ACCESS EXCLUSIVE) until the table and its indexes are rewritten",
         workaround="add a plain column, fill it by trigger or default, backfill in batches",
-        severity=Severity.ERROR,
-        detection=Detection.BOTH,
         bad=(
             "ALTER TABLE users ADD COLUMN IF NOT EXISTS email_lower text GENERATED ALWAYS AS (lower(email)) STORED;\n"
         ),
@@ -50,8 +44,6 @@ COLUMN_RULES = (
         condition="a column gets a type whose values are stored another way",
         effect="reads and writes wait (ACCESS EXCLUSIVE) until the table and its indexes are rewritten",
         workaround="add a column of the new type, keep both in step by trigger, backfill in batches, then swap",
-        severity=Severity.ERROR,
-        detection=Detection.BOTH,
         practice_number=3,
         bad="ALTER TABLE users ALTER COLUMN age TYPE bigint;\n",
         good="ALTER TABLE users ALTER COLUMN name TYPE varchar(100);\n",
@@ -84,7 +76,6 @@ COLUMN_RULES = (
         condition="values change when they are converted to the new type",
         effect="digits are rounded away, times shift, text is cut, without an error",
         workaround="compare before: count the rows whose value cast to the new type and back differs",
-        severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
         bad="-- migrate: allow=type-change-rewrites there are few orders\n"
         "ALTER TABLE orders ALTER COLUMN total TYPE numeric(12, 2);\n",
@@ -96,7 +87,6 @@ COLUMN_RULES = (
         condition="existing values cannot be converted to the new type",
         effect="the migration fails in production, after it held ACCESS EXCLUSIVE for as long as it took to find out",
         workaround="correct the rows first; the rehearsal gives the query that lists them",
-        severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
         bad="-- migrate: allow=type-change-rewrites there are few users\n"
         "ALTER TABLE users ALTER COLUMN name TYPE varchar(5);\n",
@@ -120,7 +110,6 @@ COLUMN_RULES = (
         condition="a column of type json is added to a table in use",
         effect="json has no equality: SELECT DISTINCT, UNION and GROUP BY over the table's rows fail from now on",
         workaround="jsonb",
-        severity=Severity.ERROR,
         detection=Detection.STATIC,
         bad="ALTER TABLE users ADD COLUMN IF NOT EXISTS settings json;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS settings jsonb;\n",
@@ -186,7 +175,6 @@ COLUMN_RULES = (
         condition="a four-byte key has used more than four fifths of its range",
         effect="inserts fail when it reaches its end",
         workaround="move to bigint: a new column, kept in step by trigger, backfilled in batches, swapped",
-        severity=Severity.ERROR,
         detection=Detection.DYNAMIC,
         setup="CREATE TABLE visits (id serial PRIMARY KEY);\nINSERT INTO visits DEFAULT VALUES;\n",
         bad="INSERT INTO visits (id) VALUES (2000000000) ON CONFLICT DO NOTHING;\n"
@@ -199,8 +187,6 @@ COLUMN_RULES = (
         condition="an enum value is used in the transaction that adds it",
         effect="PostgreSQL refuses it (55P04) and the migration fails",
         workaround="use it in the next file",
-        severity=Severity.ERROR,
-        detection=Detection.BOTH,
         setup="CREATE TYPE mood AS ENUM ('calm', 'busy');\nCREATE TABLE moods (now mood);\n",
         bad="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\nINSERT INTO moods VALUES ('glad');\n",
         good="ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\n"

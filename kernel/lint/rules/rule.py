@@ -43,10 +43,10 @@ class Rule:
     condition: str
     effect: str
     workaround: str
-    severity: Severity
-    detection: Detection
     bad: str
     good: str
+    severity: Severity = Severity.ERROR
+    detection: Detection = Detection.BOTH
     practice_number: int = 0
     setup: str = ""
     queries: str = ""
