@@ -106,7 +106,7 @@ def verify(_c: Context, *, offline: bool = False, json: bool = False) -> None:
     Exit codes: 0 no problem; 2 settings or files; 4 drift; 7 no database.
     """
     with task_context(json=json) as context:
-        from kernel.cli.verify import run_verify
+        from kernel.cli.status import run_verify
 
         code = run_verify(context, offline=offline)
     if code:

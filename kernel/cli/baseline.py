@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import WaitingForLock
@@ -13,10 +14,13 @@ from kernel.operations.baseline import record_baseline, repair_record
 from kernel.report.json_documents import file_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kernel.cli.context import TaskContext
     from kernel.db.advisory_lock import LockHolder
+    from kernel.db.connection import Session
+    from kernel.db.ledger import Record
+    from kernel.migrations.migration import Migration
 
 
 _LOCK_WAIT_SECONDS = 60.0
@@ -26,16 +30,8 @@ def run_baseline(context: TaskContext, *, to: str, yes: bool) -> None:
     """Record files as applied without running them. Raises KernelError."""
     if not to:
         raise UsageError("db.baseline: needs the last version that the database already contains: --to 009")
-    context.require_confirmation("db.baseline", yes=yes)
-    migrations = require_migrations(context.settings.migrations_dir)
-    with open_configured_session(context.settings, say=context.console.print_line) as session:
-        result = record_baseline(
-            session,
-            migrations,
-            to=to,
-            lock_wait_seconds=_LOCK_WAIT_SECONDS,
-            waiting=_show_waiting(context),
-        )
+    with _confirmed_session(context, "db.baseline", yes=yes) as (session, migrations, waiting):
+        result = record_baseline(session, migrations, to=to, lock_wait_seconds=_LOCK_WAIT_SECONDS, waiting=waiting)
     context.print_result(
         lambda: "\n".join(f"{migration.filename}: recorded as applied, not run" for migration in result.recorded),
         lambda: {"database": result.database, "recorded": file_documents(result.recorded)},
@@ -46,15 +42,9 @@ def run_repair(context: TaskContext, *, accept: str, yes: bool) -> None:
     """Accept the current content of a changed file. Raises KernelError."""
     if not accept:
         raise UsageError("db.repair: needs the version whose file to accept: --accept 009")
-    context.require_confirmation("db.repair", yes=yes)
-    migrations = require_migrations(context.settings.migrations_dir)
-    with open_configured_session(context.settings, say=context.console.print_line) as session:
+    with _confirmed_session(context, "db.repair", yes=yes) as (session, migrations, waiting):
         result = repair_record(
-            session,
-            migrations,
-            accept=accept,
-            lock_wait_seconds=_LOCK_WAIT_SECONDS,
-            waiting=_show_waiting(context),
+            session, migrations, accept=accept, lock_wait_seconds=_LOCK_WAIT_SECONDS, waiting=waiting
         )
     context.print_result(
         lambda: (
@@ -62,20 +52,23 @@ def run_repair(context: TaskContext, *, accept: str, yes: bool) -> None:
         ),
         lambda: {
             "database": result.database,
-            "accepted": {
-                "version": result.migration.version,
-                "filename": result.migration.filename,
-                "checksum": result.migration.checksum,
-            },
-            "before": {
-                "version": result.previous_record.version,
-                "filename": result.previous_record.filename,
-                "checksum": result.previous_record.checksum,
-            },
+            "accepted": _checksum_document(result.migration),
+            "before": _checksum_document(result.previous_record),
         },
     )
 
 
-def _show_waiting(context: TaskContext) -> Callable[[LockHolder], None]:
+def _checksum_document(one: Migration | Record) -> dict[str, str]:
+    return {"version": one.version, "filename": one.filename, "checksum": one.checksum}
+
+
+@contextmanager
+def _confirmed_session(
+    context: TaskContext, task: str, *, yes: bool
+) -> Iterator[tuple[Session, tuple[Migration, ...], Callable[[LockHolder], None]]]:
+    """A session, the migrations, and what shows the holder of the lock; asks for --yes in production."""
+    context.require_confirmation(task, yes=yes)
+    migrations = require_migrations(context.settings.migrations_dir)
     show = progress_observer(context.console)
-    return lambda holder: show(WaitingForLock(holder=holder))
+    with open_configured_session(context.settings, say=context.console.print_line) as session:
+        yield session, migrations, lambda holder: show(WaitingForLock(holder=holder))

@@ -12,15 +12,16 @@ from kernel.db.connection import open_configured_session
 from kernel.errors import Drift
 from kernel.migrations.migration import require_migrations
 from kernel.migrations.script import RunMode
-from kernel.operations.migrate import MigrateOptions, migrate, prepare_migrate
+from kernel.operations.migrate import MigrateOptions, MigrateResult, migrate, prepare_migrate
 from kernel.plan import PlanDrift
+from kernel.report.json_documents import migrate_document
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.operations.drift import MigrationsLocation
-    from kernel.operations.migrate import MigrateResult, PendingFile
+    from kernel.operations.migrate import PendingFile
     from kernel.plan import Status
 
 
@@ -46,8 +47,9 @@ def run_migrate(
         open_configured_session(context.settings, say=context.console.print_line) as session,
     ):
         if dry_run:
-            status, pending = prepare_migrate(session, migrations, options)
-            context.print_result(lambda: _dry_run_text(status, pending), lambda: _dry_run_document(pending))
+            status, files = prepare_migrate(session, migrations, options)
+            planned = MigrateResult(database=status.database, pending=tuple(migration for migration, _ in files))
+            context.print_result(lambda: _dry_run_text(status, files), lambda: migrate_document(planned))
             return
         result = migrate(session, migrations, options, progress_observer(context.console, quiet=context.json))
     for applied in result.applied:
@@ -58,7 +60,7 @@ def run_migrate(
     if result.records_ahead:
         names = ", ".join(record.filename for record in result.records_ahead)
         context.console.print_line(f"warning: the database is ahead of these files: {names}")
-    context.print_result(lambda: _migrate_text(result), lambda: _migrate_document(result))
+    context.print_result(lambda: _migrate_text(result), lambda: migrate_document(result))
 
 
 @contextmanager
@@ -96,12 +98,6 @@ def _migrate_text(result: MigrateResult) -> str:
     return f"nothing to apply to {result.database}: {done} of {result.total_files} applied"
 
 
-def _migrate_document(result: MigrateResult) -> dict[str, object]:
-    from kernel.report.json_documents import migrate_document  # noqa: PLC0415 - with --json only
-
-    return migrate_document(result)
-
-
 def _dry_run_text(status: Status, pending: tuple[PendingFile, ...]) -> str:
     if not pending:
         return f"nothing to apply to {status.database}"
@@ -111,9 +107,3 @@ def _dry_run_text(status: Status, pending: tuple[PendingFile, ...]) -> str:
         mode = "" if script.mode is RunMode.TRANSACTION else f", {script.mode.value}"
         lines.append(f"  {migration.filename} ({count}{mode})")
     return "\n".join(lines)
-
-
-def _dry_run_document(pending: tuple[PendingFile, ...]) -> dict[str, object]:
-    from kernel.report.json_documents import file_documents  # noqa: PLC0415 - with --json only
-
-    return {"applied": [], "failed": None, "pending": file_documents(migration for migration, _ in pending)}

@@ -13,9 +13,12 @@ from kernel.errors import UsageError
 from kernel.lint.finding import Severity
 from kernel.migrations.migration import require_migrations
 from kernel.rehearsal import CopyTarget, Limits, RehearsalRequest, Reporter, forget_kept_copies, rehearse
+from kernel.rehearsal.suggest.files import write_suggested_files
+from kernel.report.json_rehearsal import rehearsal_document
 from kernel.report.output_file import check_report_writable, write_report
 from kernel.report.rehearsal import rehearsal_text
 from kernel.report.safe_text import to_one_line
+from kernel.report.suggestions import suggestions_text
 from kernel.units import format_bytes, format_quantity
 
 if TYPE_CHECKING:
@@ -74,9 +77,7 @@ def run_snapshot_test(
     folder = _write_page_and_suggestions(page, rehearsal) if page else None
     for line in _copy_notes(rehearsal.restore.warnings):
         context.console.print_line(line)
-    context.print_result(
-        lambda: _snapshot_test_text(rehearsal, page, folder), lambda: _snapshot_test_document(rehearsal)
-    )
+    context.print_result(lambda: _snapshot_test_text(rehearsal, page, folder), lambda: rehearsal_document(rehearsal))
     return FINDINGS_EXIT if rehearsal.reasons else 0
 
 
@@ -141,22 +142,13 @@ def _snapshot_test_text(rehearsal: Rehearsal, page: Path | None, folder: Path | 
     text = rehearsal_text(rehearsal, report=page)
     if rehearsal.advice is None:
         return text
-    from kernel.report.suggestions import suggestions_text  # noqa: PLC0415 - with --suggest only
-
     suggestions = suggestions_text(rehearsal.advice, folder=folder)
     return f"{text}\n\n{suggestions or 'suggested  nothing: no finding has a mechanical remedy'}"
 
 
 def _write_page_and_suggestions(page: Path, rehearsal: Rehearsal) -> Path | None:
     """Write the page, and next to it a folder with the suggested files; return that folder, None without any."""
-    from kernel.rehearsal.suggest.files import write_suggested_files  # noqa: PLC0415 - with --report only
     from kernel.report.html_page.page import render_page  # noqa: PLC0415 - with --report only
 
     write_report(page, render_page(rehearsal))
     return write_suggested_files(page, rehearsal.advice) if rehearsal.advice else None
-
-
-def _snapshot_test_document(rehearsal: Rehearsal) -> dict[str, object]:
-    from kernel.report.json_rehearsal import rehearsal_document  # noqa: PLC0415 - with --json only
-
-    return rehearsal_document(rehearsal)

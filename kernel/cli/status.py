@@ -1,4 +1,4 @@
-"""db.status: show which migrations are applied and pending."""
+"""db.status and db.verify: compare the files with the records."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_configured_session
-from kernel.errors import Drift
+from kernel.errors import Drift, EnvironmentFailed, FilesInvalid
 from kernel.migrations.migration import require_migrations
 from kernel.operations.drift import trace_drift
+from kernel.operations.verify import check_files, check_records
 from kernel.plan import read_status
-from kernel.report.status import status_text
+from kernel.report.json_documents import status_document, verify_document
+from kernel.report.status import problem_lines, status_text
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
-    from kernel.plan import Status
+    from kernel.operations.verify import FilesCheck, RecordsCheck
 
 
 PENDING_EXIT, DRIFT_EXIT = 3, Drift.exit
@@ -26,15 +29,41 @@ def run_status(context: TaskContext, *, check: bool) -> int:
     with open_configured_session(context.settings, say=context.console.print_line) as session:
         status = read_status(session, migrations)
     status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
-    context.print_result(
-        lambda: status_text(status.plan, emoji=context.console.emoji), lambda: _status_document(status)
-    )
+    context.print_result(lambda: status_text(status.plan, emoji=context.console.emoji), lambda: status_document(status))
     if not check:
         return 0
     return DRIFT_EXIT if status.plan.drift() else PENDING_EXIT if status.plan.pending else 0
 
 
-def _status_document(status: Status) -> dict[str, object]:
-    from kernel.report.json_documents import status_document  # noqa: PLC0415 - with --json only
+def run_verify(context: TaskContext, *, offline: bool) -> int:
+    """Print every problem, or one line that says what was checked; return the exit code. Raises KernelError.
 
-    return status_document(status)
+    Problems of the files are reported even when the database cannot be reached.
+    """
+    files = check_files(context.settings.migrations_dir)
+    records = None
+    try:
+        if not offline:
+            with open_configured_session(context.settings, say=context.console.print_line) as session:
+                records = check_records(session, files, context.migrations_location)
+    except EnvironmentFailed as error:
+        if not files.problems:
+            raise
+        context.console.print_line(f"warning: not compared with the database: {error}")
+    context.print_result(lambda: _verify_text(files, records), lambda: verify_document(files, records))
+    if files.problems:
+        return FilesInvalid.exit
+    return Drift.exit if records and records.problems else 0
+
+
+def _verify_text(files: FilesCheck, records: RecordsCheck | None) -> str:
+    problems = (*files.problems, *(records.problems if records else ()))
+    if problems:
+        lines = [line for problem in problems for line in problem_lines(problem)]
+        return "\n".join([*lines, f"{format_quantity(len(problems), 'problem')} found"])
+    read = f"{format_quantity(files.total, 'migration')} and {format_quantity(files.reverts, 'revert file')} read"
+    compared = "not compared with a database"
+    if records and records.plan:
+        compared = f"compared with {format_quantity(records.plan.applied_count, 'record')} of {records.database}"
+    gaps = f" (no file has {', '.join(files.gaps)})" if files.gaps else ""
+    return f"{read}, {compared}: nothing is wrong{gaps}"

@@ -12,8 +12,7 @@ import tabulate
 
 from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.rehearsal.result import TableContent
-from kernel.report.safe_text import to_one_line
-from kernel.report.terminal import label_line, labelled_lines, short_name
+from kernel.report.safe_text import label_line, labelled_lines, short_name, to_one_line
 from kernel.units import format_bytes, format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:

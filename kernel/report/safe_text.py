@@ -1,13 +1,15 @@
 """Display of text that came with a dump or a migration: characters that hide, reorder or move text are made visible.
 
 Names and messages can hold anything but NUL: line breaks, terminal escapes, marks that turn the reading direction
-(https://www.unicode.org/reports/tr36/, "Bidirectional Text Spoofing"), characters without width.
+(https://www.unicode.org/reports/tr36/, "Bidirectional Text Spoofing"), characters without width. On a terminal, labels
+stand at the margin, and sentences of at most so many lines next to them.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from textwrap import wrap
 
 # Cc and Cf: controls, formats; Zl and Zp: line breaks; Cs: halves of pairs, which no encoding takes; Cn: nothing yet.
 _HIDDEN_CATEGORIES = frozenset(("Cc", "Cf", "Zl", "Zp", "Cs", "Cn"))
@@ -68,3 +70,30 @@ def _fitting_prefix(text: str, columns: int) -> str:
         if taken > columns:
             return text[:at]
     return text
+
+
+TERMINAL_COLUMNS = 100
+LABEL_COLUMNS = 11  # the width of "practices", the longest label, and a gap
+_NAME_COLUMNS = 34  # of a file or a relation; what is cut goes from its middle
+
+
+def short_name(name: str) -> str:
+    """A name on one line, its middle cut where it is too long for a table."""
+    return shorten_middle(to_one_line(name), _NAME_COLUMNS)
+
+
+def labelled_lines(label: str, sentence: str, *, max_lines: int) -> list[str]:
+    """The lines of a label and a sentence; leading blanks indent every line. [] for an empty sentence."""
+    indent = " " * (len(sentence) - len(sentence.lstrip()))
+    room = TERMINAL_COLUMNS - LABEL_COLUMNS
+    lines = wrap(sentence.strip(), room - len(indent), break_on_hyphens=False)
+    if len(lines) > max_lines:
+        lines = [*lines[: max_lines - 1], " ".join(lines[max_lines - 1 :])]
+    return [
+        f"{label if not at else '':{LABEL_COLUMNS}}{indent}{shorten_end(line, room)}" for at, line in enumerate(lines)
+    ]
+
+
+def label_line(label: str, text: str) -> str:
+    """A label and a text that is never cut, such as a path to copy."""
+    return f"{label:{LABEL_COLUMNS}}{text}"

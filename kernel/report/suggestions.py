@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from kernel.report.safe_text import to_one_line
-from kernel.report.terminal import label_line, labelled_lines, short_name
+from kernel.report.safe_text import label_line, labelled_lines, short_name, to_one_line
 from kernel.units import format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:

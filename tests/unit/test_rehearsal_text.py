@@ -11,8 +11,7 @@ import pytest
 
 from kernel.lint.finding import Severity
 from kernel.report.rehearsal import REHEARSAL_LINES, rehearsal_text
-from kernel.report.safe_text import display_width
-from kernel.report.terminal import TERMINAL_COLUMNS
+from kernel.report.safe_text import TERMINAL_COLUMNS, display_width
 from tests.browser.samples import DEARER, FEARED, INDEX, LOSS, REWRITE, SAMPLES, TIMEOUT, failing, huge, passing
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.report.safe_text import display_width
+from kernel.report.safe_text import TERMINAL_COLUMNS, display_width
 from kernel.report.suggestions import suggestions_text
-from kernel.report.terminal import TERMINAL_COLUMNS
 from tests.browser.samples import SAMPLES, suggested
 
 

@@ -36,8 +36,8 @@ from kernel.rehearsal.suggest.rewrite import MECHANICAL_RULES, rewrite_migration
 from kernel.rehearsal.suggest.source import split_into_units
 from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.run import trace_migrations
+from kernel.report.safe_text import TERMINAL_COLUMNS
 from kernel.report.suggestions import suggestions_text
-from kernel.report.terminal import TERMINAL_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
