@@ -5,28 +5,28 @@ Scripts rely on the names of the keys. Lists are in the order of the values, so 
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
+from kernel.rehearsal.result import Relation
 from kernel.report.json_documents import failure_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from _typeshed import DataclassInstance
+
     from kernel.lint.finding import Finding
     from kernel.rehearsal.result import (
-        BlockedTime,
         DumpSource,
-        Lock,
         Receipt,
         RefusedSuggestion,
         Rehearsal,
         Restore,
         Run,
         RunFailure,
-        Standstill,
         SuggestionResult,
         SuggestionTrial,
         TracedStatement,
@@ -45,8 +45,8 @@ def rehearsal_document(rehearsal: Rehearsal) -> JsonDocument:
         "source": _source_document(rehearsal.source),
         "restore": _restore_document(rehearsal.restore),
         "migrations": [_run_document(run) for run in rehearsal.runs],
-        "blocked": [_blocked_document(one) for one in rehearsal.blocked],
-        "traffic": [_traffic_document(one) for one in rehearsal.traffic],
+        "blocked": [_figures(one) for one in rehearsal.blocked],
+        "traffic": [_figures(one) for one in rehearsal.traffic],
         "tables": [_table_document(one) for one in rehearsal.receipts],
         "schema": list(rehearsal.schema),
         "practices": [
@@ -81,55 +81,22 @@ def _restore_document(restore: Restore) -> JsonDocument:
 
 
 def _run_document(run: Run) -> JsonDocument:
-    return {
-        "version": run.version,
-        "filename": run.filename,
-        "transactional": run.transactional,
-        "at_seconds": _round_seconds(run.at_seconds),
-        "seconds": _round_seconds(run.seconds),
-        "wal_bytes": run.wal_bytes,
-        "growth_bytes": run.growth_bytes,
-        "failed": _run_failure_document(run.failed) if run.failed else None,
-        "statements": [_statement_document(one) for one in run.statements],
-    }
+    failed = _run_failure_document(run.failed) if run.failed else None
+    return _figures(run) | {"failed": failed, "statements": [_statement_document(one) for one in run.statements]}
 
 
 def _statement_document(statement: TracedStatement) -> JsonDocument:
-    return {
-        "line": statement.line,
-        "sql": statement.sql,
-        "at_seconds": _round_seconds(statement.at_seconds),
-        "seconds": _round_seconds(statement.seconds),
-        "wal_bytes": statement.wal_bytes,
-        "locks": [_lock_document(one) for one in statement.locks],
+    return _figures(statement) | {
+        "locks": [_figures(one) | {"blocks": list(blocked_commands(one.mode))} for one in statement.locks],
         "rewrites": [one.name for one in statement.rewrites],
         "index_rebuilds": [one.name for one in statement.index_rebuilds],
         "scans": [
             {"relation": one.relation.name, "rows": one.rows, "under": one.held_lock_mode or None}
             for one in statement.scans
         ],
-        "written": [
-            {
-                "relation": one.relation.name,
-                "inserted": one.inserted,
-                "updated": one.updated,
-                "deleted": one.deleted,
-            }
-            for one in statement.written
-        ],
+        "written": [_figures(one) for one in statement.written],
         "commands": list(statement.commands),
         "notes": list(statement.notes),
-    }
-
-
-def _lock_document(lock: Lock) -> JsonDocument:
-    return {
-        "relation": lock.relation.name,
-        "mode": lock.mode,
-        "at_seconds": _round_seconds(lock.at_seconds),
-        "held_seconds": _round_seconds(lock.held_seconds),
-        "waited_seconds": _round_seconds(lock.waited_seconds),
-        "blocks": list(blocked_commands(lock.mode)),
     }
 
 
@@ -141,54 +108,18 @@ def _run_failure_document(failed: RunFailure) -> JsonDocument:
     return document | {"violations": [asdict(one) for one in failed.violations]}
 
 
-def _blocked_document(one: BlockedTime) -> JsonDocument:
-    return {
-        "relation": one.relation.name,
-        "version": one.version,
-        "reads_seconds": _round_seconds(one.reads_seconds),
-        "writes_seconds": _round_seconds(one.writes_seconds),
-    }
-
-
-def _traffic_document(one: Standstill) -> JsonDocument:
-    return {
-        "relation": one.relation,
-        "reads_longest_seconds": _round_seconds(one.reads_longest_seconds),
-        "reads_total_seconds": _round_seconds(one.reads_total_seconds),
-        "writes_longest_seconds": _round_seconds(one.writes_longest_seconds),
-        "writes_total_seconds": _round_seconds(one.writes_total_seconds),
-        "queued": one.queued,
-    }
-
-
 def _table_document(receipt: Receipt) -> JsonDocument:
-    return {
-        "table": receipt.table,
-        "rows_before": receipt.rows_before,
-        "rows_after": receipt.rows_after,
+    return _figures(receipt) | {
         "content": str(receipt.content),
-        "added": receipt.added,
-        "removed": receipt.removed,
-        "changed": receipt.changed,
         "columns": [{"column": one.column, "rows": one.rows, "how": one.detail} for one in receipt.columns],
         "unexpected": [str(one) for one in receipt.unexpected],
-        "proof": receipt.proof,
         "query": receipt.query or None,
-        "seconds": _round_seconds(receipt.seconds),
     }
 
 
 def _finding_document(finding: Finding) -> JsonDocument:
-    return {
-        "rule": finding.rule,
-        "severity": str(finding.severity),
-        "version": finding.version or None,
-        "filename": finding.filename or None,
-        "line": finding.line,
-        "relation": finding.relation or None,
-        "message": finding.message,
-        "remedy": finding.remedy,
-    }
+    optional = {key: getattr(finding, key) or None for key in ("version", "filename", "relation")}
+    return _figures(finding) | optional | {"severity": str(finding.severity)}
 
 
 def _suggestion_keys(advice: SuggestionResult | None) -> JsonDocument:
@@ -228,8 +159,8 @@ def _suggestion_document(trial: SuggestionTrial, *, proven: bool) -> JsonDocumen
     return _without_suggestion_document(suggestion.filename, suggestion.refused) | {
         "version": suggestion.version,
         "files": [file.filename for file in suggestion.files],
-        "before": [_blocked_document(one) for one in trial.blocked_before],
-        "after": [_blocked_document(one) for one in trial.blocked_after],
+        "before": [_figures(one) for one in trial.blocked_before],
+        "after": [_figures(one) for one in trial.blocked_after],
         "proven": proven,
         "leaves": [],  # a suggestion ends in the same schema; the key is kept for readers
     }
@@ -237,3 +168,15 @@ def _suggestion_document(trial: SuggestionTrial, *, proven: bool) -> JsonDocumen
 
 def _round_seconds(value: float) -> float:
     return round(value, _SECONDS_DIGITS)
+
+
+def _figures(value: DataclassInstance) -> JsonDocument:
+    """The plain fields of a value under their names: durations rounded, a relation as its name, no lists."""
+    found: JsonDocument = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if isinstance(one, float):
+            one = _round_seconds(one)
+        if not isinstance(one, tuple):
+            found[field.name] = one.name if isinstance(one, Relation) else one
+    return found
