@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.action import Action
 from kernel.lint.actions_ddl import read_alter_object, read_alter_relation, read_create
-from kernel.lint.actions_dml import read_copy, read_delete, read_insert, read_merge, read_query, read_update
+from kernel.lint.actions_dml import read_change, read_copy, read_insert, read_merge, read_query
 from kernel.sql.reader import STRING_KEY, Word, WordReader, contains_words, read_words
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ _READERS: dict[str, Callable[[WordReader], Iterator[Action]]] = {
     "SET": _set,
     "IMPORT": _import,
     "INSERT": read_insert,
-    "UPDATE": read_update,
-    "DELETE": read_delete,
+    "UPDATE": read_change,
+    "DELETE": read_change,
     "MERGE": read_merge,
     "COPY": read_copy,
     "SELECT": lambda reader: read_query(reader.words),

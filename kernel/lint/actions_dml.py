@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import Action
@@ -25,57 +26,42 @@ _MIN_CONDITION_WORDS = 3  # column = value
 
 def read_insert(reader: WordReader) -> Iterator[Action]:
     """Read INSERT; from a query it may write many rows."""
-    begin = reader.first_begin
     reader.take("INTO")
     relation = reader.take_name()
     words = reader.words[reader.index :]
     bulk = contains_words(words, "SELECT") and contains_words(words, "FROM")
-    traits = {"bulk"} if bulk else set()
-    yield Action(verb="insert", relation=relation, begin=begin, traits=traits, words=tuple(words))
+    yield Action(verb="insert", relation=relation, traits={"bulk"} if bulk else set(), words=tuple(words))
     yield from _writes_in_with(words)
 
 
-def read_update(reader: WordReader) -> Iterator[Action]:
-    """Read UPDATE."""
-    begin = reader.first_begin
-    reader.take("ONLY")
-    relation = reader.take_name()
-    yield _update_or_delete("update", relation, begin, reader.words[reader.index :])
-    yield from _writes_in_with(reader.words[reader.index :])
-
-
-def read_delete(reader: WordReader) -> Iterator[Action]:
-    """Read DELETE."""
-    begin = reader.first_begin
+def read_change(reader: WordReader) -> Iterator[Action]:
+    """Read UPDATE or DELETE."""
+    verb = reader.words[0].text
     reader.take("FROM")
     reader.take("ONLY")
     relation = reader.take_name()
-    yield _update_or_delete("delete", relation, begin, reader.words[reader.index :])
-    yield from _writes_in_with(reader.words[reader.index :])
+    words = reader.words[reader.index :]
+    yield Action(verb=verb, relation=relation, traits=_change_traits(words), words=tuple(words))
+    yield from _writes_in_with(words)
 
 
 def read_merge(reader: WordReader) -> Iterator[Action]:
     """Read MERGE."""
-    begin = reader.first_begin
     reader.take("INTO")
     reader.take("ONLY")
-    yield Action(verb="merge", relation=reader.take_name(), begin=begin, traits={"bulk"})
+    yield Action(verb="merge", relation=reader.take_name(), traits={"bulk"})
 
 
-def _update_or_delete(verb: str, relation: str, begin: int, words: Sequence[Word]) -> Action:
+def _change_traits(words: Sequence[Word]) -> set[str]:
+    """Whether an UPDATE or DELETE changes every row, many, or (no trait) a few by their key."""
     reader = WordReader(words)
     reader.take_until("WHERE", ";")
-    traits = {"bulk"}
     if not reader.take("WHERE"):
-        traits.add("every row")
-    else:
-        condition = reader.take_until("RETURNING", ";")
-        keys = tuple(word.key for word in condition)
-        if keys in (("TRUE",), ("1", "=", "1")):
-            traits.add("every row")
-        elif _selects_by_constant(condition):
-            traits = set()
-    return Action(verb=verb, relation=relation, begin=begin, traits=traits, words=tuple(words))
+        return {"bulk", "every row"}
+    condition = reader.take_until("RETURNING", ";")
+    if tuple(word.key for word in condition) in (("TRUE",), ("1", "=", "1")):
+        return {"bulk", "every row"}
+    return set() if _selects_by_constant(condition) else {"bulk"}
 
 
 def _selects_by_constant(condition: Sequence[Word]) -> bool:
@@ -94,15 +80,14 @@ def _selects_by_constant(condition: Sequence[Word]) -> bool:
 
 def read_copy(reader: WordReader) -> Iterator[Action]:
     """Read COPY; with a program or a file of the server it leaves the database."""
-    begin = reader.first_begin
     query_words = reader.take_group() if reader.key == "(" else ()
     relation = "" if query_words else reader.take_name()
     reader.take_group()
     direction = reader.take_any("FROM", "TO")
     if reader.key in ("PROGRAM", STRING_KEY):
-        yield Action(verb="reach out", relation=relation, name="COPY", begin=begin)
+        yield Action(verb="reach out", relation=relation, name="COPY")
     elif direction == "FROM":
-        yield Action(verb="copy", relation=relation, begin=begin)
+        yield Action(verb="copy", relation=relation)
 
 
 def read_query(words: Sequence[Word], verb: str = "select") -> Iterator[Action]:
@@ -136,24 +121,16 @@ def read_query(words: Sequence[Word], verb: str = "select") -> Iterator[Action]:
 
 
 def _writes_in_with(words: Sequence[Word]) -> Iterator[Action]:
-    """UPDATE and DELETE in WITH and after it."""
+    """UPDATE and DELETE in WITH and after it; each ends where the parentheses around it do."""
     for at, word in enumerate(words):
-        before = words[at - 1].key if at else ""
-        follows = words[at + 1].key if at + 1 < len(words) else ""
-        if before not in ("(", ")"):
+        if not at or words[at - 1].key not in ("(", ")"):
             continue
-        if word.key == "UPDATE":
-            yield from read_update(_clause_reader(words, at))
-        elif word.key == "DELETE" and follows == "FROM":
-            yield from read_delete(_clause_reader(words, at))
-
-
-def _clause_reader(words: Sequence[Word], at: int) -> WordReader:
-    """A reader after the word at `at`, which ends where the parentheses around it do."""
-    whole = WordReader(words[at:])
-    clause = WordReader(whole.take_until(")"))
-    clause.index = 1
-    return clause
+        whole = WordReader(words[at:])
+        if word.key == "UPDATE" or whole.next_is("DELETE", "FROM"):
+            clause = WordReader(whole.take_until(")"))
+            clause.index = 1
+            for action in read_change(clause):
+                yield action if action.begin else replace(action, begin=word.begin)
 
 
 def _function_calls(words: Sequence[Word]) -> Iterator[Action]:
