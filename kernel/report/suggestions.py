@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kernel.report.safe_text import label_line, labelled_lines, short_name, to_one_line
 from kernel.units import format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from kernel.rehearsal.result import BlockedTime, SuggestionResult, SuggestionTrial
+
+Access = Literal["reads", "writes"]
+ACCESSES: tuple[Access, Access] = ("reads", "writes")
 
 _MAX_RELATIONS = 3  # of a migration, the longest blocked ones
 _MAX_DIFFERENCES = 4
 _MAX_REFUSED = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LongestBlocked:
-    """The longest times in seconds for which a relation was blocked, with their places in the sequence of times."""
+class Figure(NamedTuple):
+    """A duration in seconds, the JSON pointer (RFC 6901) of the same figure in the document, and its relation."""
 
-    reads: float = 0.0
-    writes: float = 0.0
-    reads_index: int = 0
-    writes_index: int = 0
-
-    @property
-    def longest_seconds(self) -> float:
-        """The longer one of both."""
-        return max(self.reads, self.writes)
+    seconds: float
+    pointer: str
+    relation: str
 
 
-def longest_blocked_by_relation(blocked: Sequence[BlockedTime]) -> dict[str, LongestBlocked]:
-    """The longest times by the name of the relation, through all of the files."""
-    longest: dict[str, LongestBlocked] = {}
-    for at, one in enumerate(blocked):
-        known = longest.get(one.relation.name, LongestBlocked())
-        if one.reads_seconds > known.reads:
-            known = replace(known, reads=one.reads_seconds, reads_index=at)
-        if one.writes_seconds > known.writes:
-            known = replace(known, writes=one.writes_seconds, writes_index=at)
-        longest[one.relation.name] = known
-    return longest
+class ComparedRelation(NamedTuple):
+    """How long a relation was blocked at a stretch by the original and by its suggestion, None for never."""
+
+    relation: str
+    reads_before: Figure | None
+    reads_after: Figure | None
+    writes_before: Figure | None
+    writes_after: Figure | None
+
+
+def longest_figure(figures: Iterable[Figure]) -> Figure | None:
+    """The longest of durations, None where all are zero."""
+    longest = max(figures, key=lambda figure: figure.seconds, default=None)
+    return longest if longest and longest.seconds else None
+
+
+def longest_blocked(
+    blocked: Sequence[BlockedTime], access: Access, pointer: str, *, version: str = "", relation: str = ""
+) -> Figure | None:
+    """The longest time that a relation was blocked, of a version or a relation where one is given; None for never."""
+    return longest_figure(
+        Figure(getattr(one, f"{access}_seconds"), f"{pointer}/{at}/{access}_seconds", one.relation.name)
+        for at, one in enumerate(blocked)
+        if version in ("", one.version) and relation in ("", one.relation.name)
+    )
+
+
+def compared_relations(at: int, trial: SuggestionTrial) -> list[ComparedRelation]:
+    """A row for each relation that either blocked, those that the original blocked longest first.
+
+    `at` is the place of the trial in the JSON document.
+    """
+    sides = {"before": trial.blocked_before, "after": trial.blocked_after}
+    names = dict.fromkeys(one.relation.name for blocked in sides.values() for one in blocked)
+    rows = []
+    for name in names:
+        reads, writes = (
+            [longest_blocked(sides[side], access, f"/suggestions/{at}/{side}", relation=name) for side in sides]
+            for access in ACCESSES
+        )
+        rows.append(ComparedRelation(name, *reads, *writes))
+    return sorted(rows, key=lambda row: max(_seconds(row.reads_before), _seconds(row.writes_before)), reverse=True)
+
+
+def _seconds(figure: Figure | None) -> float:
+    return figure.seconds if figure else 0.0
 
 
 def blocks_no_shorter(trial: SuggestionTrial) -> bool:
@@ -107,20 +137,16 @@ def _trial_lines(trial: SuggestionTrial) -> Iterator[str]:
 
 def _blocked_sentences(trial: SuggestionTrial) -> Iterator[str]:
     """A sentence for each relation with the times before and after, those that the original blocks longest first."""
-    before, after = longest_blocked_by_relation(trial.blocked_before), longest_blocked_by_relation(trial.blocked_after)
-    none = LongestBlocked()
-    order = sorted({**before, **after}, key=lambda name: before.get(name, none).longest_seconds, reverse=True)
-    for name in order[:_MAX_RELATIONS]:
-        old, new = before.get(name, none), after.get(name, none)
+    for row in compared_relations(0, trial)[:_MAX_RELATIONS]:
         changes = [
-            f"{access} {format_seconds(old_seconds)} -> {format_seconds(new_seconds)}"
-            for access, old_seconds, new_seconds in (
-                ("reads", old.reads, new.reads),
-                ("writes", old.writes, new.writes),
+            f"{access} {format_seconds(_seconds(before))} -> {format_seconds(_seconds(after))}"
+            for access, before, after in (
+                ("reads", row.reads_before, row.reads_after),
+                ("writes", row.writes_before, row.writes_after),
             )
-            if old_seconds or new_seconds
+            if before or after
         ]
-        yield f"{short_name(name)}: shut out: {', '.join(changes)}"
+        yield f"{short_name(row.relation)}: shut out: {', '.join(changes)}"
     if blocks_no_shorter(trial):
         yield "it shuts others out no shorter than the original"
 

@@ -13,9 +13,7 @@ from kernel.report.html_page.filters import TEXT_FILTERS, fits_inline
 from kernel.report.html_page.lanes import number_locks
 from kernel.report.html_page.timeline import lock_kind, run_timeline, to_percent, trial_timelines
 from kernel.report.html_page.views import (
-    compared_relations,
     harmless_findings,
-    longest_blocked,
     longest_wait,
     message_parts,
     receipts_by_touched,
@@ -25,7 +23,7 @@ from kernel.report.html_page.views import (
 )
 from kernel.report.rehearsal import summarize_findings, summarize_reasons
 from kernel.report.safe_text import show_hidden_characters, to_one_line
-from kernel.report.suggestions import blocks_no_shorter
+from kernel.report.suggestions import blocks_no_shorter, compared_relations, longest_blocked
 
 if TYPE_CHECKING:
     from kernel.rehearsal.result import Rehearsal
