@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel.apply.events import ignore_event
 from kernel.db.connection import open_session
 from kernel.db.ledger import (
     LEDGER_TABLE,
@@ -25,11 +24,10 @@ from kernel.db.ledger import (
 )
 from kernel.errors import MigrationFailed
 from kernel.migrations.script import open_script, parse_script
-from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.rehearsal.practices.result import (
     PracticeFault,
     PracticeResult,
-    fault_of_file,
+    apply_through,
     format_migration_error,
     make_practice_result,
 )
@@ -235,15 +233,10 @@ class _SecondRun:
         faults = []
         if self.error:
             failure = self.error.failure
-            faults.append(
-                fault_of_file(
-                    self.migration,
-                    f"the second run fails: {format_migration_error(self.error)}",
-                    line=failure.line,
-                    remedy=find_rerun_remedy(failure.sqlstate, failure.statement or ""),
-                    left_unchanged=self.schema_changes == () and self.row_counts == (),
-                )
-            )
+            fault = self._fault(f"the second run fails: {format_migration_error(self.error)}", failure.line)
+            remedy = find_rerun_remedy(failure.sqlstate, failure.statement or "")
+            unchanged = self.schema_changes == () and self.row_counts == ()
+            faults.append(replace(fault, remedy=remedy, left_unchanged=unchanged))
         faults += [
             self._fault(f"run again, it changes the schema: {change.text}", self._line_of_change(change.kind))
             for change in self.schema_changes[:_MAX_SCHEMA_LINES]
@@ -265,7 +258,8 @@ class _SecondRun:
         return str(replace(self.written_rows_fault(), remedy=""))
 
     def _fault(self, message: str, line: int | None) -> PracticeFault:
-        return fault_of_file(self.migration, message, line=line, remedy=_RERUN_REMEDY)
+        version, filename = self.migration.version, self.migration.filename
+        return PracticeFault(message=message, remedy=_RERUN_REMEDY, version=version, filename=filename, line=line)
 
     def _line_of_change(self, kind: str) -> int | None:
         """The line of the statement that changed an object of this kind, if only one statement names the kind."""
@@ -288,16 +282,15 @@ class _SecondRun:
 def _run_second_time(
     session: Session, files: tuple[Migration, ...], migration: Migration, waits: WaitLimits
 ) -> _SecondRun:
-    options = MigrateOptions(to=migration.version, allow_out_of_order=True, waits=waits)
     ledger = find_ledger(session)
     if not ledger.exists or not is_recorded(session, ledger, migration.version):
-        migrate(session, files, options, ignore_event)
+        apply_through(session, files, migration, waits)
         ledger = find_ledger(session)
     before, counts = read_schema(session), read_row_counts(session, ledger)
     session.connection.execute(delete_record_statement(session.connection, ledger, migration.version))
     failed: MigrationFailed | None = None
     try:
-        migrate(session, files, options, ignore_event)
+        apply_through(session, files, migration, waits)
     except MigrationFailed as error:
         failed = error
         if session.connection.broken:

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel.apply.events import ignore_event
+from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.rehearsal.result import Practice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from kernel.apply.executor import WaitLimits
+    from kernel.db.connection import Session
     from kernel.errors import MigrationFailed
     from kernel.migrations.migration import Migration
 
@@ -59,24 +63,10 @@ def make_practice_result(
     return PracticeResult(practice=Practice(name=name, held=held, details=(*map(str, faults), *notes)), faults=faults)
 
 
-def fault_of_file(
-    migration: Migration,
-    message: str,
-    *,
-    remedy: str,
-    filename: str = "",
-    line: int | None = None,
-    left_unchanged: bool = False,
-) -> PracticeFault:
-    """A fault of a migration's file, or of another file of it: `filename`."""
-    return PracticeFault(
-        message=message,
-        remedy=remedy,
-        version=migration.version,
-        filename=filename or migration.filename,
-        line=line,
-        left_unchanged=left_unchanged,
-    )
+def apply_through(session: Session, files: tuple[Migration, ...], migration: Migration, waits: WaitLimits) -> None:
+    """Apply the pending files up to this one. Raises MigrationFailed."""
+    options = MigrateOptions(to=migration.version, allow_out_of_order=True, waits=waits)
+    migrate(session, files, options, ignore_event)
 
 
 def format_migration_error(error: MigrationFailed) -> str:

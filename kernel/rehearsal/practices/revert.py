@@ -13,13 +13,12 @@ from kernel.apply.events import ignore_event
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.migrations.script import REVERT_FOLDER
-from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.operations.rollback import RollbackOptions, rollback
 from kernel.plan import entries_to_roll_back, read_status
 from kernel.rehearsal.practices.result import (
     PracticeFault,
     PracticeResult,
-    fault_of_file,
+    apply_through,
     format_migration_error,
     make_practice_result,
 )
@@ -103,8 +102,7 @@ class _RevertTrial:
     def apply(self, migration: Migration) -> _AppliedMigration:
         """Apply one file. Raises MigrationFailed."""
         before = read_schema(self._session)
-        options = MigrateOptions(to=migration.version, allow_out_of_order=True, waits=self._waits)
-        migrate(self._session, self._files, options, ignore_event)
+        apply_through(self._session, self._files, migration, self._waits)
         return _AppliedMigration(migration=migration, before=before, after=read_schema(self._session))
 
     def revert_all(self, applied: tuple[_AppliedMigration, ...]) -> tuple[_AppliedMigration, ...]:
@@ -131,17 +129,12 @@ class _RevertTrial:
                 again = self.apply(one.migration)
             except MigrationFailed as error:
                 message = f"fails after its revert: {format_migration_error(error)}"
-                self.faults.append(fault_of_file(one.migration, message, remedy=_REMEDY, line=error.failure.line))
+                self._add_fault(one.migration, one.migration.filename, message, error.failure.line)
                 return
             if lines := _schema_difference(one.after, again.after):
-                self.faults += [
-                    fault_of_file(
-                        one.migration,
-                        f"applied again after its revert, it gives another schema: {line}",
-                        remedy=_REMEDY,
-                    )
-                    for line in lines
-                ]
+                for line in lines:
+                    message = f"applied again after its revert, it gives another schema: {line}"
+                    self._add_fault(one.migration, one.migration.filename, message)
                 return
 
     def _is_newest(self, migration: Migration) -> bool:
@@ -162,8 +155,13 @@ class _RevertTrial:
         return True
 
     def _add_revert_fault(self, migration: Migration, message: str, line: int | None = None) -> None:
-        filename = f"{REVERT_FOLDER}/{migration.filename}"
-        self.faults.append(fault_of_file(migration, message, remedy=_REMEDY, filename=filename, line=line))
+        self._add_fault(migration, f"{REVERT_FOLDER}/{migration.filename}", message, line)
+
+    def _add_fault(self, migration: Migration, filename: str, message: str, line: int | None = None) -> None:
+        version = migration.version
+        self.faults.append(
+            PracticeFault(message=message, remedy=_REMEDY, version=version, filename=filename, line=line)
+        )
 
 
 def _schema_difference(before: Schema, after: Schema) -> tuple[str, ...]:
