@@ -1,4 +1,4 @@
-"""The rules as a section of docs/rules.md. To generate it: python -m kernel.report.rules_doc docs/rules.md."""
+"""Write the rules of the linter into docs/rules.md, as its last section: `python .ci/rules_doc.py docs/rules.md`."""
 
 from __future__ import annotations
 
