@@ -8,7 +8,6 @@ from kernel.rehearsal.result import (
     BlockedTime,
     ColumnChange,
     DumpSource,
-    Lock,
     Practice,
     Receipt,
     RefusedSuggestion,
@@ -16,7 +15,6 @@ from kernel.rehearsal.result import (
     Relation,
     Restore,
     RowsWritten,
-    Run,
     RunFailure,
     Scan,
     Standstill,
@@ -25,10 +23,10 @@ from kernel.rehearsal.result import (
     SuggestionResult,
     SuggestionTrial,
     TableContent,
-    TracedStatement,
     Unexpected,
     Violation,
 )
+from tests.unit.runs import lock, run, statement
 
 ORDERS = Relation(oid=16_400, name="public.orders", rows=4_012_331, size_bytes=1_204_338_688)
 ORDERS_KEY = Relation(
@@ -57,118 +55,105 @@ ENVIRONMENT = (
 )
 
 
-def held(relation: Relation, mode: str, at: float, seconds: float, waited: float = 0.0) -> Lock:
-    return Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=seconds, waited_seconds=waited)
-
-
-NOTES_RUN = Run(
+NOTES_RUN = run(
+    statement(
+        "CREATE TABLE order_notes (\n"
+        "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
+        "    order_id bigint NOT NULL REFERENCES orders (id),\n"
+        "    body text NOT NULL\n);",
+        line=3,
+        at=0.0006,
+        seconds=0.0118,
+        locks=(
+            lock(NOTES, "ACCESS EXCLUSIVE", 0.0218, at=0.0008),
+            lock(ORDERS, "SHARE ROW EXCLUSIVE", 0.0145, at=0.0081),
+            lock(ORDERS_KEY, "ACCESS SHARE", 0.0147, at=0.0079),
+        ),
+        wal_bytes=41_208,
+    ),
+    statement(
+        "CREATE INDEX order_notes_order_id_idx ON order_notes (order_id);",
+        line=9,
+        at=0.0126,
+        seconds=0.0052,
+        locks=(lock(NOTES, "SHARE", 0.0099, at=0.0127),),
+        wal_bytes=7_112,
+    ),
     version="016",
     filename="016_create_order_notes.sql",
-    transactional=True,
-    at_seconds=0.0,
+    at=0.0,
     seconds=0.0231,
     wal_bytes=48_320,
     growth_bytes=40_960,
-    statements=(
-        TracedStatement(
-            line=3,
-            sql="CREATE TABLE order_notes (\n"
-            "    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,\n"
-            "    order_id bigint NOT NULL REFERENCES orders (id),\n"
-            "    body text NOT NULL\n);",
-            at_seconds=0.0006,
-            seconds=0.0118,
-            locks=(
-                held(NOTES, "ACCESS EXCLUSIVE", 0.0008, 0.0218),
-                held(ORDERS, "SHARE ROW EXCLUSIVE", 0.0081, 0.0145),
-                held(ORDERS_KEY, "ACCESS SHARE", 0.0079, 0.0147),
-            ),
-            wal_bytes=41_208,
-        ),
-        TracedStatement(
-            line=9,
-            sql="CREATE INDEX order_notes_order_id_idx ON order_notes (order_id);",
-            at_seconds=0.0126,
-            seconds=0.0052,
-            locks=(held(NOTES, "SHARE", 0.0127, 0.0099),),
-            wal_bytes=7_112,
-        ),
-    ),
 )
-WIDEN_RUN = Run(
+WIDEN_RUN = run(
+    statement(
+        "UPDATE users SET last_order_id = NULL WHERE last_order_id = 0;",
+        line=4,
+        at=0.312,
+        seconds=1.204,
+        locks=(lock(USERS, "ROW EXCLUSIVE", 43.17, at=0.3124),),
+        scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ROW EXCLUSIVE"),),
+        written=(RowsWritten(relation=USERS, updated=12_004),),
+        wal_bytes=2_118_144,
+    ),
+    statement(
+        "ALTER TABLE orders\n    ALTER COLUMN id TYPE bigint,\n    ALTER COLUMN customer_id TYPE bigint;",
+        line=5,
+        at=1.518,
+        seconds=37.914,
+        locks=(
+            lock(ORDERS, "ACCESS EXCLUSIVE", 41.38, at=2.112, waited=0.592),
+            lock(ORDERS_KEY, "ACCESS EXCLUSIVE", 41.379, at=2.113),
+        ),
+        rewrites=(ORDERS,),
+        index_rebuilds=(ORDERS_KEY,),
+        scans=(Scan(relation=ORDERS, rows=4_012_331, held_lock_mode="ACCESS EXCLUSIVE"),),
+        wal_bytes=1_310_000_000,
+    ),
+    statement(
+        "CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
+        line=9,
+        at=39.44,
+        seconds=3.88,
+        locks=(lock(INVOICES, "SHARE", 4.051, at=39.441),),
+        scans=(Scan(relation=INVOICES, rows=912_440, held_lock_mode="SHARE"),),
+        wal_bytes=90_000_000,
+        notes=('WARNING: index "invoices_order_id_idx" will be large',),
+    ),
+    statement(
+        "DO $$\nBEGIN\n    ALTER TABLE users ALTER COLUMN email SET NOT NULL;\n"
+        "    COMMENT ON COLUMN users.email IS 'where bills go';\nEND\n$$;",
+        line=10,
+        at=43.322,
+        seconds=0.146,
+        locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.168, at=43.324),),
+        scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ACCESS EXCLUSIVE"),),
+        commands=("ALTER TABLE public.users", "COMMENT public.users.email"),
+    ),
     version="017",
     filename="017_widen_order_ids.sql",
-    transactional=True,
-    at_seconds=0.31,
+    at=0.31,
     seconds=43.182,
     wal_bytes=1_402_118_144,
     growth_bytes=16_777_216,
-    statements=(
-        TracedStatement(
-            line=4,
-            sql="UPDATE users SET last_order_id = NULL WHERE last_order_id = 0;",
-            at_seconds=0.312,
-            seconds=1.204,
-            locks=(held(USERS, "ROW EXCLUSIVE", 0.3124, 43.17),),
-            scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ROW EXCLUSIVE"),),
-            written=(RowsWritten(relation=USERS, updated=12_004),),
-            wal_bytes=2_118_144,
-        ),
-        TracedStatement(
-            line=5,
-            sql="ALTER TABLE orders\n    ALTER COLUMN id TYPE bigint,\n    ALTER COLUMN customer_id TYPE bigint;",
-            at_seconds=1.518,
-            seconds=37.914,
-            locks=(
-                held(ORDERS, "ACCESS EXCLUSIVE", 2.112, 41.38, waited=0.592),
-                held(ORDERS_KEY, "ACCESS EXCLUSIVE", 2.113, 41.379),
-            ),
-            rewrites=(ORDERS,),
-            index_rebuilds=(ORDERS_KEY,),
-            scans=(Scan(relation=ORDERS, rows=4_012_331, held_lock_mode="ACCESS EXCLUSIVE"),),
-            wal_bytes=1_310_000_000,
-        ),
-        TracedStatement(
-            line=9,
-            sql="CREATE INDEX invoices_order_id_idx ON billing.invoices (order_id);",
-            at_seconds=39.44,
-            seconds=3.88,
-            locks=(held(INVOICES, "SHARE", 39.441, 4.051),),
-            scans=(Scan(relation=INVOICES, rows=912_440, held_lock_mode="SHARE"),),
-            wal_bytes=90_000_000,
-            notes=('WARNING: index "invoices_order_id_idx" will be large',),
-        ),
-        TracedStatement(
-            line=10,
-            sql="DO $$\nBEGIN\n    ALTER TABLE users ALTER COLUMN email SET NOT NULL;\n"
-            "    COMMENT ON COLUMN users.email IS 'where bills go';\nEND\n$$;",
-            at_seconds=43.322,
-            seconds=0.146,
-            locks=(held(USERS, "ACCESS EXCLUSIVE", 43.324, 0.168),),
-            scans=(Scan(relation=USERS, rows=181_204, held_lock_mode="ACCESS EXCLUSIVE"),),
-            commands=("ALTER TABLE public.users", "COMMENT public.users.email"),
-        ),
-    ),
 )
-TERMS_RUN = Run(
+TERMS_RUN = run(
+    statement(
+        "DELETE FROM business_terms WHERE effective_from < '2020-01-01';",
+        line=2,
+        at=43.901,
+        seconds=0.018,
+        locks=(lock(TERMS, "ROW EXCLUSIVE", 0.41, at=43.901),),
+        written=(RowsWritten(relation=TERMS, deleted=14),),
+        wal_bytes=18_000,
+    ),
     version="018",
     filename="018_require_effective_from.sql",
-    transactional=True,
-    at_seconds=43.9,
+    at=43.9,
     seconds=0.412,
     wal_bytes=212_992,
     growth_bytes=-98_304,
-    statements=(
-        TracedStatement(
-            line=2,
-            sql="DELETE FROM business_terms WHERE effective_from < '2020-01-01';",
-            at_seconds=43.901,
-            seconds=0.018,
-            locks=(held(TERMS, "ROW EXCLUSIVE", 43.901, 0.41),),
-            written=(RowsWritten(relation=TERMS, deleted=14),),
-            wal_bytes=18_000,
-        ),
-    ),
     failed=RunFailure(
         code="migration_failed",
         message='column "effective_from" of relation "business_terms" contains null values',
@@ -281,21 +266,19 @@ def suggested() -> SuggestionResult:
         ),
     )
     after = tuple(
-        Run(
+        run(
+            statement(
+                file.text.splitlines()[-1],
+                line=3 if at else 1,
+                at=100.001 + 41.4 * at,
+                seconds=41.3 if not at else 5.9,
+                locks=(lock(relation, mode, 41.3 if not at else 5.9, at=100.001 + 41.4 * at),),
+            ),
             version=file.filename[:3],
             filename=file.filename,
-            transactional=not at,
-            at_seconds=100.0 + 41.4 * at,
+            at=100.0 + 41.4 * at,
             seconds=41.4 if not at else 6.0,
-            statements=(
-                TracedStatement(
-                    line=3 if at else 1,
-                    sql=file.text.splitlines()[-1],
-                    at_seconds=100.001 + 41.4 * at,
-                    seconds=41.3 if not at else 5.9,
-                    locks=(held(relation, mode, 100.001 + 41.4 * at, 41.3 if not at else 5.9),),
-                ),
-            ),
+            transactional=not at,
         )
         for at, (file, relation, mode) in enumerate(
             zip(files, (ORDERS, INVOICES), ("ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"), strict=True)
@@ -461,14 +444,14 @@ def huge() -> Rehearsal:
         for number in range(300)
     ]
     locks = tuple(
-        held(one, "ACCESS EXCLUSIVE" if one.oid % 3 else "SHARE", 0.01 * at, 3.2 - 0.01 * at)
+        lock(one, "ACCESS EXCLUSIVE" if one.oid % 3 else "SHARE", 3.2 - 0.01 * at, at=0.01 * at)
         for at, one in enumerate(tables)
     )
     statements = tuple(
-        TracedStatement(
+        statement(
+            f"ALTER TABLE {lock.relation.name} ADD COLUMN note text;",
             line=at + 1,
-            sql=f"ALTER TABLE {lock.relation.name} ADD COLUMN note text;",
-            at_seconds=0.01 * at,
+            at=0.01 * at,
             seconds=0.0098,
             locks=(lock,),
             wal_bytes=812,
@@ -492,17 +475,7 @@ def huge() -> Rehearsal:
         database="localhost:5432/warehouse",
         source=DumpSource(name="warehouse.sql.zst", kind="plain dump", size_bytes=48_112, server_version="17.10"),
         restore=Restore(seconds=205.2, size_bytes=92_000_112_640, clone_seconds=31.2),
-        runs=(
-            Run(
-                version="020",
-                filename="020_add_notes.sql",
-                transactional=True,
-                at_seconds=0.0,
-                seconds=3.2,
-                statements=statements,
-                wal_bytes=243_600,
-            ),
-        ),
+        runs=(run(*statements, version="020", filename="020_add_notes.sql", at=0.0, seconds=3.2, wal_bytes=243_600),),
         blocked=tuple(
             BlockedTime(
                 relation=lock.relation,
@@ -537,7 +510,7 @@ HOSTILE = (
 
 
 def _hostile_advice(relations: list[Relation]) -> SuggestionResult:
-    run = Run(version="021", filename=HOSTILE[0], transactional=True, at_seconds=0.0, seconds=1.0, statements=())
+    tried = run(version="021", filename=HOSTILE[0], seconds=1.0)
     refused = tuple(RefusedSuggestion(rule=text, line=1, reason=text) for text in HOSTILE)
     shut = tuple(BlockedTime(relation=one, version="021", reads_seconds=0.5, writes_seconds=1.0) for one in relations)
     return SuggestionResult(
@@ -549,8 +522,8 @@ def _hostile_advice(relations: list[Relation]) -> SuggestionResult:
                     files=tuple(SuggestedFile(filename=text, text=text) for text in HOSTILE),
                     refused=refused,
                 ),
-                original_run=run,
-                suggested_runs=(run,),
+                original_run=tried,
+                suggested_runs=(tried,),
                 blocked_before=shut,
                 blocked_after=shut,
             ),
@@ -566,12 +539,12 @@ def hostile() -> Rehearsal:
     relations = [Relation(oid=30_000 + at, name=text, rows=5, size_bytes=8_192) for at, text in enumerate(HOSTILE)]
     everything = "\n".join(HOSTILE)
     statements = tuple(
-        TracedStatement(
+        statement(
+            f"SELECT '{one.name}' AS \"]]>&lt;\";\r\n-- {everything}",
             line=1 + at,
-            sql=f"SELECT '{one.name}' AS \"]]>&lt;\";\r\n-- {everything}",
-            at_seconds=0.1 * at,
+            at=0.1 * at,
             seconds=0.1,
-            locks=(held(one, "ACCESS EXCLUSIVE", 0.1 * at, 1.5 - 0.1 * at),),
+            locks=(lock(one, "ACCESS EXCLUSIVE", 1.5 - 0.1 * at, at=0.1 * at),),
             rewrites=(one,),
             commands=(one.name, one.name),
             notes=(f"NOTICE: {one.name}",),
@@ -597,13 +570,12 @@ def hostile() -> Rehearsal:
         source=DumpSource(name=HOSTILE[3], kind=HOSTILE[0], size_bytes=1, server_version=HOSTILE[2]),
         restore=Restore(seconds=0.1, size_bytes=8_192, warnings=HOSTILE),
         runs=(
-            Run(
+            run(
+                *statements,
                 version="021",
                 filename=HOSTILE[0],
-                transactional=False,
-                at_seconds=0.0,
+                at=0.0,
                 seconds=1.5,
-                statements=statements,
                 failed=RunFailure(
                     code="migration_failed",
                     message=everything,
@@ -612,6 +584,7 @@ def hostile() -> Rehearsal:
                     failure=failure,
                     violations=tuple(Violation(relation=text, constraint=text, rows=1, query=text) for text in HOSTILE),
                 ),
+                transactional=False,
             ),
         ),
         blocked=tuple(

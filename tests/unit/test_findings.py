@@ -17,7 +17,6 @@ from kernel.rehearsal.practices.result import PracticeFault
 from kernel.rehearsal.result import (
     BlockedTime,
     Limits,
-    Lock,
     Receipt,
     Relation,
     RowsWritten,
@@ -26,10 +25,10 @@ from kernel.rehearsal.result import (
     Scan,
     Standstill,
     TableContent,
-    TracedStatement,
     Unexpected,
     Violation,
 )
+from tests.unit.runs import lock, run, statement
 
 ORDERS = Relation(oid=1, name="public.orders", rows=4_000_000, size_bytes=918_000_000)
 USERS = Relation(oid=2, name="public.users", rows=1000, size_bytes=131_000)
@@ -46,49 +45,6 @@ FEARED = Finding(
     line=1,
     relation="orders",
 )
-
-
-def lock(relation: Relation, mode: str, seconds: float, *, at: float = 0.0) -> Lock:
-    return Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=seconds)
-
-
-def statement(
-    sql: str,
-    *,
-    line: int = 1,
-    seconds: float = 0.001,
-    at: float = 0.0,
-    locks: tuple[Lock, ...] = (),
-    scans: tuple[Scan, ...] = (),
-    rewrites: tuple[Relation, ...] = (),
-    written: tuple[RowsWritten, ...] = (),
-    commands: tuple[str, ...] = (),
-) -> TracedStatement:
-    return TracedStatement(
-        line=line,
-        sql=sql,
-        at_seconds=at,
-        seconds=seconds,
-        locks=locks,
-        scans=scans,
-        rewrites=rewrites,
-        written=written,
-        commands=commands,
-    )
-
-
-def run(
-    *statements: TracedStatement, failed: RunFailure | None = None, version: str = "002", seconds: float = 0.01
-) -> Run:
-    return Run(
-        version=version,
-        filename=f"{version}_it.sql",
-        transactional=True,
-        at_seconds=0.0,
-        seconds=seconds,
-        statements=statements,
-        failed=failed,
-    )
 
 
 def index_built(seconds: float, *, rows: int = 4_000_000) -> Run:

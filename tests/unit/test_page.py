@@ -18,7 +18,8 @@ from kernel.report.html_page.page import render_page
 from kernel.report.json_rehearsal import rehearsal_document
 from kernel.report.safe_text import show_hidden_characters
 from kernel.units import format_bytes, format_count, format_seconds
-from tests.browser.samples import DEARER, HOSTILE, LOSS, ORDERS, SAMPLES, failing, held, huge, passing, suggested
+from tests.browser.samples import DEARER, HOSTILE, LOSS, ORDERS, SAMPLES, failing, huge, passing, suggested
+from tests.unit.runs import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -376,9 +377,9 @@ def test_a_suggestion_that_blocks_no_shorter_has_a_warning(seconds: float, *, wa
 
 @pytest.mark.parametrize("text", ["<b>", "&lt;", '"', "'", "a=b c", "--><!--", "{{ 1 }}"])
 def test_text_and_attributes_are_escaped(text: str) -> None:
-    lock = held(replace(ORDERS, name=text, rows=0, size_bytes=0), "ACCESS EXCLUSIVE", 0, 1)
+    taken = lock(replace(ORDERS, name=text, rows=0, size_bytes=0), "ACCESS EXCLUSIVE", 1)
     run = passing().runs[0]
-    traced = replace(run.statements[0], locks=(lock,))
+    traced = replace(run.statements[0], locks=(taken,))
     root = parsed(replace(passing(), runs=(replace(run, statements=(traced,)),)))
     (label,) = [one for one in root.find("code") if one.attributes.get("class") == "relation"]
     assert (label.text, label.attributes["title"]) == (text, text)

@@ -6,24 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from kernel.rehearsal.result import Lock, Relation, Run, TracedStatement
+from kernel.rehearsal.result import Lock, Relation, Run
 from kernel.report.html_page.lanes import TimeSpan, lanes_by_relation, last_end_seconds
 from kernel.report.html_page.timeline import TimeScale
-from tests.browser.samples import INVOICES, NOTES, ORDERS, ORDERS_KEY, USERS, WIDEN_RUN, held
+from tests.browser.samples import INVOICES, NOTES, ORDERS, ORDERS_KEY, USERS, WIDEN_RUN
+from tests.unit.runs import lock, run, statement
 
 TOAST = Relation(oid=1, name="pg_toast.pg_toast_16400", kind="toast table")
 
 
-def run(*locks: Lock) -> Run:
-    statement = TracedStatement(line=1, sql="SELECT", at_seconds=0.0, seconds=10.0, locks=locks)
-    return Run(
-        version="001",
-        filename="001_a.sql",
-        transactional=True,
-        at_seconds=0.0,
-        seconds=10.0,
-        statements=(statement,),
-    )
+def locking(*locks: Lock) -> Run:
+    return run(statement("SELECT", seconds=10.0, locks=locks), seconds=10.0)
 
 
 def names(of: Run) -> list[str]:
@@ -39,24 +32,24 @@ def test_lanes_are_ordered_by_blocked_time() -> None:
 
 
 def test_created_relations_and_weak_locks_have_no_lane() -> None:
-    found = run(held(NOTES, "ACCESS EXCLUSIVE", 0, 1), held(USERS, "ROW EXCLUSIVE", 0, 1))
+    found = locking(lock(NOTES, "ACCESS EXCLUSIVE", 1), lock(USERS, "ROW EXCLUSIVE", 1))
     assert names(found) == []
 
 
 def test_an_index_has_a_lane_only_where_its_table_has_none() -> None:
-    index = held(ORDERS_KEY, "ACCESS EXCLUSIVE", 0, 1)
-    assert names(run(index)) == ["public.orders_pkey"]
-    assert names(run(index, held(ORDERS, "SHARE", 0, 1))) == ["public.orders"]
-    assert names(run(held(TOAST, "ACCESS EXCLUSIVE", 0, 1))) == []
+    index = lock(ORDERS_KEY, "ACCESS EXCLUSIVE", 1)
+    assert names(locking(index)) == ["public.orders_pkey"]
+    assert names(locking(index, lock(ORDERS, "SHARE", 1))) == ["public.orders"]
+    assert names(locking(lock(TOAST, "ACCESS EXCLUSIVE", 1))) == []
 
 
 def test_overlapping_and_adjacent_locks_are_one_span() -> None:
     (lane,) = lanes_by_relation(
-        run(
-            held(ORDERS, "ACCESS EXCLUSIVE", 6, 1),
-            held(ORDERS, "ACCESS EXCLUSIVE", 0, 2),
-            held(ORDERS, "ACCESS EXCLUSIVE", 2, 1),
-            held(ORDERS, "SHARE", 2.5, 2),
+        locking(
+            lock(ORDERS, "ACCESS EXCLUSIVE", 1, at=6),
+            lock(ORDERS, "ACCESS EXCLUSIVE", 2),
+            lock(ORDERS, "ACCESS EXCLUSIVE", 1, at=2),
+            lock(ORDERS, "SHARE", 2, at=2.5),
         )
     )
     assert stretches(lane.reads) == [(0, 3), (6, 7)]
@@ -75,18 +68,18 @@ def test_overlapping_and_adjacent_locks_are_one_span() -> None:
 def test_lock_modes_block_reads_and_writes_as_documented_by_postgresql(
     mode: str, reads: list[tuple[float, float]], writes: list[tuple[float, float]]
 ) -> None:
-    (lane,) = lanes_by_relation(run(held(INVOICES, mode, 1, 2)))
+    (lane,) = lanes_by_relation(locking(lock(INVOICES, mode, 2, at=1)))
     assert (stretches(lane.reads), stretches(lane.writes)) == (reads, writes)
 
 
 def test_a_timeline_ends_with_the_last_lock() -> None:
-    assert last_end_seconds(run(held(ORDERS, "SHARE", 9, 4))) == 13
-    assert last_end_seconds(replace(run(), statements=())) == 10
+    assert last_end_seconds(locking(lock(ORDERS, "SHARE", 4, at=9))) == 13
+    assert last_end_seconds(run(seconds=10)) == 10
 
 
 def test_relations_of_the_same_name_have_separate_lanes() -> None:
     again = replace(ORDERS, oid=99)
-    assert names(run(held(ORDERS, "SHARE", 0, 1), held(again, "SHARE", 0, 1))) == ["public.orders"] * 2
+    assert names(locking(lock(ORDERS, "SHARE", 1), lock(again, "SHARE", 1))) == ["public.orders"] * 2
 
 
 @pytest.mark.parametrize(
