@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,17 @@ def pytest_report_header() -> str:
 def _bindir() -> Path | None:
     bindir = os.environ.get("KERNEL_PG_BINDIR")
     return Path(bindir) if bindir else None
+
+
+@pytest.fixture(autouse=True)
+def _sigint_interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt in a test and ends the processes it starts, as at a terminal.
+
+    `nohup` and some CI systems start pytest with SIGINT ignored, which child processes inherit.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,9 @@ STEPS = "-- migrate: no-transaction\n"
 WAKE = "CREATE TABLE two (id int);\nSELECT 2;\n"
 
 
+pytestmark = pytest.mark.timeout(60)
+
+
 @pytest.mark.parametrize(
     ("directive", "signals", "code", "word"),
     [

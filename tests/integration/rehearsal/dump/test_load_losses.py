@@ -205,6 +205,7 @@ def test_a_lost_server_stops_everything(database: str, tmp_path: Path, administr
     assert rows(database, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'aibos%'") == [(0,)]
 
 
+@pytest.mark.timeout(30)
 def test_an_interrupt_cancels_every_connection_and_leaves_no_role(database: str, tmp_path: Path) -> None:
     path = tmp_path / "dump.sql"
     copies = "".join(f"COPY public.t{n} (n) FROM stdin;\n" + "1\n" * 10 + "\\.\n" for n in range(4))
