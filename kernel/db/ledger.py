@@ -13,7 +13,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
 
@@ -207,27 +207,21 @@ def refuse_tables_without_ledger(session: Session, ledger: Ledger) -> None:
 
 def claim_statement(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
     """The INSERT that claims a migration: it returns the transaction's id, or no row when another runner was first."""
+    values = _quote_literals(connection, migration.version, migration.filename, migration.checksum)
     return (
-        sql.SQL(
-            "INSERT INTO {} (version, filename, applied_at, checksum) "
-            "VALUES ({}, {}, clock_timestamp() AT TIME ZONE 'UTC', {}) "
-            "ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
-        )
-        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
-        .as_bytes(connection)
-    )
+        b"INSERT INTO %b (version, filename, checksum, applied_at) "
+        b"VALUES (%b, %b, %b, clock_timestamp() AT TIME ZONE 'UTC') "
+        b"ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
+    ) % (ledger.identifier.as_bytes(connection), *values)
 
 
 def claim_holds_expression(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
     """The SQL expression for whether a record is still as `claim_statement` wrote it in the same transaction."""
+    values = _quote_literals(connection, migration.version, migration.filename, migration.checksum)
     return (
-        sql.SQL(
-            "EXISTS (SELECT FROM {} WHERE version = {} AND filename = {} AND checksum = {} "
-            "AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
-        )
-        .format(ledger.identifier, migration.version, migration.filename, migration.checksum)
-        .as_bytes(connection)
-    )
+        b"EXISTS (SELECT FROM %b WHERE version = %b AND filename = %b AND checksum = %b "
+        b"AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
+    ) % (ledger.identifier.as_bytes(connection), *values)
 
 
 def delete_record_statement(connection: Connection, ledger: Ledger, version: str) -> bytes:
@@ -237,6 +231,40 @@ def delete_record_statement(connection: Connection, ledger: Ledger, version: str
         .format(ledger.identifier, version)
         .as_bytes(connection)
     )
+
+
+def _quote_literals(connection: Connection, *values: str) -> list[bytes]:
+    """String literals. psycopg.sql takes five times as long, and the server waits while a file's claim is composed."""
+    quoting = pq.Escaping(connection.pgconn)
+    return [quoting.escape_literal(value.encode()) for value in values]
+
+
+class LedgerFingerprint(NamedTuple):
+    """The number of records, and the sum of the ids of the transactions that wrote them (xmin).
+
+    It changes with every INSERT, UPDATE and DELETE, those of a subtransaction included: each row that a transaction
+    writes has an id that is higher than those of the rows before.
+    """
+
+    records: int
+    xmin_sum: int
+
+
+def fingerprint_expression(connection: Connection, ledger: Ledger) -> bytes:
+    """The SQL expression for a LedgerFingerprint as text, such as "14 10523"."""
+    table = ledger.identifier.as_bytes(connection)
+    return (
+        b"(SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
+        b"coalesce(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8), 0)) FROM %b)" % table
+    )
+
+
+def read_fingerprint(session: Session, ledger: Ledger) -> LedgerFingerprint:
+    """The fingerprint of the records as they are now."""
+    expression = fingerprint_expression(session.connection, ledger)
+    row = session.connection.execute(b"SELECT " + expression).fetchone()
+    records, xmin_sum = str(row[0]).split() if row else ("0", "0")
+    return LedgerFingerprint(records=int(records), xmin_sum=int(xmin_sum))
 
 
 def is_recorded(session: Session, ledger: Ledger, version: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.db.connection import open_session
+from kernel.db.ledger import find_ledger, read_fingerprint
 from kernel.errors import DatabaseRefused, LedgerShape, Unrecorded
 from kernel.plan import VersionState
 
@@ -241,3 +242,35 @@ def test_the_name_of_a_session_holds_no_secret(project: Project) -> None:
     with open_session(project.reached(password=secret).url) as session:
         assert secret not in repr(session)
         assert session.name.endswith(f"/{project.look.info.dbname}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM schema_migrations WHERE version = '001'",
+        "UPDATE schema_migrations SET applied_at = applied_at",
+        "INSERT INTO schema_migrations SELECT '002', filename, applied_at, checksum FROM schema_migrations",
+        "TRUNCATE schema_migrations",
+        "DO $$BEGIN UPDATE schema_migrations SET checksum = ''; EXCEPTION WHEN division_by_zero THEN END$$",
+        "DELETE FROM schema_migrations; INSERT INTO schema_migrations VALUES ('001', '001_make.sql', now(), '')",
+    ],
+)
+def test_the_fingerprint_of_the_ledger_changes_with_every_record(project: Project, change: str) -> None:
+    project.migrate()
+    with open_session(project.url) as session:
+        ledger = find_ledger(session)
+        before = read_fingerprint(session, ledger)
+        assert before.records == 1
+        assert read_fingerprint(session, ledger) == before
+        session.connection.execute(change.encode())
+        assert read_fingerprint(session, ledger) != before
+
+
+def test_the_fingerprint_of_a_ledger_survives_vacuum(project: Project) -> None:
+    project.migrate()
+    with open_session(project.url) as session:
+        ledger = find_ledger(session)
+        before = read_fingerprint(session, ledger)
+        for maintenance in (b"VACUUM (FREEZE)", b"VACUUM FULL", b"ANALYZE"):
+            session.connection.execute(maintenance + b" schema_migrations")
+        assert read_fingerprint(session, ledger) == before
