@@ -115,6 +115,16 @@ def open_private_file(path: Path, flags: int) -> int:
     return descriptor
 
 
+def write_private_file(path: Path, text: str, *, append: bool = False, sync: bool = False) -> None:
+    """Write a private file, with `sync` so that it survives a crash. Raises OSError."""
+    descriptor = open_private_file(path, os.O_WRONLY | (os.O_APPEND if append else os.O_TRUNC))
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(descriptor)
+
+
 def _account_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

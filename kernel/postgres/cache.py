@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import ProgramsMissing
 from kernel.postgres.account import current_account
-from kernel.postgres.file_lock import exclusive_file_lock
+from kernel.postgres.file_lock import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def cached_folder(name: str, owner: Account, make: Callable[[Path], None]) -> Pa
     final = cache_folder() / name
     current_account().make_folders(final.parent)
     if not final.exists():
-        with exclusive_file_lock(final.with_name(f"{final.name}.lock")):
+        with file_lock(final.with_name(f"{final.name}.lock")):
             if not final.exists():
                 making = final.with_name(f"{final.name}.making")
                 shutil.rmtree(making, ignore_errors=True)  # left by a process that was killed
@@ -79,11 +79,6 @@ def reachable_programs(programs: Programs, account: Account) -> Programs:
     if closed is None:
         return programs
     root = programs.bin.resolve().parent
-    if programs.bin.resolve().name != "bin" or not (root / "share").is_dir():
-        raise ProgramsMissing(
-            f"{programs.bin}: closed to the account {account.name} by {closed}, and no complete PostgreSQL to copy; "
-            "set KERNEL_PG_BINDIR to programs that every account may run",
-        )
 
     def copy(target: Path) -> None:
         for part in PROGRAM_FOLDERS:
@@ -93,11 +88,14 @@ def reachable_programs(programs: Programs, account: Account) -> Programs:
             if not entry.is_symlink():
                 entry.chmod(0o755 if entry.is_dir() or os.access(entry, os.X_OK) else 0o644)
 
-    try:
-        tree = cached_folder(f"programs/{programs_cache_key(programs)}", current_account(), copy)
-    except OSError as error:
-        raise ProgramsMissing(
-            f"{programs.bin}: closed to the account {account.name} by {closed}, and cannot be copied ({error}); "
-            "set KERNEL_PG_BINDIR to programs that every account may run",
-        ) from error
-    return replace(programs, bin=tree / "bin")
+    reason = "are no complete PostgreSQL to copy"
+    if programs.bin.resolve().name == "bin" and (root / "share").is_dir():
+        try:
+            tree = cached_folder(f"programs/{programs_cache_key(programs)}", current_account(), copy)
+            return replace(programs, bin=tree / "bin")
+        except OSError as error:
+            reason = f"cannot be copied ({error})"
+    raise ProgramsMissing(
+        f"{programs.bin}: closed to the account {account.name} by {closed}, and {reason}; "
+        "set KERNEL_PG_BINDIR to programs that every account may run"
+    )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from kernel.postgres.account import open_private_file
-from kernel.postgres.file_lock import inheritable_file_lock, is_file_locked
+from kernel.postgres.file_lock import file_lock, is_file_locked
 from kernel.postgres.initdb import SUPERUSER
 from kernel.postgres.process import program_failed_error, run_as_account, spawn_as_account
 
@@ -157,18 +157,17 @@ class Cluster:
         programs: Programs,
         sockets: Path,
         *,
-        pipe: int,
-        kept: bool = False,
-        environ: Mapping[str, str] | None = None,
+        kept: bool,
+        environ: Mapping[str, str],
     ) -> subprocess.Popen[bytes]:
         """Start the watchdog of a server that does not outlive this process, and return it; it ends after the server.
 
-        SERVE_LINE from `pipe` makes it start the server on `data`; the end of the pipe makes it stop the server without
-        a checkpoint, then remove the socket folder and, unless `kept`, the cluster's folder. After LEAVE_LINE, to be
-        sent when the server has ended, it exits and removes nothing. Call wait_until_accepting after SERVE_LINE.
+        SERVE_LINE in its stdin makes it start the server on `data`; the end of the pipe makes it stop the server
+        without a checkpoint, then remove the socket folder and, unless `kept`, the cluster's folder. After LEAVE_LINE,
+        to be sent when the server has ended, it exits and removes nothing.
         """
         removed = sockets if kept else self.folder
-        return self._spawn(programs, sockets, WATCHDOG_SCRIPT, sockets, removed, stdin=pipe, environ=environ)
+        return self._spawn(programs, sockets, WATCHDOG_SCRIPT, sockets, removed, stdin=subprocess.PIPE, environ=environ)
 
     def _spawn(
         self,
@@ -179,7 +178,7 @@ class Cluster:
         stdin: int,
         environ: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        with inheritable_file_lock(self.alive_lock_path) as lock:
+        with file_lock(self.alive_lock_path, wait=False) as lock:
             # The server that wrote them has ended, since this process holds the lock. PostgreSQL would trust the
             # process IDs in them, and their status would be taken for that of the new server.
             (self.data / POSTMASTER_FILE).unlink(missing_ok=True)

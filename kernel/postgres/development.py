@@ -20,7 +20,7 @@ from kernel.errors import ProgramsMissing, ServerFailed
 from kernel.postgres.account import open_private_file, server_account
 from kernel.postgres.cache import reachable_programs
 from kernel.postgres.cluster import Cluster
-from kernel.postgres.file_lock import exclusive_file_lock, is_file_locked, shared_file_lock
+from kernel.postgres.file_lock import file_lock, is_file_locked
 from kernel.postgres.initdb import create_database, data_major_version, run_initdb
 from kernel.postgres.programs import find_programs
 
@@ -74,7 +74,7 @@ def development_server(root: Path, *, data_dir: Path | None = None, bindir: Path
     """
     cluster = _development_cluster(root, data_dir)
     with _hold_start_lock(cluster), ExitStack() as entering:
-        entering.enter_context(shared_file_lock(cluster.folder / USE_LOCK))
+        entering.enter_context(file_lock(cluster.folder / USE_LOCK, shared=True))
         server = _start_unless_running(cluster, bindir)
         using = entering.pop_all()
     try:
@@ -119,7 +119,7 @@ def _hold_start_lock(cluster: Cluster) -> Iterator[None]:
     """Hold the start lock; an OSError in the block becomes a ServerFailed that names the file."""
     try:
         cluster.account.make_folders(cluster.folder)
-        with exclusive_file_lock(cluster.folder / START_LOCK):
+        with file_lock(cluster.folder / START_LOCK):
             yield
     except OSError as error:
         raise ServerFailed(

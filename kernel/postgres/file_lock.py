@@ -20,45 +20,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def exclusive_file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, waiting for it. Raises OSError where files cannot be created or locked."""
-    with _open_lock_file(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[int]:
+    """Hold a lock, exclusive unless `shared`, and yield its descriptor; a child that inherits it keeps the lock.
 
-
-@contextmanager
-def shared_file_lock(path: Path) -> Iterator[None]:
-    """Hold a shared lock, waiting for it. Raises OSError where files cannot be created or locked."""
-    with _open_lock_file(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-
-
-@contextmanager
-def inheritable_file_lock(path: Path) -> Iterator[int]:
-    """Hold an exclusive lock and yield its descriptor; a child that inherits it keeps the lock.
-
-    Raises BlockingIOError at once when it is held, OSError where files cannot be created or locked.
+    Raises OSError where files cannot be created or locked; without `wait`, BlockingIOError at once when it is held.
     """
-    with _open_lock_file(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    descriptor = open_private_file(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_file_locked(path: Path) -> bool:
     """Whether any process, this one included, holds a lock on `path`."""
     try:
-        with inheritable_file_lock(path):
+        with file_lock(path, wait=False):
             return False
     except BlockingIOError:
         return True
-
-
-@contextmanager
-def _open_lock_file(path: Path) -> Iterator[int]:
-    descriptor = open_private_file(path, os.O_RDWR)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -46,7 +46,6 @@ _STOP_SECONDS = 5.0
 _ERROR_PREFIX = "error: "
 # Errors that are only consequences of a worker's error.
 _CONSEQUENTIAL_ERRORS = ("a worker process died unexpectedly", "terminated by user")
-_STDERR_BYTES = 1 << 20  # pg_restore may report an error for each of a hundred thousand objects
 
 # A line means that the program has ended; the end of the pipe without a line, that this process ended first.
 _TERMINATE_SCRIPT = 'read -r _ || kill -TERM "-$1"'
@@ -91,6 +90,7 @@ def spawn_as_account(
     """
     return subprocess.Popen(  # noqa: S603 - programs of PostgreSQL, and the scripts of this package
         command,
+        bufsize=0,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -123,26 +123,21 @@ def program_failed_error(message: str, output: str) -> ServerFailed:
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Create a private folder in TMPDIR, removed after the block or when this process ends. Raises ServerFailed."""
-    receiving, sending = os.pipe()
     try:
         place = Path(tempfile.mkdtemp(prefix="aibos-kernel-"))
         command = ("/bin/sh", "-c", _REMOVE_FOLDER_SCRIPT, "sh", place)
-        watchdog = spawn_as_account(current_account(), *command, stdin=receiving)
+        watchdog = spawn_as_account(current_account(), *command, stdin=subprocess.PIPE)
     except OSError as error:
-        os.close(sending)
         raise ServerFailed(f"no folder for the dump: {error.strerror}; set TMPDIR to a disk that has room") from error
-    finally:
-        os.close(receiving)
     try:
         yield place
     finally:
-        os.close(sending)
-        watchdog.wait(_REMOVE_SECONDS)
+        watchdog.communicate(timeout=_REMOVE_SECONDS)  # closes the pipe, and waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedProgram:
-    """Exit status and stderr of a finished program; of a very long stderr only the beginning and the end."""
+    """Exit status and stderr of a finished program."""
 
     exit_status: int
     stderr: str
@@ -170,66 +165,42 @@ def run_client_program(
     program. Raises TimeoutError after `seconds`, ProgramsMissing when the program cannot be started.
     """
     with tempfile.TemporaryFile() as stderr:
-        with _running_program(
-            account, *command, environ=environ or {}, output=output, source=source, stderr=stderr
-        ) as child:
-            deadline = None if seconds is None else time.monotonic() + seconds
-            pause = _FIRST_POLL_SECONDS
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(pause)
-                    break
-                pause = min(2 * pause, POLL_SECONDS)
-                polled()
-                if deadline is not None and time.monotonic() > deadline:
-                    raise TimeoutError(f"{Path(command[0]).name}: no end after {seconds:.0f} s")
-        return FinishedProgram(exit_status=child.returncode, stderr=_read_both_ends(stderr).decode(errors="replace"))
-
-
-def _read_both_ends(file: IO[bytes]) -> bytes:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size <= 2 * _STDERR_BYTES:
-        return file.read()
-    head = file.read(_STDERR_BYTES)
-    file.seek(-_STDERR_BYTES, os.SEEK_END)
-    return head + b"\n" + file.read()
-
-
-@contextmanager
-def _running_program(
-    account: Account,
-    *command: str | Path,
-    environ: Mapping[str, str],
-    output: IO[bytes] | None,
-    source: IO[bytes] | None,
-    stderr: IO[bytes],
-) -> Iterator[subprocess.Popen[bytes]]:
-    receiving, sending = os.pipe()
-    try:
-        child = spawn_as_account(
-            account,
-            *command,
-            stdin=subprocess.DEVNULL if source is None else source,
-            stdout=subprocess.DEVNULL if output is None else output,
-            stderr=stderr,
-            environ=environ,
-        )
-        script = ("/bin/sh", "-c", _TERMINATE_SCRIPT, "sh", str(child.pid))
-        watchdog = spawn_as_account(account, *script, stdin=receiving)
-    except OSError as error:
-        os.close(sending)
-        raise ProgramsMissing(f"{command[0]}: does not run ({error.strerror}); set KERNEL_PG_BINDIR") from error
-    finally:
-        os.close(receiving)
-    try:
-        yield child
-        os.write(sending, b"ended\n")
-    finally:
-        os.close(sending)
-        watchdog.wait()
         try:
-            child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            child = spawn_as_account(
+                account,
+                *command,
+                stdin=subprocess.DEVNULL if source is None else source,
+                stdout=subprocess.DEVNULL if output is None else output,
+                stderr=stderr,
+                environ=environ,
+            )
+            script = ("/bin/sh", "-c", _TERMINATE_SCRIPT, "sh", str(child.pid))
+            watchdog = spawn_as_account(account, *script, stdin=subprocess.PIPE)
+        except OSError as error:
+            raise ProgramsMissing(f"{command[0]}: does not run ({error.strerror}); set KERNEL_PG_BINDIR") from error
+        line = b""
+        try:
+            _wait_for_program(child, polled, seconds)
+            line = b"ended\n"
+        finally:
+            watchdog.communicate(line)
+            try:
+                child.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        stderr.seek(0)
+        return FinishedProgram(exit_status=child.returncode, stderr=stderr.read().decode(errors="replace"))
+
+
+def _wait_for_program(child: subprocess.Popen[bytes], polled: Callable[[], None], seconds: float | None) -> None:
+    deadline = None if seconds is None else time.monotonic() + seconds
+    pause = _FIRST_POLL_SECONDS
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(pause)
+            return
+        pause = min(2 * pause, POLL_SECONDS)
+        polled()
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"no end after {seconds:.0f} s")

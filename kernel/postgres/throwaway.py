@@ -21,7 +21,7 @@ from kernel.postgres.cluster import Cluster
 from kernel.postgres.initdb import run_initdb
 from kernel.postgres.process import run_as_account
 from kernel.postgres.programs import find_programs
-from kernel.postgres.watchdog import WatchedCluster, run_watchdog
+from kernel.postgres.watchdog import WatchedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,10 +88,11 @@ def open_watched_cluster(
         programs=usable,
         sockets=sockets,
         kept=cluster.data.exists(),
-        folder_settings=_shared_memory_settings(cluster.folder),
+        # Shared memory of parallel queries in the data folder if that is in memory, so that both are removed.
+        folder_settings={"dynamic_shared_memory_type": "mmap"} if cluster.folder.parent == MEMORY_FOLDER else {},
         environ=environ or {},
     )
-    with run_watchdog(watched):
+    with watched.run_watchdog():
         if not watched.kept:
             try:
                 _make_throwaway_data(cluster, usable, unique=unique)
@@ -138,8 +139,3 @@ def _make_throwaway_data(cluster: Cluster, usable: Programs, *, unique: bool) ->
                 return
             shutil.rmtree(cluster.data, ignore_errors=True)
     run_initdb(usable, cluster.account, cluster.data, sync=False)
-
-
-def _shared_memory_settings(folder: Path) -> dict[str, str]:
-    """Place the shared memory of parallel queries in the data folder if that is in memory, so that both are removed."""
-    return {"dynamic_shared_memory_type": "mmap"} if folder.parent == MEMORY_FOLDER else {}

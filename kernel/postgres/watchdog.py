@@ -6,15 +6,14 @@ that a SIGKILL of this process at any time leaves neither a server nor its data.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from kernel.errors import ServerFailed
-from kernel.postgres.account import open_private_file
+from kernel.postgres.account import write_private_file
 from kernel.postgres.cluster import LEAVE_LINE, SERVE_LINE
 
 if TYPE_CHECKING:
@@ -31,14 +30,6 @@ CONFIGURATION_FILE = "aibos-kernel.conf"
 INCLUDE_LINE = f"\ninclude '{CONFIGURATION_FILE}'\n"
 
 
-@dataclass(frozen=True, slots=True)
-class _Watchdog:
-    """A watchdog process and the write end of its pipe."""
-
-    process: subprocess.Popen[bytes]
-    pipe: int
-
-
 @dataclass(slots=True, kw_only=True)
 class WatchedCluster:
     """A cluster without another server, under a watchdog since before its data was created.
@@ -51,9 +42,9 @@ class WatchedCluster:
     programs: Programs
     sockets: Path
     kept: bool
-    folder_settings: Mapping[str, str] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
-    _watchdog: _Watchdog | None = None
+    folder_settings: Mapping[str, str]
+    environ: Mapping[str, str]
+    _watchdog: subprocess.Popen[bytes] = field(init=False)
     _has_served: bool = False
 
     def serve(self, settings: Mapping[str, str]) -> Server:
@@ -66,7 +57,7 @@ class WatchedCluster:
                 self.stop()
                 self._replace_watchdog()
             configure_cluster(self.cluster, {**self.folder_settings, **settings})
-            os.write(self._current_watchdog.pipe, SERVE_LINE)
+            cast("IO[bytes]", self._watchdog.stdin).write(SERVE_LINE)
         except OSError as error:
             raise ServerFailed(f"{self.cluster.folder}: {error.strerror}; no server could be started there") from error
         self._has_served = True
@@ -87,54 +78,37 @@ class WatchedCluster:
         self.cluster = replace(self.cluster, folder=folder)
         self.kept = True
 
-    @property
-    def _current_watchdog(self) -> _Watchdog:
-        if self._watchdog is None:
-            raise ServerFailed(f"{self.cluster.folder}: no watchdog is running for it")
-        return self._watchdog
+    @contextmanager
+    def run_watchdog(self) -> Iterator[None]:
+        """Run a watchdog; after the block, wait until the server and all data that is not kept are gone.
+
+        Raises ServerFailed when it cannot start, or when the server does not end in WATCHDOG_END_SECONDS.
+        """
+        try:
+            self._start_watchdog()
+        except OSError as error:
+            for folder in (self.sockets, *(() if self.kept else (self.cluster.folder,))):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise ServerFailed(f"{self.cluster.folder}: no watchdog for its server: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            self._end_watchdog(self._watchdog)
 
     def _start_watchdog(self) -> None:
-        receiving, sending = os.pipe()
-        try:
-            watchdog = self.cluster.start_watchdog(
-                self.programs, self.sockets, pipe=receiving, kept=self.kept, environ=self.environ
-            )
-        except OSError:
-            os.close(sending)
-            raise
-        finally:
-            os.close(receiving)
-        self._watchdog = _Watchdog(watchdog, sending)
+        self._watchdog = self.cluster.start_watchdog(self.programs, self.sockets, kept=self.kept, environ=self.environ)
 
     def _replace_watchdog(self) -> None:
-        former = self._current_watchdog
+        former = self._watchdog
         self._start_watchdog()
+        self._end_watchdog(former, LEAVE_LINE)
+
+    def _end_watchdog(self, watchdog: subprocess.Popen[bytes], line: bytes = b"") -> None:
         try:
-            os.write(former.pipe, LEAVE_LINE)
-        finally:
-            _end_watchdog(former, self.cluster)
-
-    def _stop_watchdog(self) -> None:
-        if self._watchdog is not None:
-            _end_watchdog(self._watchdog, self.cluster)
-
-
-@contextmanager
-def run_watchdog(watched: WatchedCluster) -> Iterator[WatchedCluster]:
-    """Run a watchdog for the cluster; after the block, wait until the server and all data that is not kept are gone.
-
-    Raises ServerFailed when the watchdog cannot start, or when the server does not end in WATCHDOG_END_SECONDS.
-    """
-    try:
-        watched._start_watchdog()  # noqa: SLF001 - the other half of the class, as a context manager
-    except OSError as error:
-        for folder in (watched.sockets, *(() if watched.kept else (watched.cluster.folder,))):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise ServerFailed(f"{watched.cluster.folder}: no watchdog for its server: {error.strerror}") from error
-    try:
-        yield watched
-    finally:
-        watched._stop_watchdog()  # noqa: SLF001 - likewise
+            watchdog.communicate(line, WATCHDOG_END_SECONDS)  # closes the pipe, and waits
+        except subprocess.TimeoutExpired as error:
+            message = f"{self.cluster.folder}: its server does not end; end it, and remove that by hand"
+            raise ServerFailed(message) from error
 
 
 def configure_cluster(cluster: Cluster, settings: Mapping[str, str]) -> None:
@@ -146,21 +120,8 @@ def configure_cluster(cluster: Cluster, settings: Mapping[str, str]) -> None:
     for name, value in settings.items():
         quoted = value.replace("\\", "\\\\").replace("'", "''")
         lines.append(f"{name} = '{quoted}'\n")
-    _write_private_file(cluster.data / CONFIGURATION_FILE, "".join(lines))
-    _write_private_file(cluster.data / "postgresql.auto.conf", "")
+    write_private_file(cluster.data / CONFIGURATION_FILE, "".join(lines))
+    write_private_file(cluster.data / "postgresql.auto.conf", "")
     main_file = cluster.data / "postgresql.conf"
     if not main_file.read_text(encoding="utf-8").endswith(INCLUDE_LINE):
-        _write_private_file(main_file, INCLUDE_LINE, os.O_APPEND)
-
-
-def _write_private_file(path: Path, text: str, flags: int = os.O_TRUNC) -> None:
-    with os.fdopen(open_private_file(path, os.O_WRONLY | flags), "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _end_watchdog(watchdog: _Watchdog, cluster: Cluster) -> None:
-    os.close(watchdog.pipe)
-    try:
-        watchdog.process.wait(WATCHDOG_END_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise ServerFailed(f"{cluster.folder}: its server does not end; end it, and remove that by hand") from error
+        write_private_file(main_file, INCLUDE_LINE, append=True)

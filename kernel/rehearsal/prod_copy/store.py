@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kernel.postgres.account import current_account, server_account
 from kernel.postgres.cache import cache_folder, programs_cache_key
-from kernel.postgres.file_lock import exclusive_file_lock, inheritable_file_lock, is_file_locked
+from kernel.postgres.file_lock import file_lock, is_file_locked
 from kernel.postgres.process import run_as_account
 from kernel.rehearsal.prod_copy.store_entry import (
     LOCK_FILE,
@@ -94,11 +94,11 @@ class CopyStore:
         """A new locked folder for an incomplete entry; it is removed after the block unless it was renamed."""
         self._remove_abandoned()
         with ExitStack() as stack:
-            with exclusive_file_lock(self.folder / STORE_LOCK_FILE):
+            with file_lock(self.folder / STORE_LOCK_FILE):
                 folder = Path(tempfile.mkdtemp(prefix=INCOMPLETE_PREFIX, dir=self.folder))
                 stack.callback(self.remove_folder, folder)
                 self.account.take_ownership(folder, PRIVATE_MODE)
-                stack.enter_context(inheritable_file_lock(folder / LOCK_FILE))
+                stack.enter_context(file_lock(folder / LOCK_FILE, wait=False))
             yield folder
 
     def fits(self, folder: Path) -> bool:
@@ -163,7 +163,7 @@ class CopyStore:
 
     def _remove_abandoned(self) -> None:
         """Remove the incomplete and half removed folders of killed processes."""
-        with exclusive_file_lock(self.folder / STORE_LOCK_FILE):
+        with file_lock(self.folder / STORE_LOCK_FILE):
             for folder in self.folder.iterdir():
                 abandoned = folder.name.startswith(INCOMPLETE_PREFIX) and not is_file_locked(folder / LOCK_FILE)
                 if folder.name.startswith(REMOVED_PREFIX) or (

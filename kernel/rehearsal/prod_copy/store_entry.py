@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kernel.postgres.account import current_account, open_private_file
+from kernel.postgres.account import current_account, write_private_file
 from kernel.postgres.cluster import Cluster
-from kernel.postgres.file_lock import inheritable_file_lock
+from kernel.postgres.file_lock import file_lock
 from kernel.postgres.process import run_as_account
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class EntryInfo:
 def write_entry_info(folder: Path, info: EntryInfo) -> None:
     """Write the description of an entry into its folder. Raises OSError."""
     document = {"name": info.name, "warnings": info.warnings, "shared": info.globals_digest, "roles": info.roles}
-    _write_text(folder / INFO_FILE, json.dumps(document))
+    write_private_file(folder / INFO_FILE, json.dumps(document), sync=True)
 
 
 def read_entry_info(folder: Path) -> EntryInfo:
@@ -85,7 +85,7 @@ def boot_identifier() -> str:
 
 def flag_in_use(folder: Path) -> None:
     """Flag an entry as in use before anything in it changes; on disk, so that the flag survives a crash."""
-    _write_text(folder / IN_USE_FILE, boot_identifier())
+    write_private_file(folder / IN_USE_FILE, boot_identifier(), sync=True)
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -120,7 +120,7 @@ def lock_entry(folder: Path) -> Iterator[bool]:
         held = False
         with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError):
             lock.lstat()
-            descriptor = stack.enter_context(inheritable_file_lock(lock))
+            descriptor = stack.enter_context(file_lock(lock, wait=False))
             # Meanwhile the entry may have been removed, and another one created with another lock file.
             held = os.path.samestat(os.fstat(descriptor), lock.lstat())
         yield held
@@ -153,10 +153,3 @@ def _read_text(path: Path) -> str | None:
             return file.read()
     except FileNotFoundError:
         return None
-
-
-def _write_text(path: Path, text: str) -> None:
-    with os.fdopen(open_private_file(path, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from kernel.postgres.file_lock import exclusive_file_lock, inheritable_file_lock, is_file_locked, shared_file_lock
+from kernel.postgres.file_lock import file_lock, is_file_locked
 
 PROJECT = Path(__file__).resolve().parents[3]
 
 HOLD = """
 import sys
 from pathlib import Path
-from kernel.postgres.file_lock import shared_file_lock
-with shared_file_lock(Path(sys.argv[1])):
+from kernel.postgres.file_lock import file_lock
+with file_lock(Path(sys.argv[1]), shared=True):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -24,13 +24,13 @@ with shared_file_lock(Path(sys.argv[1])):
 
 def test_a_lock_is_held_for_as_long_as_its_block(tmp_path: Path) -> None:
     assert not is_file_locked(tmp_path / "lock")
-    with exclusive_file_lock(tmp_path / "lock"):
+    with file_lock(tmp_path / "lock"):
         assert is_file_locked(tmp_path / "lock")
     assert not is_file_locked(tmp_path / "lock")
 
 
 def test_sharers_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    with shared_file_lock(tmp_path / "lock"), shared_file_lock(tmp_path / "lock"):
+    with file_lock(tmp_path / "lock", shared=True), file_lock(tmp_path / "lock", shared=True):
         assert is_file_locked(tmp_path / "lock")
 
 
@@ -48,7 +48,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_child_keeps_the_lock_that_it_was_lent(tmp_path: Path) -> None:
-    with inheritable_file_lock(tmp_path / "lock") as descriptor:
+    with file_lock(tmp_path / "lock", wait=False) as descriptor:
         child = subprocess.Popen(["/bin/sleep", "60"], stdout=descriptor)
     assert is_file_locked(tmp_path / "lock")
     child.kill()
@@ -57,7 +57,7 @@ def test_a_child_keeps_the_lock_that_it_was_lent(tmp_path: Path) -> None:
 
 
 def test_other_children_inherit_no_lock(tmp_path: Path) -> None:
-    with exclusive_file_lock(tmp_path / "lock"):
+    with file_lock(tmp_path / "lock"):
         child = subprocess.Popen(["/bin/sleep", "60"])
     assert not is_file_locked(tmp_path / "lock")
     child.kill()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.postgres.file_lock import exclusive_file_lock
+from kernel.postgres.file_lock import file_lock
 from kernel.rehearsal.prod_copy import open_copy, store
 from kernel.rehearsal.prod_copy.store import INCOMPLETE_PREFIX, REMOVED_PREFIX, RemovedEntries, open_store
 from kernel.rehearsal.prod_copy.store_entry import IN_USE_FILE, LOCK_FILE
@@ -113,7 +113,7 @@ def test_what_killed_processes_left_half_made_is_removed_and_what_is_being_made_
     put(kept, f"{INCOMPLETE_PREFIX}abandoned")
     put(kept, f"{REMOVED_PREFIX}half removed")
     busy = put(kept, f"{INCOMPLETE_PREFIX}busy")
-    with exclusive_file_lock(busy / LOCK_FILE):
+    with file_lock(busy / LOCK_FILE):
         assert kept.remove_unused() == RemovedEntries(removed=(), not_removed=())
     assert [path for path in kept.folder.iterdir() if path.is_dir()] == [busy]
 
@@ -126,7 +126,7 @@ def test_over_the_limit_what_was_not_used_for_longest_goes_first(
     monkeypatch.setattr(store, "MAX_STORE_BYTES", 250_000)
     kept.trim()
     assert [entry.name for entry in kept.entries()] == ["a", "b"]
-    with exclusive_file_lock(kept.folder / "b" / LOCK_FILE):
+    with file_lock(kept.folder / "b" / LOCK_FILE):
         monkeypatch.setattr(store, "MAX_STORE_BYTES", 150_000)
         kept.trim()
     assert [entry.name for entry in kept.entries()] == ["b"]
