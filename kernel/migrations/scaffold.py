@@ -205,7 +205,8 @@ def lock_directory(directory: Path) -> Iterator[None]:
     """Hold an exclusive lock on `directory` while choosing a number; the system releases it when the process ends."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        # Some network file systems cannot lock directories. There, create_files still overwrites nothing.
+        # The directory itself, where kernel.postgres.file_lock would leave a lock file among the migrations. Some
+        # network file systems cannot lock directories. There, create_files still overwrites nothing.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

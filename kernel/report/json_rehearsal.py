@@ -66,7 +66,6 @@ def _source_document(source: DumpSource) -> JsonDocument:
         "kind": source.kind,
         "bytes": source.size_bytes,
         "server_version": source.server_version or None,
-        "dumped_at": None,  # a dump does not say when it was made, in a known time zone; the key stays for readers
     }
 
 
@@ -149,7 +148,6 @@ def _without_suggestion_document(filename: str, refused: Sequence[RefusedSuggest
         "before": [],
         "after": [],
         "proven": False,
-        "leaves": [],
         "refused": [asdict(one) for one in refused],
     }
 
@@ -162,7 +160,6 @@ def _suggestion_document(trial: SuggestionTrial, *, proven: bool) -> JsonDocumen
         "before": [_figures(one) for one in trial.blocked_before],
         "after": [_figures(one) for one in trial.blocked_after],
         "proven": proven,
-        "leaves": [],  # a suggestion ends in the same schema; the key is kept for readers
     }
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import secrets
+import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
+from kernel.files import replaceable_file, replacing_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def check_report_writable(path: Path) -> None:
@@ -27,42 +27,17 @@ def check_report_writable(path: Path) -> None:
             "pip install 'aibos-kernel-migrations[rehearsal]'"
         )
     with _write_errors_as_usage(path):
-        draft, descriptor = _create_draft(path)
-        os.close(descriptor)
-        draft.unlink()
+        real = replaceable_file(path)
+        tempfile.TemporaryFile(dir=real.parent).close()
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write a report; a reader sees the old one or the new one, never a part. Raises UsageError.
+    """Write a report as a whole or not at all: it is meant to be shared, and holds no content of rows.
 
-    Its permissions are those of any new file: it is meant to be shared, and holds no content of rows.
+    Raises UsageError.
     """
-    with _write_errors_as_usage(path):
-        draft, descriptor = _create_draft(path)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                # Otherwise a crash soon after can leave the new name with nothing in it.
-                os.fsync(file.fileno())
-            draft.replace(_resolve_link(path))
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-
-
-def _create_draft(path: Path) -> tuple[Path, int]:
-    """A new file in the folder of the report, and its descriptor."""
-    real = _resolve_link(path)
-    if real.exists() and not real.is_file():
-        raise UsageError(f"--report {path}: is no ordinary file; name a file to write")
-    draft = real.with_name(f".{secrets.token_hex(8)}.part")
-    return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
-
-
-def _resolve_link(path: Path) -> Path:
-    """The target of a symbolic link, so that the link is kept."""
-    return Path(os.path.realpath(path))
+    with _write_errors_as_usage(path), replacing_file(path) as file:
+        file.write(text)
 
 
 @contextmanager

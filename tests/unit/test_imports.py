@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[2]
 
 # From the ground up: a module imports from its own layer and those below. A package stands for its modules.
 LAYERS = (
-    ("errors", "units"),
+    ("errors", "files", "units"),
     ("sql", "config"),
     ("migrations", "postgres"),
     ("db", "lint"),

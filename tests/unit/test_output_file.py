@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from kernel.errors import UsageError
 from kernel.report.output_file import check_report_writable, write_report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_checking_a_writable_path_leaves_no_file(tmp_path: Path) -> None:
@@ -43,12 +40,24 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         check_report_writable(tmp_path / "file" / "report.html")
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
-def test_a_path_that_is_not_a_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a pipe"])
+def test_a_path_that_is_not_a_regular_file_is_refused_and_not_replaced(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "report.html"
     path.mkdir() if kind == "folder" else os.mkfifo(path)
-    with pytest.raises(UsageError, match="is no ordinary file"):
-        check_report_writable(path)
+    if kind.startswith("link"):
+        path = tmp_path / "link.html"
+        path.symlink_to(tmp_path / "report.html")
+    before = [(one.name, one.lstat().st_mode) for one in tmp_path.iterdir()]
+    for use in (check_report_writable, lambda path: write_report(path, "text")):
+        with pytest.raises(UsageError, match="cannot be written: it is no ordinary file; name another place"):
+            use(path)
+    assert [(one.name, one.lstat().st_mode) for one in tmp_path.iterdir()] == before
+
+
+def test_a_device_is_refused_and_stays_a_device() -> None:
+    with pytest.raises(UsageError, match="--report /dev/null: cannot be written: it is no ordinary file"):
+        write_report(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root never lacks a permission")

@@ -6,6 +6,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
+from kernel.files import replacing_file
 from kernel.migrations.migration import format_version, parse_filename
 from kernel.rehearsal.result import SuggestedFile
 from kernel.rehearsal.suggest.model import RewriteStep, StepTransaction
@@ -115,7 +116,7 @@ def write_suggested_files(report: Path, suggestions: SuggestionResult) -> Path |
             return None
         folder.mkdir(exist_ok=True)
         for file in files:
-            with (folder / file.filename).open("x", encoding="utf-8", newline="\n") as opened:
+            with replacing_file(folder / file.filename) as opened:
                 opened.write(file.text)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); name another report") from error
