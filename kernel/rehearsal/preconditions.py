@@ -78,12 +78,15 @@ def read_preconditions(
             reporter.print_line(f"warning: {source.name} is ahead of these files: {names}")
         refuse_copy_program(todo)
         pending = tuple(migration for migration, _ in todo)
+        expectations, problems = read_expectations(pending)
+        if problems:
+            raise FilesInvalid(problems)
         ledger = status.ledger.name
         ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
         return Preconditions(
             migrations=migrations,
             pending=pending,
-            expectations=_read_expectations(pending),
+            expectations=expectations,
             database=session.name,
             ledger_tables=frozenset({ledger, ledger.removesuffix(LEDGER_TABLE) + PROGRESS_TABLE}),
             estimated_rows=estimated_rows,
@@ -91,13 +94,6 @@ def read_preconditions(
                 (str(name), str(value)) for name, value in session.connection.execute(_ENVIRONMENT_QUERY)
             ),
         )
-
-
-def _read_expectations(pending: tuple[Migration, ...]) -> tuple[Expectation, ...]:
-    expectations, problems = read_expectations(pending)
-    if problems:
-        raise FilesInvalid(problems)
-    return expectations
 
 
 def refuse_copy_program(todo: Iterable[tuple[Migration, Script]]) -> None:

@@ -22,11 +22,12 @@ from kernel.rehearsal.practices.result import PracticeResult
 from kernel.rehearsal.practices.revert import REVERT_PRACTICE, check_reverts
 from kernel.rehearsal.preconditions import read_preconditions
 from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
-from kernel.rehearsal.restore import acquire_requested_dump, check_copy_target, open_restored_copy
+from kernel.rehearsal.queries.corpus import read_queries
+from kernel.rehearsal.restore import acquire_requested_dump, open_restored_copy
 from kernel.rehearsal.result import Practice, Rehearsal
 from kernel.rehearsal.schema.diff import diff_schemas
 from kernel.rehearsal.schema.snapshot import read_schema
-from kernel.rehearsal.second_run import SecondRun, read_requested_queries, run_under_traffic
+from kernel.rehearsal.second_run import SecondRun, run_under_traffic
 from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
 from kernel.rehearsal.tracing.run import trace_migrations
@@ -52,9 +53,7 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
     the dump and the servers. The copy is dropped in any case, unless it is to be kept.
     """
     began = time.monotonic()
-    if request.dump is None and request.prod_db:
-        check_copy_target(request, reporter)
-    queries = read_requested_queries(request)
+    queries = read_queries(request.queries, request.prod_db) if request.queries else ()
     with (
         acquire_requested_dump(request, reporter) as dump,
         open_restored_copy(dump, request, reporter) as copy,
@@ -212,9 +211,9 @@ class _Stages:
         self, runs: tuple[Run, ...], blocking: tuple[BlockedTime, ...], queries: tuple[ApplicationQuery, ...]
     ) -> SecondRun:
         """Run the migrations once more while an application reads and writes, unless the first run failed."""
-        self.reporter.show_progress("under traffic")
         if any(run.failed for run in runs):
             return SecondRun()
+        self.reporter.show_progress("under traffic")
         return run_under_traffic(
             self.copy, self.preconditions.migrations, self.request, self.reporter, blocking=blocking, queries=queries
         )

@@ -5,22 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kernel.errors import RestoreFailed, ServerFailed, Unprepared
+from kernel.errors import RestoreFailed, ServerFailed, Unprepared, UsageError
 from kernel.postgres.programs import find_programs
-from kernel.rehearsal.dump import (
-    DumpRequest,
-    acquire_dump,
+from kernel.rehearsal.dump.acquire import dump_production, open_given_dump
+from kernel.rehearsal.dump.archive.restore import restore_archive
+from kernel.rehearsal.dump.common.roles import create_missing_roles
+from kernel.rehearsal.dump.disable_external import disable_external_access
+from kernel.rehearsal.dump.plain.load import load_plain_dump
+from kernel.rehearsal.dump.preflight import (
     check_target_server,
-    create_missing_roles,
     describe_differences,
-    disable_external_access,
     estimate_needed_bytes,
-    format_progress,
     inspect_target_server,
-    restore_dump,
     unavailable_locales,
 )
 from kernel.rehearsal.prod_copy import CopyRequest, DatabaseLocale, open_copy
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump import AcquiredDump, DumpContents, DumpProgress, RestoreOutcome
+    from kernel.rehearsal.dump.acquire import AcquiredDump
+    from kernel.rehearsal.dump.common.model import DumpContents, DumpProgress
     from kernel.rehearsal.prod_copy import ProdCopy
     from kernel.rehearsal.prod_copy.store import RemovedEntries
     from kernel.rehearsal.request import RehearsalRequest, Reporter
@@ -43,25 +43,23 @@ _MAX_NAMED_LOSSES = 12  # the rest is counted
 _UNKNOWN_FREE_BYTES = 1 << 62  # a user's server does not show its free disk space
 
 
-def check_copy_target(request: RehearsalRequest, reporter: Reporter) -> None:
-    """Raise what speaks against TEST_DB, such as that it is production, before a long dump is made for it."""
-    if request.target.test_db is not None:
-        check_test_db(request.target, reporter.print_line)
-
-
 def acquire_requested_dump(request: RehearsalRequest, reporter: Reporter) -> AbstractContextManager[AcquiredDump]:
-    """The dump to restore, given or made of PROD_DB. Raises like acquire_dump."""
+    """The dump to restore, given or made of PROD_DB after TEST_DB was checked, as that takes long.
+
+    Raises UsageError when the request names neither; the context raises DumpUnreadable and EnvironmentFailed.
+    """
     target = request.target
-    dump_request = DumpRequest(
-        path=request.dump,
-        production_url=request.prod_db,
-        bindir=request.bindir,
-        jobs=request.jobs,
-        schema_only=request.schema_only,
-        # Reading a whole dump for its digest takes time; only a copy that is kept, now or before, needs it.
-        with_digest=target.keep or target.test_db is not None or store_has_entries(),
+    if request.dump is not None:
+        # Only a copy that is kept, now or before, needs the digest.
+        with_digest = target.keep or target.test_db is not None or store_has_entries()
+        return open_given_dump(request.dump, request.bindir, reporter.show_progress, with_digest=with_digest)
+    if not request.prod_db:
+        raise UsageError("nothing to rehearse on: give a dump with --dump PATH, or set PROD_DB")
+    if target.test_db is not None:
+        check_test_db(target, reporter.print_line)
+    return dump_production(
+        request.prod_db, request.bindir, reporter.show_progress, jobs=request.jobs, schema_only=request.schema_only
     )
-    return acquire_dump(dump_request, reporter.show_progress)
 
 
 @contextmanager
@@ -88,8 +86,7 @@ def open_restored_copy(dump: AcquiredDump, request: RehearsalRequest, reporter: 
         room_bytes=estimate_needed_bytes(contents, dump.dump, schema_only=request.schema_only),
         print_line=reporter.print_line,
     )
-    restorer = _DumpRestorer(dump=dump, request=request, reporter=reporter, programs=programs)
-    with open_copy(copy_request, restore=restorer.restore) as copy:
+    with open_copy(copy_request, restore=partial(_restore, dump, request, reporter, programs)) as copy:
         yield copy
 
 
@@ -112,46 +109,36 @@ def _copy_locale(contents: DumpContents, *, local: bool) -> DatabaseLocale:
     return DatabaseLocale(encoding=contents.encoding, collate=contents.lc_collate, ctype=contents.lc_ctype)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DumpRestorer:
-    """Restores a dump into an empty database."""
+def _restore(
+    dump: AcquiredDump, request: RehearsalRequest, reporter: Reporter, programs: Programs, url: str
+) -> tuple[str, ...]:
+    """Restore the dump into the empty database at `url`; return the warnings. Raises Unprepared, RestoreFailed."""
+    contents, schema_only, jobs = dump.contents, request.schema_only, request.jobs
+    local = request.target.test_db is None
+    server = inspect_target_server(url, contents, is_throwaway=local)
+    free_bytes = shutil.disk_usage(tempfile.gettempdir()).free if local else _UNKNOWN_FREE_BYTES
+    if problems := check_target_server(contents, dump.dump, server, free_bytes, schema_only=schema_only):
+        raise Unprepared(problems)
+    create_missing_roles(url, contents.roles)
 
-    dump: AcquiredDump
-    request: RehearsalRequest
-    reporter: Reporter
-    programs: Programs
+    def show(progress: DumpProgress) -> None:
+        reporter.show_progress(f"restoring: {progress}")
 
-    def restore(self, url: str) -> tuple[str, ...]:
-        """Restore the dump into the database at `url`; return the warnings. Raises Unprepared, RestoreFailed."""
-        contents, schema_only = self.dump.contents, self.request.schema_only
-        local = self.request.target.test_db is None
-        server = inspect_target_server(url, contents, is_throwaway=local)
-        free_bytes = shutil.disk_usage(tempfile.gettempdir()).free if local else _UNKNOWN_FREE_BYTES
-        if problems := check_target_server(contents, self.dump.dump, server, free_bytes, schema_only=schema_only):
-            raise Unprepared(problems)
-        create_missing_roles(url, contents.roles)
-        outcome = restore_dump(
-            self.dump,
-            url,
-            self.programs,
-            jobs=self.request.jobs,
-            schema_only=schema_only,
-            progress=self._show_progress,
-        )
-        if outcome.lost:
-            raise self._restore_error(outcome)
-        return (*describe_differences(contents, server), *outcome.harmless, *disable_external_access(url))
+    if dump.index is not None:
+        outcome = load_plain_dump(dump.index, url, jobs=jobs, schema_only=schema_only, progress=show)
+    else:
+        outcome = restore_archive(dump.dump, url, programs, jobs=jobs, schema_only=schema_only, progress=show)
+    if outcome.lost:
+        raise _restore_error(dump.source.name, [str(problem) for problem in outcome.lost])
+    return (*describe_differences(contents, server), *outcome.harmless, *disable_external_access(url))
 
-    def _show_progress(self, progress: DumpProgress) -> None:
-        self.reporter.show_progress(f"restoring: {format_progress(progress)}")
 
-    def _restore_error(self, outcome: RestoreOutcome) -> RestoreFailed:
-        lost = [str(problem) for problem in outcome.lost]
-        more = len(lost) - _MAX_NAMED_LOSSES
-        lines = [
-            f"{self.dump.source.name}: {format_quantity(len(lost), 'thing')} could not be restored:",
-            *lost[:_MAX_NAMED_LOSSES],
-            *([f"and {more} more"] if more > 0 else []),
-        ]
-        hint = "a rehearsal without them proves nothing: fix what the messages name, or dump again"
-        return RestoreFailed("\n".join(lines), hint=hint)
+def _restore_error(name: str, lost: list[str]) -> RestoreFailed:
+    more = len(lost) - _MAX_NAMED_LOSSES
+    lines = [
+        f"{name}: {format_quantity(len(lost), 'thing')} could not be restored:",
+        *lost[:_MAX_NAMED_LOSSES],
+        *([f"and {more} more"] if more > 0 else []),
+    ]
+    hint = "a rehearsal without them proves nothing: fix what the messages name, or dump again"
+    return RestoreFailed("\n".join(lines), hint=hint)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel.operations.migrate import MigrateOptions
-from kernel.rehearsal.queries.corpus import read_queries
 from kernel.rehearsal.queries.watch import watch_queries
 from kernel.rehearsal.traffic.measure import measure_traffic
 
@@ -32,14 +31,6 @@ class SecondRun:
     standstills: tuple[Standstill, ...] = ()
     query_findings: tuple[Finding, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-
-
-def read_requested_queries(request: RehearsalRequest) -> tuple[ApplicationQuery, ...]:
-    """The queries of --queries, () without the flag.
-
-    Raises FilesInvalid, UsageError, DatabaseRefused, DatabaseUnreachable.
-    """
-    return read_queries(request.queries, request.prod_db) if request.queries else ()
 
 
 def run_under_traffic(

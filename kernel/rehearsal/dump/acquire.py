@@ -1,30 +1,26 @@
-"""Acquire the dump to restore, a file that the user names or a dump of production made now; and restore it."""
+"""Acquire the dump to restore: a file that the user names, or a dump of production made now."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kernel.errors import DatabaseUnreachable, UsageError
+from kernel.errors import DatabaseUnreachable
 from kernel.postgres.process import private_folder
 from kernel.postgres.programs import find_programs
 from kernel.rehearsal.dump.archive.contents import read_archive_contents
-from kernel.rehearsal.dump.archive.restore import restore_archive
 from kernel.rehearsal.dump.common.model import DumpFormat
 from kernel.rehearsal.dump.identify import digest_dump, identify_dump
-from kernel.rehearsal.dump.plain.load import load_plain_dump
 from kernel.rehearsal.dump.plain.scan import open_plain_dump
 from kernel.rehearsal.dump.production import export_production, open_production
 from kernel.rehearsal.result import DumpSource
-from kernel.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from kernel.postgres.programs import Programs
-    from kernel.rehearsal.dump.common.model import Dump, DumpContents, DumpProgress, ProgressCallback, RestoreOutcome
+    from kernel.rehearsal.dump.common.model import Dump, DumpContents
     from kernel.rehearsal.dump.plain.contents import DumpIndex
 
 
@@ -34,22 +30,6 @@ _FORMAT_NAMES = {
     DumpFormat.DIRECTORY: "directory archive",
     DumpFormat.TAR: "tar archive",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DumpRequest:
-    """Where to find a dump: in the file or folder `path`, else in the database of `production_url`.
-
-    `with_digest` asks for the digest of a given dump, by which a kept copy of it is found. `bindir` holds the programs
-    of PostgreSQL to use. `jobs` and `schema_only` concern a dump of production.
-    """
-
-    path: Path | None
-    production_url: str | None = field(default=None, repr=False)
-    bindir: Path | None = None
-    jobs: int = 2
-    schema_only: bool = False
-    with_digest: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,86 +49,51 @@ class AcquiredDump:
 
 
 @contextmanager
-def acquire_dump(request: DumpRequest, show_progress: Callable[[str], None]) -> Iterator[AcquiredDump]:
-    """Open the dump to restore; a dump of production is deleted at the end.
+def open_given_dump(
+    path: Path, bindir: Path | None, show_progress: Callable[[str], None], *, with_digest: bool
+) -> Iterator[AcquiredDump]:
+    """Open a dump; `with_digest` reads all of it, for the digest by which a kept copy is found.
 
-    Raises UsageError when the request names no source, DumpUnreadable, Unprepared, and for production
-    DatabaseUnreachable and DatabaseRefused.
+    Raises DumpUnreadable, Unprepared.
     """
-    if request.path is not None:
-        yield from _open_given_dump(request, request.path, show_progress)
-    elif request.production_url:
-        yield from _dump_production(request, request.production_url, show_progress)
-    else:
-        raise UsageError("nothing to rehearse on: give a dump with --dump PATH, or set PROD_DB")
-
-
-def restore_dump(
-    acquired: AcquiredDump,
-    url: str,
-    programs: Programs,
-    *,
-    jobs: int = 2,
-    schema_only: bool = False,
-    progress: ProgressCallback | None = None,
-) -> RestoreOutcome:
-    """Restore the dump into the empty database at `url`: a plain one by our loader, an archive by pg_restore.
-
-    Raises what load_plain_dump and restore_archive raise.
-    """
-    if acquired.index is None:
-        return restore_archive(acquired.dump, url, programs, jobs=jobs, schema_only=schema_only, progress=progress)
-    return load_plain_dump(acquired.index, url, jobs=jobs, schema_only=schema_only, progress=progress)
-
-
-def format_progress(progress: DumpProgress) -> str:
-    """One line: percentage, size, and the current activity."""
-    if not progress.total_bytes:
-        return progress.activity
-    percent = min(100, 100 * progress.done_bytes // progress.total_bytes)
-    return f"{percent} % of {format_bytes(progress.total_bytes)}: {progress.activity}"
-
-
-def _open_given_dump(request: DumpRequest, path: Path, show_progress: Callable[[str], None]) -> Iterator[AcquiredDump]:
     dump = identify_dump(path)
     show_progress(f"{path.name}: reading")
-    digest = digest_dump(dump) if request.with_digest else ""
+    digest = digest_dump(dump) if with_digest else ""
     kind = _FORMAT_NAMES[dump.format] + (f", {dump.compression}" if dump.compression else "")
-    if dump.format is DumpFormat.PLAIN:
-        with open_plain_dump(dump) as index:
-            source = _describe_source(dump, index.contents, path.name, kind)
-            yield AcquiredDump(dump=dump, contents=index.contents, digest=digest, source=source, index=index)
-    else:
-        contents = read_archive_contents(dump, find_programs(request.bindir))
+    with ExitStack() as stack:
+        index = stack.enter_context(open_plain_dump(dump)) if dump.format is DumpFormat.PLAIN else None
+        contents = index.contents if index else read_archive_contents(dump, find_programs(bindir))
         source = _describe_source(dump, contents, path.name, kind)
-        yield AcquiredDump(dump=dump, contents=contents, digest=digest, source=source)
+        yield AcquiredDump(dump=dump, contents=contents, digest=digest, source=source, index=index)
 
 
-def _dump_production(request: DumpRequest, url: str, show_progress: Callable[[str], None]) -> Iterator[AcquiredDump]:
+@contextmanager
+def dump_production(
+    url: str, bindir: Path | None, show_progress: Callable[[str], None], *, jobs: int, schema_only: bool
+) -> Iterator[AcquiredDump]:
+    """Dump the database at `url`; the dump is deleted at the end.
+
+    Raises DatabaseUnreachable, DatabaseRefused, Unprepared, RestoreFailed.
+    """
     try:
         with open_production(url) as (_, production):
             pass
     except DatabaseUnreachable as error:
         # libpq names the address, not the setting that holds the URL.
         raise DatabaseUnreachable(f"PROD_DB: {error}", hint=error.hint) from error
-    programs = find_programs(request.bindir, preferred=production.major)
+    programs = find_programs(bindir, preferred=production.major)
     with private_folder() as folder:
         dump = export_production(
             url,
             folder / "production",
             programs,
-            jobs=request.jobs,
-            schema_only=request.schema_only,
-            progress=lambda progress: show_progress(f"dumping {production.name}: {format_progress(progress)}"),
+            jobs=jobs,
+            schema_only=schema_only,
+            progress=lambda progress: show_progress(f"dumping {production.name}: {progress}"),
         )
         contents = read_archive_contents(dump, programs)
-        yield AcquiredDump(
-            dump=dump,
-            contents=contents,
-            digest="",
-            source=_describe_source(dump, contents, production.name, "PROD_DB"),
-            settings=production.settings,
-        )
+        source = _describe_source(dump, contents, production.name, "PROD_DB")
+        yield AcquiredDump(dump=dump, contents=contents, digest="", source=source, settings=production.settings)
 
 
 def _describe_source(dump: Dump, contents: DumpContents, name: str, kind: str) -> DumpSource:

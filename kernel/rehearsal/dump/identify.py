@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.common.decompress import COMPRESSIONS, decompress_stream, detect_compression
-from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, Dump, DumpFormat
+from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, Dump, DumpFormat, read_errors_as_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def identify_dump(path: Path) -> Dump:
 
     Raises DumpUnreadable, which says what the file is instead, and the remedy.
     """
-    try:
+    with read_errors_as_unreadable(path):
         if path.is_dir():
             return _identify_directory(path)
         # A pipe gives its bytes only once, and they are read several times.
@@ -66,11 +66,9 @@ def identify_dump(path: Path) -> Dump:
             if compression:
                 file.seek(0)
                 head = _read_head(decompress_stream(file.read, compression, str(path)))
-    except OSError as error:
-        raise _unreadable_error(path, error) from error
     if what := _describe_foreign_file(head):
         raise DumpUnreadable(f"{path}: {f'{compression} of something that is ' if compression else ''}{what}")
-    kind = DumpFormat(_detect_archive_format(head) or DumpFormat.PLAIN)
+    kind = _detect_format(head)
     if compression and kind is not DumpFormat.PLAIN:
         tool = COMPRESSIONS[compression].unpack_command
         raise DumpUnreadable(f"{path}: an archive of pg_dump, compressed once more; unpack it first: {tool} --keep")
@@ -83,7 +81,7 @@ def digest_dump(dump: Dump) -> str:
 
     Raises DumpUnreadable when it cannot be read.
     """
-    try:
+    with read_errors_as_unreadable(dump.path):
         if dump.format is not DumpFormat.DIRECTORY:
             with dump.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -94,8 +92,6 @@ def digest_dump(dump: Dump) -> str:
                 name = os.fsencode(part.name)
                 whole.update(len(name).to_bytes(8, "big") + name + hashlib.file_digest(file, "sha256").digest())
         return whole.hexdigest()
-    except OSError as error:
-        raise _unreadable_error(dump.path, error) from error
 
 
 def _identify_directory(path: Path) -> Dump:
@@ -121,30 +117,26 @@ def _read_head(pieces: Iterator[bytes]) -> bytes:
     return head[:_HEAD_BYTES]
 
 
-def _unreadable_error(path: Path, error: OSError) -> DumpUnreadable:
-    return DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here")
-
-
-def _detect_archive_format(head: bytes) -> str:
-    """The archive format, custom or tar, or ""; a tar may hold something else than a dump."""
+def _detect_format(head: bytes) -> DumpFormat:
+    """The format by the first bytes; a tar may hold something else than a dump, and plain is everything else."""
     if head.startswith(_CUSTOM_MAGIC):
-        return "custom"
+        return DumpFormat.CUSTOM
     at, mark = _TAR_MAGIC
-    return "tar" if head.startswith(mark, at) else ""
+    return DumpFormat.TAR if head.startswith(mark, at) else DumpFormat.PLAIN
 
 
 def _describe_foreign_file(head: bytes) -> str:
     """What the file is instead of a dump, and the remedy, for the end of a sentence; "" when it may be a dump."""
     if not head:
         return f"empty; {_DUMP_DATABASE_AGAIN}"
-    for mark, what in _FOREIGN_MAGIC:
-        if head.startswith(mark):
-            return what
-    if _detect_archive_format(head) == "tar":
+    if known := next((what for mark, what in _FOREIGN_MAGIC if head.startswith(mark)), ""):
+        return known
+    kind = _detect_format(head)
+    if kind is DumpFormat.TAR:
         return _describe_foreign_tar(head)
-    if not _detect_archive_format(head) and _PG_DUMPALL_HEADER in head[:_FIRST_LINES_BYTES]:
+    if kind is DumpFormat.PLAIN and _PG_DUMPALL_HEADER in head[:_FIRST_LINES_BYTES]:
         return "written by pg_dumpall, which holds roles and every database; dump the one database with pg_dump"
-    if not _detect_archive_format(head) and b"\0" in head:
+    if kind is DumpFormat.PLAIN and b"\0" in head:
         return f"neither SQL nor an archive of pg_dump (it has NUL bytes); {_DUMP_DATABASE_AGAIN}"
     return ""
 

@@ -43,16 +43,7 @@ _DEBIAN_PACKAGES = {
     "pg_cron": "postgresql-{}-cron",
     "pg_partman": "postgresql-{}-partman",
     "pg_repack": "postgresql-{}-repack",
-    "plperl": "postgresql-plperl-{}",
-    "plperlu": "postgresql-plperl-{}",
-    "plpython3u": "postgresql-plpython3-{}",
-    "pltcl": "postgresql-pltcl-{}",
-    "pltclu": "postgresql-pltcl-{}",
     "postgis": "postgresql-{}-postgis-3",
-    "postgis_raster": "postgresql-{}-postgis-3",
-    "postgis_sfcgal": "postgresql-{}-postgis-3",
-    "postgis_tiger_geocoder": "postgresql-{}-postgis-3",
-    "postgis_topology": "postgresql-{}-postgis-3",
     "vector": "postgresql-{}-pgvector",
 }
 # Rows in a table take about as much as in a dump, indexes half of that, WAL and sorting the rest (measured: 1.6 to 2.3
@@ -88,32 +79,29 @@ def inspect_target_server(url: str, contents: DumpContents, *, is_throwaway: boo
     """Read what the server of `url` has; nothing is left there. Raises DatabaseUnreachable."""
     with open_session(url) as session:
         connection = session.connection
-        row = connection.execute(
+        ((version, major, encoding, may_create_roles),) = connection.execute(
             "SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000,"
             " pg_encoding_to_char(encoding), rolsuper OR rolcreaterole"
             " FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user"
-        ).fetchone()
-        version, major, encoding, may_create_roles = row or ("", 0, "", False)
+        ).fetchall()
         available = connection.execute("SELECT name FROM pg_available_extensions").fetchall()
         return TargetServer(
             name=session.name,
-            version=str(version).partition(" ")[0],  # packagers append words
+            version=version.partition(" ")[0],  # packagers append words
             major=major,
             encoding=encoding,
             extensions=frozenset(name for (name,) in available),
             missing_collations=tuple(one for one in contents.collations if not _can_create_collation(connection, one)),
             missing_roles=find_missing_roles(connection, contents.roles),
-            may_create_roles=bool(may_create_roles),
+            may_create_roles=may_create_roles,
             is_throwaway=is_throwaway,
         )
 
 
-def estimate_needed_bytes(
-    contents: DumpContents, dump: Dump, *, clones: int = _CLONES, schema_only: bool = False
-) -> int:
+def estimate_needed_bytes(contents: DumpContents, dump: Dump, *, schema_only: bool = False) -> int:
     """Estimate, rather too high, the bytes on disk of the copy and its clones."""
     rows = 0 if schema_only else max(contents.data_bytes, dump.size_bytes)
-    return _EMPTY_SERVER_BYTES + int(rows * _COPY_FACTOR) * (1 + clones)
+    return _EMPTY_SERVER_BYTES + int(rows * _COPY_FACTOR) * (1 + _CLONES)
 
 
 def check_target_server(
@@ -165,15 +153,12 @@ def _extension_problems(contents: DumpContents, target: TargetServer) -> Iterabl
 
 def _locale_problems(target: TargetServer) -> Iterable[str]:
     for one in target.missing_collations:
-        if one.provider == "libc" and target.is_throwaway:
+        if one.provider == "libc":
+            where = "here" if target.is_throwaway else f"on the server of {target.name}"
+            then = "" if target.is_throwaway else " and restart the server"
             yield (
-                f"locale {one.locale}: unknown here; generate it "
-                "(Debian: apt-get install locales, dpkg-reconfigure locales)"
-            )
-        elif one.provider == "libc":
-            yield (
-                f"locale {one.locale}: unknown on the server of {target.name}; "
-                "generate it there (Debian: dpkg-reconfigure locales) and restart the server"
+                f"locale {one.locale}: unknown {where}; "
+                f"generate it there (Debian: apt-get install locales, dpkg-reconfigure locales){then}"
             )
         else:
             other = " and set KERNEL_PG_BINDIR to its bin" if target.is_throwaway else ""
@@ -233,7 +218,10 @@ def debian_package(extension: str, major: int) -> str:
     """The Debian package with an extension for a server of this major version."""
     if extension in _CONTRIB_EXTENSIONS:
         return f"postgresql-{major}"
-    return _DEBIAN_PACKAGES.get(extension, f"postgresql-{{}}-{extension.replace('_', '-')}").format(major)
+    if extension in ("plperl", "plperlu", "plpython3u", "pltcl", "pltclu"):
+        return f"postgresql-{extension.removesuffix('u')}-{major}"
+    family = "postgis" if extension.startswith("postgis_") else extension
+    return _DEBIAN_PACKAGES.get(family, f"postgresql-{{}}-{extension.replace('_', '-')}").format(major)
 
 
 def unavailable_locales(collations: Iterable[Collation]) -> tuple[str, ...]:

@@ -13,18 +13,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import namedtuple_row
 
 from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, Problem, RestoreFailed, Unprepared
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
-from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_pg_dump, libpq_environment
+from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_programs_with, libpq_environment
 from kernel.rehearsal.dump.common.model import MIGRATION_TABLES, DumpProgress
 from kernel.rehearsal.dump.identify import identify_dump
 
@@ -43,8 +44,8 @@ READ_ONLY_SETTINGS = {"default_transaction_read_only": "on"}
 _LOCK_TIMEOUT_MS = 5_000
 
 _PRODUCTION_FACTS = """
-SELECT current_setting('server_version_num')::int / 10000, current_database()::text, current_user::text,
-    pg_database_size(oid), current_setting('TimeZone')
+SELECT current_setting('server_version_num')::int / 10000, current_user::text, pg_database_size(oid),
+    current_setting('TimeZone')
 FROM pg_database WHERE datname = current_database()
 """
 # Settings of the database for every role (ALTER DATABASE ... SET), each as "name=value".
@@ -75,36 +76,18 @@ _MAX_NAMED = 5
 _READ_ALL_DATA_SINCE = 14  # the first major version with pg_read_all_data
 # Objects of extensions are not dumped, except the tables that an extension marks for it.
 _DUMPED_RELATIONS = """
-WITH configured AS (SELECT unnest(extconfig) AS oid FROM pg_extension), dumped AS (
-    SELECT c.oid, c.relkind, c.relname, c.relnamespace, n.nspname
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
-      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-      AND (c.oid IN (SELECT oid FROM configured) OR NOT EXISTS (
-          SELECT FROM pg_depend d
-          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
-)
-"""
-_UNREADABLE_SCHEMAS = (
-    _DUMPED_RELATIONS
-    + """
-SELECT DISTINCT nspname::text FROM dumped WHERE NOT has_schema_privilege(relnamespace, 'USAGE') ORDER BY 1
-"""
-)
-_UNREADABLE_RELATIONS = (
-    _DUMPED_RELATIONS
-    + """
-SELECT nspname::text, relname::text, relkind = 'S' FROM dumped
-WHERE NOT CASE WHEN relkind = 'S' THEN has_sequence_privilege(oid, 'SELECT') ELSE has_table_privilege(oid, 'SELECT') END
+SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind = 'S' AS sequence,
+  has_schema_privilege(n.oid, 'USAGE') AS enters,
+  CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END
+    AS reads,
+  row_security_active(c.oid) AS hides_rows
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
+  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND (c.oid IN (SELECT unnest(extconfig) FROM pg_extension) OR NOT EXISTS (
+      SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
 ORDER BY 1, 2
 """
-)
-_ROW_SECURITY_TABLES = (
-    _DUMPED_RELATIONS
-    + """
-SELECT nspname::text, relname::text FROM dumped WHERE relkind IN ('r', 'p') AND row_security_active(oid) ORDER BY 1, 2
-"""
-)
 _UNREADABLE_LARGE_OBJECTS = """
 SELECT count(*), min(oid)::text FROM pg_largeobject_metadata
 WHERE NOT pg_has_role(lomowner, 'USAGE') AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
@@ -122,7 +105,6 @@ class Production:
     """
 
     name: str
-    database: str
     user: str
     major: int
     size_bytes: int
@@ -150,20 +132,10 @@ def open_production(url: str) -> Iterator[tuple[Connection, Production]]:
 
 
 def _read_production(connection: Connection, name: str) -> Production:
-    row = connection.execute(_PRODUCTION_FACTS).fetchone()
-    if row is None:
-        raise DatabaseRefused(f"{name}: does not list the database of this session")
-    major, database_name, user, size_bytes, zone = row
+    ((major, user, size_bytes, zone),) = connection.execute(_PRODUCTION_FACTS).fetchall()
     pairs = [setting.partition("=") for (setting,) in connection.execute(_DATABASE_SETTINGS).fetchall()]
     settings = {"TimeZone": zone} | {key: value for key, _, value in pairs}
-    return Production(
-        name=name,
-        database=database_name,
-        user=user,
-        major=major,
-        size_bytes=size_bytes,
-        settings=tuple(settings.items()),
-    )
+    return Production(name=name, user=user, major=major, size_bytes=size_bytes, settings=tuple(settings.items()))
 
 
 def export_production(
@@ -183,7 +155,8 @@ def export_production(
     and RestoreFailed with what pg_dump said.
     """
     with open_production(url) as (connection, production):
-        chosen = find_pg_dump(production.major, programs, name=production.name)
+        what = f"{production.name}: PostgreSQL {production.major}, which pg_dump dumps"
+        chosen = find_programs_with("pg_dump", production.major, programs, what)
         if problems := find_missing_privileges(connection, production):
             raise Unprepared(problems)
         environ = libpq_environment(connection, READ_ONLY_SETTINGS, name=EXPORT_APPLICATION_NAME)
@@ -192,14 +165,13 @@ def export_production(
 
     def report_progress() -> None:
         if progress:
-            progress(
-                DumpProgress(
-                    done_bytes=_written_bytes(into), total_bytes=production.size_bytes, activity="dumping production"
-                )
-            )
+            with os.scandir(into) as entries:
+                written = sum(entry.stat().st_size for entry in entries)
+            progress(DumpProgress(done_bytes=written, total_bytes=production.size_bytes, activity="dumping production"))
 
     into.mkdir(mode=0o700, parents=True)
-    try:
+    with ExitStack() as incomplete:
+        incomplete.callback(shutil.rmtree, into, ignore_errors=True)
         # Under the user's account, which may read the certificates and keys of the URL.
         done = run_client_program(
             current_account(),
@@ -216,47 +188,39 @@ def export_production(
             environ=environ,
             polled=report_progress,
         )
-    except BaseException:
-        shutil.rmtree(into, ignore_errors=True)
-        raise
-    if done.exit_status != 0:
-        shutil.rmtree(into, ignore_errors=True)
-        remedy = next((remedy for sign, remedy in _REMEDIES if sign in done.stderr), None)
-        raise RestoreFailed(f"{production.name}: pg_dump {chosen.version} says: {done.last_error}", hint=remedy)
+        if done.exit_status != 0:
+            remedy = next((remedy for sign, remedy in _REMEDIES if sign in done.stderr), None)
+            raise RestoreFailed(f"{production.name}: pg_dump {chosen.version} says: {done.last_error}", hint=remedy)
+        incomplete.pop_all()
     return identify_dump(into)
-
-
-def _written_bytes(folder: Path) -> int:
-    """The bytes in the folder so far."""
-    with os.scandir(folder) as entries:
-        return sum(entry.stat().st_size for entry in entries)
 
 
 def find_missing_privileges(connection: Connection, production: Production) -> tuple[Problem, ...]:
     """Everything that pg_dump may not read, each with the statement that grants it; () when it may read all."""
+    relations = connection.cursor(row_factory=namedtuple_row).execute(_DUMPED_RELATIONS).fetchall()
     return tuple(
         Problem(message=f"{production.name}: {sentence}")
         for sentence in (
-            *_explain_unreadable_relations(connection, production),
-            *_explain_row_security(connection, production),
+            *_explain_unreadable_relations(relations, production),
+            *_explain_row_security(relations, production),
             *_explain_unreadable_large_objects(connection, production),
         )
     )
 
 
-def _explain_unreadable_relations(connection: Connection, production: Production) -> Iterator[str]:
+def _explain_unreadable_relations(relations: list[Any], production: Production) -> Iterator[str]:
     user = sql.Identifier(production.user)
     kinds: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
-    for schema, name, sequence in connection.execute(_UNREADABLE_RELATIONS).fetchall():
-        kinds[schema, sequence].append(name)
-    schemas = [schema for (schema,) in connection.execute(_UNREADABLE_SCHEMAS).fetchall()]
+    for one in relations:
+        if not one.reads:
+            kinds[one.schema, one.sequence].append(f"{one.schema}.{one.name}")
+    schemas = list(dict.fromkeys(one.schema for one in relations if not one.enters))
     if len({*schemas, *(schema for schema, _ in kinds)}) > 1 and production.major >= _READ_ALL_DATA_SINCE:
-        count = sum(map(len, kinds.values()))
+        unreadable = [name for names in kinds.values() for name in names]
         grant = sql.SQL("GRANT pg_read_all_data TO {}").format(user)
-        named = _join_names([f"{schema}.{name}" for (schema, _), names in kinds.items() for name in names] or schemas)
         yield (
-            f"{production.user} may not read {count} tables and sequences ({named}); "
-            f"as a superuser: {grant.as_string()}"
+            f"{production.user} may not read {len(unreadable)} tables and sequences "
+            f"({_join_names(unreadable or schemas)}); as a superuser: {grant.as_string()}"
         )
         return
     for schema in schemas:
@@ -265,13 +229,11 @@ def _explain_unreadable_relations(connection: Connection, production: Production
     for (schema, sequence), names in kinds.items():
         what = sql.SQL("SEQUENCES" if sequence else "TABLES")
         grant = sql.SQL("GRANT SELECT ON ALL {} IN SCHEMA {} TO {}").format(what, sql.Identifier(schema), user)
-        named = _join_names([f"{schema}.{name}" for name in names])
-        yield f"{production.user} may not read {named}; as their owner: {grant.as_string()}"
+        yield f"{production.user} may not read {_join_names(names)}; as their owner: {grant.as_string()}"
 
 
-def _explain_row_security(connection: Connection, production: Production) -> Iterator[str]:
-    hidden = [f"{schema}.{name}" for schema, name in connection.execute(_ROW_SECURITY_TABLES).fetchall()]
-    if hidden:
+def _explain_row_security(relations: list[Any], production: Production) -> Iterator[str]:
+    if hidden := [f"{one.schema}.{one.name}" for one in relations if one.hides_rows]:
         alter = sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(production.user))
         yield (
             f"row security hides rows of {_join_names(hidden)} from {production.user}, and a copy without them "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -98,14 +98,10 @@ class ProdCopy:
                 warnings = copy_settings_and_privileges(session.connection, self.template, database)
             yield Clone(name=database, url=self._database_url(database), seconds=seconds, warnings=warnings)
 
-    def checkpoint(self) -> bool:
-        """Write all dirty pages to disk, before something is measured; return False where the role may not."""
-        with self._open_admin_session() as session:
-            try:
-                session.connection.execute("CHECKPOINT")
-            except psycopg.errors.InsufficientPrivilege:
-                return False
-            return True
+    def checkpoint(self) -> None:
+        """Write all dirty pages to disk, before something is measured, where the role may."""
+        with self._open_admin_session() as session, suppress(psycopg.errors.InsufficientPrivilege):
+            session.connection.execute("CHECKPOINT")
 
     def _open_admin_session(self) -> AbstractContextManager[Session]:
         return open_admin_session(self.server_url, variable=self.variable)

@@ -62,8 +62,8 @@ def database_exists(session: Session, name: str) -> bool:
 
 def database_size_bytes(session: Session, name: str) -> int:
     """The size of a database on disk."""
-    row = session.connection.execute("SELECT pg_database_size(%s)", (name,)).fetchone()
-    return int(row[0]) if row else 0
+    ((size_bytes,),) = session.connection.execute("SELECT pg_database_size(%s)", (name,)).fetchall()
+    return int(size_bytes)
 
 
 def create_empty_database(session: Session, name: str, locale: DatabaseLocale) -> None:

@@ -51,15 +51,13 @@ class DatabaseIdentity:
 
 
 def read_identity(session: Session) -> DatabaseIdentity:
-    """The identity of the database that a session is connected to. Raises DatabaseRefused."""
+    """The identity of the database that a session is connected to."""
     try:
-        (system,) = session.connection.execute(_SYSTEM_IDENTIFIER_QUERY).fetchone() or (None,)
+        ((system,),) = session.connection.execute(_SYSTEM_IDENTIFIER_QUERY).fetchall()
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
         system = None
-    row = session.connection.execute(_DATABASE_QUERY).fetchone()
-    if row is None:
-        raise DatabaseRefused(f"{session.name}: the server does not show which database this is")
-    return DatabaseIdentity(database_oid=row[0], system_identifier=system, server_started_at=row[1])
+    ((oid, started_at),) = session.connection.execute(_DATABASE_QUERY).fetchall()
+    return DatabaseIdentity(database_oid=oid, system_identifier=system, server_started_at=started_at)
 
 
 def refuse_protected_database(

@@ -184,8 +184,7 @@ def _check_test_db(session: Session, name: str, target: CopyTarget, print_line: 
 
 def _check_role_rights(session: Session, name: str) -> None:
     """Raise DatabaseRefused when this role cannot create databases, or cannot drop an existing TEST_DB."""
-    row = session.connection.execute(_ROLE_RIGHTS_QUERY, (name,)).fetchone()
-    can_create, can_drop, role = row or (False, False, "this role")
+    ((can_create, can_drop, role),) = session.connection.execute(_ROLE_RIGHTS_QUERY, (name,)).fetchall()
     if not can_create:
         raise DatabaseRefused(
             f"{session.name}: {role} may not create databases, and TEST_DB becomes a clone of another; "

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import private_folder
-from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, DumpFormat
+from kernel.rehearsal.dump.common.model import TOC_FILE_NAME, DumpFormat, read_errors_as_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,39 +25,28 @@ ArchiveInput = tuple[tuple[str, ...], IO[bytes] | None]
 
 
 @contextmanager
-def open_toc_for_account(dump: Dump, account: Account) -> Iterator[ArchiveInput]:
-    """The archive for reading its table of contents, which is in one file in every format. Raises DumpUnreadable.
+def open_archive_for_account(
+    dump: Dump, account: Account, *, jobs: int = 1, toc_only: bool = False
+) -> Iterator[ArchiveInput]:
+    """The archive for a restore with `jobs`, more than one of which open it again by its name; or its contents' table.
 
-    A file is opened here and inherited; of a directory that is closed to the account, only this file is copied.
-    """
-    if dump.format is not DumpFormat.DIRECTORY:
-        with _open_unbuffered(dump.path) as file:
-            yield (), file
-    elif _is_readable_by(account, dump.path):
-        yield (str(dump.path),), None
-    else:
-        with _private_folder(account) as folder:
-            _copy_file(dump.path / TOC_FILE_NAME, folder / TOC_FILE_NAME, account)
-            yield (str(folder),), None
-
-
-@contextmanager
-def open_archive_for_account(dump: Dump, account: Account, *, jobs: int) -> Iterator[ArchiveInput]:
-    """The archive for a restore with `jobs`; more than one open it again by its name.
-
+    A file is opened here and inherited; of a directory that is closed to the account, `toc_only` copies one file.
     Raises DumpUnreadable, and RestoreFailed when a copy is needed and there is no room for it.
     """
-    if dump.format is not DumpFormat.DIRECTORY and jobs == 1:
+    is_folder = dump.format is DumpFormat.DIRECTORY
+    if not is_folder and jobs == 1:
         with _open_unbuffered(dump.path) as file:
             yield (), file
     elif _is_readable_by(account, dump.path):
         yield (str(dump.path),), None
     else:
         with _private_folder(account) as folder:
-            parts = sorted(dump.path.iterdir()) if dump.format is DumpFormat.DIRECTORY else [dump.path]
+            parts = (
+                [dump.path / TOC_FILE_NAME] if toc_only else sorted(dump.path.iterdir()) if is_folder else [dump.path]
+            )
             for part in parts:
                 _copy_file(part, folder / part.name, account)
-            yield (str(folder if dump.format is DumpFormat.DIRECTORY else folder / dump.path.name),), None
+            yield (str(folder if is_folder else folder / dump.path.name),), None
 
 
 @contextmanager
@@ -86,10 +75,8 @@ def _is_readable_by(account: Account, path: Path) -> bool:
 
 @contextmanager
 def _open_unbuffered(path: Path) -> Iterator[IO[bytes]]:
-    try:
+    with read_errors_as_unreadable(path):
         file = path.open("rb", buffering=0)  # the child inherits its position
-    except OSError as error:
-        raise DumpUnreadable(f"{path}: {error.strerror}; give a dump that can be read here") from error
     with file:
         yield file
 

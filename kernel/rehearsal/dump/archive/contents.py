@@ -17,13 +17,13 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
 from kernel.postgres.account import server_account
 from kernel.postgres.cache import reachable_programs
 from kernel.postgres.process import run_client_program
-from kernel.rehearsal.dump.archive.access import open_toc_for_account
+from kernel.rehearsal.dump.archive.access import open_archive_for_account
 from kernel.rehearsal.dump.archive.complete import check_complete
 from kernel.rehearsal.dump.archive.header import ArchiveHeader, read_archive_header
 from kernel.rehearsal.dump.common.client_programs import find_pg_restore
@@ -71,11 +71,32 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
     chosen = reachable_programs(
         find_pg_restore(header.version, header.pg_restore_major, programs, name=str(dump.path)), account
     )
-    with open_toc_for_account(dump, account) as (place, source), tempfile.TemporaryFile(buffering=0) as text:
-        listed = _read_listing(chosen, account, place, source, dump)
-        _print_archive(
-            chosen, account, dump, ("--create", "--schema-only", "--file=-", *place), source=source, output=text
-        )
+    with (
+        open_archive_for_account(dump, account, toc_only=True) as (place, source),
+        tempfile.TemporaryFile(buffering=0) as listing,
+        tempfile.TemporaryFile(buffering=0) as text,
+    ):
+        for arguments, output in (("--list",), listing), (("--create", "--schema-only", "--file=-"), text):
+            if source is not None:
+                source.seek(0)  # the previous run moved the position, which is shared
+            try:
+                done = run_client_program(
+                    account,
+                    chosen.bin / "pg_restore",
+                    *arguments,
+                    *place,
+                    source=source,
+                    output=output,
+                    seconds=_LISTING_TIMEOUT_SECONDS,
+                )
+            except TimeoutError as error:
+                raise DumpUnreadable(
+                    f"{dump.path}: pg_restore: {error} on its table of contents; {DUMP_AGAIN}"
+                ) from error
+            if done.exit_status != 0:
+                raise DumpUnreadable(f"{dump.path}: pg_restore {chosen.version} says: {done.last_error}; {DUMP_AGAIN}")
+        listing.seek(0)
+        listed = ArchiveListing(listing.read().decode(errors="replace"))
         name = f"{dump.path.name} (its schema)"
         index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
         yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
@@ -117,41 +138,6 @@ class Archive:
         if self.dump.format is DumpFormat.DIRECTORY:
             return sum(uncompressed_bytes(path) for path in self.listing.row_files(self.dump.path))
         return self.dump.size_bytes * (1 if self.dump.format is DumpFormat.TAR else _COMPRESSION_RATIO)
-
-
-def _read_listing(
-    chosen: Programs, account: Account, place: tuple[str, ...], source: IO[bytes] | None, dump: Dump
-) -> ArchiveListing:
-    with tempfile.TemporaryFile(buffering=0) as output:
-        _print_archive(chosen, account, dump, ("--list", *place), source=source, output=output)
-        output.seek(0)
-        return ArchiveListing(output.read().decode(errors="replace"))
-
-
-def _print_archive(
-    chosen: Programs,
-    account: Account,
-    dump: Dump,
-    arguments: tuple[str, ...],
-    *,
-    source: IO[bytes] | None,
-    output: IO[bytes],
-) -> None:
-    if source is not None:
-        source.seek(0)  # the previous run moved the position, which is shared
-    try:
-        done = run_client_program(
-            account,
-            chosen.bin / "pg_restore",
-            *arguments,
-            source=source,
-            output=output,
-            seconds=_LISTING_TIMEOUT_SECONDS,
-        )
-    except TimeoutError as error:
-        raise DumpUnreadable(f"{dump.path}: {error} on its table of contents; {DUMP_AGAIN}") from error
-    if done.exit_status != 0:
-        raise DumpUnreadable(f"{dump.path}: pg_restore {chosen.version} says: {done.last_error}; {DUMP_AGAIN}")
 
 
 def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:

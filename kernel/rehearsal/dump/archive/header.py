@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
-from kernel.rehearsal.dump.common.model import DUMP_AGAIN, TOC_FILE_NAME, DumpFormat
+from kernel.rehearsal.dump.common.model import DUMP_AGAIN, TOC_FILE_NAME, DumpFormat, read_errors_as_unreadable
 
 if TYPE_CHECKING:
     from kernel.rehearsal.dump.common.model import Dump
@@ -45,55 +45,42 @@ def read_archive_header(dump: Dump) -> ArchiveHeader:
     """Read the header of an archive. Raises DumpUnreadable when it is cut short or damaged."""
     path = dump.path / TOC_FILE_NAME if dump.format is DumpFormat.DIRECTORY else dump.path
     try:
-        with path.open("rb") as file:
+        with read_errors_as_unreadable(path), path.open("rb") as file:
             if dump.format is DumpFormat.TAR:
                 file.seek(_TAR_BLOCK_BYTES)  # the table of contents is the first member
-            return _HeaderReader(file, str(dump.path)).header()
-    except OSError as error:
-        raise DumpUnreadable(f"{path}: {error.strerror}; give a dump that can be read here") from error
+            return _read_header(file)
+    except EOFError as error:
+        raise DumpUnreadable(f"{dump.path}: cut short within its first bytes; {DUMP_AGAIN}") from error
+    except ValueError as error:
+        raise DumpUnreadable(
+            f"{dump.path}: begins like an archive of pg_dump and goes on like none; {DUMP_AGAIN}"
+        ) from error
 
 
-class _HeaderReader:
-    """Integers and strings as pg_dump writes them."""
+def _read_header(file: IO[bytes]) -> ArchiveHeader:
+    """Integers and strings as pg_dump writes them. Raises EOFError, and ValueError when it is none."""
+    magic = _read_bytes(file, len(_MAGIC))
+    major, minor, _revision, integer_bytes, _offset_bytes, _format = _read_bytes(file, 6)
+    if magic != _MAGIC or integer_bytes != _INTEGER_BYTES:
+        raise ValueError
+    version = (major, minor)
+    _read_bytes(file, 1 if version >= _COMPRESSION_AS_BYTE else 1 + _INTEGER_BYTES)
+    _read_bytes(file, _TIMESTAMP_INTEGERS * (1 + _INTEGER_BYTES))
+    database, server_version = _read_text(file), _read_text(file)
+    # Packagers append words.
+    return ArchiveHeader(version=version, database=database, server_version=server_version.partition(" ")[0])
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
-        self._file = file
-        self._name = name
 
-    def header(self) -> ArchiveHeader:
-        magic = self._bytes(len(_MAGIC))
-        major, minor, _revision, integer_bytes, _offset_bytes, _format = self._bytes(6)
-        if magic != _MAGIC or integer_bytes != _INTEGER_BYTES:
-            raise self._damaged()
-        version = (major, minor)
-        if version >= _COMPRESSION_AS_BYTE:
-            self._bytes(1)
-        else:
-            self._integer()
-        for _ in range(_TIMESTAMP_INTEGERS):
-            self._integer()
-        return ArchiveHeader(
-            version=version,
-            database=self._text(),
-            server_version=self._text().partition(" ")[0],  # packagers append words
-        )
+def _read_text(file: IO[bytes]) -> str:
+    sign, *digits = _read_bytes(file, 1 + _INTEGER_BYTES)
+    length = 0 if sign else int.from_bytes(bytes(digits), "little")
+    if length > _LONGEST_NAME_BYTES:
+        raise ValueError
+    return _read_bytes(file, length).decode(errors="replace")
 
-    def _text(self) -> str:
-        length = self._integer()
-        if length > _LONGEST_NAME_BYTES:
-            raise self._damaged()
-        return self._bytes(max(length, 0)).decode(errors="replace")
 
-    def _integer(self) -> int:
-        sign, *digits = self._bytes(1 + _INTEGER_BYTES)
-        value = int.from_bytes(bytes(digits), "little")
-        return -value if sign else value
-
-    def _bytes(self, count: int) -> bytes:
-        content = self._file.read(count)
-        if len(content) < count:
-            raise DumpUnreadable(f"{self._name}: cut short within its first bytes; {DUMP_AGAIN}")
-        return content
-
-    def _damaged(self) -> DumpUnreadable:
-        return DumpUnreadable(f"{self._name}: begins like an archive of pg_dump and goes on like none; {DUMP_AGAIN}")
+def _read_bytes(file: IO[bytes], count: int) -> bytes:
+    content = file.read(count)
+    if len(content) < count:
+        raise EOFError
+    return content

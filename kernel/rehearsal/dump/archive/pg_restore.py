@@ -14,9 +14,9 @@ from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.archive.access import open_archive_for_account, text_file_for_account
 from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, libpq_environment
-from kernel.rehearsal.dump.common.messages import summarise_statement, without_row_values
 from kernel.rehearsal.dump.common.model import DUMP_AGAIN
-from kernel.rehearsal.dump.plain.classify import StatementKind, classify_statement
+from kernel.rehearsal.dump.plain.classify import StatementKind, classify_statement, summarise_statement
+from kernel.rehearsal.dump.plain.workers import without_row_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

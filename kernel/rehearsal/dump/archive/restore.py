@@ -9,24 +9,21 @@ else, the rest after it.
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from kernel.db.connection import open_connection, open_session
+from kernel.db.connection import open_session
 from kernel.errors import Problem
 from kernel.rehearsal.dump.archive.contents import open_archive
 from kernel.rehearsal.dump.archive.pg_restore import run_pg_restore, run_vacuumdb
 from kernel.rehearsal.dump.common.client_programs import pg_restore_warning
-from kernel.rehearsal.dump.common.messages import summarise_statement
 from kernel.rehearsal.dump.common.model import DumpFormat, DumpProgress, RestoreOutcome
 from kernel.rehearsal.dump.common.roles import acquire_loading_role, grant_foreign_data_wrappers
-from kernel.rehearsal.dump.plain.classify import StatementKind, is_safe_for_superuser
-from kernel.rehearsal.dump.plain.contents import DumpStatement
+from kernel.rehearsal.dump.plain.classify import StatementKind, is_safe_for_superuser, summarise_statement
 from kernel.rehearsal.dump.plain.load_order import plan_load
-from kernel.rehearsal.dump.plain.workers import LoadConnection
+from kernel.rehearsal.dump.plain.workers import LoadConnection, open_load_connection
 
 if TYPE_CHECKING:
     from kernel.db.connection import Connection
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from kernel.rehearsal.dump.archive.pg_restore import ReportedError
     from kernel.rehearsal.dump.common.model import Dump, ProgressCallback
     from kernel.rehearsal.dump.common.roles import LoadingRole
+    from kernel.rehearsal.dump.plain.contents import DumpStatement
 
 
 # pg_dump writes the rows of the tables that an extension marks for it; a superuser owns these tables.
@@ -65,19 +63,13 @@ def restore_archive(
     Raises DumpUnreadable, also when damage shows only now, Unprepared, DatabaseUnreachable, DatabaseRefused (see
     common.roles), RestoreFailed when the server or its disk gives up.
     """
-    begin = time.monotonic()
     with open_archive(dump, programs) as archive, open_session(url) as session:
         with acquire_loading_role(session) as loading:
             restore = _ArchiveRestore(archive, loading, session.connection, progress)
             restore.run(jobs=1 if dump.format is DumpFormat.TAR else max(1, jobs), schema_only=schema_only)
         # After the role is dropped: reassigning what it owned would fire them, as a superuser.
         restore.create_event_triggers()
-    return RestoreOutcome(
-        read_bytes=dump.size_bytes,
-        seconds=time.monotonic() - begin,
-        harmless=tuple(dict.fromkeys(restore.harmless)),
-        lost=tuple(dict.fromkeys(restore.lost)),
-    )
+    return RestoreOutcome(harmless=tuple(dict.fromkeys(restore.harmless)), lost=tuple(dict.fromkeys(restore.lost)))
 
 
 class _ArchiveRestore:
@@ -96,9 +88,8 @@ class _ArchiveRestore:
         self.lost: list[Problem] = []
 
     def run(self, *, jobs: int, schema_only: bool) -> None:
-        with closing(open_connection(self._loading.url)) as connection:
-            index = self._archive.index
-            main = LoadConnection(connection, index.settings)
+        index = self._archive.index
+        with open_load_connection(self._loading.url, index.settings) as main:
             for statement in self._plan.first:
                 self._run_statement(self._assistant if statement.kind is StatementKind.EXTENSION else main, statement)
             if self._loading.has_superuser:
@@ -106,20 +97,17 @@ class _ArchiveRestore:
             # The dump may bring operators that match our queries better than PostgreSQL's (CVE-2018-1058).
             self._assistant.connection.execute("SET search_path = pg_catalog, pg_temp")
             errors = run_pg_restore(
-                self._archive, connection, jobs=jobs, schema_only=schema_only, polled=self._progress_poller.poll
+                self._archive, main.connection, jobs=jobs, schema_only=schema_only, polled=self._progress_poller.poll
             )
             self._progress_poller.report("statistics")
-            if failed := run_vacuumdb(self._archive, connection, jobs=jobs):
+            if failed := run_vacuumdb(self._archive, main.connection, jobs=jobs):
                 self.harmless.append(f"ANALYZE: {failed}")
             for error in _retry_after_deadlock(main, len(index.settings) - 1, errors):
                 if not self._run_as_superuser(error.command.encode()):
                     self._record_error(error)
             for statement in self._plan.privileges:
                 self._run_statement(self._assistant, statement)
-            for item in index.items:
-                if isinstance(item, DumpStatement) and item.kind is StatementKind.REMOTE:
-                    summary = summarise_statement(index.sql(item))
-                    self.harmless.append(f"{summary}: left out, a copy does not reach other servers")
+            self.harmless += index.describe_left_out()
 
     def create_event_triggers(self) -> None:
         """Create the event triggers; from here on, our DDL would fire them."""

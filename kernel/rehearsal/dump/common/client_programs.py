@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import Problem, ProgramsMissing, Unprepared
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 _FROM_CONNECTION = ("host", "hostaddr", "port", "dbname", "user", "password")
 # Set explicitly, or not wanted.
 _SET_HERE = frozenset({"options", "application_name", "client_encoding", "target_session_attrs", "passfile", "service"})
-_HOSTADDR_SINCE = 120000
 _MAJORS_SEARCHED = 6  # majors from the needed one on; PostgreSQL supports five
 # The first minor version of each major whose pg_restore a crafted archive cannot make run code (CVE-2026-116314).
 _FIXED_MINORS = {14: 25, 15: 20, 16: 16, 17: 12, 18: 7}
@@ -41,14 +39,15 @@ def libpq_environment(connection: Connection, options: Mapping[str, str], *, nam
         keyword = option.keyword.decode()
         if option.envvar and option.val and option.val != option.compiled and keyword not in _SET_HERE:
             found[option.envvar.decode()] = option.val.decode()
+    is_socket = connection.info.host.startswith(("/", "@"))
     for keyword in _FROM_CONNECTION:
         variable = f"PG{'DATABASE' if keyword == 'dbname' else keyword.upper()}"
         found.pop(variable, None)
-        if value := _connection_value(connection, keyword):
-            found[variable] = value
+        if (value := getattr(connection.info, keyword)) and not (is_socket and keyword == "hostaddr"):
+            found[variable] = str(value)
     user_options = next((option.val.decode() for option in info if option.keyword == b"options" and option.val), "")
-    # Backslash and blank are the two special characters there.
-    ours = (f"-c {key}={_escape_option(value)}" for key, value in options.items())
+    escapes = str.maketrans({"\\": "\\\\", " ": "\\ "})  # the two special characters there
+    ours = (f"-c {key}={value.translate(escapes)}" for key, value in options.items())
     found |= {"PGOPTIONS": " ".join(filter(None, (user_options, *ours))), "PGAPPNAME": name, "PGCLIENTENCODING": "UTF8"}
     if home := os.environ.get("HOME"):  # libpq's default folder of certificates and keys
         found["HOME"] = home
@@ -65,21 +64,6 @@ def conninfo_without_secrets(connection: Connection) -> str:
     return make_conninfo("", dbname=connection.info.dbname, **options)
 
 
-def _connection_value(connection: Connection, keyword: str) -> str:
-    info = connection.info
-    if keyword == "port":
-        return str(info.port)
-    if keyword == "hostaddr":
-        is_socket = info.host.startswith(("/", "@"))
-        return info.hostaddr if not is_socket and pq.version() >= _HOSTADDR_SINCE else ""
-    value: str = getattr(info, keyword)
-    return value
-
-
-def _escape_option(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
-
-
 def find_pg_restore(archive_version: tuple[int, int], major: int | None, given: Programs, *, name: str) -> Programs:
     """The programs given when their pg_restore reads an archive of this version, else others on this machine.
 
@@ -92,15 +76,7 @@ def find_pg_restore(archive_version: tuple[int, int], major: int | None, given: 
         raise Unprepared(
             [Problem(message=f"{what}, newer than any known here; dump it again as plain SQL: pg_dump --format=plain")]
         )
-    return _find_programs_with("pg_restore", major, given, f"{what}, which pg_restore reads")
-
-
-def find_pg_dump(major: int, given: Programs, *, name: str) -> Programs:
-    """The programs given when their pg_dump is as new as a server of `major`, else others on this machine.
-
-    Raises Unprepared; `name` is the server in messages.
-    """
-    return _find_programs_with("pg_dump", major, given, f"{name}: PostgreSQL {major}, which pg_dump dumps")
+    return find_programs_with("pg_restore", major, given, f"{what}, which pg_restore reads")
 
 
 def pg_restore_warning(reader: Programs) -> str:
@@ -115,8 +91,11 @@ def pg_restore_warning(reader: Programs) -> str:
     )
 
 
-def _find_programs_with(program: str, major: int, given: Programs, what: str) -> Programs:
-    """The programs given, or others on this machine, of at least `major` and with `program`."""
+def find_programs_with(program: str, major: int, given: Programs, what: str) -> Programs:
+    """The programs given when they are of at least `major` and have `program`, else others on this machine.
+
+    Raises Unprepared, which begins with `what`.
+    """
     if given.major >= major and (given.bin / program).is_file():
         return given
     for wanted in range(major, major + _MAJORS_SEARCHED):
@@ -125,12 +104,8 @@ def _find_programs_with(program: str, major: int, given: Programs, what: str) ->
             if (found.bin / program).is_file():
                 return found
     lacks = "" if (given.bin / program).is_file() else f", and {program} is not there at all"
-    raise Unprepared(
-        [
-            Problem(
-                message=f"{what} from {major} on, and here is {given.version} in {given.bin}{lacks}; "
-                f"install postgresql-client-{major} and the server of that version, "
-                "or set KERNEL_PG_BINDIR to the bin of one",
-            )
-        ]
+    message = (
+        f"{what} from {major} on, and here is {given.version} in {given.bin}{lacks}; "
+        f"install postgresql-client-{major} and the server of that version, or set KERNEL_PG_BINDIR to the bin of one"
     )
+    raise Unprepared([Problem(message=message)])

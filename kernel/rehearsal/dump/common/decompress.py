@@ -1,7 +1,4 @@
-"""Decompress gzip and zstd as a stream; data that is cut short or damaged is refused.
-
-`COMPRESSIONS` at the end of the module has everything that is particular to each.
-"""
+"""Decompress gzip and zstd as a stream; data that is cut short or damaged is refused."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ if TYPE_CHECKING:
 
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # 16: with gzip's header and trailer, whose checksum is then verified
+_CHUNK_BYTES = 1 << 13  # read at once: they become a piece of at most 8 MB of gzip, 256 MB of zstd
 
 
 class _Frame(Protocol):
@@ -32,17 +30,16 @@ class _Frame(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """A compression of whole files: their first bytes, and how to decompress them.
-
-    `chunk_bytes` are read at once; they bound a decompressed piece. `unpack_command` is the program for users.
-    `decompressor` returns a function that begins a frame, and the error that a damaged frame raises; it raises
-    DumpUnreadable where no module for it is installed.
-    """
+    """A compression of whole files: their first bytes, and the program that unpacks them, for users."""
 
     magic: bytes
-    chunk_bytes: int
     unpack_command: str
-    decompressor: Callable[[str], tuple[Callable[[], _Frame], type[Exception]]]
+
+
+COMPRESSIONS = {
+    "gzip": Compression(magic=b"\x1f\x8b", unpack_command="gunzip"),
+    "zstd": Compression(magic=b"\x28\xb5\x2f\xfd", unpack_command="unzstd"),
+}
 
 
 def detect_compression(head: bytes) -> str:
@@ -56,11 +53,11 @@ def decompress_stream(read: Callable[[int], bytes], compression: str, name: str)
     Several members in a row are one stream, as for gunzip and unzstd. Raises DumpUnreadable with the offset in the
     compressed file, also when no module for zstd is installed.
     """
-    begin, damage = COMPRESSIONS[compression].decompressor(name)
+    begin, damage = _decompressor(compression, name)
     frame = begin()
     fresh = True  # no byte of the frame was read
     offset = 0
-    while packed := read(COMPRESSIONS[compression].chunk_bytes):
+    while packed := read(_CHUNK_BYTES):
         while packed:
             if fresh and offset and not packed.strip(b"\0"):
                 packed = b""  # tapes and some disks pad the last block with zeros
@@ -85,11 +82,13 @@ def decompress_stream(read: Callable[[int], bytes], compression: str, name: str)
         )
 
 
-def _gzip_decompressor(_name: str) -> tuple[Callable[[], _Frame], type[Exception]]:
-    return lambda: zlib.decompressobj(_GZIP_WINDOW), zlib.error
+def _decompressor(compression: str, name: str) -> tuple[Callable[[], _Frame], type[Exception]]:
+    """A function that begins a frame, and the error that a damaged frame raises.
 
-
-def _zstd_decompressor(name: str) -> tuple[Callable[[], _Frame], type[Exception]]:
+    Raises DumpUnreadable where no module for zstd is installed.
+    """
+    if compression == "gzip":
+        return lambda: zlib.decompressobj(_GZIP_WINDOW), zlib.error
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415 - Python 3.14's
     except ImportError:
@@ -104,13 +103,3 @@ def _zstd_decompressor(name: str) -> tuple[Callable[[], _Frame], type[Exception]
             "python -m pip install zstandard, or unpack it first: unzstd"
         ) from error
     return lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError
-
-
-COMPRESSIONS = {
-    "gzip": Compression(  # a piece has at most 32 MB
-        magic=b"\x1f\x8b", chunk_bytes=1 << 15, unpack_command="gunzip", decompressor=_gzip_decompressor
-    ),
-    "zstd": Compression(  # a piece has at most 256 MB
-        magic=b"\x28\xb5\x2f\xfd", chunk_bytes=1 << 13, unpack_command="unzstd", decompressor=_zstd_decompressor
-    ),
-}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
+from kernel.errors import DumpUnreadable
+from kernel.units import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +24,15 @@ MIGRATION_TABLES = (LEDGER_TABLE, PROGRESS_TABLE)
 DUMP_AGAIN = "dump or copy it again"
 TOC_FILE_NAME = "toc.dat"  # every directory and tar archive of pg_dump has this file
 _DIGITS = re.compile(r"[0-9]+")
+
+
+@contextmanager
+def read_errors_as_unreadable(path: Path) -> Iterator[None]:
+    """Replace an OSError of the block by a DumpUnreadable."""
+    try:
+        yield
+    except OSError as error:
+        raise DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here") from error
 
 
 class DumpFormat(StrEnum):
@@ -84,14 +96,12 @@ class DumpContents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreOutcome:
-    """The outcome of a restore: bytes of the dump read, and what the server refused.
+    """What the server refused of a dump.
 
     `harmless` are sentences about what a copy can do without: comments on extensions, privileges. `lost` is what is
     missing from the copy: a table, rows, an index, a constraint, each with the server's message.
     """
 
-    read_bytes: int
-    seconds: float
     harmless: tuple[str, ...] = ()
     lost: tuple[Problem, ...] = ()
 
@@ -103,6 +113,12 @@ class DumpProgress:
     done_bytes: int
     total_bytes: int
     activity: str
+
+    def __str__(self) -> str:
+        if not self.total_bytes:
+            return self.activity
+        percent = min(100, 100 * self.done_bytes // self.total_bytes)
+        return f"{percent} % of {format_bytes(self.total_bytes)}: {self.activity}"
 
 
 ProgressCallback = Callable[[DumpProgress], None]

@@ -61,13 +61,12 @@ def acquire_loading_role(session: Session) -> Iterator[LoadingRole]:
 
     Raises DatabaseRefused when the user is no superuser but may run programs or read files on the server.
     """
-    row = session.connection.execute(
+    ((user, is_superuser, dangerous),) = session.connection.execute(
         "SELECT current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),"
         " ARRAY(SELECT rolname::text FROM pg_roles"
         " WHERE rolname = ANY(%s) AND pg_has_role(current_user, oid, 'MEMBER'))",
         (list(_SERVER_ACCESS_ROLES),),
-    ).fetchone()
-    user, is_superuser, dangerous = row or ("", False, [])
+    ).fetchall()
     if is_superuser:
         with _temporary_role(session.connection, session.url) as made:
             yield made
@@ -86,10 +85,9 @@ def _temporary_role(connection: Connection, url: str) -> Iterator[LoadingRole]:
     password = secrets.token_urlsafe(24)
     # The server gets the verifier and not the password, as its log may contain every statement.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
-    row = connection.execute(
+    ((name, owner),) = connection.execute(
         "SELECT datname::text, pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()"
-    ).fetchone()
-    name, owner = row or ("", "")
+    ).fetchall()
     change_owner = sql.SQL("ALTER DATABASE {} OWNER TO {}")
     connection.execute(
         sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD {}").format(
@@ -130,8 +128,7 @@ def create_missing_roles(url: str, names: Iterable[str]) -> tuple[str, ...]:
         wanted = [name for name in find_missing_roles(connection, names) if not name.startswith(PREDEFINED_PREFIX)]
         if not wanted:
             return ()
-        row = connection.execute(_MAY_CREATE_ROLES).fetchone()
-        if not (row and row[0]):
+        if connection.execute(_MAY_CREATE_ROLES).fetchone() != (True,):
             raise DatabaseRefused(
                 f"{session.name}: roles that the dump needs are missing; {create_role_statements(wanted)}"
             )

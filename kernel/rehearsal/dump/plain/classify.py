@@ -50,120 +50,70 @@ def _compile_shape(text: bytes) -> re.Pattern[bytes]:
     return re.compile(text.replace(b" +", rb"[ \n]+"), re.DOTALL)
 
 
+_ADD_CONSTRAINT = rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%n) +ADD CONSTRAINT %i "
+_OWNER = rb" OWNER TO (?P<role>%i);\Z"
 _RELATION = rb"(?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE|INDEX)"
 _SIMPLE_OBJECT = (
     rb"(?:SCHEMA|TYPE|DOMAIN|COLLATION|CONVERSION|STATISTICS|LANGUAGE|PROCEDURAL LANGUAGE|SERVER|FOREIGN DATA WRAPPER"
     rb"|PUBLICATION|TEXT SEARCH DICTIONARY|TEXT SEARCH CONFIGURATION|LARGE OBJECT)"
 )
 _ROUTINE = rb"(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR CLASS|OPERATOR FAMILY)"
+_DEFAULT_PRIVILEGES = rb"ALTER DEFAULT PRIVILEGES (?:FOR (?:ROLE|USER) %i )?(?:IN SCHEMA %i )?"
 
+# The first that matches counts.
+_KINDS_AND_SHAPES = (
+    (StatementKind.AUTHORIZATION, rb"SET SESSION AUTHORIZATION (?P<role>%i|%s|DEFAULT);\Z"),
+    (StatementKind.PLAIN, rb"SET (?:LOCAL|TRANSACTION|CONSTRAINTS|ROLE|SESSION CHARACTERISTICS)\b"),
+    (StatementKind.SETTING, rb"SET (?:SESSION )?(?P<name>[A-Za-z_.]+)(?: = | TO )[^;]*;\Z"),
+    (StatementKind.AUTHORIZATION, rb"RESET SESSION AUTHORIZATION;\Z"),
+    (StatementKind.SETTING, rb"RESET (?P<name>[A-Za-z_.]+);\Z"),
+    (StatementKind.SETTING, rb"SELECT pg_catalog\.set_config\('(?P<name>[a-z_.]+)', %s, false\);\Z"),
+    (StatementKind.SEQUENCE, rb"SELECT pg_catalog\.setval\(%s, -?[0-9]+, (?:true|false)\);\Z"),
+    (StatementKind.DATA, rb"SELECT pg_catalog\.(?:lo_[a-z0-9]+|lowrite)\("),
+    (StatementKind.DATA, rb"REFRESH MATERIALIZED VIEW "),
+    (StatementKind.INDEX, rb"CREATE (?:UNIQUE )?INDEX %i ON (?:ONLY )?(?P<table>%n) USING "),
+    (StatementKind.SCHEMA, rb"CREATE SCHEMA (?:IF NOT EXISTS )?%i;\Z"),
+    (
+        StatementKind.EXTENSION,
+        rb"CREATE EXTENSION (?:IF NOT EXISTS )?(?P<name>%i)(?: WITH SCHEMA %i)?(?: VERSION (?:%i|%s))?;\Z",
+    ),
+    (
+        StatementKind.EVENT_TRIGGER,
+        rb"CREATE EVENT TRIGGER (?P<name>%i) +ON .*EXECUTE (?:FUNCTION|PROCEDURE) %n\(\);\Z",
+    ),
+    (StatementKind.REMOTE, rb"CREATE (?P<what>SUBSCRIPTION|USER MAPPING)\b"),
+    (StatementKind.DATABASE, rb"CREATE DATABASE "),
+    (StatementKind.PLACEHOLDER, rb"CREATE OR REPLACE VIEW %n AS\nSELECT\n +NULL::"),
+    (StatementKind.PUBLICATION, rb"CREATE PUBLICATION (?P<name>%i)\b"),
+    (StatementKind.INDEX, _ADD_CONSTRAINT + rb"(?:PRIMARY KEY|UNIQUE|EXCLUDE)\b"),
+    (StatementKind.FOREIGN_KEY, _ADD_CONSTRAINT + rb"FOREIGN KEY \([^()]*\) REFERENCES (?P<other>%n)\("),
+    (StatementKind.INDEX_PROPERTY, rb"ALTER TABLE (?:ONLY )?%n (?:CLUSTER ON|REPLICA IDENTITY USING INDEX) %i;\Z"),
+    (StatementKind.INDEX_PROPERTY, rb"ALTER INDEX %n ALTER COLUMN [0-9]+ SET STATISTICS [0-9]+;\Z"),
+    (StatementKind.PRIVILEGES, rb"ALTER " + _RELATION + rb" %n" + _OWNER),
+    (StatementKind.PRIVILEGES, rb"ALTER " + _SIMPLE_OBJECT + rb" (?:%n|[0-9]+)" + _OWNER),
+    (StatementKind.PRIVILEGES, rb"ALTER " + _ROUTINE + rb" %n ?(?:\(%g\)|USING %i)" + _OWNER),
+    (StatementKind.PRIVILEGES, rb"ALTER OPERATOR (?:%i\.)?[-+*/<>=~!@#%^&|`?]+ \(%g\)" + _OWNER),
+    (StatementKind.PRIVILEGES, _DEFAULT_PRIVILEGES + rb"(?:GRANT|REVOKE) %g (?:TO|FROM) %g;\Z"),
+    (StatementKind.EVENT_TRIGGER, rb"ALTER EVENT TRIGGER %i (?:OWNER TO %i|DISABLE|ENABLE(?: REPLICA| ALWAYS)?);\Z"),
+    (StatementKind.REMOTE, rb"ALTER (?P<what>SUBSCRIPTION|USER MAPPING)\b"),
+    (StatementKind.DATABASE, rb"ALTER DATABASE "),
+    (StatementKind.PUBLICATION, rb"ALTER PUBLICATION (?P<name>%i) "),
+    (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n DROP CONSTRAINT (?:IF EXISTS )?%i;\Z"),
+    (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n ALTER COLUMN %i DROP DEFAULT;\Z"),
+    (StatementKind.PRIVILEGES, rb"GRANT %g ON %g TO %g;\Z"),
+    (StatementKind.PRIVILEGES, rb"REVOKE %g ON %g FROM %g;\Z"),
+    (StatementKind.INDEX_PROPERTY, rb"COMMENT ON (?:INDEX|CONSTRAINT) "),
+    (StatementKind.DATABASE, rb"COMMENT ON DATABASE "),
+    (StatementKind.EVENT_TRIGGER, rb"COMMENT ON EVENT TRIGGER %i IS %s;\Z"),
+    (StatementKind.COMMENT, rb"COMMENT ON "),
+    (StatementKind.COMMENT, rb"SECURITY LABEL "),
+    (StatementKind.DATABASE, rb"DROP DATABASE "),
+    (StatementKind.DROP, rb"DROP "),
+)
 # By the first word: a dump of a hundred thousand statements is not matched against all of them.
-_SHAPES: dict[bytes, tuple[tuple[StatementKind, re.Pattern[bytes]], ...]] = {
-    b"SET": (
-        (StatementKind.AUTHORIZATION, _compile_shape(rb"SET SESSION AUTHORIZATION (?P<role>%i|%s|DEFAULT);\Z")),
-        (StatementKind.PLAIN, _compile_shape(rb"SET (?:LOCAL|TRANSACTION|CONSTRAINTS|ROLE|SESSION CHARACTERISTICS)\b")),
-        (StatementKind.SETTING, _compile_shape(rb"SET (?:SESSION )?(?P<name>[A-Za-z_.]+)(?: = | TO )[^;]*;\Z")),
-    ),
-    b"RESET": (
-        (StatementKind.AUTHORIZATION, _compile_shape(rb"RESET SESSION AUTHORIZATION;\Z")),
-        (StatementKind.SETTING, _compile_shape(rb"RESET (?P<name>[A-Za-z_.]+);\Z")),
-    ),
-    b"SELECT": (
-        (
-            StatementKind.SETTING,
-            _compile_shape(rb"SELECT pg_catalog\.set_config\('(?P<name>[a-z_.]+)', %s, false\);\Z"),
-        ),
-        (StatementKind.SEQUENCE, _compile_shape(rb"SELECT pg_catalog\.setval\(%s, -?[0-9]+, (?:true|false)\);\Z")),
-        (StatementKind.DATA, _compile_shape(rb"SELECT pg_catalog\.(?:lo_[a-z0-9]+|lowrite)\(")),
-    ),
-    b"REFRESH": ((StatementKind.DATA, _compile_shape(rb"REFRESH MATERIALIZED VIEW ")),),
-    b"CREATE": (
-        (StatementKind.INDEX, _compile_shape(rb"CREATE (?:UNIQUE )?INDEX %i ON (?:ONLY )?(?P<table>%n) USING ")),
-        (StatementKind.SCHEMA, _compile_shape(rb"CREATE SCHEMA (?:IF NOT EXISTS )?%i;\Z")),
-        (
-            StatementKind.EXTENSION,
-            _compile_shape(
-                rb"CREATE EXTENSION (?:IF NOT EXISTS )?(?P<name>%i)(?: WITH SCHEMA %i)?(?: VERSION (?:%i|%s))?;\Z"
-            ),
-        ),
-        (
-            StatementKind.EVENT_TRIGGER,
-            _compile_shape(rb"CREATE EVENT TRIGGER (?P<name>%i) +ON .*EXECUTE (?:FUNCTION|PROCEDURE) %n\(\);\Z"),
-        ),
-        (StatementKind.REMOTE, _compile_shape(rb"CREATE (?P<what>SUBSCRIPTION|USER MAPPING)\b")),
-        (StatementKind.DATABASE, _compile_shape(rb"CREATE DATABASE ")),
-        (StatementKind.PLACEHOLDER, _compile_shape(rb"CREATE OR REPLACE VIEW %n AS\nSELECT\n +NULL::")),
-        (StatementKind.PUBLICATION, _compile_shape(rb"CREATE PUBLICATION (?P<name>%i)\b")),
-    ),
-    b"ALTER": (
-        (
-            StatementKind.INDEX,
-            _compile_shape(
-                rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%n) +ADD CONSTRAINT %i (?:PRIMARY KEY|UNIQUE|EXCLUDE)\b"
-            ),
-        ),
-        (
-            StatementKind.FOREIGN_KEY,
-            _compile_shape(
-                rb"ALTER TABLE (?:ONLY )?(?P<exclusive>%n) +ADD CONSTRAINT %i FOREIGN KEY \([^()]*\)"
-                rb" REFERENCES (?P<other>%n)\("
-            ),
-        ),
-        (
-            StatementKind.INDEX_PROPERTY,
-            _compile_shape(rb"ALTER TABLE (?:ONLY )?%n (?:CLUSTER ON|REPLICA IDENTITY USING INDEX) %i;\Z"),
-        ),
-        (StatementKind.INDEX_PROPERTY, _compile_shape(rb"ALTER INDEX %n ALTER COLUMN [0-9]+ SET STATISTICS [0-9]+;\Z")),
-        (StatementKind.PRIVILEGES, _compile_shape(rb"ALTER %b %%n OWNER TO (?P<role>%%i);\Z" % _RELATION)),
-        (
-            StatementKind.PRIVILEGES,
-            _compile_shape(rb"ALTER %b (?:%%n|[0-9]+) OWNER TO (?P<role>%%i);\Z" % _SIMPLE_OBJECT),
-        ),
-        (
-            StatementKind.PRIVILEGES,
-            _compile_shape(rb"ALTER %b %%n ?(?:\(%%g\)|USING %%i) OWNER TO (?P<role>%%i);\Z" % _ROUTINE),
-        ),
-        (
-            StatementKind.PRIVILEGES,
-            _compile_shape(rb"ALTER OPERATOR (?:%i\.)?[-+*/<>=~!@#%^&|`?]+ \(%g\) OWNER TO (?P<role>%i);\Z"),
-        ),
-        (
-            StatementKind.PRIVILEGES,
-            _compile_shape(
-                rb"ALTER DEFAULT PRIVILEGES (?:FOR (?:ROLE|USER) %i )?(?:IN SCHEMA %i )?"
-                rb"(?:GRANT|REVOKE) %g (?:TO|FROM) %g;\Z"
-            ),
-        ),
-        (
-            StatementKind.EVENT_TRIGGER,
-            _compile_shape(rb"ALTER EVENT TRIGGER %i (?:OWNER TO %i|DISABLE|ENABLE(?: REPLICA| ALWAYS)?);\Z"),
-        ),
-        (StatementKind.REMOTE, _compile_shape(rb"ALTER (?P<what>SUBSCRIPTION|USER MAPPING)\b")),
-        (StatementKind.DATABASE, _compile_shape(rb"ALTER DATABASE ")),
-        (StatementKind.PUBLICATION, _compile_shape(rb"ALTER PUBLICATION (?P<name>%i) ")),
-        (
-            StatementKind.DROP,
-            _compile_shape(rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n DROP CONSTRAINT (?:IF EXISTS )?%i;\Z"),
-        ),
-        (
-            StatementKind.DROP,
-            _compile_shape(rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n ALTER COLUMN %i DROP DEFAULT;\Z"),
-        ),
-    ),
-    b"GRANT": ((StatementKind.PRIVILEGES, _compile_shape(rb"GRANT %g ON %g TO %g;\Z")),),
-    b"REVOKE": ((StatementKind.PRIVILEGES, _compile_shape(rb"REVOKE %g ON %g FROM %g;\Z")),),
-    b"COMMENT": (
-        (StatementKind.INDEX_PROPERTY, _compile_shape(rb"COMMENT ON (?:INDEX|CONSTRAINT) ")),
-        (StatementKind.DATABASE, _compile_shape(rb"COMMENT ON DATABASE ")),
-        (StatementKind.EVENT_TRIGGER, _compile_shape(rb"COMMENT ON EVENT TRIGGER %i IS %s;\Z")),
-        (StatementKind.COMMENT, _compile_shape(rb"COMMENT ON ")),
-    ),
-    b"SECURITY": ((StatementKind.COMMENT, _compile_shape(rb"SECURITY LABEL ")),),
-    b"DROP": (
-        (StatementKind.DATABASE, _compile_shape(rb"DROP DATABASE ")),
-        (StatementKind.DROP, _compile_shape(rb"DROP ")),
-    ),
-}
+_SHAPES: dict[bytes, list[tuple[StatementKind, re.Pattern[bytes]]]] = {}
+for _kind, _shape in _KINDS_AND_SHAPES:
+    _SHAPES.setdefault(_shape.partition(b" ")[0], []).append((_kind, _compile_shape(_shape)))
 _FIRST_WORD = re.compile(rb"[A-Z]+")
 
 # Statements that a superuser runs when the loading role is refused them; none evaluates anything.
@@ -176,6 +126,9 @@ _SAFE_FOR_SUPERUSER = (
 )
 _COPY = _compile_shape(rb"COPY (?P<table>%n)(?: \((?:%i(?:, )?)*\))? FROM stdin;\Z")
 _INSERT = _compile_shape(rb"INSERT INTO (?P<table>%n) ")
+SUMMARY_LENGTH = 60
+# A password or the address of a server may follow.
+_SECRET_CLAUSES = re.compile(r"\b(?:OPTIONS|CONNECTION)\b")
 _SETTING_VALUE = re.compile(rb"(?:=|\bTO\b|,)\s*'?(?P<value>[^';,()]*)", re.DOTALL)
 
 
@@ -191,6 +144,13 @@ def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | Non
 def is_safe_for_superuser(sql: bytes) -> bool:
     """Whether a superuser may run a statement that the loading role was refused."""
     return any(pattern.match(sql) for pattern in _SAFE_FOR_SUPERUSER)
+
+
+def summarise_statement(statement: bytes) -> str:
+    """The beginning of a statement on one line, up to a clause that may hold a secret."""
+    text = statement[: 4 * SUMMARY_LENGTH].decode(errors="replace")
+    text = " ".join(_SECRET_CLAUSES.split(text, maxsplit=1)[0].split()).rstrip(" ;")
+    return text if len(text) <= SUMMARY_LENGTH else f"{text[:SUMMARY_LENGTH]}…"
 
 
 def copied_table(sql: bytes) -> bytes:

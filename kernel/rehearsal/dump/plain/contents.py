@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.rehearsal.dump.common.model import Collation, DumpContents
-from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind
+from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind, summarise_statement
 from kernel.sql.reader import QUOTED_KEY, read_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kernel.rehearsal.dump.plain.classify import SessionSettings
     from kernel.rehearsal.dump.plain.text import DumpText
 
@@ -76,6 +78,12 @@ class DumpIndex:
     def sql(self, statement: DumpStatement) -> bytes:
         """The statement's bytes, from its first significant one to its semicolon."""
         return self.text.read(statement.offset, statement.length)
+
+    def describe_left_out(self) -> Iterator[str]:
+        """A sentence for each statement that is not run because it would reach another server."""
+        for item in self.items:
+            if isinstance(item, DumpStatement) and item.kind is StatementKind.REMOTE:
+                yield f"{summarise_statement(self.sql(item))}: left out, a copy does not reach other servers"
 
 
 class ContentsCollector:

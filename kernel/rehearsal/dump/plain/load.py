@@ -5,8 +5,8 @@ What the server refuses is skipped and reported, as psql goes on after an error.
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_session
@@ -45,7 +45,6 @@ def load_plain_dump(
     The database must be new: nothing in it is dropped. Raises DatabaseUnreachable, DatabaseRefused (see common.roles),
     and RestoreFailed when the server cannot go on.
     """
-    begin = time.monotonic()
     plan = plan_load(index.items, schema_only=schema_only)
     with open_session(url) as session:
         with acquire_loading_role(session) as loading, ExitStack() as stack:
@@ -57,18 +56,11 @@ def load_plain_dump(
         # Last, without the role: dropping it is DDL, which would fire them.
         for statement in plan.event_triggers:
             state.run_as_assistant(statement)
-    return RestoreOutcome(
-        read_bytes=index.text.size_bytes,
-        seconds=time.monotonic() - begin,
-        harmless=state.losses.harmless,
-        lost=state.losses.lost,
-    )
+    return RestoreOutcome(harmless=tuple(state.losses.harmless), lost=state.losses.lost)
 
 
 def _run_plan(state: LoadState, plan: LoadPlan) -> None:
-    for item in state.index.items:
-        if isinstance(item, DumpStatement) and item.kind is StatementKind.REMOTE:
-            state.losses.add_left_out(item)
+    state.losses.harmless.update(dict.fromkeys(state.index.describe_left_out()))
     _create_extensions(state, plan.first)
     for step in plan.steps:
         _run_step(state, step)
@@ -77,7 +69,8 @@ def _run_plan(state: LoadState, plan: LoadPlan) -> None:
         state.losses.add_open_transaction()
     state.report_progress("statistics")
     tables = state.main.connection.execute(_ANALYZED_TABLES).fetchall()
-    state.workers.run_jobs([_analyze_job(name, size_bytes) for name, size_bytes in tables])
+    # As the table's owner: expressions of indexes are evaluated. At worst a statistic is missing.
+    state.workers.run_jobs([LoadJob(cost=size_bytes, run=partial(_analyze, table=name)) for name, size_bytes in tables])
     state.report_progress("owners and privileges")
     for statement in (*state.deferred, *plan.privileges):
         state.run_as_assistant(statement)
@@ -131,9 +124,5 @@ def _statement_job(state: LoadState, statement: DumpStatement, deadlocked: list[
     )
 
 
-def _analyze_job(table: str, size_bytes: int) -> LoadJob:
-    def run(connection: LoadConnection) -> None:
-        # As the table's owner: expressions of indexes are evaluated. At worst a statistic is missing.
-        connection.run(f"ANALYZE {table}".encode())
-
-    return LoadJob(cost=size_bytes, run=run)
+def _analyze(connection: LoadConnection, table: str) -> None:
+    connection.run(f"ANALYZE {table}".encode())

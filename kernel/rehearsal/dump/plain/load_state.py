@@ -8,9 +8,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kernel.errors import Problem
-from kernel.rehearsal.dump.common.messages import SUMMARY_LENGTH, summarise_statement
 from kernel.rehearsal.dump.common.model import DumpProgress
-from kernel.rehearsal.dump.plain.classify import StatementKind, is_safe_for_superuser
+from kernel.rehearsal.dump.plain.classify import (
+    SUMMARY_LENGTH,
+    StatementKind,
+    is_safe_for_superuser,
+    summarise_statement,
+)
 from kernel.rehearsal.dump.plain.contents import RowBlock
 from kernel.rehearsal.dump.plain.workers import DEADLOCK_DETECTED, INSUFFICIENT_PRIVILEGE, LoadConnection, WorkerPool
 
@@ -94,7 +98,7 @@ class LoadState:
     def apply_settings(self, connection: LoadConnection, state: int) -> None:
         """Apply the session settings of a state, and record those that the server refused."""
         for statement, refusal in connection.apply_settings(state):
-            self.losses.add_setting(statement, refusal)
+            self.losses.harmless.setdefault(f"{summarise_statement(statement)}: {refusal}")  # the data is the same
 
     def report_progress(self, activity: str, length: int = 0) -> None:
         """Report the current activity, and `length` more bytes of the dump as done."""
@@ -111,14 +115,9 @@ class LoadLosses:
 
     def __init__(self, index: DumpIndex) -> None:
         self._index = index
-        self._lock = threading.Lock()
-        self._harmless: dict[str, None] = {}
         self._lost: list[tuple[int, str]] = []
-
-    @property
-    def harmless(self) -> tuple[str, ...]:
+        self.harmless: dict[str, None] = {}
         """Sentences about what a copy can do without, each once."""
-        return tuple(self._harmless)
 
     @property
     def lost(self) -> tuple[Problem, ...]:
@@ -130,45 +129,25 @@ class LoadLosses:
             for (_offset, sentence), line in zip(ordered, lines, strict=True)
         )
 
-    def add_left_out(self, statement: DumpStatement) -> None:
-        """Record a statement that was not run because it would reach another server."""
-        summary = summarise_statement(self._beginning(statement))
-        self._add_harmless(f"{summary}: left out, a copy does not reach other servers")
-
-    def add_setting(self, statement: bytes, refusal: Refusal) -> None:
-        """Record the refusal of a session setting, which does not affect the data."""
-        self._add_harmless(f"{summarise_statement(statement)}: {refusal}")
-
     def add_statement(self, statement: DumpStatement, refusal: Refusal) -> None:
         """Record the refusal of a statement."""
-        beginning = self._beginning(statement)
+        beginning = self._index.text.read(statement.offset, min(statement.length, _BEGINNING_BYTES))
         comment = statement.kind is StatementKind.INDEX_PROPERTY and beginning.startswith(b"COMMENT")
         exists = refusal.sqlstate in _ALREADY_EXISTS and (
             statement.kind is StatementKind.SCHEMA or _CREATE_LANGUAGE.match(beginning)
         )
         sentence = f"{summarise_statement(beginning)}: {refusal}"
         if statement.kind in _HARMLESS_KINDS or comment or exists:
-            self._add_harmless(sentence)
+            self.harmless.setdefault(sentence)
         else:
-            self._add_lost(statement.offset, sentence)
+            self._lost.append((statement.offset, sentence))
 
     def add_rows(self, block: RowBlock, offset: int, refusal: Refusal) -> None:
         """Record that the row at `offset` was refused: with it all rows of a COPY, only this one of INSERTs."""
         table = block.table.decode(errors="replace") or "COPY"
         what = "its rows" if block.statement_length else "a row"
-        self._add_lost(offset, f"{table}: {what} could not be loaded: {refusal}")
+        self._lost.append((offset, f"{table}: {what} could not be loaded: {refusal}"))
 
     def add_open_transaction(self) -> None:
         """Record that the dump began a transaction and did not end it."""
-        self._add_lost(self._index.text.size_bytes, "the dump ends inside of a transaction")
-
-    def _beginning(self, statement: DumpStatement) -> bytes:
-        return self._index.text.read(statement.offset, min(statement.length, _BEGINNING_BYTES))
-
-    def _add_harmless(self, sentence: str) -> None:
-        with self._lock:
-            self._harmless.setdefault(sentence)
-
-    def _add_lost(self, offset: int, sentence: str) -> None:
-        with self._lock:
-            self._lost.append((offset, sentence))
+        self._lost.append((self._index.text.size_bytes, "the dump ends inside of a transaction"))

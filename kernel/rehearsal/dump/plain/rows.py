@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel.rehearsal.dump.plain.workers import LoadJob, WorkStopped
@@ -55,26 +56,29 @@ def load_tables(state: LoadState, blocks: Iterable[RowBlock]) -> None:
         by_table.setdefault(block.table, []).append(block)
     state.apply_settings(state.main, next(iter(by_table.values()))[0].settings_state)
     targets = _read_target_tables(state.main, [table for table in by_table if table])
-    jobs: list[LoadJob] = []
-    in_order: list[tuple[list[RowBlock], TargetTable]] = []
-    for table, of_table in by_table.items():
-        target = targets.get(table, TargetTable())
-        if target.fires_triggers or not table:
-            in_order.append((of_table, target))
-        else:
-            jobs.append(_table_job(state, of_table, target))
-    state.workers.run_jobs(jobs)
-    for of_table, target in in_order:
-        load_table(state, state.main, of_table, target)
+    in_order = {table: None for table in by_table if not table or targets.get(table, TargetTable()).fires_triggers}
+
+    def load(connection: LoadConnection, table: bytes) -> None:
+        load_table(state, connection, by_table[table], targets.get(table, TargetTable()))
+
+    state.workers.run_jobs(
+        [
+            LoadJob(cost=sum(block.length for block in blocks), run=partial(load, table=table))
+            for table, blocks in by_table.items()
+            if table not in in_order
+        ]
+    )
+    for table in in_order:
+        load(state.main, table)
 
 
 def load_table(state: LoadState, connection: LoadConnection, blocks: list[RowBlock], target: TargetTable) -> None:
     """Load the rows of one table, and record what the server refused."""
     if target.is_extension and state.loading.has_superuser:
         with state.assistant_lock:
-            _load_and_report(state, state.assistant, blocks, target)
+            _load_blocks(state, state.assistant, blocks, target)
     else:
-        _load_and_report(state, connection, blocks, target)
+        _load_blocks(state, connection, blocks, target)
 
 
 def _read_target_tables(connection: LoadConnection, tables: Iterable[bytes]) -> dict[bytes, TargetTable]:
@@ -87,12 +91,7 @@ def _read_target_tables(connection: LoadConnection, tables: Iterable[bytes]) -> 
     }
 
 
-def _table_job(state: LoadState, blocks: list[RowBlock], target: TargetTable) -> LoadJob:
-    cost = sum(block.length for block in blocks)
-    return LoadJob(cost=cost, run=lambda connection: load_table(state, connection, blocks, target))
-
-
-def _load_and_report(state: LoadState, connection: LoadConnection, blocks: list[RowBlock], target: TargetTable) -> None:
+def _load_blocks(state: LoadState, connection: LoadConnection, blocks: list[RowBlock], target: TargetTable) -> None:
     state.apply_settings(connection, blocks[0].settings_state)
     name = blocks[0].table.decode(errors="replace")
 
@@ -101,27 +100,13 @@ def _load_and_report(state: LoadState, connection: LoadConnection, blocks: list[
             raise WorkStopped
         state.report_progress(name, length)
 
-    for offset, refusal in _load_blocks(connection, state.index.text, blocks, target, report):
-        state.losses.add_rows(blocks[0], offset, refusal)
-
-
-def _load_blocks(
-    connection: LoadConnection,
-    text: DumpText,
-    blocks: Iterable[RowBlock],
-    target: TargetTable,
-    report: Callable[[int], None],
-) -> Iterator[tuple[int, Refusal]]:
-    """Load the blocks of one table; yields each refusal of the server with its offset in the dump.
-
-    `report` receives the number of bytes of the dump that were loaded since its last call.
-    """
-    copies = [block for block in blocks if block.statement_length]
-    if copies:
-        yield from _copy_blocks(connection, text, copies, target, report)
+    if copies := [block for block in blocks if block.statement_length]:
+        for offset, refusal in _copy_blocks(connection, state.index.text, copies, target, report):
+            state.losses.add_rows(copies[0], offset, refusal)
     for block in blocks:
         if not block.statement_length:
-            yield from _insert_block(connection, text, block)
+            for offset, refusal in _insert_block(connection, state.index.text, block):
+                state.losses.add_rows(block, offset, refusal)
             report(block.length)
 
 
@@ -132,6 +117,10 @@ def _copy_blocks(
     target: TargetTable,
     report: Callable[[int], None],
 ) -> Iterator[tuple[int, Refusal]]:
+    """Copy in one transaction; yields a refusal of the server with its offset in the dump.
+
+    `report` receives the number of bytes of the dump that were loaded since its last call.
+    """
     starts_transaction = connection.idle  # else the dump has begun one itself
     freeze = starts_transaction and target.is_empty
     if starts_transaction:

@@ -239,10 +239,7 @@ class _RestrictKey:
     def check_closed(self) -> None:
         """Raise DumpUnreadable when a key is still open at the end of the dump."""
         if self._key is not None:
-            raise DumpUnreadable(
-                f"{self._dump.name}: cut short after {format_count(self._dump.size_bytes)} bytes: its \\unrestrict "
-                "line is not whole; dump or copy it again"
-            )
+            raise _truncated_error(self._dump, "its \\unrestrict line is not whole")
 
 
 def _lexer_error(dump: DumpText, stream: SqlStream, error: LexerError) -> DumpUnreadable:

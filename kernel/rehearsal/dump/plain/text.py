@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.common.decompress import decompress_stream
+from kernel.rehearsal.dump.common.model import read_errors_as_unreadable
 from kernel.units import format_count
 
 if TYPE_CHECKING:
@@ -126,16 +127,17 @@ def open_dump_text(dump: Dump) -> Iterator[DumpText]:
     It is read twice, at any offset and by several threads, which a compressed stream does not allow.
     Raises DumpUnreadable.
     """
-    try:
-        with dump.path.open("rb", buffering=0) as file, tempfile.TemporaryFile(buffering=0) as spool:
-            source: IO[bytes] = file
-            if dump.compression:
-                _decompress_to_spool(source, spool, dump)
-                source = spool
-            size_bytes = os.fstat(source.fileno()).st_size
-            yield DumpText(descriptor=source.fileno(), name=dump.path.name, size_bytes=size_bytes)
-    except OSError as error:
-        raise DumpUnreadable(f"{dump.path}: {error.strerror or error}; give a dump that can be read here") from error
+    with (
+        read_errors_as_unreadable(dump.path),
+        dump.path.open("rb", buffering=0) as file,
+        tempfile.TemporaryFile(buffering=0) as spool,
+    ):
+        source: IO[bytes] = file
+        if dump.compression:
+            _decompress_to_spool(source, spool, dump)
+            source = spool
+        size_bytes = os.fstat(source.fileno()).st_size
+        yield DumpText(descriptor=source.fileno(), name=dump.path.name, size_bytes=size_bytes)
 
 
 def _decompress_to_spool(source: IO[bytes], spool: IO[bytes], dump: Dump) -> None:

@@ -15,7 +15,6 @@ from psycopg import pq
 from kernel.apply.protocol import SimpleQueryProtocol
 from kernel.db.connection import open_connection
 from kernel.errors import DatabaseUnreachable, RestoreFailed
-from kernel.rehearsal.dump.common.messages import without_row_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,8 @@ DEADLOCK_DETECTED = "40P01"
 _FATAL_CLASSES = ("53", "57", "58", "XX")
 _QUERY_CANCELED = "57014"
 _ROW_NUMBER = re.compile(r"\bline (\d+)")
+# A value of a row follows; a quoted name has no colon before it.
+_ROW_VALUE = re.compile(r": \"|: '| \(")
 _CANCEL_SECONDS = 5.0
 
 
@@ -140,6 +141,11 @@ def _read_refusal(result: pq.abc.PGresult | None) -> Refusal | None:
         raise RestoreFailed(f"the server cannot go on: {message} ({sqlstate})", hint="see the server's log")
     row = _ROW_NUMBER.search(_error_field(result, pq.DiagnosticField.CONTEXT))
     return Refusal(sqlstate=sqlstate, message=message, row=int(row[1]) if row else None)
+
+
+def without_row_values(message: str) -> str:
+    """A server's message up to where it quotes a row."""
+    return _ROW_VALUE.split(message, maxsplit=1)[0]
 
 
 def _error_field(result: pq.abc.PGresult, field: pq.DiagnosticField) -> str:

@@ -17,8 +17,8 @@ from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.common.client_programs import (
     conninfo_without_secrets,
-    find_pg_dump,
     find_pg_restore,
+    find_programs_with,
     libpq_environment,
 )
 
@@ -123,4 +123,4 @@ def test_an_archive_newer_than_anything_known_is_refused_with_another_way(server
 
 def test_a_server_newer_than_every_pg_dump_here_is_refused_with_the_package_to_install(server: Server) -> None:
     with pytest.raises(Unprepared, match=r"install postgresql-client-77 .*set KERNEL_PG_BINDIR"):
-        find_pg_dump(77, server.programs, name="here:5432/db")
+        find_programs_with("pg_dump", 77, server.programs, "here:5432/db: PostgreSQL 77, which pg_dump dumps")

@@ -15,10 +15,10 @@ from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.rehearsal.prod_copy import ProdCopy
 from kernel.rehearsal.prod_copy.server_globals import list_roles
+from kernel.rehearsal.queries.corpus import read_queries
 from kernel.rehearsal.rehearse import rehearse_on_copy
 from kernel.rehearsal.request import RehearsalRequest, Reporter
 from kernel.rehearsal.result import DumpSource, Rehearsal, Restore
-from kernel.rehearsal.second_run import read_requested_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ class Rehearsals:
         copy = self.copies.get(given) or self.copies.setdefault(given, self._copy(folder))
         reporter = Reporter(print_line=self.lines.append)
         request = request or RehearsalRequest()
-        queries = read_requested_queries(request)
+        queries = read_queries(request.queries, request.prod_db) if request.queries else ()
         return rehearse_on_copy(require_migrations(folder), copy, SOURCE, request, reporter, queries=queries)
 
     def _copy(self, folder: Path) -> ProdCopy:
