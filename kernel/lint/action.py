@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel.sql.reader import STRING_KEY, WordReader
+from kernel.sql.reader import QUOTED_KEY, STRING_KEY, WordReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,11 @@ class ColumnDefinition:
 def read_column_definition(words: Sequence[Word]) -> ColumnDefinition:  # noqa: C901 - one branch for each kind of clause
     """Read the type and the clauses of a column; `words` begin after its name."""
     reader = WordReader(words)
-    kind = " ".join(word.text for word in reader.take_until(*_COLUMN_CLAUSES)).replace(" ( ", "(").replace(" )", ")")
+    # Quoted, char is a type of its own, of one byte.
+    texts = (
+        '"char"' if word[:2] == (QUOTED_KEY, "char") else word.text for word in reader.take_until(*_COLUMN_CLAUSES)
+    )
+    kind = " ".join(texts).replace(" ( ", "(").replace(" )", ")")
     clauses: set[str] = set()
     default: tuple[Word, ...] = ()
     parent = ""

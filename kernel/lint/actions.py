@@ -88,23 +88,20 @@ def _truncate(reader: WordReader) -> Iterator[Action]:
 def _lock_table(reader: WordReader) -> Iterator[Action]:
     reader.take("TABLE")
     names = reader.take_names()
-    mode = " ".join(word.key for word in reader.take_until("MODE")[1:]) if reader.take("IN") or reader.key else ""
+    mode = " ".join(word.key for word in reader.take_until("MODE")) if reader.take("IN") else "ACCESS EXCLUSIVE"
     for name in names:
         yield Action(verb="lock table", relation=name, other=mode)
 
 
 def _reindex(reader: WordReader) -> Iterator[Action]:
-    concurrently = any(word.key == "CONCURRENTLY" for word in reader.words)
-    reader.take_group()
-    reader.take_any("INDEX", "TABLE", "SCHEMA", "DATABASE", "SYSTEM")
-    reader.take("CONCURRENTLY")
-    traits = {"concurrently"} if concurrently else set()
-    yield Action(verb="reindex", relation=reader.take_name(), traits=traits)
+    concurrently = reader.take_options().get("CONCURRENTLY", False)
+    kind = reader.take_any("INDEX", "TABLE", "SCHEMA", "DATABASE", "SYSTEM").lower()
+    traits = {"concurrently"} if reader.take("CONCURRENTLY") or concurrently else set()
+    yield Action(verb="reindex", relation=reader.take_name(), name=kind, traits=traits)
 
 
 def _vacuum(reader: WordReader) -> Iterator[Action]:
-    options = reader.take_group()
-    if contains_words(options, "FULL") or reader.take("FULL"):
+    if reader.take_options().get("FULL") or reader.take("FULL"):
         while reader.take_any("FREEZE", "VERBOSE", "ANALYZE"):
             pass
         yield Action(verb="rewrite table", relation=reader.take_name(), name="VACUUM FULL")
@@ -152,6 +149,13 @@ def _set(reader: WordReader) -> Iterator[Action]:
     yield Action(verb="set", name=name, other=value)
 
 
+def _explain(reader: WordReader) -> Iterator[Action]:
+    """EXPLAIN runs its statement with ANALYZE only."""
+    if reader.take_options().get("ANALYZE") or reader.take("ANALYZE"):
+        reader.take("VERBOSE")
+        yield from read_actions(reader.take_rest())
+
+
 def _import(_reader: WordReader) -> Iterator[Action]:
     yield Action(verb="reach out", name="import foreign schema")
 
@@ -171,6 +175,7 @@ _READERS: dict[str, Callable[[WordReader], Iterator[Action]]] = {
     "DO": _do,
     "SET": _set,
     "IMPORT": _import,
+    "EXPLAIN": _explain,
     "INSERT": read_insert,
     "UPDATE": read_change,
     "DELETE": read_change,

@@ -10,7 +10,9 @@ from kernel.lint.actions_dml import read_query
 from kernel.sql.reader import STRING_KEY, WordReader, contains_words, split_at_commas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kernel.sql.reader import Word
 
 
 # Extensions that reach other servers, files or programs.
@@ -114,8 +116,14 @@ def _create_routine(reader: WordReader, traits: set[str]) -> Iterator[Action]:
     yield Action(verb="create function", name=name, traits=traits, words=bodies)
 
 
-def _create_type(reader: WordReader, _traits: set[str]) -> Iterator[Action]:
-    yield Action(verb="create type", name=reader.take_name())
+def _create_named(verb: str) -> Callable[[WordReader, set[str]], Iterator[Action]]:
+    """A reader of what has a name of its own."""
+
+    def read(reader: WordReader, traits: set[str]) -> Iterator[Action]:
+        traits |= _if_not_exists(reader)
+        yield Action(verb=verb, name=reader.take_name(), traits=traits)
+
+    return read
 
 
 def _create_extension(reader: WordReader, traits: set[str]) -> Iterator[Action]:
@@ -147,13 +155,20 @@ _CREATE_READERS: dict[str, Callable[[WordReader, set[str]], Iterator[Action]]] =
     "RULE": _create_on_table("create rule", "TO"),
     "FUNCTION": _create_routine,
     "PROCEDURE": _create_routine,
-    "TYPE": _create_type,
-    "DOMAIN": _create_type,
+    "TYPE": _create_named("create type"),
+    "DOMAIN": _create_named("create domain"),
+    "ROLE": _create_named("create role"),
+    "GROUP": _create_named("create role"),
+    "PUBLICATION": _create_named("create publication"),
+    "STATISTICS": _create_named("create statistics"),
+    "COLLATION": _create_named("create collation"),
     "EXTENSION": _create_extension,
     "FOREIGN": _create_foreign,
     "SERVER": _create_foreign,
     "SUBSCRIPTION": _create_foreign,
-    "USER": lambda reader, traits: _create_foreign(reader, traits) if reader.key == "MAPPING" else iter(()),
+    "USER": lambda reader, traits: (_create_foreign if reader.key == "MAPPING" else _create_named("create role"))(
+        reader, traits
+    ),
     "SCHEMA": _create_relation("create schema"),
     "SEQUENCE": _create_relation("create sequence"),
     "VIEW": _create_relation("create view"),
@@ -165,14 +180,15 @@ def read_alter_relation(reader: WordReader, kind: str) -> Iterator[Action]:
     if reader.take("ALL", "IN", "TABLESPACE"):
         yield Action(verb="change storage", name=f"every {kind} of a tablespace")
         return
-    reader.take("IF", "EXISTS")
+    traits = {"if exists"} if reader.take("IF", "EXISTS") else set()
     reader.take("ONLY")
     name = reader.take_name()
     reader.take("*")
     begin = 0  # that of the statement
     while reader.key not in ("", ";"):
         for action in _alter_relation_action(WordReader(reader.take_until(",", ";")), name, kind):
-            yield replace(action, begin=begin)
+            renamed = action.verb in ("rename table", "rename index", "rename object")
+            yield replace(action, begin=begin, traits=traits if renamed else action.traits)
         reader.take(",")
         begin = reader.begin
 
@@ -184,6 +200,8 @@ def _alter_relation_action(action: WordReader, name: str, kind: str) -> Iterator
         yield Action(verb="change storage", relation=name, name="SET TABLESPACE")
     elif kind != "index":
         yield from _alter_any(action, name, kind)
+    elif action.key == "RENAME":
+        yield Action(verb="rename index", relation=name)
 
 
 def read_alter_object(reader: WordReader, kind: str) -> Iterator[Action]:
@@ -203,9 +221,9 @@ def read_alter_object(reader: WordReader, kind: str) -> Iterator[Action]:
     elif kind == "domain" and reader.take("SET", "NOT", "NULL"):
         yield Action(verb="constrain domain", name=name)
     elif kind == "type" and reader.take("ADD", "VALUE"):
-        reader.take("IF", "NOT", "EXISTS")
+        traits = _if_not_exists(reader)
         value = reader.words[reader.index].text if reader.key else ""
-        yield Action(verb="add enum value", name=name, other=value)
+        yield Action(verb="add enum value", name=name, other=value, traits=traits)
     elif kind in ("type", "domain", "schema", "function", "procedure", "routine", "aggregate", "database"):
         yield from _alter_any(reader, name, kind)
 
@@ -230,8 +248,8 @@ def _alter_table_action(action: WordReader, table: str) -> Iterator[Action]:  # 
         yield from _alter_column(action, table)
     elif action.take("DROP"):
         if action.take("CONSTRAINT"):
-            action.take("IF", "EXISTS")
-            yield Action(verb="drop constraint", relation=table, name=action.take_name())
+            traits = {"if exists"} if action.take("IF", "EXISTS") else set()
+            yield Action(verb="drop constraint", relation=table, name=action.take_name(), traits=traits)
         elif action.key != "EXPRESSION":
             action.take("COLUMN")
             traits = {"if exists"} if action.take("IF", "EXISTS") else set()
@@ -275,7 +293,8 @@ def _alter_column(action: WordReader, table: str) -> Iterator[Action]:
     column = action.take_name()
     if action.take("SET", "DATA", "TYPE") or action.take("TYPE"):
         kind = action.take_until("USING", "COLLATE")
-        traits = {"using"} if action.take("USING") else set()
+        converts = action.take("USING") and not _is_plain_cast(action.take_rest(), column, kind)
+        traits = {"using"} if converts else set()
         yield Action(verb="change type", relation=table, name=column, words=kind, traits=traits)
     elif action.take("SET", "NOT", "NULL"):
         yield Action(verb="set not null", relation=table, name=column)
@@ -291,13 +310,21 @@ def _alter_column(action: WordReader, table: str) -> Iterator[Action]:
         yield Action(verb="alter table", relation=table, name=column)
 
 
+def _is_plain_cast(expression: Sequence[Word], column: str, kind: Sequence[Word]) -> bool:
+    """Whether USING says what happens without it: the column, or its cast to the new type."""
+    said, new = ([word.text for word in words if word.key not in "()"] for words in (expression, kind))
+    return said in ([column], [column, ":", ":", *new], ["cast", column, "as", *new])
+
+
 def _rename_in_table(action: WordReader, table: str) -> Iterator[Action]:
     if action.take("TO"):
         schema, dot, _ = table.rpartition(".")
         yield Action(verb="rename table", relation=table, other=schema + dot + action.take_name())
     elif not action.take("CONSTRAINT"):
         action.take("COLUMN")
-        yield Action(verb="rename column", relation=table, name=action.take_name())
+        name = action.take_name()
+        action.take("TO")
+        yield Action(verb="rename column", relation=table, name=name, other=action.take_name())
 
 
 def _enable_or_disable(action: WordReader, table: str) -> Iterator[Action]:

@@ -12,7 +12,7 @@ from kernel.lint.checks_scans import SCAN_CHECKS
 from kernel.lint.finding import Severity, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.state import LOCK_MODE_BY_VERB, FileState
-from kernel.sql.reader import STRING_KEY
+from kernel.sql.reader import STRING_KEY, contains_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,17 +27,49 @@ _NAME_BYTES = 63  # NAMEDATALEN - 1
 _NAMING_COMMANDS = frozenset({"CREATE", "ALTER"})
 _CHECKS = {**SCAN_CHECKS, **LOSS_CHECKS}
 _CREATE_RELATION_VERBS = frozenset({"create view", "create table", "create materialized view"})
-_CREATE_OTHER_VERBS = frozenset({"create function", "create type", "create trigger", "create policy", "create rule"})
 _RERUNNABLE_TRAITS = ("if exists", "if not exists", "or replace", "temporary")
-# Verbs of statements that have a form that can run again, by one of _RERUNNABLE_TRAITS.
-_RERUNNABLE_VERBS = frozenset(
+_CONSTRAINT_VERBS = frozenset({"add check", "add unique", "add primary key", "add foreign key", "add exclusion"})
+_CREATE_OTHER_VERBS = _CONSTRAINT_VERBS | {
+    *("create function", "create type", "create domain", "create trigger", "create policy", "create rule"),
+}
+_ROW_VERBS = frozenset({"insert", "copy"})
+_VERBS_OF_A_TABLE = frozenset(
     {
-        *("create table", "create index", "create schema", "create sequence", "create materialized view"),
-        *("create view", "create function", "create extension", "add column"),
-        *("drop table", "drop column", "drop index", "drop view", "drop materialized view", "drop schema"),
-        *("drop function", "drop type", "drop sequence", "drop extension", "drop trigger", "drop policy"),
+        *("drop constraint", "drop trigger", "drop policy", "drop rule", "drop column", "add column"),
+        *("create trigger", "create policy", "create rule", *_CONSTRAINT_VERBS),
     }
 )
+# Verbs of statements that do not run a second time without one of _RERUNNABLE_TRAITS. Several have no such form: what
+# they create has to be dropped before, or they stand in a block that looks first.
+_RERUNNABLE_VERBS = (
+    _VERBS_OF_A_TABLE
+    | _ROW_VERBS
+    | {
+        *("create table", "create index", "create schema", "create sequence", "create materialized view"),
+        *("create view", "create function", "create extension", "create type", "create domain", "create role"),
+        *("create publication", "create statistics", "create collation"),
+        *("drop table", "drop index", "drop view", "drop materialized view", "drop schema", "drop function"),
+        *("drop procedure", "drop aggregate", "drop type", "drop domain", "drop sequence", "drop extension"),
+        *(
+            "drop role",
+            "rename table",
+            "rename column",
+            "rename index",
+            "rename object",
+            "add enum value",
+            "constrain domain",
+        ),
+        *("attach partition", "detach partition"),
+    }
+)
+_COMMAND_BY_VERB = dict.fromkeys((*_CONSTRAINT_VERBS, "constrain domain"), "ADD CONSTRAINT") | {
+    "add enum value": "ADD VALUE",
+    "rename table": "RENAME",
+    "rename index": "RENAME",
+    "rename object": "RENAME",
+}
+# What an INSERT says where it adds only rows that are not there.
+_INSERT_GUARDS = (("ON", "CONFLICT"), ("NOT", "EXISTS"), ("NOT", "IN"), ("EXCEPT",))
 _EXCLUSIVE, _SHARE = "ACCESS EXCLUSIVE", "SHARE"
 _LONG_VERBS = frozenset({"fill", "call", "validate", "select", "copy"})
 _WRITE_VERBS = frozenset({"insert", "update", "delete", "merge"})
@@ -46,7 +78,9 @@ _SAME_TABLE_VERBS = frozenset({"rename table", "attach partition", "lock table"}
 _TIMEOUT_RULES = (("lock_timeout", "no-lock-timeout"), ("statement_timeout", "no-statement-timeout"))
 
 
-def check_file(source: SourceFile, schema: SchemaState) -> tuple[list[tuple[int, RuleMatch]], FileState]:
+def check_file(
+    source: SourceFile, schema: SchemaState, *, pending: bool
+) -> tuple[list[tuple[int, RuleMatch]], FileState]:
     """The rules that a file meets, each with the index of the statement, and the state after the file."""
     statements = [(one, tuple(read_actions(one.words))) for one in source.statements]
     actions = [action for _, found in statements for action in found]
@@ -64,6 +98,8 @@ def check_file(source: SourceFile, schema: SchemaState) -> tuple[list[tuple[int,
             matches += [(index, match) for match in _check_action(action, state)]
     indexes = [index for index, (_, found) in enumerate(statements) for _ in found]
     matches += [(index, match) for index, match in _check_whole_file(list(zip(indexes, actions, strict=True)), state)]
+    if pending:
+        schema.pending |= state.added_columns | {(relation, "") for relation in state.created}
     return matches, state
 
 
@@ -150,16 +186,13 @@ def _check_enum_values(statement: SourceStatement, actions: Sequence[Action], st
 
 def _check_whole_file(actions: Sequence[tuple[int, Action]], state: FileState) -> Iterator[tuple[int, RuleMatch]]:
     """Check what only the whole file shows."""
-    bare = [
-        (index, action)
-        for index, action in actions
-        if action.verb in _RERUNNABLE_VERBS and action.traits.isdisjoint(_RERUNNABLE_TRAITS)
-    ]
+    bare = list(_not_rerunnable(actions))
     if bare:
         others = f", and {len(bare) - 1} more in the file" if len(bare) > 1 else ""
         index, action = bare[0]
-        message = f"{action.verb.upper()} fails when it is run again{others}"
-        yield index, match_rule("not-rerunnable", action, message)
+        command = _COMMAND_BY_VERB.get(action.verb, action.verb.upper())
+        effect = "adds its rows again, or fails," if action.verb in _ROW_VERBS else "fails"
+        yield index, match_rule("not-rerunnable", action, f"{command} {effect} when it is run again{others}")
     added = [action for _, action in actions if action.verb == "add column" and action.relation not in state.created]
     for index, action in actions:
         lasting = action.verb == "create table" and action.traits.isdisjoint({"temporary", "partition"})
@@ -167,6 +200,26 @@ def _check_whole_file(actions: Sequence[tuple[int, Action]], state: FileState) -
             message = f"is created in the file that changes {added[0].relation}, which is unrelated"
             yield index, match_rule("unrelated-changes", action, message)
             return
+
+
+def _not_rerunnable(actions: Sequence[tuple[int, Action]]) -> Iterator[tuple[int, Action]]:
+    """The actions that fail or add rows when they run again, unless the file first removes what they create."""
+    removed: set[tuple[str, str]] = set()
+    for index, action in actions:
+        name = action.name or action.relation
+        key = (action.relation if action.verb in _VERBS_OF_A_TABLE else name, name)
+        rerunnable = (
+            not action.traits.isdisjoint({*_RERUNNABLE_TRAITS, "new table"})
+            or key in removed
+            or (action.verb in _ROW_VERBS and (action.relation, "") in removed)
+            or (action.verb == "insert" and any(contains_words(action.words, *one) for one in _INSERT_GUARDS))
+        )
+        if action.verb in _RERUNNABLE_VERBS and not rerunnable:
+            yield index, action
+        if action.verb in ("truncate", "delete") or "temporary" in action.traits:
+            removed.add((action.relation, ""))
+        elif action.verb.startswith("drop "):
+            removed.add(key)
 
 
 def _is_related(table: str, actions: Sequence[Action], added: Sequence[Action]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import Severity, match_existing, match_rule, match_unless_created
+from kernel.lint.finding import Severity, match_existing, match_in_use, match_rule, match_unless_created
+from kernel.lint.lock_modes import blocks_reads, blocks_writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,14 +31,15 @@ def _rename_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
         return
     if action.other in state.renamed.values():
         yield match_rule("table-swap", action, relation=action.other)
-    elif action.relation not in state.created_anywhere:
+    elif action.relation not in state.created_anywhere and not state.is_pending(action.relation, ""):
         yield match_rule("rename-table", action)
 
 
 def _drop_constraint(action: Action, state: FileState) -> Iterator[RuleMatch]:
     # A CHECK that proved NOT NULL, or the bounds of a partition, is no longer needed.
     is_proof = (action.relation, action.name) in state.schema.validated or action.relation in state.set_not_null
-    if state.existed_before(action.relation) and not is_proof and (action.relation, action.name) not in state.not_valid:
+    replaced = action.name in state.created_anywhere or (action.relation, action.name) in state.not_valid
+    if state.existed_before(action.relation) and not is_proof and not replaced:
         yield _drop_object_warning(action, f"constraint {action.name} is dropped")
 
 
@@ -77,6 +80,18 @@ def _create_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
         yield match_rule("partition-beside-default", action, message, relation=action.other)
 
 
+def _detach_partition(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    for match in match_existing("detach-partition", "concurrently", "finalize")(action, state):
+        rest = state.schema.default_partitions.get(action.relation)
+        remedy = f"a file of its own; CONCURRENTLY is not allowed while there is a default partition ({rest})"
+        yield replace(match, remedy=remedy if rest else "")
+
+
+def _lock_table(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if state.existed_before(action.relation) and (blocks_reads(action.other) or blocks_writes(action.other)):
+        yield match_rule("lock-table", action, f"is locked by hand in {action.other} MODE")
+
+
 def _alter_extension(action: Action, _state: FileState) -> Iterator[RuleMatch]:
     yield match_rule("extension-changed", action, f"extension {action.name} is dropped or updated", relation="")
 
@@ -92,12 +107,12 @@ _OBJECTS = ("view", "materialized view", "function", "procedure", "type", "domai
 LOSS_CHECKS: dict[str, Check] = {
     **dict.fromkeys((f"drop {kind}" for kind in _OBJECTS), _drop_object),
     "truncate": match_existing("truncate"),
-    "drop table": match_existing("drop-table"),
-    "drop column": match_existing("drop-column"),
+    "drop table": match_in_use("drop-table"),
+    "drop column": match_in_use("drop-column"),
     "drop schema": match_unless_created("drop-schema"),
-    "drop not null": match_existing("drop-not-null"),
+    "drop not null": match_in_use("drop-not-null"),
     "rename table": _rename_table,
-    "rename column": match_existing("rename-column"),
+    "rename column": match_in_use("rename-column"),
     "rename object": match_unless_created("rename-object"),
     "drop constraint": _drop_constraint,
     "drop default": _drop_default,
@@ -110,7 +125,7 @@ LOSS_CHECKS: dict[str, Check] = {
     "update": _write_every_row,
     "delete": _write_every_row,
     "attach partition": _attach_partition,
-    "detach partition": match_existing("detach-partition", "concurrently", "finalize"),
+    "detach partition": _detach_partition,
     "create table": _create_table,
     "drop extension": _alter_extension,
     "alter extension": _alter_extension,
@@ -124,5 +139,5 @@ LOSS_CHECKS: dict[str, Check] = {
     "switch trigger": match_existing("policy-or-trigger-lock"),
     "rename trigger": match_existing("policy-or-trigger-lock"),
     "switch row security": match_existing("row-security-switched"),
-    "lock table": match_existing("lock-table"),
+    "lock table": _lock_table,
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import find_volatile_function, read_column_definition
-from kernel.lint.finding import Severity, match_existing, match_rule, match_unless_created
+from kernel.lint.finding import Severity, match_existing, match_rule
 from kernel.lint.type_changes import TypeChangeCost, parse_type, type_change_cost
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ def _add_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
         yield match_rule("check-validated-under-lock", action)
     if "references" in column.clauses and state.existed_before(column.parent_table):
         yield match_rule("foreign-key-locks-parent", action)
-    if column.type == "json":
-        yield match_rule("json-column", action)
 
 
 def _new_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
@@ -60,6 +58,10 @@ def _check_column_type(action: Action, column: ColumnDefinition, state: FileStat
     if "primary key" in column.clauses and name in ("integer", "smallint"):
         yield match_rule("int4-key", action)
     rule = "serial-column" if column.type in _SERIAL_TYPES else _RULES_BY_TYPE.get(name)
+    if name == "json":
+        in_use = state.existed_before(action.relation)
+        message = "" if in_use else "a column of type json"
+        yield match_rule("json-column", action, message, severity=None if in_use else Severity.WARNING)
     if rule and (name != "varchar" or length is not None) and state.is_first_report(rule, of_statement=True):
         yield match_rule(rule, action)
 
@@ -67,8 +69,10 @@ def _check_column_type(action: Action, column: ColumnDefinition, state: FileStat
 def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:
     if not state.existed_before(action.relation):
         return
-    new = read_column_definition(action.words).type
-    old = state.schema.column_types.get((action.relation, action.name))
+    column = read_column_definition(action.words)
+    new, old = column.type, state.schema.column_types.get((action.relation, action.name))
+    if old is None or parse_type(old)[0] != parse_type(new)[0]:
+        yield from _check_column_type(action, column, state)
     found = type_change_cost(old, new, using="using" in action.traits)
     known = f"from {old} " if old else ""
     if found is TypeChangeCost.REWRITE:
@@ -103,10 +107,25 @@ def _constrain_domain(action: Action, state: FileState) -> Iterator[RuleMatch]:
         yield match_rule("domain-constraint-scans", action, relation=action.name)
 
 
+def _create_index(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    for match in match_existing("create-index-not-concurrently", "concurrently", "only")(action, state):
+        remedy = "CREATE INDEX … ON ONLY, then for each partition CREATE INDEX CONCURRENTLY and ATTACH PARTITION"
+        yield replace(match, remedy=remedy if action.relation in state.schema.partitioned else "")
+
+
+def _reindex(action: Action, state: FileState) -> Iterator[RuleMatch]:
+    if "concurrently" not in action.traits and action.relation not in state.created:
+        # Source: PostgreSQL documentation, "REINDEX".
+        catalogs = action.name == "system" or action.relation.startswith(("pg_", "information_schema."))
+        remedy = "plan a time without traffic: indexes of system catalogs cannot be rebuilt CONCURRENTLY"
+        relation = "" if action.name == "system" else action.relation
+        yield match_rule("reindex-not-concurrently", action, relation=relation, remedy=remedy if catalogs else "")
+
+
 SCAN_CHECKS: dict[str, Check] = {
-    "create index": match_existing("create-index-not-concurrently", "concurrently", "only"),
+    "create index": _create_index,
     "drop index": match_existing("drop-index-not-concurrently", "concurrently"),
-    "reindex": match_unless_created("reindex-not-concurrently", "concurrently"),
+    "reindex": _reindex,
     "add column": _add_column,
     "new column": _new_column,
     "change type": _change_type,

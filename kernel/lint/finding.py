@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     Check = Callable[[Action, FileState], Iterator["RuleMatch"]]
 
 
-__all__ = ["SEVERITY_ORDER", "Finding", "RuleMatch", "Severity", "match_existing", "match_rule", "match_unless_created"]
+__all__ = [
+    "SEVERITY_ORDER",
+    "Finding",
+    "RuleMatch",
+    "Severity",
+    "match_existing",
+    "match_in_use",
+    "match_rule",
+    "match_unless_created",
+]
 
 SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # the worst first
 
@@ -37,21 +46,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleMatch:
-    """A rule that an action meets. `message` "" and `severity` None stand for those of the rule."""
+    """A rule that an action meets. `message` "", `remedy` "" and `severity` None stand for those of the rule."""
 
     rule: str
     action: Action
     relation: str = ""
     severity: Severity | None = None
     message: str = ""
+    remedy: str = ""
 
 
 def match_rule(
-    rule: str, action: Action, message: str = "", *, relation: str | None = None, severity: Severity | None = None
+    rule: str,
+    action: Action,
+    message: str = "",
+    *,
+    relation: str | None = None,
+    severity: Severity | None = None,
+    remedy: str = "",
 ) -> RuleMatch:
     """A match; `relation` None stands for that of the action."""
     relation = action.relation if relation is None else relation
-    return RuleMatch(rule=rule, action=action, message=message, relation=relation, severity=severity)
+    return RuleMatch(rule=rule, action=action, message=message, relation=relation, severity=severity, remedy=remedy)
 
 
 def match_existing(rule: str, *unless: str) -> Check:
@@ -59,6 +75,16 @@ def match_existing(rule: str, *unless: str) -> Check:
 
     def check(action: Action, state: FileState) -> Iterator[RuleMatch]:
         if state.existed_before(action.relation) and action.traits.isdisjoint(unless):
+            yield match_rule(rule, action)
+
+    return check
+
+
+def match_in_use(rule: str) -> Check:
+    """A check for actions that take away what an application may use, which the pending files did not create."""
+
+    def check(action: Action, state: FileState) -> Iterator[RuleMatch]:
+        if state.existed_before(action.relation) and not state.is_pending(action.relation, action.name):
             yield match_rule(rule, action)
 
     return check

@@ -21,7 +21,7 @@ from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kernel.lint.action import Action
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Allow
     from kernel.sql.lexer import Part
+
+    ColumnTypes = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,14 @@ def read_migration_directory(path: Path) -> MigrationDirectory:
     )
 
 
-def lint_migrations(directory: MigrationDirectory, filenames: Collection[str]) -> LintResult:
+def lint_migrations(
+    directory: MigrationDirectory, filenames: Collection[str], *, column_types: ColumnTypes | None = None
+) -> LintResult:
     """Lint these files of a directory.
 
-    Raises FilesInvalid with every file that cannot be read, and every `allow` without a known rule or a reason.
+    With `column_types` they are the pending ones: these are the types of columns in a database that has all others,
+    by table and column. Raises FilesInvalid with every file that cannot be read, and every `allow` without a known
+    rule or a reason.
     """
     sources = _read_sources(directory.migrations, filenames)
     linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
@@ -126,7 +132,7 @@ def lint_migrations(directory: MigrationDirectory, filenames: Collection[str]) -
         if source.meta_command_line is not None
     ]
     located += [one for one in directory.duplicates if one.finding.filename in linted]
-    located += [one for one in _check_sources(sources) if one.finding.filename in linted]
+    located += [one for one in _check_sources(sources, linted, column_types) if one.finding.filename in linted]
     findings, accepted = [], []
     notes: list[str] = []
     for filename, source in linted.items():
@@ -167,12 +173,19 @@ def _read_sources(migrations: Sequence[Migration], filenames: Collection[str]) -
     return sources
 
 
-def _check_sources(sources: Sequence[SourceFile]) -> Iterator[LocatedFinding]:
+def _check_sources(
+    sources: Sequence[SourceFile], linted: Collection[str], column_types: ColumnTypes | None
+) -> Iterator[LocatedFinding]:
     """The findings of our own rules, at last those that a later file could have resolved."""
     schema = SchemaState()
     unresolved: list[tuple[SourceFile, int, Action]] = []
+    known = column_types
     for source in sources:
-        matches, state = check_file(source, schema)
+        is_linted = source.migration.filename in linted
+        if is_linted and known:
+            schema.column_types |= known
+            known = None
+        matches, state = check_file(source, schema, pending=is_linted and column_types is not None)
         yield from (_locate_match(source, index, match) for index, match in matches)
         unresolved += [(source, index, action) for index, action in state.unresolved]
     for source, index, action in unresolved:
@@ -195,7 +208,7 @@ def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFi
         rule=match.rule,
         severity=match.severity or rule.severity,
         message=f"{relation}: {message}" if relation else message,
-        remedy=rule.workaround,
+        remedy=match.remedy or rule.workaround,
         version=source.migration.version,
         filename=source.migration.filename,
         line=part.line + part.sql[: match.action.begin].count(b"\n"),

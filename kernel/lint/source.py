@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # A longer statement is data, and its beginning is enough.
 _MAX_STATEMENT_BYTES = 1 << 18
+_ENDING_BYTES = 4096
+_ON_CONFLICT = re.compile(rb"\bon\s++conflict\b", re.IGNORECASE)
 _RULE_BY_EFFECT = {
     StatementEffect.OUTSIDE: "concurrently-in-transaction",
     StatementEffect.BEGIN: "transaction-in-file",
@@ -77,7 +80,7 @@ def read_source(migration: Migration) -> SourceFile:
             statements.append(
                 SourceStatement(
                     part=part,
-                    words=read_words(part.sql[:_MAX_STATEMENT_BYTES]),
+                    words=_read_beginning(part.sql),
                     transaction=transactions.next_statement(part.sql),
                     refused_rule=refused.get(id(part), ""),
                     allows=allows if statements else (),
@@ -90,6 +93,15 @@ def read_source(migration: Migration) -> SourceFile:
         no_lock_timeout=no_lock_timeout,
         meta_command_line=meta_command,
     )
+
+
+def _read_beginning(sql: bytes) -> tuple[Word, ...]:
+    """The words of a statement; of a long one its beginning, and the ON CONFLICT after its data."""
+    words = read_words(sql[:_MAX_STATEMENT_BYTES])
+    rest = words[-1].end if words else 0
+    if ending := _ON_CONFLICT.search(sql, max(rest, len(sql) - _ENDING_BYTES)):
+        words += read_words(ending[0], ending.start())
+    return words
 
 
 class _TransactionCounter:

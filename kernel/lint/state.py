@@ -23,12 +23,15 @@ class SchemaState:
         self.column_types: dict[tuple[str, str], str] = {}
         self.indexes: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
         self.default_partitions: dict[str, str] = {}
+        self.partitioned: set[str] = set()
+        self.pending: set[tuple[str, str]] = set()
+        """(table, "") and (table, column) of what the pending files create: no application uses it yet."""
         self.validated: set[tuple[str, str]] = set()
         """(table, constraint) of each VALIDATE CONSTRAINT."""
         self._checks: dict[tuple[str, str], frozenset[str]] = {}  # the columns that a CHECK proves not NULL
         self._valid: set[tuple[str, str]] = set()
 
-    def apply(self, action: Action) -> None:
+    def apply(self, action: Action) -> None:  # noqa: C901 - one case for each kind of action
         """Take an action into account."""
         table = action.relation
         match action.verb:
@@ -43,6 +46,8 @@ class SchemaState:
                 self.indexes[table].append(action.columns)
             case "create table" if "default partition" in action.traits:
                 self.default_partitions[action.other] = table
+            case "create table" if contains_words(action.words, "PARTITION", "BY"):
+                self.partitioned.add(table)
             case "add check":
                 self._checks[table, action.name] = frozenset(_not_null_columns(action))
                 if "not valid" not in action.traits:
@@ -52,6 +57,8 @@ class SchemaState:
                 self._valid.add((table, action.name))
             case "rename table":
                 self._rename(table, action.other)
+            case "rename column" if kind := self.column_types.get((table, action.name)):
+                self.column_types[table, action.other] = kind
 
     def _rename(self, old: str, new: str) -> None:
         self.indexes[new] = self.indexes.pop(old, [])
@@ -138,6 +145,11 @@ class FileState:
         """Whether a relation existed before the file; other sessions cannot use one that the file creates."""
         return bool(relation) and relation not in self.created and not _is_catalog(relation)
 
+    def is_pending(self, relation: str, column: str) -> bool:
+        """Whether the column, or its whole table, was created by this file or by another one that is pending."""
+        pending = self.added_columns | self.schema.pending
+        return (relation, "") in pending or (relation, column) in pending
+
     def locked_relations(self, least: str) -> list[str]:
         """The relations that earlier statements of this transaction hold in a mode of at least this strength."""
         if self.transaction is None:
@@ -162,14 +174,14 @@ class FileState:
         match action.verb:
             case "create table" | "create materialized view" | "create view" | "create sequence" | "create schema":
                 self._record_created(action.relation)
-            case "create type" | "create function":
+            case "create type" | "create domain" | "create function":
                 self.created.add(action.name)
             case "create index" if not self.existed_before(action.relation):
                 self.created.add(action.name)
             case "rename table":
-                self.renamed[action.other] = action.relation
-                if action.relation in self.created:
-                    self.created.add(action.other)
+                self._record_renamed_table(action.relation, action.other)
+            case "rename column" if self.is_pending(action.relation, action.name):
+                self.added_columns.add((action.relation, action.other))
             case "add check" | "add foreign key" | "add not null" if "not valid" in action.traits:
                 self.not_valid[action.relation, action.name] = self.transaction
                 if self.existed_before(action.relation):
@@ -191,6 +203,13 @@ class FileState:
         schema, _, name = relation.rpartition(".")
         if self._search_path_schema and schema in ("", self._search_path_schema):
             self.created |= {name, f"{self._search_path_schema}.{name}"}
+
+    def _record_renamed_table(self, old: str, new: str) -> None:
+        self.renamed[new] = old
+        if old in self.created:
+            self.created.add(new)
+        if (old, "") in self.schema.pending:
+            self.schema.pending.add((new, ""))
 
     def _record_setting(self, action: Action) -> None:
         if action.name == "search_path":

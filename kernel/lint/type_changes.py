@@ -51,11 +51,11 @@ def parse_type(text: str) -> tuple[str, int | None, int]:
 
 
 def type_change_cost(old: str | None, new: str, *, using: bool) -> TypeChangeCost:
-    """The cost of changing `old`, None if it is not known, to `new`."""
+    """The cost of changing `old`, None if it is not known, to `new`; `using` another value than its own."""
     name, length, scale = parse_type(new)
+    if using or (old is None and name not in _TEXT_TYPES):
+        return TypeChangeCost.REWRITE
     if old is None:
-        if name not in _TEXT_TYPES or using:
-            return TypeChangeCost.REWRITE
         # Mostly from varchar, where it is free; a length may be shorter than before.
         return TypeChangeCost.FREE if length is None else TypeChangeCost.UNSURE
     old_name, old_length, old_scale = parse_type(old)

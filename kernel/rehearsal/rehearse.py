@@ -97,6 +97,7 @@ def rehearse_on_copy(
         lint = lint_migrations(
             read_migration_directory(preconditions.pending[0].directory),
             {one.filename for one in preconditions.pending},
+            column_types={},
         )
         evidence = Evidence(
             runs=runs,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 QUOTED_KEY, STRING_KEY, END_KEY = '"', "'", ""
 # Longer statements are data, such as an INSERT of thousands of rows; the words that matter come first.
 _MAX_WORDS = 6000
+_NO = frozenset({"false", "off", "0"})
 _DOLLAR = re.compile(rb"\$[^$\s]*\$")
 _STRING_OPENING = re.compile(rb"[eE]?'")
 
@@ -143,6 +144,16 @@ class WordReader:
         inner = self.take_until(")")
         self.take(")")
         return inner
+
+    def take_options(self) -> dict[str, bool]:
+        """Take the options in the parentheses that begin here: each is on unless its value says no; the last counts.
+
+        Source: defGetBoolean in PostgreSQL's source.
+        """
+        options = {}
+        for item in split_at_commas(self.take_group()):
+            options[item[0].key] = not (len(item) > 1 and item[1].text.lower() in _NO)
+        return options
 
     def take_rest(self) -> tuple[Word, ...]:
         """Take the remaining words, without the semicolon."""

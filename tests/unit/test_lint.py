@@ -103,14 +103,14 @@ def test_a_file_that_nobody_asked_about_may_be_broken(tmp_path: Path) -> None:
 
 
 def test_a_constraint_waits_for_its_validation_as_long_as_no_later_file_is_there(tmp_path: Path) -> None:
-    added = "ALTER TABLE a ADD CONSTRAINT c CHECK (x > 0) NOT VALID;\n"
+    added = "ALTER TABLE a DROP CONSTRAINT IF EXISTS c, ADD CONSTRAINT c CHECK (x > 0) NOT VALID;\n"
     assert findings(tmp_path, added) == []
     (finding,) = findings(tmp_path, f"{added}-- next file\nSELECT 1;\n")
     assert (finding.rule, finding.severity) == ("constraint-not-validated", Severity.HARMLESS)
 
 
 def test_an_index_that_a_later_file_builds_serves_the_foreign_key(tmp_path: Path) -> None:
-    key = "ALTER TABLE a ADD CONSTRAINT f FOREIGN KEY (b, c) REFERENCES d NOT VALID;\n"
+    key = "ALTER TABLE a DROP CONSTRAINT IF EXISTS f, ADD CONSTRAINT f FOREIGN KEY (b, c) REFERENCES d NOT VALID;\n"
     index = "-- next file\nCREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (c, b, e);\n-- next file\n"
     assert findings(tmp_path, f"{key}{index}ALTER TABLE a VALIDATE CONSTRAINT f;\n") == []
 
@@ -153,5 +153,194 @@ def test_a_type_without_a_drawback_is_no_finding(tmp_path: Path, kind: str) -> N
 
 def test_a_dump_of_many_rows_is_judged_by_its_beginnings(tmp_path: Path) -> None:
     rows = ", ".join(f"({number}, 'DROP TABLE x')" for number in range(20_000))
-    script = f"CREATE TABLE IF NOT EXISTS t (id int, s text);\nINSERT INTO t VALUES {rows};\nDROP TABLE IF EXISTS x;\n"
+    script = f"CREATE TABLE IF NOT EXISTS t (id int, s text);\nINSERT INTO t VALUES {rows} ON CONFLICT DO NOTHING;\n"
+    script += "DROP TABLE IF EXISTS x;\n"
     assert [(one.rule, one.line) for one in findings(tmp_path, script)] == [("drop-table", 3)]
+
+
+@pytest.mark.parametrize("off", ["FALSE", "off", "0", "'false'", '"Off"', "TRUE, CONCURRENTLY off"])
+def test_an_option_that_is_off_is_no_option(tmp_path: Path, off: str) -> None:
+    (one,) = findings(tmp_path, f"REINDEX (VERBOSE, CONCURRENTLY {off}) TABLE orders;\n")
+    assert one.rule == "reindex-not-concurrently"
+
+
+@pytest.mark.parametrize("on", ["", "TRUE", "on", "1", "'true'", "off, CONCURRENTLY"])
+def test_an_option_that_is_on_counts_however_it_is_spelled(tmp_path: Path, on: str) -> None:
+    assert findings(tmp_path, f"REINDEX (CONCURRENTLY {on}) TABLE orders;\n") == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "rules"),
+    [
+        ("VACUUM (FULL FALSE, ANALYZE) orders", []),
+        ("VACUUM (VERBOSE, FULL 0) orders", []),
+        ("VACUUM (FULL) orders", ["vacuum-full-or-cluster"]),
+        ("VACUUM (FULL 'on') orders", ["vacuum-full-or-cluster"]),
+        ("VACUUM FULL VERBOSE orders", ["vacuum-full-or-cluster"]),
+        ("EXPLAIN (ANALYZE off) DELETE FROM orders", []),
+        ("EXPLAIN (ANALYZE, BUFFERS) DELETE FROM orders", ["write-without-where"]),
+    ],
+)
+def test_what_a_statement_does_depends_on_the_values_of_its_options(
+    tmp_path: Path, statement: str, rules: list[str]
+) -> None:
+    assert [one.rule for one in findings(tmp_path, f"{statement};\n")] == rules
+
+
+@pytest.mark.parametrize(
+    ("mode", "count"),
+    [
+        ("IN ACCESS SHARE MODE", 0),
+        ("IN ROW EXCLUSIVE MODE NOWAIT", 0),
+        ("IN SHARE UPDATE EXCLUSIVE MODE", 0),
+        ("IN SHARE MODE", 1),
+        ("IN EXCLUSIVE MODE", 1),
+        ("", 1),
+    ],
+)
+def test_a_lock_by_hand_counts_where_reads_or_writes_wait_for_it(tmp_path: Path, mode: str, count: int) -> None:
+    assert [one.rule for one in findings(tmp_path, f"LOCK TABLE ONLY orders {mode};\n")] == ["lock-table"] * count
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        ("char(2)", "char-column"),
+        ("json", "json-column"),
+        ("timestamp without time zone", "timestamp-without-zone"),
+        ('"char"', ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE IF NOT EXISTS t (a {})",
+        "ALTER TABLE users ADD COLUMN IF NOT EXISTS a {}",
+        "ALTER TABLE users ALTER COLUMN name SET DATA TYPE {}",
+    ],
+)
+def test_a_type_with_a_drawback_is_named_wherever_a_column_gets_it(
+    tmp_path: Path, statement: str, kind: str, rule: str
+) -> None:
+    found = {one.rule for one in findings(tmp_path, statement.format(kind) + ";\n")} - {"type-change-rewrites"}
+    assert found == ({rule} if rule else set())
+
+
+def test_a_column_that_keeps_its_type_is_not_told_to_have_another(tmp_path: Path) -> None:
+    script = "ALTER TABLE t ALTER a TYPE char(3);\n"
+    assert "char-column" not in {one.rule for one in findings(tmp_path, script, before="CREATE TABLE t (a char(2));\n")}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID",
+        "ALTER TABLE t ADD CONSTRAINT c UNIQUE USING INDEX i",
+        "ALTER TABLE t DROP CONSTRAINT c",
+        "ALTER DOMAIN d ADD CONSTRAINT c CHECK (VALUE > 0) NOT VALID",
+        "CREATE TYPE mood AS ENUM ('calm')",
+        "CREATE DOMAIN d AS integer",
+        "CREATE TRIGGER r BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "CREATE POLICY p ON t USING (true)",
+        "CREATE ROLE reader",
+        "CREATE USER reader",
+        "DROP ROLE reader",
+        "ALTER TABLE t RENAME TO u",
+        "ALTER TABLE t RENAME COLUMN a TO b",
+        "ALTER INDEX i RENAME TO j",
+        "ALTER TYPE mood ADD VALUE 'busy'",
+        "INSERT INTO t SELECT a FROM u",
+        "INSERT INTO t VALUES (1)",
+        "ALTER TABLE t DETACH PARTITION u CONCURRENTLY",
+    ],
+)
+def test_what_does_not_run_a_second_time_is_named(tmp_path: Path, statement: str) -> None:
+    assert "not-rerunnable" in {one.rule for one in findings(tmp_path, f"{statement};\n")}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ALTER TABLE t DROP CONSTRAINT IF EXISTS c;\nALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID",
+        "DROP TYPE IF EXISTS mood;\nCREATE TYPE mood AS ENUM ('calm')",
+        "DROP TRIGGER IF EXISTS r ON t;\nCREATE TRIGGER r BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "DROP TABLE IF EXISTS t;\nCREATE TABLE t (a bigint)",
+        "DO $$BEGIN CREATE TYPE mood AS ENUM ('calm'); EXCEPTION WHEN duplicate_object THEN NULL; END$$",
+        "ALTER TABLE IF EXISTS t RENAME TO u",
+        "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'busy'",
+        "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "INSERT INTO t SELECT 1 WHERE NOT EXISTS (SELECT FROM t)",
+        "DELETE FROM t WHERE a = 1;\nINSERT INTO t VALUES (1)",
+        "CREATE TEMP TABLE t (a bigint);\nINSERT INTO t VALUES (1)",
+        "CREATE TABLE IF NOT EXISTS t (a bigint, CONSTRAINT c CHECK (a > 0))",
+    ],
+)
+def test_what_runs_a_second_time_is_not_named(tmp_path: Path, script: str) -> None:
+    assert "not-rerunnable" not in {one.rule for one in findings(tmp_path, f"{script};\n")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE users RENAME COLUMN phone TO mobile",
+        "ALTER TABLE users DROP COLUMN phone",
+        "ALTER TABLE notes RENAME COLUMN body TO text",
+        "ALTER TABLE notes RENAME TO remarks",
+        "DROP TABLE notes",
+    ],
+)
+def test_what_the_pending_files_create_is_not_in_use_yet(tmp_path: Path, change: str) -> None:
+    made = "ALTER TABLE users ADD COLUMN phone text;\n-- next file\nCREATE TABLE notes (id bigint, body text);\n"
+    rules = {"rename-column", "drop-column", "rename-table", "drop-table"}
+
+    def found(script: str, *, before: str = "", pending: bool) -> set[str]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return {one.rule for one in findings(folder, script, before=before, types={} if pending else None)} & rules
+
+    assert found(f"{made}-- next file\n{change};\n", pending=True) == set()
+    assert found(f"{change};\n", before=made, pending=True) != set()
+    assert found(f"{made}-- next file\n{change};\n", pending=False) != set()  # they may have been applied one by one
+
+
+def test_a_column_renamed_twice_by_pending_files_is_not_in_use_yet(tmp_path: Path) -> None:
+    script = (
+        "ALTER TABLE users ADD COLUMN IF NOT EXISTS a text;\n"
+        "-- next file\nALTER TABLE users RENAME COLUMN a TO b;\n"
+        "-- next file\nALTER TABLE users RENAME COLUMN b TO c;\n"
+    )
+    assert {one.rule for one in findings(tmp_path, script, types={})} == {"not-rerunnable"}
+
+
+@pytest.mark.parametrize("using", ["", " USING name::text", " USING CAST(name AS text)", " USING (name)::text"])
+@pytest.mark.parametrize(
+    ("types", "rules"),
+    [
+        ({("users", "name"): "character varying(50)"}, set()),
+        ({("users", "name"): "integer"}, {"type-change-rewrites"}),
+        ({}, set()),
+    ],
+)
+def test_a_cast_to_the_new_type_is_what_happens_without_it(
+    tmp_path: Path, using: str, types: dict[tuple[str, str], str], rules: set[str]
+) -> None:
+    script = f"ALTER TABLE users ALTER COLUMN name TYPE text{using};\n"
+    assert {one.rule for one in findings(tmp_path, script, types=types)} == rules
+
+
+def test_another_value_is_stored_again_whatever_the_types_are(tmp_path: Path) -> None:
+    script = "ALTER TABLE users ALTER COLUMN name TYPE text USING lower(name);\n"
+    (one,) = findings(tmp_path, script, types={("users", "name"): "text"})
+    assert one.rule == "type-change-rewrites"
+
+
+@pytest.mark.parametrize("target", ["SYSTEM shop", "TABLE pg_class", "TABLE pg_catalog.pg_class"])
+def test_no_concurrent_rebuild_is_advised_for_system_catalogs(tmp_path: Path, target: str) -> None:
+    for one in findings(tmp_path, f"REINDEX {target};\n"):
+        assert one.remedy.startswith("plan a time without traffic")
+
+
+def test_the_remedy_for_an_index_of_a_partitioned_table_is_one_that_works(tmp_path: Path) -> None:
+    before = "CREATE TABLE events (id bigint) PARTITION BY RANGE (id);\n"
+    (one,) = findings(tmp_path, "CREATE INDEX IF NOT EXISTS i ON events (id);\n", before=before)
+    assert "ON ONLY" in one.remedy

@@ -49,14 +49,20 @@ def test_a_rule_is_complete_and_reads_as_a_part_of_a_sentence(rule: Rule) -> Non
     assert all(text.endswith(";\n") for text in (rule.bad, rule.good))
 
 
+def hazards_found(rule: Rule, script: str, folder: Path) -> set[str]:
+    """Without the remark that a file cannot run a second time, which most of the shortest examples cannot."""
+    found = {one.rule for one in findings(folder, script, before=EXAMPLE_SCHEMA + rule.setup)}
+    return found if rule.id == "not-rerunnable" else found - {"not-rerunnable"}
+
+
 @static_rules
 def test_the_bad_example_gives_that_finding_and_no_other(rule: Rule, tmp_path: Path) -> None:
-    assert {one.rule for one in findings(tmp_path, rule.bad, before=EXAMPLE_SCHEMA + rule.setup)} == {rule.id}
+    assert hazards_found(rule, rule.bad, tmp_path) == {rule.id}
 
 
 @every_rule
 def test_the_good_example_gives_no_finding(rule: Rule, tmp_path: Path) -> None:
-    assert findings(tmp_path, rule.good, before=EXAMPLE_SCHEMA + rule.setup) == []
+    assert hazards_found(rule, rule.good, tmp_path) == set()
 
 
 def test_the_document_holds_the_rules_as_they_are() -> None:
