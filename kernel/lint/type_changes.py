@@ -29,6 +29,7 @@ _SPELLINGS = {
 }
 _TYPE_PATTERN = re.compile(r"(?P<name>[^(]*?)\s*(?:\((?P<length>[0-9]+)(?:,(?P<scale>-?[0-9]+))?\))?(?P<rest>\D*)")
 _TEXT_TYPES = frozenset({"text", "varchar"})
+_PADDED_TYPES = frozenset({"char", "bit"})
 _TYPES_WITH_LENGTH = frozenset({"varchar", "varbit", "timestamp", "timestamptz", "time", "timetz", "interval"})
 
 
@@ -63,11 +64,8 @@ def type_change_cost(old: str | None, new: str, *, using: bool) -> TypeChangeCos
     if name == old_name == "numeric":
         return TypeChangeCost.FREE if length is None or (wider and scale == old_scale) else TypeChangeCost.REWRITE
     if name == old_name:
-        return (
-            TypeChangeCost.FREE
-            if wider or name not in _TYPES_WITH_LENGTH | {"char"} or length == old_length
-            else TypeChangeCost.REWRITE
-        )
+        rewrites = name in _PADDED_TYPES or (name in _TYPES_WITH_LENGTH and not wider)
+        return TypeChangeCost.REWRITE if rewrites and length != old_length else TypeChangeCost.FREE
     if {name, old_name} <= _TEXT_TYPES | {"citext"}:
         return TypeChangeCost.FREE if length is None else TypeChangeCost.REWRITE
     return TypeChangeCost.FREE if (old_name, name) == ("cidr", "inet") else TypeChangeCost.REWRITE

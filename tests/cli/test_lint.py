@@ -43,6 +43,19 @@ def test_a_finding_shows_its_place_its_effect_and_the_way_out(project: Project) 
     )
 
 
+def test_the_type_of_a_column_is_asked_of_the_database_where_no_file_shows_it(three: Project) -> None:
+    three.inv("db.migrate")
+    three.rows("CREATE TABLE people (name varchar(50), age integer)")
+    three.write(
+        "004_four.sql",
+        "ALTER TABLE people ALTER COLUMN name TYPE text USING name::text;\n"
+        "ALTER TABLE public.people ALTER COLUMN age TYPE text;\n",
+    )
+    (found,) = three.inv("db.lint", "--json").document["findings"]
+    assert (found["rule"], found["line"]) == ("type-change-rewrites", 2)
+    assert "changed from integer to text" in found["message"]
+
+
 def test_without_a_database_every_file_is_looked_at_and_a_line_says_so(three: Project) -> None:
     linted = three.inv("db.lint", DATABASE_URL=NOWHERE)
     assert (linted.code, linted.out.splitlines()[-1]) == (0, "3 files: 3 remarks")

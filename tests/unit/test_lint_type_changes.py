@@ -19,6 +19,8 @@ from kernel.lint.type_changes import TypeChangeCost, type_change_cost
         ("varchar(100)", "varchar(50)", TypeChangeCost.REWRITE),
         ("varchar", "varchar(50)", TypeChangeCost.REWRITE),
         ("char(10)", "text", TypeChangeCost.REWRITE),
+        ("char(2)", "char(3)", TypeChangeCost.REWRITE),
+        ("char(2)", "character(2)", TypeChangeCost.FREE),
         ("numeric(10,2)", "numeric(12,2)", TypeChangeCost.FREE),
         ("decimal(10,2)", "numeric", TypeChangeCost.FREE),
         ("numeric(10,2)", "numeric(12,4)", TypeChangeCost.REWRITE),

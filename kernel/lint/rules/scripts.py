@@ -8,9 +8,9 @@ SCRIPT_RULES = (
     Rule(
         id="not-rerunnable",
         name="Not safe to re-run",
-        condition="a second run would fail or change something: IF NOT EXISTS, IF EXISTS or OR REPLACE is missing",
+        condition="a second run would fail, or add rows again",
         effect="a database that has part of it already needs repair by hand",
-        workaround="CREATE … IF NOT EXISTS, DROP … IF EXISTS, ADD COLUMN IF NOT EXISTS, CREATE OR REPLACE",
+        workaround="IF NOT EXISTS, IF EXISTS, OR REPLACE, ON CONFLICT DO NOTHING, or a DO block that looks first",
         severity=Severity.HARMLESS,
         practice_number=1,
         bad="CREATE TABLE notes (id bigint PRIMARY KEY, body text);\n",
