@@ -25,8 +25,7 @@ from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
 from kernel.rehearsal.queries.corpus import read_queries
 from kernel.rehearsal.restore import acquire_requested_dump, open_restored_copy
 from kernel.rehearsal.result import Practice, Rehearsal
-from kernel.rehearsal.schema.diff import diff_schemas
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.rehearsal.schema import diff_schemas, read_schema
 from kernel.rehearsal.second_run import SecondRun, run_under_traffic
 from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.lock_spans import blocking_by_relation

@@ -22,8 +22,7 @@ from kernel.rehearsal.practices.result import (
     format_migration_error,
     make_practice_result,
 )
-from kernel.rehearsal.schema.diff import diff_schemas, schemas_equal
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.rehearsal.schema import diff_schemas, read_schema, schemas_equal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE, find_ledger
 from kernel.errors import DatabaseRefused, LedgerShape
-from kernel.rehearsal.schema.queries_other import DATABASE_QUERIES, EXTERNAL_QUERIES, TYPE_QUERIES
+from kernel.rehearsal.schema.queries_other import DATABASE_QUERIES, EXTERNAL_QUERIES, QUERIES_SINCE_15, TYPE_QUERIES
 from kernel.rehearsal.schema.queries_tables import TABLE_PART_QUERIES, TABLE_QUERIES
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def fact_items(fact: Fact) -> tuple[str, ...]:
 
 # Objects come before their parts.
 _QUERIES = (*DATABASE_QUERIES, *EXTERNAL_QUERIES, *TYPE_QUERIES, *TABLE_QUERIES, *TABLE_PART_QUERIES)
+_POSTGRES_15 = 150000
 # The text of an expression depends on the session's settings; pg_dump sets the same. Names are qualified.
 _SESSION_SETTINGS = (
     ("search_path", "pg_catalog"),
@@ -124,15 +125,14 @@ def _set_local(connection: Connection, name: str, value: str) -> str:
 
 
 def _read_objects(connection: Connection) -> Iterator[SchemaObject]:
-    version = connection.info.server_version
-    for query in _QUERIES:
-        if not query.min_version <= version < query.below_version:
-            continue
-        for row in connection.execute(query.sql.encode()).fetchall():
+    for query in (*_QUERIES, *(QUERIES_SINCE_15 if connection.info.server_version >= _POSTGRES_15 else ())):
+        cursor = connection.execute(query.encode())
+        labels = tuple(column.name for column in (cursor.description or ())[8:])
+        for row in cursor.fetchall():
             facts = row[8:]
             if list in map(type, facts):
                 facts = tuple(tuple(fact) if isinstance(fact, list) else fact for fact in facts)
-            yield SchemaObject._make((*row[:8], query.labels, facts))
+            yield SchemaObject._make((*row[:8], labels, facts))
 
 
 def _without_excluded(

@@ -20,8 +20,7 @@ from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.rehearsal.data.connections import open_connection_pair, wait_for_statistics
 from kernel.rehearsal.data.row_diff import compare_table_rows
 from kernel.rehearsal.data.tables import pair_tables, read_tables
-from kernel.rehearsal.schema.diff import diff_schemas
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.rehearsal.schema import diff_schemas, read_schema
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
