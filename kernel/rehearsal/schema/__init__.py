@@ -1,6 +1,6 @@
 """The schema of a database as a value, and what makes two of them differ, in words.
 
-    differences = diff_schemas(read_schema(session), read_schema(other_session), oids=False)
+differences = diff_schemas(read_schema(session), read_schema(other_session), oids=False)
 """
 
 from __future__ import annotations
