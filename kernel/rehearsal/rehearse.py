@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_session
-from kernel.errors import FilesInvalid, MigrationFailed
+from kernel.errors import MigrationFailed
 from kernel.lint.lint import lint_migrations, read_migration_directory
 from kernel.migrations.script import REVERT_FOLDER
 from kernel.operations.migrate import MigrateOptions
-from kernel.rehearsal.data.check import check_data, check_expectation_names
+from kernel.rehearsal.data.check import check_data
 from kernel.rehearsal.data.integrity import check_integrity
 from kernel.rehearsal.data.violations import find_violations
 from kernel.rehearsal.findings.evidence import Evidence
@@ -112,7 +112,6 @@ def rehearse_on_copy(
             rerun_faults=rerun.faults,
             revert_faults=revert.faults,
             compatibility_faults=compatibility.faults,
-            schemas_compared=True,
             copy_rows=preconditions.estimated_rows,
             limits=request.limits,
         )
@@ -167,10 +166,7 @@ class _Stages:
     def compare_data(self, runs: tuple[Run, ...]) -> tuple[Receipt, ...]:
         """Compare the rows of template and clone. Raises FilesInvalid for a declaration that names no table."""
         self.reporter.show_progress("comparing the data")
-        expectations = self.preconditions.expectations
-        if problems := check_expectation_names(self.copy.url, self.clone.url, expectations):
-            raise FilesInvalid(problems)
-        return self._receipts(self.copy.url, self.clone.url, runs, expectations)
+        return self._receipts(self.copy.url, self.clone.url, runs, self.preconditions.expectations)
 
     def try_practices(self, runs: tuple[Run, ...]) -> tuple[PracticeResult, PracticeResult]:
         """Run the pending files twice, and revert them, each on a clone of its own."""
@@ -221,7 +217,9 @@ class _Stages:
     def suggest(self, runs: tuple[Run, ...], findings: tuple[Finding, ...]) -> SuggestionResult:
         """Safer files for the findings that have a mechanical workaround, tried on another clone."""
         self.reporter.show_progress("trying a safer way")
-        original = OriginalRehearsal(url=self.clone.url, runs=runs, findings=findings)
+        original = OriginalRehearsal(
+            url=self.clone.url, runs=runs, findings=findings, ledger_tables=self.preconditions.ledger_tables
+        )
         return suggest_rewrites(self.copy, self.preconditions.migrations, original, self.request, self.reporter)
 
     def _changed_tables(self, before_url: str, after_url: str) -> tuple[str, ...]:

@@ -350,7 +350,7 @@ def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again()
     feared = replace(FEARED, rule="rename-column", relation="users")
     here = PracticeFault(message="column users.a is gone", version="002", object_name="public.users")
     elsewhere = replace(here, message="view v is gone", object_name="public.v")
-    found = findings_of(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere), schemas_compared=True)
+    found = findings_of(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere))
     assert [(one.rule, one.relation) for one in found] == [
         ("rename-column", "users"),
         ("breaks-running-version", "public.v"),
@@ -360,8 +360,7 @@ def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again()
 def test_a_name_that_is_still_there_is_harmless() -> None:
     renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
     feared = replace(FEARED, rule="rename-column", relation="users")
-    assert only(findings_of(run(renamed), text=(feared,), schemas_compared=True)).severity is Severity.HARMLESS
-    assert only(findings_of(run(renamed), text=(feared,), schemas_compared=False)).severity is Severity.ERROR
+    assert only(findings_of(run(renamed), text=(feared,))).severity is Severity.HARMLESS
 
 
 def integrity(

@@ -8,9 +8,10 @@ materialized views.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kernel.errors import FilesInvalid
 from kernel.rehearsal.data.connections import fetch_rows, open_connection_pair, wait_for_statistics
 from kernel.rehearsal.data.expectations import TableExpectations, resolve_expectations
 from kernel.rehearsal.data.hashing import count_query
@@ -20,30 +21,46 @@ from kernel.rehearsal.result import ColumnChange, Receipt, TableContent, Unexpec
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
-    from kernel.errors import Problem
+    from kernel.db.connection import Connection
     from kernel.rehearsal.data.connections import ConnectionPair
     from kernel.rehearsal.data.expectations import Expectation
     from kernel.rehearsal.data.row_diff import ColumnDifference
-    from kernel.rehearsal.data.tables import CatalogColumn, TablePair
+    from kernel.rehearsal.data.tables import CatalogColumn, CatalogTable, TablePair
     from kernel.rehearsal.result import Run
 
 
 def check_data(
-    template: str, clone: str, runs: Iterable[Run], expectations: Sequence[Expectation], *, jobs: int = 2
+    template: str,
+    clone: str,
+    runs: Iterable[Run],
+    expectations: Sequence[Expectation],
+    *,
+    jobs: int = 2,
+    without: Collection[tuple[str, str]] = (),
+    template_migrated: bool = False,
 ) -> tuple[Receipt, ...]:
     """The receipts of all tables, ordered by name.
 
-    `template` and `clone` are URLs; the clone was made with CREATE DATABASE … TEMPLATE. Only touched tables are read,
-    unless another session stays connected to the clone: then every table counts as touched. `jobs` server processes
-    work on a table. Raises DatabaseUnreachable, and DatabaseRefused for what the server refuses.
+    `template` and `clone` are URLs; the clone was made with CREATE DATABASE … TEMPLATE, or both were made from one
+    template and `template_migrated` is true. Only touched tables are read, unless another session stays connected to
+    the clone: then every table counts as touched. `jobs` server processes work on a table. `without` are (table,
+    column) that are not compared. Raises FilesInvalid for declarations that name no table or column of either database,
+    DatabaseUnreachable, and DatabaseRefused for what the server refuses.
     """
     with open_connection_pair(template, clone, jobs=jobs) as both:
-        before = read_tables(both.template)
+        if template_migrated:
+            wait_for_statistics(both.template)
+        before, after = (_read_tables_without(connection, without) for connection in (both.template, both.clone))
         written = _written_oids(runs) if wait_for_statistics(both.clone) else before.keys()
-        tables = pair_tables(before, read_tables(both.clone), written=written)
-        declared, _ = resolve_expectations(expectations, tables, both.search_path)
+        if template_migrated:
+            written = written | {oid for oid, table in before.items() if table.rows_written}
+        tables = pair_tables(before, after, written=written)
+        declared, problems = resolve_expectations(expectations, tables, both.search_path)
+        if problems:
+            raise FilesInvalid(problems)
         return tuple(
             _compare_table(
                 both, table, declared.get(index, TableExpectations()), name=_declared_name(table, both.search_path)
@@ -52,18 +69,18 @@ def check_data(
         )
 
 
-def check_expectation_names(template: str, clone: str, expectations: Sequence[Expectation]) -> tuple[Problem, ...]:
-    """The declarations that name no table or column of either database. Raises as `check_data`."""
-    with open_connection_pair(template, clone, jobs=1) as both:
-        tables = pair_tables(read_tables(both.template), read_tables(both.clone))
-        return resolve_expectations(expectations, tables, both.search_path)[1]
+def _read_tables_without(connection: Connection, without: Collection[tuple[str, str]]) -> dict[int, CatalogTable]:
+    return {
+        oid: replace(table, columns=tuple(one for one in table.columns if (table.quoted, one.name) not in without))
+        for oid, table in read_tables(connection).items()
+    }
 
 
-def _written_oids(runs: Iterable[Run]) -> frozenset[int]:
+def _written_oids(runs: Iterable[Run]) -> AbstractSet[int]:
     """The OIDs of relations that traced statements wrote or rewrote."""
     statements = [statement for run in runs for statement in run.statements]
     written = {rows.relation.oid for statement in statements for rows in statement.written}
-    return frozenset(written | {relation.oid for statement in statements for relation in statement.rewrites})
+    return written | {relation.oid for statement in statements for relation in statement.rewrites}
 
 
 def _declared_name(table: TablePair, search_path: Sequence[str]) -> str:

@@ -42,7 +42,6 @@ class Evidence:
     rerun_faults: tuple[PracticeFault, ...] = ()
     revert_faults: tuple[PracticeFault, ...] = ()
     compatibility_faults: tuple[PracticeFault, ...] = ()
-    schemas_compared: bool = False
     copy_rows: int = 0
     limits: Limits = field(default_factory=Limits)
 

@@ -67,7 +67,7 @@ def is_repeated_by_second_run(evidence: Evidence, finding: Finding) -> bool:
 
 def all_names_still_there(evidence: Evidence, run: Run, finding: Finding) -> bool:
     """Whether a finding is about a missing name, and no name is missing; unknown (False) after a failure."""
-    if finding.rule not in _RULES_OF_NAMES or not evidence.schemas_compared or any(one.failed for one in evidence.runs):
+    if finding.rule not in _RULES_OF_NAMES or any(one.failed for one in evidence.runs):
         return False
     statement = statement_at_line(run, finding.line)
     if statement is None or not _VERBS_NOT_COMPARED.isdisjoint(statement_verbs(statement)):

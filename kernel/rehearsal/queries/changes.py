@@ -1,4 +1,4 @@
-"""Changes of a query by a migration, and the findings about them."""
+"""Findings about queries that a migration changed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from kernel.lint.rules import RULES_BY_ID
 from kernel.units import format_count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kernel.rehearsal.queries.corpus import ApplicationQuery
 
 
@@ -48,76 +50,36 @@ class QueryPlan:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenQuery:
-    """A query that a new session can no longer run."""
-
-    query: ApplicationQuery
-    error: QueryError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StalePreparedQuery:
-    """A query that fails in a session that prepared it before the migration, and runs when prepared again.
-
-    `before` and `after` are the columns of its result.
-    """
-
-    query: ApplicationQuery
-    error: QueryError
-    before: tuple[ResultColumn, ...]
-    after: tuple[ResultColumn, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRegression:
-    """A query whose plan costs several times what it did before."""
-
-    query: ApplicationQuery
-    before: QueryPlan
-    after: QueryPlan
-
-
-QueryChange = BrokenQuery | StalePreparedQuery | PlanRegression
-
-
 def is_plan_regression(before: QueryPlan, after: QueryPlan) -> bool:
     """Whether the plan became five times as expensive, and is not cheap."""
     return after.cost >= NEGLIGIBLE_COST and after.cost >= REGRESSION_FACTOR * before.cost
 
 
-def finding_for_change(change: QueryChange, *, version: str = "", filename: str = "") -> Finding:
-    """The finding about a change that a migration made; for a plan, both plans follow its first line."""
-    severity: Severity | None = None
-    match change:
-        case BrokenQuery():
-            rule, severity = "breaks-running-version", Severity.ERROR  # observed, not predicted
-            message = f"{change.query}: {change.error}"
-        case StalePreparedQuery():
-            rule = "prepared-statements-break"
-            message = f"{change.query}: {change.error}{_describe_changed_columns(change)}"
-        case PlanRegression():
-            rule = "plan-regression"
-            message = (
-                f"{change.query}: its plan costs {format_count(round(change.after.cost))}, before "
-                f"{format_count(round(change.before.cost))}"
-                f"\nbefore:\n{change.before.text}\nafter:\n{change.after.text}"
-            )
-    definition = RULES_BY_ID[rule]
-    return Finding(
-        rule=rule,
-        severity=severity or definition.severity,
-        message=message,
-        remedy=definition.workaround,
-        version=version,
-        filename=filename,
-    )
+def make_broken_finding(query: ApplicationQuery, error: QueryError) -> Finding:
+    """The finding of a query that a new session can no longer run: an error, since it is observed and not predicted."""
+    return _make_finding("breaks-running-version", f"{query}: {error}", Severity.ERROR)
 
 
-def _describe_changed_columns(change: StalePreparedQuery) -> str:
-    """The columns that differ, or ""."""
-    if change.before == change.after:
-        return ""
-    removed = ", ".join(str(one) for one in change.before if one not in change.after) or "fewer columns"
-    added = ", ".join(str(one) for one in change.after if one not in change.before) or "fewer columns"
-    return f"; its result has {added}, before {removed}"
+def make_stale_finding(
+    query: ApplicationQuery, error: QueryError, before: Sequence[ResultColumn], after: Sequence[ResultColumn]
+) -> Finding:
+    """The finding of a query that fails where it was prepared before the migration, and runs when prepared again.
+
+    `before` and `after` are the columns of its result.
+    """
+    removed = ", ".join(str(one) for one in before if one not in after) or "fewer columns"
+    added = ", ".join(str(one) for one in after if one not in before) or "fewer columns"
+    changed = "" if before == after else f"; its result has {added}, before {removed}"
+    return _make_finding("prepared-statements-break", f"{query}: {error}{changed}")
+
+
+def make_plan_finding(query: ApplicationQuery, before: QueryPlan, after: QueryPlan) -> Finding:
+    """The finding of a query whose plan costs several times what it did; both plans follow the first line."""
+    costs = f"{format_count(round(after.cost))}, before {format_count(round(before.cost))}"
+    plans = f"\nbefore:\n{before.text}\nafter:\n{after.text}"
+    return _make_finding("plan-regression", f"{query}: its plan costs {costs}{plans}")
+
+
+def _make_finding(rule: str, message: str, severity: Severity | None = None) -> Finding:
+    known = RULES_BY_ID[rule]
+    return Finding(rule=rule, severity=severity or known.severity, message=message, remedy=known.workaround)

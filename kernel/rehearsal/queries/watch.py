@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,14 +18,13 @@ from psycopg.conninfo import make_conninfo
 from kernel.apply.events import MigrationApplied
 from kernel.db.connection import open_session
 from kernel.rehearsal.queries.changes import (
-    BrokenQuery,
-    PlanRegression,
     QueryError,
     QueryPlan,
     ResultColumn,
-    StalePreparedQuery,
-    finding_for_change,
     is_plan_regression,
+    make_broken_finding,
+    make_plan_finding,
+    make_stale_finding,
 )
 from kernel.rehearsal.queries.corpus import only_reads
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from kernel.apply.events import Event
     from kernel.db.connection import Connection
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.queries.changes import QueryChange
     from kernel.rehearsal.queries.corpus import ApplicationQuery
 
 
@@ -187,14 +185,9 @@ class QueryWatch:
             except psycopg.Error as error:
                 self.refused.append((one, query_error(error)))
 
-    @property
-    def watched_count(self) -> int:
-        """The number of queries that still run."""
-        return len(self._watched_queries)
-
-    def find_changes(self) -> tuple[QueryChange, ...]:
-        """The changes since the last call. A broken query is reported once, and not checked again."""
-        changes: list[QueryChange] = []
+    def find_changes(self) -> tuple[Finding, ...]:
+        """The findings since the last call. A broken query is reported once, and not checked again."""
+        changes: list[Finding] = []
         for one in tuple(self._watched_queries):
             try:
                 changes += self._compare(one)
@@ -203,7 +196,7 @@ class QueryWatch:
                     self.stop_reason = " ".join(str(error).split())
                     self._watched_queries.clear()
                     break
-                changes.append(BrokenQuery(query=one.query, error=query_error(error)))
+                changes.append(make_broken_finding(one.query, query_error(error)))
                 self._watched_queries.remove(one)
         return tuple(changes)
 
@@ -212,8 +205,7 @@ class QueryWatch:
         if isinstance(event, MigrationApplied):
             migration = event.migration
             self.findings += [
-                finding_for_change(change, version=migration.version, filename=migration.filename)
-                for change in self.find_changes()
+                replace(one, version=migration.version, filename=migration.filename) for one in self.find_changes()
             ]
 
     def _start_watching(self, query: ApplicationQuery) -> _WatchedQuery:
@@ -229,8 +221,8 @@ class QueryWatch:
         plan = self._session.explain(prepared, executed=False)
         return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=False)
 
-    def _compare(self, one: _WatchedQuery) -> Iterator[QueryChange]:
-        """The changes of a query. Raises psycopg.Error when a new session cannot run it.
+    def _compare(self, one: _WatchedQuery) -> Iterator[Finding]:
+        """The findings about a query. Raises psycopg.Error when a new session cannot run it.
 
         It is prepared again even if the prepared statement still runs, since the server parses a text only once.
         """
@@ -245,9 +237,9 @@ class QueryWatch:
         plan = plan or self._explain(one)
         self._session.deallocate(before)
         if stale:
-            yield StalePreparedQuery(query=one.query, error=stale, before=before.columns, after=one.prepared.columns)
+            yield make_stale_finding(one.query, stale, before.columns, one.prepared.columns)
         if is_plan_regression(one.plan, plan):
-            yield PlanRegression(query=one.query, before=one.plan, after=plan)
+            yield make_plan_finding(one.query, one.plan, plan)
             one.plan = plan
 
     def _explain(self, one: _WatchedQuery) -> QueryPlan:

@@ -6,7 +6,7 @@ values that a trigger takes from the clock, is not a difference of the suggestio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,11 @@ from psycopg import sql
 
 from kernel.apply.events import ignore_event
 from kernel.db.connection import open_session
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE, find_ledger
 from kernel.errors import MigrationFailed
 from kernel.operations.migrate import MigrateOptions, migrate
-from kernel.rehearsal.data.connections import open_connection_pair, wait_for_statistics
-from kernel.rehearsal.data.row_diff import compare_table_rows
-from kernel.rehearsal.data.tables import pair_tables, read_tables
+from kernel.rehearsal.data.check import check_data
+from kernel.rehearsal.data.connections import open_connection_pair
+from kernel.rehearsal.data.tables import read_tables
 from kernel.rehearsal.schema import diff_schemas, read_schema
 from kernel.units import format_count, format_quantity
 
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kernel.migrations.migration import Migration
-    from kernel.rehearsal.data.connections import ConnectionPair
-    from kernel.rehearsal.data.tables import CatalogTable
     from kernel.rehearsal.prod_copy.copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest
-    from kernel.rehearsal.result import Suggestion
+    from kernel.rehearsal.result import Receipt, Suggestion
 
 ColumnCounts = dict[tuple[str, str], int]  # rows by (table, column)
 
@@ -51,6 +48,25 @@ class MigratedClones:
     last_version: str
     original_url: str = field(repr=False)
     suggested_url: str = field(repr=False)
+    ledger_tables: frozenset[str]
+
+    def compare_rows(
+        self, before_url: str, after_url: str, *, without: Collection[tuple[str, str]], jobs: int
+    ) -> tuple[Receipt, ...]:
+        """The tables of both databases whose rows differ, columns in `without` not compared. Raises EnvironmentFailed.
+
+        The runner's tables are not compared; a table that only one database has is a difference of the schemas.
+        """
+        receipts = check_data(
+            before_url, after_url, (), (), jobs=jobs, without=without, template_migrated=before_url != self.copy.url
+        )
+        return tuple(
+            one
+            for one in receipts
+            if one.table not in self.ledger_tables
+            and None not in (one.rows_before, one.rows_after)
+            and (one.added or one.removed or one.changed)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,46 +77,27 @@ class Equivalence:
     nondeterministic_values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableRowDifference:
-    """How the rows of a table differ; `columns` are (name, number of rows with another value)."""
-
-    table: str
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-    columns: tuple[tuple[str, int], ...] = ()
-
-    def __str__(self) -> str:
-        counts = ((self.added, "too many"), (self.removed, "missing"), (self.changed, "different"))
-        rows = ", ".join(f"{format_quantity(count, 'row')} {what}" for count, what in counts if count)
-        columns = ", ".join(name for name, _ in self.columns)
-        return f"{self.table}: {rows}{f' in {columns}' if columns else ''}"
-
-
 def prove_equivalence(
     clones: MigratedClones, suggestions: Sequence[Suggestion], request: RehearsalRequest
 ) -> Equivalence:
     """Compare both clones. Raises EnvironmentFailed."""
     filled = {column for suggestion in suggestions for column in suggestion.nondeterministic_columns}
     with open_session(clones.original_url) as session:
-        original_schema, ledger_schema = read_schema(session), find_ledger(session).schema
+        original_schema = read_schema(session)
     with open_session(clones.suggested_url) as session:
         suggested_schema = read_schema(session)
-    compare = partial(compare_rows, ledger_schema=ledger_schema, jobs=request.jobs)
+    compare = partial(clones.compare_rows, jobs=request.jobs)
     differing = compare(clones.original_url, clones.suggested_url, without=filled)
     never_equal: ColumnCounts = {}
-    between_runs: tuple[TableRowDifference, ...] = ()
+    between_runs: tuple[Receipt, ...] = ()
     if differing:
-        tables = {one.table for one in differing}
-        compare = partial(compare, only=tables)
         between_runs, never_equal = _compare_second_run(clones, compare, differing, filled, request)
         if never_equal:
             differing = compare(clones.original_url, clones.suggested_url, without=filled | never_equal.keys())
     return Equivalence(
         differences=(
             *diff_schemas(original_schema, suggested_schema, oids=False),
-            *(f"{one}{_UNMATCHABLE_ROWS if has_regenerated_rows(one, between_runs) else ''}" for one in differing),
+            *(describe_row_difference(one, between_runs) for one in differing),
             *_compare_value_counts(
                 clones.original_url, clones.suggested_url, filled | never_equal.keys(), jobs=request.jobs
             ),
@@ -114,11 +111,11 @@ def prove_equivalence(
 
 def _compare_second_run(
     clones: MigratedClones,
-    compare: Callable[..., tuple[TableRowDifference, ...]],
-    differing: Sequence[TableRowDifference],
+    compare: Callable[..., tuple[Receipt, ...]],
+    differing: Sequence[Receipt],
     without: Collection[tuple[str, str]],
     request: RehearsalRequest,
-) -> tuple[tuple[TableRowDifference, ...], ColumnCounts]:
+) -> tuple[tuple[Receipt, ...], ColumnCounts]:
     """How a second run of the originals differs from the first, and which columns of `differing` that explains."""
     with clones.copy.clone(SECOND_RUN_CLONE) as clone:
         options = MigrateOptions(to=clones.last_version, waits=request.waits)
@@ -135,10 +132,10 @@ def _compare_second_run(
 
 
 def find_nondeterministic_columns(
-    differing: Sequence[TableRowDifference],
-    between_runs: Sequence[TableRowDifference],
-    changes: Sequence[TableRowDifference],
-    suggested_changes: Sequence[TableRowDifference],
+    differing: Sequence[Receipt],
+    between_runs: Sequence[Receipt],
+    changes: Sequence[Receipt],
+    suggested_changes: Sequence[Receipt],
 ) -> ColumnCounts:
     """The columns of `differing` whose values differ in every run, with the number of rows that differ.
 
@@ -156,7 +153,7 @@ def find_nondeterministic_columns(
     }
 
 
-def has_regenerated_rows(difference: TableRowDifference, between_runs: Sequence[TableRowDifference]) -> bool:
+def has_regenerated_rows(difference: Receipt, between_runs: Sequence[Receipt]) -> bool:
     """Whether two runs of the originals add and remove as many rows, as with keys that are generated in each run."""
     counts = (difference.added, difference.removed)
     return any(counts) and any(
@@ -164,63 +161,17 @@ def has_regenerated_rows(difference: TableRowDifference, between_runs: Sequence[
     )
 
 
-def _column_counts(differences: Sequence[TableRowDifference]) -> ColumnCounts:
-    return {(one.table, column): rows for one in differences for column, rows in one.columns}
+def _column_counts(differences: Sequence[Receipt]) -> ColumnCounts:
+    return {(one.table, column.column): column.rows for one in differences for column in one.columns}
 
 
-def compare_rows(
-    original_url: str,
-    suggested_url: str,
-    *,
-    ledger_schema: str,
-    without: Collection[tuple[str, str]],
-    jobs: int,
-    only: Collection[str] | None = None,
-) -> tuple[TableRowDifference, ...]:
-    """The tables whose rows differ, columns in `without` not compared; `only` these tables, if given.
-
-    The runner's tables in `ledger_schema` are not compared. Raises EnvironmentFailed.
-    """
-    with open_connection_pair(original_url, suggested_url, jobs=jobs) as pair:
-        for connection in (pair.template, pair.clone):
-            wait_for_statistics(connection)
-        original, suggested = (
-            {
-                oid: _without_columns(table, without)
-                for oid, table in read_tables(connection).items()
-                if not (table.schema == ledger_schema and table.name in (LEDGER_TABLE, PROGRESS_TABLE))
-            }
-            for connection in (pair.template, pair.clone)
-        )
-        return tuple(_differing_tables(pair, original, suggested, only))
-
-
-def _without_columns(table: CatalogTable, without: Collection[tuple[str, str]]) -> CatalogTable:
-    columns = tuple(column for column in table.columns if (table.quoted, column.name) not in without)
-    return replace(table, columns=columns)
-
-
-def _differing_tables(
-    pair: ConnectionPair,
-    original: dict[int, CatalogTable],
-    suggested: dict[int, CatalogTable],
-    only: Collection[str] | None,
-) -> Iterator[TableRowDifference]:
-    written = {oid for oid, table in original.items() if table.rows_written}
-    for table in pair_tables(original, suggested, written=written):
-        if table.before is None or table.after is None or not table.touched:
-            continue  # a table that only one side has is a difference of the schemas
-        if only is not None and table.head.quoted not in only:
-            continue
-        diff = compare_table_rows(pair, table, table.before, table.after)
-        if diff.added or diff.removed or diff.changed or diff.rows_before != diff.rows_after:
-            yield TableRowDifference(
-                table=table.head.quoted,
-                added=diff.added,
-                removed=diff.removed,
-                changed=diff.changed,
-                columns=tuple((one.column.name, one.rows) for one in diff.columns),
-            )
+def describe_row_difference(difference: Receipt, between_runs: Sequence[Receipt]) -> str:
+    """A line about a table whose rows differ, and about what two runs of the originals explain."""
+    counts = ((difference.added, "too many"), (difference.removed, "missing"), (difference.changed, "different"))
+    rows = ", ".join(f"{format_quantity(count, 'row')} {what}" for count, what in counts if count)
+    columns = ", ".join(column.column for column in difference.columns)
+    regenerated = _UNMATCHABLE_ROWS if has_regenerated_rows(difference, between_runs) else ""
+    return f"{difference.table}: {rows}{f' in {columns}' if columns else ''}{regenerated}"
 
 
 def _compare_value_counts(

@@ -45,6 +45,7 @@ class OriginalRehearsal:
     url: str = field(repr=False)
     runs: tuple[Run, ...]
     findings: tuple[Finding, ...]
+    ledger_tables: frozenset[str]
 
     @property
     def completed_runs(self) -> dict[str, Run]:
@@ -101,6 +102,7 @@ def suggest_rewrites(
                         last_version=max(original.completed_runs, key=int),
                         original_url=original.url,
                         suggested_url=clone.url,
+                        ledger_tables=original.ledger_tables,
                     )
                     proof = prove_equivalence(clones, [trial.suggestion for trial in result.trials], request)
                     result = replace(
@@ -125,7 +127,6 @@ class _TrialRun:
     excluded: Mapping[str, str]
     _number_shift: int = 0
     _runs: list[Run] = field(default_factory=list)
-    _seconds: float = 0.0
     _suggestions: list[tuple[Suggestion, frozenset[str]]] = field(default_factory=list)
     _refused: list[tuple[str, RefusedSuggestion]] = field(default_factory=list)
 
@@ -186,11 +187,14 @@ class _TrialRun:
         if not files or (self._runs and self._runs[-1].failed):
             return
         options = MigrateOptions(waits=self.request.waits)
-        runs = trace_migrations(
-            self.url, files, options, observer=self.reporter.observer, print_line=self.reporter.print_line
+        self._runs += trace_migrations(
+            self.url,
+            files,
+            options,
+            observer=self.reporter.observer,
+            print_line=self.reporter.print_line,
+            begin_seconds=max((run.at_seconds + run.seconds for run in self._runs), default=0.0),
         )
-        self._runs += (_shift_times(run, self._seconds) for run in runs)
-        self._seconds += max((run.at_seconds + run.seconds for run in runs), default=0.0)
 
     def result(self, original: OriginalRehearsal) -> SuggestionResult:
         """The trials so far, without the proof."""
@@ -209,19 +213,3 @@ class _TrialRun:
             )
         failure = next((f"{run.filename}: {run.failed.message}" for run in self._runs if run.failed), "")
         return SuggestionResult(trials=tuple(trials), refused=tuple(self._refused), failure=failure)
-
-
-def _shift_times(run: Run, seconds: float) -> Run:
-    """A run on the clock of the whole trial; each call of trace_migrations starts at 0."""
-    return replace(
-        run,
-        at_seconds=run.at_seconds + seconds,
-        statements=tuple(
-            replace(
-                statement,
-                at_seconds=statement.at_seconds + seconds,
-                locks=tuple(replace(lock, at_seconds=lock.at_seconds + seconds) for lock in statement.locks),
-            )
-            for statement in run.statements
-        ),
-    )

@@ -45,12 +45,13 @@ def trace_migrations(
     *,
     observer: Observer = lambda _event: None,
     print_line: Callable[[str], None] = lambda _line: None,
+    begin_seconds: float = 0.0,
 ) -> tuple[Run, ...]:
     """Apply the pending migrations on the clone at `url` as a superuser; a Run for each migration begun.
 
     It ends as `db.migrate` does: with the first that fails, whose Run says why. Invalid files have a Run without
     statements. `observer` gets the events of `db.migrate`, `print_line` a line for each kind of data that cannot be
-    traced.
+    traced. Times are counted from `begin_seconds`.
 
     Raises Drift, Unrecorded, LedgerShape, UsageError and LockBusy, with nothing run; EnvironmentFailed, Interrupted.
     """
@@ -63,7 +64,7 @@ def trace_migrations(
         connection = session.connection
         relations = KnownRelations(connection, read_all_relations(connection).relations)
         pid, clone = _backend_and_database(connection)
-        clock = TraceClock()
+        clock = TraceClock(begin_seconds)
         with LockPoller(polling, pid=pid, database=clone) as poller:
             wal = WalReader(reading, database=clone)
             tracer = Tracer(connection, relations, clock=clock, poller=poller, wal=wal)

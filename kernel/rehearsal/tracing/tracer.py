@@ -53,13 +53,13 @@ _MANY_NEW_RELATIONS = 100  # more relations than this that the migration created
 class TraceClock:
     """A clock in seconds that excludes the tracer's own queries."""
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self.paused_seconds = 0.0
+    def __init__(self, begin_seconds: float = 0.0) -> None:
+        self._begin_seconds = begin_seconds
+        self.start()
 
     def start(self) -> None:
         """Count from now on."""
-        self._started = time.monotonic()
+        self._started = time.monotonic() - self._begin_seconds
         self.paused_seconds = 0.0
 
     def now(self) -> float:

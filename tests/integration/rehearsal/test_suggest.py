@@ -29,7 +29,7 @@ from kernel.rehearsal.request import RehearsalRequest, Reporter
 from kernel.rehearsal.schema.diff import diff_schemas
 from kernel.rehearsal.schema.snapshot import read_schema
 from kernel.rehearsal.suggest.catalog import read_table_catalog
-from kernel.rehearsal.suggest.equivalence import Equivalence, MigratedClones, compare_rows, prove_equivalence
+from kernel.rehearsal.suggest.equivalence import Equivalence, MigratedClones, describe_row_difference, prove_equivalence
 from kernel.rehearsal.suggest.files import write_suggested_files
 from kernel.rehearsal.suggest.model import quote_name
 from kernel.rehearsal.suggest.rewrite import MECHANICAL_RULES, rewrite_migration
@@ -57,6 +57,7 @@ TABLES_SQL = "".join(
     f"INSERT INTO {name} SELECT g, g, 'note ' || g FROM generate_series(1, {ROWS}) AS g;\n"
     for name in TABLES
 )
+LEDGER_TABLES = frozenset({"public.schema_migrations", "public.schema_migrations_progress"})
 LEDGER = """
 CREATE TABLE schema_migrations (
   version varchar(255) PRIMARY KEY, filename varchar(255) NOT NULL, applied_at timestamp NOT NULL DEFAULT now(),
@@ -158,7 +159,9 @@ def tried(copy: ProdCopy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         found = discover_migrations(place)
         runs = trace_migrations(clone.url, found, MigrateOptions())
         assert [run.failed for run in runs] == [None] * len(KINDS)
-        original = OriginalRehearsal(url=clone.url, runs=runs, findings=lint_findings(place, runs))
+        original = OriginalRehearsal(
+            url=clone.url, runs=runs, findings=lint_findings(place, runs), ledger_tables=LEDGER_TABLES
+        )
         yield Tried(
             copy=copy,
             url=clone.url,
@@ -270,7 +273,9 @@ def advice_for(copy: ProdCopy, place: Path, **files: str) -> SuggestionResult:
         return suggest_rewrites(
             copy,
             found,
-            OriginalRehearsal(url=clone.url, runs=runs, findings=lint_findings(place, runs)),
+            OriginalRehearsal(
+                url=clone.url, runs=runs, findings=lint_findings(place, runs), ledger_tables=LEDGER_TABLES
+            ),
             RehearsalRequest(),
             Reporter(),
         )
@@ -360,9 +365,16 @@ def test_another_end_is_seen(copy: ProdCopy) -> None:
         rows(other.url, "UPDATE checked SET value = value + 1 WHERE id = 3")
         rows(other.url, "DELETE FROM child WHERE id = 3")
         rows(other.url, "CREATE INDEX more ON years (born)")
-        assert [
-            str(apart) for apart in compare_rows(one.url, other.url, ledger_schema="public", without=(), jobs=2)
-        ] == [
+        clones = MigratedClones(
+            copy=copy,
+            migrations=(),
+            last_version="",
+            original_url=one.url,
+            suggested_url=other.url,
+            ledger_tables=LEDGER_TABLES,
+        )
+        differing = clones.compare_rows(one.url, other.url, without=(), jobs=2)
+        assert [describe_row_difference(apart, ()) for apart in differing] == [
             "public.checked: 1 row different in value",
             "public.child: 1 row missing",
         ]
@@ -409,7 +421,12 @@ def ended(copy: ProdCopy, place: Path, other: str) -> Equivalence:
                 migrate(session, found, MigrateOptions(), lambda _event: None)
         rows(another.url, other)
         ends = MigratedClones(
-            copy=copy, migrations=found, last_version=found[-1].version, original_url=one.url, suggested_url=another.url
+            copy=copy,
+            migrations=found,
+            last_version=found[-1].version,
+            original_url=one.url,
+            suggested_url=another.url,
+            ledger_tables=LEDGER_TABLES,
         )
         return prove_equivalence(ends, (), RehearsalRequest())
 

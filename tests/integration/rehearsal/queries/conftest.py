@@ -14,7 +14,7 @@ from kernel.rehearsal.queries.watch import watch_queries
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.rehearsal.queries.changes import QueryChange
+    from kernel.lint.finding import Finding
 
 PRODUCTION = """
 CREATE TABLE schema_migrations (
@@ -36,7 +36,7 @@ class Clone:
     url: str
     connection: psycopg.Connection[tuple[Any, ...]]
 
-    def changes(self, migration: str, *queries: str) -> tuple[QueryChange, ...]:
+    def changes(self, migration: str, *queries: str) -> tuple[Finding, ...]:
         """What became of queries that all ran before."""
         with watch_queries(
             self.url, [ApplicationQuery(name=f"queries.sql:{at}", text=text) for at, text in enumerate(queries, 1)]

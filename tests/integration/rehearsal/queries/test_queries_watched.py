@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -7,13 +8,6 @@ import pytest
 
 from kernel.migrations.migration import require_migrations
 from kernel.operations.migrate import MigrateOptions
-from kernel.rehearsal.queries.changes import (
-    BrokenQuery,
-    PlanRegression,
-    ResultColumn,
-    StalePreparedQuery,
-    finding_for_change,
-)
 from kernel.rehearsal.queries.corpus import ApplicationQuery
 from kernel.rehearsal.queries.watch import watch_queries
 from kernel.rehearsal.result import Relation
@@ -67,74 +61,60 @@ def test_a_query_that_a_migration_does_not_touch_is_not_reported(clone: Clone, q
     ],
 )
 def test_a_query_that_breaks_says_why(clone: Clone, query: str, migration: str, sqlstate: str, message: str) -> None:
-    (change,) = clone.changes(migration, query)
-    assert isinstance(change, BrokenQuery)
-    assert (change.error.sqlstate, change.error.message) == (sqlstate, message)
-    found = finding_for_change(change, version="007", filename="007_it.sql")
-    assert (found.rule, found.severity, found.version) == ("breaks-running-version", "error", "007")
-    assert message in found.message
+    (found,) = clone.changes(migration, query)
+    assert (found.rule, found.severity) == ("breaks-running-version", "error")
+    assert found.message.endswith(f": {message} ({sqlstate})")
 
 
 def test_a_query_that_breaks_on_rows_never_quotes_them(clone: Clone) -> None:
     clone.connection.execute("ALTER TABLE orders ALTER COLUMN note TYPE text USING id::text")
-    (change,) = clone.changes("UPDATE orders SET note = 'secret' WHERE id = 7", "SELECT sum(note::int) FROM orders")
-    assert isinstance(change, BrokenQuery)
-    assert str(change.error) == "InvalidTextRepresentation (22P02)"
-    assert "secret" not in finding_for_change(change).message
+    (found,) = clone.changes("UPDATE orders SET note = 'secret' WHERE id = 7", "SELECT sum(note::int) FROM orders")
+    assert found.rule == "breaks-running-version"
+    assert found.message.endswith(": InvalidTextRepresentation (22P02)")
+    assert "secret" not in found.message
 
 
 def test_a_result_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
-    (change,) = clone.changes(
-        "ALTER TABLE orders ALTER COLUMN total TYPE numeric(14,2)", "SELECT id, total FROM orders"
-    )
-    assert isinstance(change, StalePreparedQuery)
-    assert change.error.message == "cached plan must not change result type"
-    assert change.before == (ResultColumn(name="id", type="bigint"), ResultColumn(name="total", type="numeric(12,4)"))
-    found = finding_for_change(change)
+    (found,) = clone.changes("ALTER TABLE orders ALTER COLUMN total TYPE numeric(14,2)", "SELECT id, total FROM orders")
     assert found.rule == "prepared-statements-break"
+    assert "cached plan must not change result type (0A000)" in found.message
     assert "its result has total numeric(14,2), before total numeric(12,4)" in found.message
 
 
 def test_a_column_more_breaks_prepared_statements_that_name_none(clone: Clone) -> None:
-    (change,) = clone.changes("ALTER TABLE orders ADD COLUMN region text", ALL.text)
-    assert isinstance(change, StalePreparedQuery)
-    assert finding_for_change(change).message.endswith("its result has region text, before fewer columns")
+    (found,) = clone.changes("ALTER TABLE orders ADD COLUMN region text", ALL.text)
+    assert found.rule == "prepared-statements-break"
+    assert found.message.endswith("its result has region text, before fewer columns")
 
 
 def test_a_parameter_of_another_type_breaks_prepared_statements_only(clone: Clone) -> None:
     migration = "ALTER TABLE orders ALTER COLUMN customer TYPE text"
-    (change,) = clone.changes(migration, "SELECT id FROM orders WHERE customer = $1")
-    assert isinstance(change, StalePreparedQuery)
-    assert change.error.sqlstate == "42883"
-    assert change.before == change.after
+    (found,) = clone.changes(migration, "SELECT id FROM orders WHERE customer = $1")
+    assert found.rule == "prepared-statements-break"
+    assert found.message.endswith("(42883)")
 
 
 def test_a_plan_that_becomes_expensive_is_shown_with_the_one_before(clone: Clone) -> None:
-    (change,) = clone.changes("DROP INDEX orders_customer", "SELECT note FROM orders WHERE customer = $1")
-    assert isinstance(change, PlanRegression)
-    assert change.after.cost >= 5 * change.before.cost
-    found = finding_for_change(change)
+    (found,) = clone.changes("DROP INDEX orders_customer", "SELECT note FROM orders WHERE customer = $1")
     assert found.rule == "plan-regression"
-    assert "orders_customer" in change.before.text
-    assert "Seq Scan on orders" in change.after.text
-    assert change.before.text in found.message
-    assert change.after.text in found.message
+    _, before, after = re.split("\nbefore:\n|\nafter:\n", found.message)
+    assert "orders_customer" in before
+    assert "Seq Scan on orders" in after
 
 
 def test_a_query_without_parameters_is_executed_and_one_that_writes_is_not(clone: Clone) -> None:
     clone.connection.execute("CREATE SEQUENCE numbers")
     texts = ("SELECT note FROM orders WHERE customer = 7", "SELECT nextval('numbers'), note FROM orders WHERE id = 7")
     first, second = clone.changes("DROP INDEX orders_customer; ALTER TABLE orders DROP CONSTRAINT orders_pkey", *texts)
-    assert isinstance(first, PlanRegression)
-    assert isinstance(second, PlanRegression)
-    assert "actual rows=20" in first.before.text
-    assert "actual" not in second.before.text
+    assert (first.rule, second.rule) == ("plan-regression", "plan-regression")
+    assert "actual rows=20" in first.message.partition("\nafter:\n")[0]
+    assert "actual" not in second.message
     assert clone.rows("SELECT is_called FROM numbers") == [(False,)]
 
 
 def test_each_change_is_reported_once_for_its_migration(clone: Clone) -> None:
     with watch_queries(clone.url, [ALL, ApplicationQuery(name="log", text="SELECT what FROM log")]) as watch:
-        kinds = []
+        rules: list[list[str]] = []
         for migration in (
             "ALTER TABLE orders ADD COLUMN region text",
             "CREATE TABLE fresh (id int)",
@@ -143,9 +123,9 @@ def test_each_change_is_reported_once_for_its_migration(clone: Clone) -> None:
             "CREATE TABLE other (id int)",
         ):
             clone.connection.execute(migration.encode())
-            kinds.append([type(one).__name__ for one in watch.find_changes()])
-        assert kinds == [["StalePreparedQuery"], [], ["StalePreparedQuery", "BrokenQuery"], ["PlanRegression"], []]
-        assert watch.watched_count == 1
+            rules.append([one.rule for one in watch.find_changes()])
+        stale, broken = "prepared-statements-break", "breaks-running-version"
+        assert rules == [[stale], [], [stale, broken], ["plan-regression"], []]
 
 
 def test_a_query_that_never_ran_is_left_out(clone: Clone) -> None:
@@ -157,7 +137,7 @@ def test_a_query_that_never_ran_is_left_out(clone: Clone) -> None:
     with watch_queries(clone.url, queries) as watch:
         assert [(one.name, why.sqlstate) for one, why in watch.refused] == [("gone", "42703"), ("two", "42601")]
         clone.connection.execute("DROP TABLE orders")
-        assert [one.query for one in watch.find_changes()] == [ALL]
+        assert [one.message.startswith(str(ALL)) for one in watch.find_changes()] == [True]
 
 
 def test_no_migration_waits_for_the_session_that_watches(clone: Clone) -> None:
@@ -177,7 +157,6 @@ def test_a_migration_that_ends_the_session_breaks_no_query(clone: Clone) -> None
         while not watch.stop_reason:  # the server takes a moment to end it
             assert watch.find_changes() == ()
             assert time.monotonic() < deadline
-        assert watch.watched_count == 0
 
 
 def test_a_query_that_takes_too_long_is_only_explained(clone: Clone) -> None:
