@@ -28,7 +28,7 @@ RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # The same within kernel/rehearsal, which is as large as everything else.
 REHEARSAL_LAYERS = (
-    ("result",),
+    ("result", "alter_table"),
     ("dump", "data", "schema"),
     ("request", "queries", "prod_copy"),
     ("tracing", "practices", "traffic"),

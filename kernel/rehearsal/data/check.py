@@ -51,10 +51,10 @@ def check_data(
     DatabaseUnreachable, and DatabaseRefused for what the server refuses.
     """
     with open_connection_pair(template, clone, jobs=jobs) as both:
-        if template_migrated:
-            wait_for_statistics(both.template)
+        # Before the tables are read: their numbers of written rows are complete then.
+        complete = [wait_for_statistics(one) for one in ([both.template] if template_migrated else []) + [both.clone]]
         before, after = (_read_tables_without(connection, without) for connection in (both.template, both.clone))
-        written = _written_oids(runs) if wait_for_statistics(both.clone) else before.keys()
+        written = _written_oids(runs) if all(complete) else before.keys()
         if template_migrated:
             written = written | {oid for oid, table in before.items() if table.rows_written}
         tables = pair_tables(before, after, written=written)

@@ -19,8 +19,6 @@ from kernel.rehearsal.data.connections import ArrayTable, array_query, comma_lis
 from kernel.rehearsal.data.hashing import cast_probe_query, count_query, needs_cast, prepare_comparison
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from kernel.rehearsal.data.connections import ConnectionPair, Row
     from kernel.rehearsal.data.hashing import RowSource, TableComparison
     from kernel.rehearsal.data.tables import CatalogColumn, ColumnPair, TablePair, TableSide
@@ -91,111 +89,102 @@ def _bucket_query(source: RowSource, place: sql.Composed, columns: list[int], *,
 MAX_KEYS_SHOWN = 20
 
 
-class DifferingRows:
-    """The rows that differ, by their hashes, in a temporary table of the clone while the block runs.
+_TEMPLATE_HASHES = sql.Identifier("pg_temp", "template_hashes")
+_DIFFERING = sql.Identifier("pg_temp", "differing")
 
-    Hashes of the template's rows are copied there in batches; a join with those of the clone's rows finds the rows that
-    one side lacks and those that differ. Memory is bounded by work_mem. `differing` are the indexes of the columns
-    (TableComparison) to compare, `only` the condition for each side of the rows to compare.
+
+def find_differing_rows(
+    sides: ConnectionPair, both: TableComparison, differing: list[int], only: tuple[sql.Composed, ...]
+) -> tuple[Row, list[Row]]:
+    """Count the rows that differ, by their hashes: (counts, the keys of some of them).
+
+    The counts are rows added, removed and changed, then for each column: differing, NULL before, NULL now. The keys
+    (RowSource) are of template rows removed or changed where there are any, else of added ones. `differing` are the
+    indexes of the columns (TableComparison) to compare, `only` the condition for each side of the rows to compare.
+
+    Hashes of the template's rows are copied to the clone in batches; a join with those of the clone's rows finds the
+    rows that one side lacks and those that differ. Memory is bounded by work_mem.
     """
-
-    _TEMPLATE_HASHES = sql.Identifier("pg_temp", "template_hashes")
-    _DIFFERING = sql.Identifier("pg_temp", "differing")
-
-    def __init__(
-        self, sides: ConnectionPair, both: TableComparison, differing: list[int], only: tuple[sql.Composed, ...]
-    ) -> None:
-        self._connections = sides
-        self._comparison = both
-        self._conditions = only
-        self._places = differing
-        self._keys = [sql.Identifier(f"k{place}") for place, _ in enumerate(both.template.key)]
-        self._hashes = [sql.Identifier(f"h{place}") for place in differing]
-        # The names of both sides' hashes in one row.
-        self._hash_pairs = [(sql.Identifier(f"g{place}"), sql.Identifier(f"c{place}")) for place in differing]
-
-    def __enter__(self) -> Self:
-        template, clone = self._connections.template, self._connections.clone
-        copied = ArrayTable(table=self._TEMPLATE_HASHES, columns=(*self._keys, *self._hashes))
-        copied.create(clone)
-        source = self._comparison.template
-        expressions = [*source.key, *(source.value_hashes[place] for place in self._places)]
-        for leaf in source.leaves:
-            query = array_query(template, leaf, expressions, only=self._conditions[0])
-            copy_arrays(template, clone, copied, query)
-        clone.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self._DIFFERING))
-        clone.execute(sql.SQL("CREATE TEMP TABLE differing AS {}").format(self._difference_query(copied)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._connections.clone.broken:
-            self._connections.clone.execute(
-                sql.SQL("DROP TABLE IF EXISTS {}, {}").format(self._TEMPLATE_HASHES, self._DIFFERING)
-            )
-
-    def counts(self) -> Row:
-        """Rows added, removed and changed, then for each column: differing, NULL before, NULL now."""
-        filters: list[sql.Composable] = [
-            sql.SQL("template IS NULL"),
-            sql.SQL("clone IS NULL"),
-            sql.SQL("template AND clone"),
-        ]
-        for before, after in self._hash_pairs:
-            differs = sql.SQL("template AND clone AND {} IS DISTINCT FROM {}").format(before, after)
-            filters += [
-                differs,
-                sql.SQL("{} AND {} IS NULL").format(differs, before),
-                sql.SQL("{} AND {} IS NULL").format(differs, after),
-            ]
-        counts = comma_list(sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in filters)
-        return fetch_rows(self._connections.clone, sql.SQL("SELECT {} FROM {}").format(counts, self._DIFFERING))[0]
-
-    def example_keys(self, *, template: bool) -> list[Row]:
-        """The keys (RowSource) of some rows that differ: of template rows removed or changed, else of added ones."""
-        return fetch_rows(
-            self._connections.clone,
-            sql.SQL("SELECT {0} FROM {1} WHERE template IS {2} ORDER BY {0} LIMIT {3}").format(
-                comma_list(self._keys),
-                self._DIFFERING,
-                sql.SQL("NOT NULL" if template else "NULL"),
-                MAX_KEYS_SHOWN,
-            ),
-        )
-
-    def _difference_query(self, copied: ArrayTable) -> sql.Composed:
-        """A query of the rows that differ or are on one side only: `template`, `clone`, the key, both sides' hashes."""
-        source = self._comparison.clone
-        hashed = [*source.key, *(source.value_hashes[place] for place in self._places)]
-        clone = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+    keys = [sql.Identifier(f"k{place}") for place, _ in enumerate(both.template.key)]
+    hashes = [sql.Identifier(f"h{place}") for place in differing]
+    copied = ArrayTable(table=_TEMPLATE_HASHES, columns=(*keys, *hashes))
+    copied.create(sides.clone)
+    expressions, clone_expressions = (
+        [*source.key, *(source.value_hashes[place] for place in differing)] for source in (both.template, both.clone)
+    )
+    for leaf in both.template.leaves:
+        query = array_query(sides.template, leaf, expressions, only=only[0])
+        copy_arrays(sides.template, sides.clone, copied, query)
+    clone_hashes = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        comma_list(
+            sql.SQL("({})::bigint AS {}").format(one, name)
+            for one, name in zip(clone_expressions, copied.columns, strict=True)
+        ),
+        both.clone.from_item,
+        only[1],
+    )
+    rows = [_with_ordinals(query, both, keys, hashes) for query in (copied.unnest_query, clone_hashes)]
+    # The names of both sides' hashes in one row.
+    pairs = [(sql.Identifier(f"g{place}"), sql.Identifier(f"c{place}")) for place in differing]
+    sides.clone.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_DIFFERING))
+    sides.clone.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE differing AS SELECT {} FROM ({}) AS g FULL JOIN ({}) AS c USING ({}) WHERE {}"
+        ).format(
             comma_list(
-                sql.SQL("({})::bigint AS {}").format(one, name)
-                for one, name in zip(hashed, copied.columns, strict=True)
+                [
+                    sql.SQL("g.present AS template, c.present AS clone"),
+                    *keys,
+                    *(
+                        sql.SQL("g.{0} AS {1}, c.{0} AS {2}").format(name, before, after)
+                        for name, (before, after) in zip(hashes, pairs, strict=True)
+                    ),
+                ]
             ),
-            source.from_item,
-            self._conditions[1],
+            *rows,
+            comma_list([*keys, *([sql.Identifier("ordinal")] if both.needs_ordinal else [])]),
+            sql.SQL(" OR ").join(
+                [
+                    sql.SQL("g.present IS NULL OR c.present IS NULL"),
+                    *(sql.SQL("g.{0} IS DISTINCT FROM c.{0}").format(name) for name in hashes),
+                ]
+            ),
         )
-        wanted: list[sql.Composable] = [sql.SQL("g.present AS template, c.present AS clone"), *self._keys]
-        conditions: list[sql.Composable] = [sql.SQL("g.present IS NULL"), sql.SQL("c.present IS NULL")]
-        for name, (before, after) in zip(self._hashes, self._hash_pairs, strict=True):
-            wanted.append(sql.SQL("g.{0} AS {1}, c.{0} AS {2}").format(name, before, after))
-            conditions.append(sql.SQL("g.{0} IS DISTINCT FROM c.{0}").format(name))
-        ordinal = [sql.Identifier("ordinal")] if self._comparison.needs_ordinal else []
-        return sql.SQL("SELECT {} FROM ({}) AS g FULL JOIN ({}) AS c USING ({}) WHERE {}").format(
-            comma_list(wanted),
-            self._with_ordinals(copied.unnest_query),
-            self._with_ordinals(clone),
-            comma_list([*self._keys, *ordinal]),
-            sql.SQL(" OR ").join(conditions),
-        )
+    )
+    filters: list[sql.Composable] = [
+        sql.SQL("template IS NULL"),
+        sql.SQL("clone IS NULL"),
+        sql.SQL("template AND clone"),
+    ]
+    for before, after in pairs:
+        differs = sql.SQL("template AND clone AND {} IS DISTINCT FROM {}").format(before, after)
+        filters += [differs, *(sql.SQL("{} AND {} IS NULL").format(differs, one) for one in (before, after))]
+    ((*counts,),) = fetch_rows(
+        sides.clone,
+        sql.SQL("SELECT {} FROM {}").format(
+            comma_list(sql.SQL("count(*) FILTER (WHERE {})").format(one) for one in filters), _DIFFERING
+        ),
+    )
+    _, removed, changed, *_ = counts
+    examples = fetch_rows(
+        sides.clone,
+        sql.SQL("SELECT {0} FROM {1} WHERE template IS {2} ORDER BY {0} LIMIT {3}").format(
+            comma_list(keys), _DIFFERING, sql.SQL("NOT NULL" if removed or changed else "NULL"), MAX_KEYS_SHOWN
+        ),
+    )
+    sides.clone.execute(sql.SQL("DROP TABLE {}, {}").format(_TEMPLATE_HASHES, _DIFFERING))
+    return tuple(counts), examples
 
-    def _with_ordinals(self, query: sql.Composed) -> sql.Composed:
-        """The rows of one side, with an ordinal among equal ones where there is no key."""
-        if not self._comparison.needs_ordinal:
-            return sql.SQL("SELECT true AS present, * FROM ({}) AS hashed").format(query)
-        order: list[sql.Composable] = [*self._hashes] or [sql.SQL("NULL::bigint")]
-        return sql.SQL(
-            "SELECT true AS present, *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS ordinal FROM ({}) AS hashed"
-        ).format(comma_list(self._keys), comma_list(order), query)
+
+def _with_ordinals(
+    query: sql.Composed, both: TableComparison, keys: list[sql.Identifier], hashes: list[sql.Identifier]
+) -> sql.Composed:
+    """The rows of one side, with an ordinal among equal ones where there is no key."""
+    if not both.needs_ordinal:
+        return sql.SQL("SELECT true AS present, * FROM ({}) AS hashed").format(query)
+    return sql.SQL(
+        "SELECT true AS present, *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS ordinal FROM ({}) AS hashed"
+    ).format(comma_list(keys), comma_list(hashes or [sql.SQL("NULL::bigint")]), query)
 
 
 def listing_query(sides: ConnectionPair, both: TableComparison, examples: list[Row], *, template: bool) -> str:
@@ -300,14 +289,8 @@ def _compare_prepared(
         place for place, (one, other) in enumerate(zip(before_sums[2:], after_sums[2:], strict=True)) if one != other
     ]
     only = differing_buckets(sides, both, differing, before=before_sums[0], after=after_sums[0])
-    with DifferingRows(sides, both, differing, only) as differing_rows:
-        added, removed, changed, *by_column = differing_rows.counts()
-        query = listing_query(
-            sides,
-            both,
-            differing_rows.example_keys(template=bool(removed or changed)),
-            template=bool(removed or changed),
-        )
+    (added, removed, changed, *by_column), examples = find_differing_rows(sides, both, differing, only)
+    query = listing_query(sides, both, examples, template=bool(removed or changed))
     columns = [
         ColumnDifference(
             column=both.columns[place], rows=by_column[at], were_null=by_column[at + 1], became_null=by_column[at + 2]

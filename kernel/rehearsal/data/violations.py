@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from kernel.db.connection import open_session, with_runner_settings
-from kernel.lint.action import Action, read_column_definition
-from kernel.lint.actions import read_actions
+from kernel.lint.action import read_column_definition
+from kernel.rehearsal.alter_table import StatementText, parse_alter_table
 from kernel.rehearsal.result import Violation
 from kernel.sql.classify import StatementEffect, statement_effect
-from kernel.sql.reader import WordReader, contains_words, read_words, split_at_commas
+from kernel.sql.reader import WordReader, contains_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel.db.connection import Connection
     from kernel.errors import Failure
-    from kernel.sql.reader import Word
+    from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
 
 
 _NOT_NULL_VIOLATION = "23502"
@@ -38,16 +38,14 @@ _REPEATABLE_EFFECTS = (StatementEffect.PLAIN, StatementEffect.SETTING, Statement
 # ruff: noqa: S608
 
 
-def find_violations(
-    url: str, failure: Failure, *, statement: bytes | None = None, ahead: Sequence[bytes] = ()
-) -> tuple[Violation, ...]:
+def find_violations(url: str, failure: Failure, *, ahead: Sequence[bytes] = ()) -> tuple[Violation, ...]:
     """Rows that violate what the failed statement asks, () when its shape is unknown or no such row is left.
 
-    `url` is the database that it failed in. `statement` is its full text, where the failure's is cut short or masked;
-    `ahead` are the statements of the same file that were rolled back with it. Raises DatabaseUnreachable.
+    `url` is the database that it failed in. `ahead` are the statements of the same file that were rolled back with it.
+    A statement that is cut short or masked gives (). Raises DatabaseUnreachable.
     """
-    text = statement if statement is not None else (failure.statement or "").encode()
-    if not text or (statement is None and _ELLIPSIS.encode() in text):
+    text = (failure.statement or "").encode()
+    if not text or _ELLIPSIS.encode() in text:
         return ()
     if any(statement_effect(earlier) not in _REPEATABLE_EFFECTS for earlier in ahead):
         return ()  # it would end our transaction, and could not be rolled back
@@ -67,7 +65,7 @@ def find_violations(
 
 
 def _violations_for_sqlstate(connection: Connection, text: bytes, state: str) -> Iterator[Violation]:
-    altered = _parse_alter_table(text)
+    altered = parse_alter_table(text)
     if altered is None:
         if state == _UNIQUE_VIOLATION and (unique := _unique_index_violation(connection, text)) is not None:
             yield unique
@@ -76,74 +74,18 @@ def _violations_for_sqlstate(connection: Connection, text: bytes, state: str) ->
     if state in _CHECK_OR_FOREIGN_KEY_VIOLATION:
         yield from _constraint_violations(connection, altered, relation)
         return
-    for clause in altered.clauses:
+    for action in altered.actions:
         if state in (_NOT_NULL_VIOLATION, _UNIQUE_VIOLATION):
-            yield from _null_violations(connection, altered, clause, relation)
+            yield from _null_violations(connection, altered, action, relation)
         if state == _UNIQUE_VIOLATION:
-            yield from _unique_constraint_violations(connection, altered, clause, relation)
+            yield from _unique_constraint_violations(connection, altered, action, relation)
         if state.startswith(_DATA_EXCEPTION_CLASS):
-            yield from _cast_violations(connection, altered, clause, relation)
+            yield from _cast_violations(connection, altered, action, relation)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Clause:
-    """A clause of ALTER TABLE: its words, and the action that the linter reads in it, None where it reads none."""
-
-    words: tuple[Word, ...]
-    action: Action | None
-
-    @property
-    def verb(self) -> str:
-        return self.action.verb if self.action else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _AlterTable:
-    """An ALTER TABLE: the table as written, `bare_name` without its schema, and its clauses."""
-
-    statement: bytes
-    table: str
-    bare_name: str
-    only: bool
-    clauses: tuple[_Clause, ...]
-
-    def from_item(self, relation: str) -> str:
-        """The FROM item of its rows, as `t`; `relation` is the table under its qualified name."""
-        return _from_item(relation, only=self.only)
-
-    def text(self, words: Sequence[Word]) -> str:
-        """The statement's text from the first of these words to the last, "" for none."""
-        return _text(self.statement, words)
-
-    def column(self, clause: _Clause, name: str) -> str:
-        """A column as the clause has it, with its quotes; `name` is as the catalog has it."""
-        return self.text([next(word for word in clause.words if word.is_name and word.text == name)])
-
-
-def _parse_alter_table(statement: bytes) -> _AlterTable | None:
-    """None for any other statement."""
-    words = read_words(statement)
-    reader = WordReader(words)
-    if not reader.take("ALTER", "TABLE"):
-        return None
-    reader.take("IF", "EXISTS")
-    only, begin = reader.take("ONLY"), reader.index
-    if not reader.take_name():
-        return None
-    head = words[: reader.index]
-    reader.take("*")
-    clauses = []
-    for clause in split_at_commas(reader.take_rest()):
-        actions = tuple(read_actions((*head, *clause)))
-        clauses.append(_Clause(words=clause, action=actions[0] if len(actions) == 1 else None))
-    table = _text(statement, head[begin:])
-    return _AlterTable(
-        statement=statement, table=table, bare_name=_text(statement, head[-1:]), only=only, clauses=tuple(clauses)
-    )
-
-
-def _text(statement: bytes, words: Sequence[Word]) -> str:
-    return statement[words[0].begin : words[-1].end].decode(errors="replace") if words else ""
+def _column_as_written(altered: AlterTable, action: AlterTableAction, name: str) -> str:
+    """A column as the action has it, with its quotes; `name` is as the catalog has it."""
+    return altered.written([next(word for word in altered.words_of(action) if word.is_name and word.text == name)])
 
 
 def _from_item(relation: str, *, only: bool) -> str:
@@ -160,40 +102,38 @@ def _qualified_table_name(connection: Connection, name: str) -> str:
 
 
 def _null_violations(
-    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+    connection: Connection, altered: AlterTable, action: AlterTableAction, relation: str
 ) -> Iterator[Violation]:
     """SET NOT NULL, the columns of a primary key, and ADD COLUMN … NOT NULL without a default."""
-    action = clause.action
-    rows = altered.from_item(relation)
-    if action is None:
-        return
-    if action.verb == "add column":
-        definition = read_column_definition(action.words)
+    read, condition = action.action, "t.{} IS NULL"
+    columns = {"set not null": (read.name,), "add primary key": read.columns}.get(read.verb, ())
+    if read.verb == "add column":
+        definition = read_column_definition(read.words)
         if definition.clauses.isdisjoint({"default", "identity", "stored", "virtual"}) and (
             "not null" in definition.clauses and "serial" not in definition.type
         ):
-            name = altered.column(clause, action.name)
-            yield _count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition="true")
-        return
-    columns = {"set not null": (action.name,), "add primary key": action.columns}.get(action.verb, ())
-    for name in (altered.column(clause, column) for column in columns):
-        yield _count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition=f"t.{name} IS NULL")
+            columns, condition = (read.name,), "true"
+    rows = _from_item(relation, only=altered.only)
+    for name in (_column_as_written(altered, action, column) for column in columns):
+        yield _count_matching_rows(
+            connection, relation, f"{name} NOT NULL", rows=rows, condition=condition.format(name)
+        )
 
 
 def _unique_constraint_violations(
-    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+    connection: Connection, altered: AlterTable, action: AlterTableAction, relation: str
 ) -> Iterator[Violation]:
     """UNIQUE (…) and PRIMARY KEY (…)."""
-    if clause.verb not in ("add unique", "add primary key") or clause.action is None or not clause.action.columns:
+    if action.action.verb not in ("add unique", "add primary key") or not action.action.columns:
         return
-    columns = tuple(altered.column(clause, column) for column in clause.action.columns)
+    columns = tuple(_column_as_written(altered, action, column) for column in action.action.columns)
     yield _count_duplicate_rows(
         connection,
         relation,
-        f"{clause.verb.removeprefix('add ').upper()} ({', '.join(columns)})",
-        rows=altered.from_item(relation),
+        f"{action.action.verb.removeprefix('add ').upper()} ({', '.join(columns)})",
+        rows=_from_item(relation, only=altered.only),
         expressions=columns,
-        nulls_distinct=not contains_words(clause.words, "NULLS", "NOT", "DISTINCT"),
+        nulls_distinct=not contains_words(altered.words_of(action), "NULLS", "NOT", "DISTINCT"),
     )
 
 
@@ -206,22 +146,20 @@ EXCEPTION WHEN data_exception THEN RETURN false; END $fits$"""
 
 
 def _cast_violations(
-    connection: Connection, altered: _AlterTable, clause: _Clause, relation: str
+    connection: Connection, altered: AlterTable, action: AlterTableAction, relation: str
 ) -> Iterator[Violation]:
     """ALTER COLUMN … TYPE: the rows whose value the new type does not take, each of them tried."""
-    if clause.verb != "change type" or clause.action is None:
+    if action.action.verb != "change type":
         return
-    column = altered.column(clause, clause.action.name)
-    new_type = altered.text(clause.action.words)
-    reader = WordReader(clause.words)
+    column = _column_as_written(altered, action, action.action.name)
+    new_type = altered.written(action.action.words)
+    reader = WordReader(altered.words_of(action))
     reader.take_until("USING")
-    # A string's word begins after its quote: the expression is what follows USING.
-    using = clause.words[reader.index].end if reader.key else clause.words[-1].end
-    expression = altered.statement[using : clause.words[-1].end].decode(errors="replace").strip() or column
+    expression = altered.statement.text(action.begin + reader.index + 1, action.end) or column
     if "$fits$" in new_type + expression:
         return
     function = _CAST_TEST_FUNCTION.format(
-        relation=relation, type=new_type, expression=expression, bare_name=altered.bare_name
+        relation=relation, type=new_type, expression=expression, bare_name=altered.written(altered.name[-1:])
     )
     connection.execute("SAVEPOINT fits")
     connection.execute(function.encode())
@@ -229,31 +167,31 @@ def _cast_violations(
         connection,
         relation,
         f"{column} {new_type}",
-        rows=altered.from_item(relation),
+        rows=_from_item(relation, only=altered.only),
         condition="NOT pg_temp.fits(t)",
     )
     connection.execute("ROLLBACK TO fits")
     yield replace(found, query=f"{function};\n{found.query}")
 
 
-def _constraint_violations(connection: Connection, altered: _AlterTable, relation: str) -> Iterator[Violation]:
+def _constraint_violations(connection: Connection, altered: AlterTable, relation: str) -> Iterator[Violation]:
     """CHECK and FOREIGN KEY: those that the statement validates, and those that it adds, as NOT VALID."""
-    validated = {clause.action.name for clause in altered.clauses if clause.action and clause.verb == "validate"}
+    validated = {one.action.name for one in altered.actions if one.action.verb == "validate"}
     known = {constraint.oid for constraint in _read_with_schema_names(connection)}
     # Other actions may change what the constraint is about.
-    if all(clause.verb in ("add check", "add foreign key") for clause in altered.clauses):
+    if all(one.action.verb in ("add check", "add foreign key") for one in altered.actions):
         connection.execute(_as_not_valid(altered))
     for constraint in _read_with_schema_names(connection):
         if constraint.oid not in known or (constraint.relation == relation and constraint.name in validated):
             yield count_constraint_violations(connection, constraint)
 
 
-def _as_not_valid(altered: _AlterTable) -> bytes:
-    """The statement with NOT VALID at the end of each clause that has none."""
-    text = altered.statement
-    for clause in reversed(altered.clauses):
-        if clause.action and "not valid" not in clause.action.traits:
-            end = clause.words[-1].end
+def _as_not_valid(altered: AlterTable) -> bytes:
+    """The statement with NOT VALID at the end of each action that has none."""
+    text = altered.statement.sql
+    for one in reversed(altered.actions):
+        if "not valid" not in one.action.traits:
+            end = altered.statement.words[one.end - 1].end
             text = text[:end] + b" NOT VALID" + text[end:]
     return text
 
@@ -285,8 +223,8 @@ _TABLE_INDEXES = "SELECT indexrelid FROM pg_index WHERE indrelid = %s::regclass"
 
 def _unique_index_violation(connection: Connection, text: bytes) -> Violation | None:
     """CREATE UNIQUE INDEX: the index is built without UNIQUE, so that the server gives its expressions."""
-    words = read_words(text)
-    reader = WordReader(words)
+    statement = StatementText(text)
+    reader = statement.reader()
     if not reader.take("CREATE", "UNIQUE", "INDEX"):
         return None
     reader.take_until("ON")
@@ -295,10 +233,10 @@ def _unique_index_violation(connection: Connection, text: bytes) -> Violation | 
     only, begin = reader.take("ONLY"), reader.index
     if not reader.take_name():
         return None
-    name = _text(text, words[begin : reader.index])
+    name = statement.text(begin, reader.index)
     known = connection.execute(_TABLE_INDEXES, (name,)).fetchall()
     # Without CONCURRENTLY too, and without a name, which an index that failed may have taken.
-    connection.execute(b"CREATE INDEX ON " + text[words[definition].begin :])
+    connection.execute(b"CREATE INDEX ON " + text[statement.words[definition].begin :])
     built = [row for row in connection.execute(_TABLE_INDEXES, (name,)).fetchall() if row not in known]
     connection.execute("SELECT set_config('search_path', '', true)")
     index = connection.execute(_UNIQUE_INDEX, built[0]).fetchone() if len(built) == 1 else None
@@ -312,7 +250,7 @@ def _unique_index_violation(connection: Connection, text: bytes) -> Violation | 
         rows=_from_item(relation, only=only),
         expressions=tuple(expressions),
         condition=condition or "",
-        nulls_distinct=not contains_words(words, "NULLS", "NOT", "DISTINCT"),
+        nulls_distinct=not contains_words(statement.words, "NULLS", "NOT", "DISTINCT"),
     )
 
 

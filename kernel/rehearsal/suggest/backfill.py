@@ -16,7 +16,7 @@ from kernel.rehearsal.suggest.indexes import concurrent_step
 from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, choose_dollar_quote, comment_text, quote_name
 
 if TYPE_CHECKING:
-    from kernel.rehearsal.suggest.alter_table import AlterTable, AlterTableAction
+    from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
     from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
 
 
@@ -28,7 +28,7 @@ _CLAUSE_KEYWORDS = ("NOT", "NULL", "DEFAULT", "COLLATE", "STORAGE", "COMPRESSION
 
 def add_column_with_default(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
     """Rewrite ADD COLUMN: the column, its default, the backfill, and NOT NULL if it was declared."""
-    table, column = catalog.table(altered.table_name), action.action
+    table, column = catalog.table(altered.quoted_name), action.action
     if read_column_definition(column.words).clauses - _SUPPORTED_CLAUSES:
         raise CannotRewrite("the new column has constraints other than NOT NULL; add them in later files")
     _require_backfill_possible(table, catalog)

@@ -15,7 +15,7 @@ from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, StepTrans
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel.rehearsal.suggest.alter_table import AlterTable, AlterTableAction
+    from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
     from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
     from kernel.sql.reader import Word, WordReader
 
@@ -25,7 +25,7 @@ _POSTGRES_18 = 180000
 
 def set_not_null(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
     """Rewrite ALTER COLUMN … SET NOT NULL: three files."""
-    return not_null_steps(altered, catalog.table(altered.table_name), action.action.name, catalog)
+    return not_null_steps(altered, catalog.table(altered.quoted_name), action.action.name, catalog)
 
 
 def not_null_steps(altered: AlterTable, table: TableInfo, column: str, catalog: CatalogState) -> list[RewriteStep]:
@@ -44,7 +44,7 @@ def not_null_steps(altered: AlterTable, table: TableInfo, column: str, catalog: 
 
 def add_check(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
     """Rewrite ADD CHECK: NOT VALID, then VALIDATE CONSTRAINT."""
-    table = catalog.table(altered.table_name)
+    table = catalog.table(altered.quoted_name)
     reader = altered.action_reader(action)
     name = _read_constraint_name(altered, reader)
     if not name:
@@ -56,7 +56,7 @@ def add_check(altered: AlterTable, action: AlterTableAction, catalog: CatalogSta
 
 def add_foreign_key(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
     """Rewrite ADD FOREIGN KEY: NOT VALID, then VALIDATE CONSTRAINT, which blocks only DDL on the parent."""
-    table = catalog.table(altered.table_name)
+    table = catalog.table(altered.quoted_name)
     if table.kind == "p" and catalog.server_version < _POSTGRES_18:
         raise CannotRewrite("a foreign key of a partitioned table cannot be added NOT VALID before PostgreSQL 18")
     reader = altered.action_reader(action)
@@ -68,7 +68,7 @@ def add_foreign_key(altered: AlterTable, action: AlterTableAction, catalog: Cata
 
 def add_unique(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
     """Rewrite ADD UNIQUE or PRIMARY KEY: build the index concurrently, then add the constraint USING INDEX."""
-    table = catalog.table(altered.table_name)
+    table = catalog.table(altered.quoted_name)
     reader = altered.action_reader(action)
     name = _read_constraint_name(altered, reader)
     primary = reader.take("PRIMARY", "KEY")
@@ -105,7 +105,7 @@ def add_unique(altered: AlterTable, action: AlterTableAction, catalog: CatalogSt
     kind = "PRIMARY KEY" if primary else "UNIQUE"
     return [
         *steps,
-        unique_index_step(name, table, altered.table_sql, f"{keys}{include}{nulls}{options}"),
+        unique_index_step(name, table, altered.table, f"{keys}{include}{nulls}{options}"),
         RewriteStep(
             sql=altered.alter_sql(f"ADD CONSTRAINT {name} {kind} USING INDEX {name}{rest}"),
             label="constraint",

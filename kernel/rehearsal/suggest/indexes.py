@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel.rehearsal.alter_table import StatementText
 from kernel.rehearsal.suggest.model import (
     CannotRewrite,
     RewriteStep,
@@ -15,7 +16,6 @@ from kernel.rehearsal.suggest.model import (
     quote_name,
     read_quoted_name,
 )
-from kernel.rehearsal.suggest.source import StatementText
 from kernel.sql.reader import WordReader, split_at_commas
 
 if TYPE_CHECKING:

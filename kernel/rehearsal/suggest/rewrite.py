@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.state import LOCK_MODE_BY_VERB
+from kernel.rehearsal.alter_table import StatementText, parse_alter_table
 from kernel.rehearsal.result import RefusedSuggestion, Suggestion
-from kernel.rehearsal.suggest.alter_table import changed_table, parse_alter_table
 from kernel.rehearsal.suggest.backfill import add_column_with_default
 from kernel.rehearsal.suggest.catalog import CatalogState
 from kernel.rehearsal.suggest.constraints import add_check, add_foreign_key, add_unique, set_not_null
 from kernel.rehearsal.suggest.files import compose_files
 from kernel.rehearsal.suggest.indexes import create_index_concurrently, drop_index_concurrently, reindex_concurrently
-from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep
+from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, read_quoted_name
 from kernel.sql.classify import StatementEffect
 from kernel.sql.tokens import first_tokens
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from kernel.lint.finding import Finding
-    from kernel.rehearsal.suggest.alter_table import AlterTable, AlterTableAction
+    from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
     from kernel.rehearsal.suggest.catalog import TableCatalog
     from kernel.rehearsal.suggest.source import MigrationUnits, StatementUnit
 
@@ -152,6 +152,33 @@ class FileBoundaries:
         return starts
 
 
+def _execution_pass(action: AlterTableAction) -> int:
+    """PostgreSQL runs the actions in passes, whatever their order is.
+
+    Source: AlterTablePass in PostgreSQL's source (src/backend/commands/tablecmds.c).
+    """
+    verb = action.action.verb
+    return 0 if verb.startswith("drop ") else {"change type": 1, "add column": 2}.get(verb, 3)
+
+
+def _keep_actions(altered: AlterTable, actions: Iterable[AlterTableAction]) -> list[RewriteStep]:
+    """One statement with these actions as they are written; [] for none."""
+    texts = [altered.statement.text(action.begin, action.end) for action in actions]
+    return [RewriteStep(sql=altered.alter_sql(*texts))] if texts else []
+
+
+def _changed_table(sql: bytes) -> str:
+    """The catalog key of the table that ALTER TABLE or CREATE INDEX is about; "" for other statements."""
+    if altered := parse_alter_table(sql):
+        return altered.quoted_name
+    reader = StatementText(sql).reader()
+    if reader.key != "CREATE":
+        return ""
+    reader.take_until("ON")
+    reader.take("ON", "ONLY") or reader.take("ON")
+    return read_quoted_name(reader)
+
+
 @dataclass(slots=True, kw_only=True)
 class _Rewriter:
     """The steps and refusals so far."""
@@ -180,10 +207,14 @@ class _Rewriter:
             else:
                 self.steps.append(RewriteStep(sql=unit.text, starts_file=starts_file))
             self.changed |= bool(steps) or (starts_file and not source.directives.no_transaction)
-            self.catalog.apply(changed_table(unit.sql), unit.actions)
+            self.catalog.apply(_changed_table(unit.sql), unit.actions)
 
     def _rewrite_unit(self, unit: StatementUnit, rules: frozenset[str]) -> list[RewriteStep]:
         """The steps of a unit, [] if it stays; notes a refusal for each rule without a rewrite."""
+        rules &= _STATEMENT_REWRITES.keys() | _ACTION_REWRITES.keys()
+        if not StatementText(unit.sql).complete:
+            self.refuse(unit, rules, "the statement is too long")
+            return []
         for rule in sorted(rules & _STATEMENT_REWRITES.keys()):
             try:
                 return _STATEMENT_REWRITES[rule](unit.sql, self.catalog)
@@ -193,10 +224,10 @@ class _Rewriter:
         return self._rewrite_alter_table(unit, action_rules) if action_rules else []
 
     def _rewrite_alter_table(self, unit: StatementUnit, rules: frozenset[str]) -> list[RewriteStep]:
-        try:
-            altered = parse_alter_table(unit.sql)
-        except CannotRewrite as reason:
-            self.refuse(unit, rules, str(reason))
+        altered = parse_alter_table(unit.sql)
+        if altered is None or altered.if_exists:
+            unknown = "with IF EXISTS it is not known whether the table exists"
+            self.refuse(unit, rules, unknown if altered else "the statement is not ALTER TABLE")
             return []
         verbs = {action.action.verb for action in altered.actions}
         inline = [rule for rule in rules if verbs.isdisjoint(_ACTION_REWRITES[rule])]
@@ -204,7 +235,7 @@ class _Rewriter:
         rule_by_verb = {verb: rule for rule in rules for verb in _ACTION_REWRITES[rule]}
         steps: list[RewriteStep] = []
         kept: list[AlterTableAction] = []
-        for action in altered.actions:
+        for action in sorted(altered.actions, key=_execution_pass):
             verb, rewritten = action.action.verb, []
             if rule := rule_by_verb.get(verb):
                 try:
@@ -212,12 +243,12 @@ class _Rewriter:
                 except CannotRewrite as reason:
                     self.refuse(unit, [rule], str(reason))
             if rewritten:
-                steps += [*altered.keep_actions(kept), *rewritten]
+                steps += [*_keep_actions(altered, kept), *rewritten]
                 kept = []
             else:
                 kept.append(action)
-            self.catalog.apply(altered.table_name, [action.action])
-        return [*steps, *altered.keep_actions(kept)] if steps else []
+            self.catalog.apply(altered.quoted_name, [action.action])
+        return [*steps, *_keep_actions(altered, kept)] if steps else []
 
     def _add_steps(self, unit: StatementUnit, steps: list[RewriteStep], *, starts_file: bool) -> None:
         """Add the steps; the comments around the statement stand above the first."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.actions import read_actions
 from kernel.migrations.script import parse_directives
-from kernel.rehearsal.suggest.model import CannotRewrite, read_quoted_name
+from kernel.rehearsal.suggest.model import read_quoted_name
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind, split_script
-from kernel.sql.reader import STRING_KEY, WordReader, read_words
+from kernel.sql.reader import WordReader, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,35 +27,6 @@ if TYPE_CHECKING:
 _NUMBER_COMMENT = re.compile(rb"[ \t]*--[ \t]*Migration:[ \t]*[0-9]+")
 _MAX_NAME_PARTS = 2  # schema and name
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class StatementText:
-    """The words of a statement, and the text between them. Raises CannotRewrite if it has more than can be read."""
-
-    def __init__(self, sql: bytes) -> None:
-        self.sql = sql
-        self.words = read_words(sql)
-        if self.words and read_words(sql[self.words[-1].end :]):
-            raise CannotRewrite("the statement is too long")
-
-    def reader(self) -> WordReader:
-        """A reader at the first word; the methods here count words as its `index` does."""
-        return WordReader(self.words)
-
-    @property
-    def end(self) -> int:
-        """The number of words without the semicolon."""
-        return len(self.words) - (bool(self.words) and self.words[-1].key == ";")
-
-    def text(self, begin: int, end: int | None = None) -> str:
-        """The text from the word `begin` to the one before `end`, without comments after it."""
-        end = self.end if end is None else end
-        if begin >= end:
-            return ""
-        first = self.words[begin]
-        # The `begin` of a string is that of its content.
-        start = self.words[begin - 1].end if first.key == STRING_KEY and begin else first.begin
-        return self.sql[start : self.words[end - 1].end].decode().lstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

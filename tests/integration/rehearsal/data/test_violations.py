@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -141,8 +142,8 @@ def test_an_unknown_shape_of_statement_has_no_violations(rows: str, statement: s
 def test_a_statement_that_was_cut_short_gives_nothing(rows: str) -> None:
     failure = Failure(file="001_a.sql", statement="ALTER TABLE rows ALTER id SET NOT NULL …", sqlstate="23502")
     assert find_violations(rows, failure) == ()
-    whole = b"ALTER TABLE rows ALTER id SET NOT NULL"
-    assert [one.rows for one in find_violations(rows, failure, statement=whole)] == [1]
+    whole = replace(failure, statement="ALTER TABLE rows ALTER id SET NOT NULL")
+    assert [one.rows for one in find_violations(rows, whole)] == [1]
 
 
 def test_statements_that_would_commit_are_not_run_again(rows: str) -> None:
