@@ -17,7 +17,7 @@ from kernel.rehearsal.suggest.model import CannotRewrite, RewriteStep, choose_do
 
 if TYPE_CHECKING:
     from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
-    from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
+    from kernel.rehearsal.suggest.catalog import TableCatalog, TableInfo
 
 
 _POSTGRES_14 = 140000
@@ -26,7 +26,7 @@ _SUPPORTED_CLAUSES = frozenset({"default", "not null"})
 _CLAUSE_KEYWORDS = ("NOT", "NULL", "DEFAULT", "COLLATE", "STORAGE", "COMPRESSION", "CONSTRAINT")
 
 
-def add_column_with_default(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
+def add_column_with_default(altered: AlterTable, action: AlterTableAction, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite ADD COLUMN: the column, its default, the backfill, and NOT NULL if it was declared."""
     table, column = catalog.table(altered.quoted_name), action.action
     if read_column_definition(column.words).clauses - _SUPPORTED_CLAUSES:
@@ -49,7 +49,7 @@ def add_column_with_default(altered: AlterTable, action: AlterTableAction, catal
     return [*steps, *(not_null_steps(altered, table, column.name, catalog) if is_required else ())]
 
 
-def _require_backfill_possible(table: TableInfo, catalog: CatalogState) -> None:
+def _require_backfill_possible(table: TableInfo, catalog: TableCatalog) -> None:
     """Raise CannotRewrite where an UPDATE of every row would do more than fill a column, or cannot run in batches."""
     if catalog.server_version < _POSTGRES_14:
         raise CannotRewrite("before PostgreSQL 14 a range of a table's pages cannot be read alone")

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
-    from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
+    from kernel.rehearsal.suggest.catalog import TableCatalog, TableInfo
     from kernel.sql.reader import Word, WordReader
 
 
 _POSTGRES_18 = 180000
 
 
-def set_not_null(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
+def set_not_null(altered: AlterTable, action: AlterTableAction, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite ALTER COLUMN … SET NOT NULL: three files."""
     return not_null_steps(altered, catalog.table(altered.quoted_name), action.action.name, catalog)
 
 
-def not_null_steps(altered: AlterTable, table: TableInfo, column: str, catalog: CatalogState) -> list[RewriteStep]:
+def not_null_steps(altered: AlterTable, table: TableInfo, column: str, catalog: TableCatalog) -> list[RewriteStep]:
     """Add a CHECK NOT VALID, validate it, set NOT NULL, drop the CHECK."""
     check, quoted = quote_name(catalog.reserve_default_name(table, (column,), "present")), quote_name(column)
     return [
@@ -42,7 +42,7 @@ def not_null_steps(altered: AlterTable, table: TableInfo, column: str, catalog: 
     ]
 
 
-def add_check(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
+def add_check(altered: AlterTable, action: AlterTableAction, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite ADD CHECK: NOT VALID, then VALIDATE CONSTRAINT."""
     table = catalog.table(altered.quoted_name)
     reader = altered.action_reader(action)
@@ -54,7 +54,7 @@ def add_check(altered: AlterTable, action: AlterTableAction, catalog: CatalogSta
     return _not_valid_steps(altered, name, altered.statement.text(reader.index, action.end))
 
 
-def add_foreign_key(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
+def add_foreign_key(altered: AlterTable, action: AlterTableAction, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite ADD FOREIGN KEY: NOT VALID, then VALIDATE CONSTRAINT, which blocks only DDL on the parent."""
     table = catalog.table(altered.quoted_name)
     if table.kind == "p" and catalog.server_version < _POSTGRES_18:
@@ -66,7 +66,7 @@ def add_foreign_key(altered: AlterTable, action: AlterTableAction, catalog: Cata
     return _not_valid_steps(altered, name, altered.statement.text(reader.index, action.end))
 
 
-def add_unique(altered: AlterTable, action: AlterTableAction, catalog: CatalogState) -> list[RewriteStep]:
+def add_unique(altered: AlterTable, action: AlterTableAction, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite ADD UNIQUE or PRIMARY KEY: build the index concurrently, then add the constraint USING INDEX."""
     table = catalog.table(altered.quoted_name)
     reader = altered.action_reader(action)

@@ -21,7 +21,7 @@ from kernel.sql.reader import WordReader, split_at_commas
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel.rehearsal.suggest.catalog import CatalogState, TableInfo
+    from kernel.rehearsal.suggest.catalog import TableCatalog, TableInfo
     from kernel.sql.reader import Word
 
 
@@ -35,7 +35,7 @@ def concurrent_step(sql: str, *, label: str, comment: str) -> RewriteStep:
     return RewriteStep(sql=sql, transaction=StepTransaction.NONE, label=label, comment=comment)
 
 
-def create_index_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+def create_index_concurrently(sql: bytes, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite CREATE INDEX. IF NOT EXISTS needs a name: an unnamed index gets the one that PostgreSQL would choose."""
     statement = StatementText(sql)
     reader = statement.reader()
@@ -106,7 +106,7 @@ def _last_name(reader: WordReader) -> str:
     return name
 
 
-def drop_index_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+def drop_index_concurrently(sql: bytes, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite DROP INDEX: each index in a file of its own."""
     statement = StatementText(sql)
     reader = statement.reader()
@@ -126,7 +126,7 @@ def drop_index_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteSt
     return steps
 
 
-def reindex_concurrently(sql: bytes, catalog: CatalogState) -> list[RewriteStep]:
+def reindex_concurrently(sql: bytes, catalog: TableCatalog) -> list[RewriteStep]:
     """Rewrite REINDEX of an index or a table."""
     statement = StatementText(sql)
     reader = statement.reader()

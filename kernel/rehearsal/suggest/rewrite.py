@@ -13,7 +13,6 @@ from kernel.lint.state import LOCK_MODE_BY_VERB
 from kernel.rehearsal.alter_table import StatementText, parse_alter_table
 from kernel.rehearsal.result import RefusedSuggestion, Suggestion
 from kernel.rehearsal.suggest.backfill import add_column_with_default
-from kernel.rehearsal.suggest.catalog import CatalogState
 from kernel.rehearsal.suggest.constraints import add_check, add_foreign_key, add_unique, set_not_null
 from kernel.rehearsal.suggest.files import compose_files
 from kernel.rehearsal.suggest.indexes import create_index_concurrently, drop_index_concurrently, reindex_concurrently
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
     from kernel.rehearsal.suggest.source import MigrationUnits, StatementUnit
 
 
-_STATEMENT_REWRITES: Mapping[str, Callable[[bytes, CatalogState], list[RewriteStep]]] = {
+_STATEMENT_REWRITES: Mapping[str, Callable[[bytes, TableCatalog], list[RewriteStep]]] = {
     "create-index-not-concurrently": create_index_concurrently,
     "drop-index-not-concurrently": drop_index_concurrently,
     "reindex-not-concurrently": reindex_concurrently,
 }
 # By rule: the verbs of the ALTER TABLE actions that it finds, and their rewrite.
 _ACTION_REWRITES: Mapping[
-    str, Mapping[str, Callable[[AlterTable, AlterTableAction, CatalogState], list[RewriteStep]]]
+    str, Mapping[str, Callable[[AlterTable, AlterTableAction, TableCatalog], list[RewriteStep]]]
 ] = {
     "check-validated-under-lock": {"add check": add_check},
     "foreign-key-validated-under-lock": {"add foreign key": add_foreign_key},
@@ -81,7 +80,7 @@ def rewrite_migration(
 ) -> Suggestion:
     """The files to have instead, numbered from `first`; a statement without a rewrite stays as it is, in its place."""
     rules = rules_by_unit(source, findings)
-    rewriter = _Rewriter(catalog=CatalogState(catalog))
+    rewriter = _Rewriter(catalog=replace(catalog))  # a new one: names are reserved for each file
     if reason := reason_not_to_split(source):
         for index in sorted(rules):
             rewriter.refuse(source.units[index], rules[index], reason)
@@ -112,11 +111,11 @@ def reason_not_to_split(source: MigrationUnits) -> str:
         if unit.effect in _TRANSACTION_EFFECTS:
             return "the file has transactions of its own"
         if unit.effect in _SETTING_EFFECTS or first in (b"SET", b"DECLARE", b"LISTEN", b"PREPARE"):
-            return f"{first.decode()} in line {unit.line} holds for later statements, but not in another file"
+            return f"{first.decode()} in line {unit.part.line} holds for later statements, but not in another file"
         if first in (b"SAVEPOINT", b"RELEASE", b"LOCK"):
-            return f"{first.decode()} in line {unit.line} is about the transaction that the file runs in"
+            return f"{first.decode()} in line {unit.part.line} is about the transaction that the file runs in"
         if any("temporary" in action.traits for action in unit.actions):
-            return f"line {unit.line} creates a temporary table, which does not exist in the next file"
+            return f"line {unit.part.line} creates a temporary table, which does not exist in the next file"
     return ""
 
 
@@ -183,14 +182,14 @@ def _changed_table(sql: bytes) -> str:
 class _Rewriter:
     """The steps and refusals so far."""
 
-    catalog: CatalogState
+    catalog: TableCatalog
     steps: list[RewriteStep] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     refused: list[RefusedSuggestion] = field(default_factory=list)
     changed: bool = False
 
     def refuse(self, unit: StatementUnit, rules: Iterable[str], reason: str) -> None:
-        self.refused += [RefusedSuggestion(rule=rule, line=unit.line, reason=reason) for rule in sorted(rules)]
+        self.refused += [RefusedSuggestion(rule=rule, line=unit.part.line, reason=reason) for rule in sorted(rules)]
 
     def rewrite_units(self, source: MigrationUnits, rules: Mapping[int, frozenset[str]]) -> None:
         """Rewrite the units in their order."""

@@ -33,16 +33,26 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class StatementUnit:
     """A statement of a file with what belongs to it.
 
-    `sql` includes its semicolon; `leading` are the comments above it; `trailing` is the data of COPY, or a comment on
-    its last line. `line` counts from 1. `actions` are the linter's reading of it.
+    `leading` are the comments above it; `trailing` is the data of COPY, or a comment on its last line.
     """
 
-    sql: bytes
-    line: int
-    effect: StatementEffect
-    actions: tuple[Action, ...]
-    leading: bytes = b""
+    part: Part
+    leading: bytes
     trailing: bytes = b""
+
+    @property
+    def sql(self) -> bytes:
+        """The statement with its semicolon."""
+        return self.part.sql
+
+    @property
+    def effect(self) -> StatementEffect:
+        return statement_effect(self.sql)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """The linter's reading of it."""
+        return tuple(read_actions(read_words(self.sql)))
 
     @property
     def text(self) -> str:
@@ -69,7 +79,7 @@ class MigrationUnits:
         """The index of the unit that a line belongs to; None for a finding about the whole file."""
         if line is None:
             return None
-        index = bisect_right(self.units, line, key=lambda unit: unit.line) - 1
+        index = bisect_right(self.units, line, key=lambda unit: unit.part.line) - 1
         return index if index >= 0 else None
 
     def names_in(self, indexes: Iterable[int]) -> Iterator[str]:
@@ -97,7 +107,7 @@ def split_into_units(migration: Migration, content: bytes) -> MigrationUnits:
                 units[-1] = replace(units[-1], trailing=units[-1].trailing + trailing)
             else:
                 head, leading = leading, _without_directives(leading)
-            units.append(_statement_unit(part, leading))
+            units.append(StatementUnit(part=part, leading=leading))
         elif units:
             units[-1] = replace(units[-1], trailing=units[-1].trailing + part.text)
         else:
@@ -114,16 +124,6 @@ def split_into_units(migration: Migration, content: bytes) -> MigrationUnits:
         units=tuple(units),
         directives=directives,
         has_own_transaction=has_own_transaction,
-    )
-
-
-def _statement_unit(part: Part, leading: bytes) -> StatementUnit:
-    return StatementUnit(
-        sql=part.sql,
-        line=part.line,
-        effect=statement_effect(part.sql),
-        actions=tuple(read_actions(read_words(part.sql))),
-        leading=leading,
     )
 
 
