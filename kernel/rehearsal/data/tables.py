@@ -9,7 +9,9 @@ way. Partitions belong to the table that is, or was, their partitioned table: a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from psycopg.rows import dict_row
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -25,11 +27,12 @@ WITH RECURSIVE base (oid, base, typmod) AS (
   SELECT t.oid, base.base, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE base.typmod END
   FROM base JOIN pg_type t ON t.typbasetype = base.oid AND t.typtype = 'd'
 )
-SELECT c.oid::bigint, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname), c.relkind::text, c.reltuples::bigint,
-  coalesce(pg_partition_root(c.oid), c.oid)::bigint,
-  coalesce(pg_relation_filenode(c.oid), 0)::bigint,
+SELECT c.oid::bigint, n.nspname AS schema, c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted,
+  c.relkind::text AS kind, greatest(c.reltuples, 0)::bigint AS estimated_rows,  -- -1 where nothing was analyzed yet
+  coalesce(pg_partition_root(c.oid), c.oid)::bigint AS root_oid,
+  coalesce(pg_relation_filenode(c.oid), 0)::bigint AS filenode,
   coalesce(pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid),
-    0)::bigint,
+    0)::bigint AS rows_written,
   coalesce((SELECT json_agg(json_build_object(
       'number', a.attnum, 'name', a.attname, 'quoted', quote_ident(a.attname),
       'type_oid', a.atttypid::bigint,
@@ -38,12 +41,13 @@ SELECT c.oid::bigint, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname
       'kind', CASE WHEN t.typtype = 'e' THEN 'enum' WHEN t.oid < 16384 AND t.typtype = 'b' THEN t.typname ELSE '' END,
       'generated', a.attgenerated <> '') ORDER BY a.attnum)
     FROM pg_attribute a JOIN base b ON b.oid = a.atttypid JOIN pg_type t ON t.oid = b.base
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') AS columns,
   coalesce((SELECT json_agg(i.indkey::int2[] ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid)
     FROM (SELECT indexrelid, indisprimary, indnkeyatts, (indkey::int2[])[0:indnkeyatts - 1] AS indkey FROM pg_index
       WHERE indrelid = c.oid AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL) i
     WHERE NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) AS k (number)
       LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number WHERE a.attnotnull IS NOT TRUE)), '[]')
+    AS keys
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
@@ -95,24 +99,12 @@ class CatalogTable:
 
 def read_tables(connection: Connection) -> dict[int, CatalogTable]:
     """The relations by OID. Types are qualified as the session's search path needs it."""
-    return {row[0]: _make_catalog_table(row) for row in connection.execute(_TABLES).fetchall()}
-
-
-def _make_catalog_table(row: tuple[Any, ...]) -> CatalogTable:
-    oid, schema, name, quoted, kind, rows, root, filenode, written, columns, keys = row
-    return CatalogTable(
-        oid=oid,
-        schema=schema,
-        name=name,
-        quoted=quoted,
-        kind=kind,
-        estimated_rows=max(rows, 0),  # -1 where nothing was analyzed yet
-        root_oid=root,
-        filenode=filenode,
-        rows_written=written,
-        columns=tuple(CatalogColumn(**column) for column in columns),
-        keys=tuple(tuple(key) for key in keys),
-    )
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_TABLES).fetchall()
+    for row in rows:
+        row["columns"] = tuple(CatalogColumn(**column) for column in row["columns"])
+        row["keys"] = tuple(tuple(key) for key in row["keys"])
+    return {row["oid"]: CatalogTable(**row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

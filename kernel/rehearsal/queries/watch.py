@@ -62,74 +62,6 @@ class PreparedQuery:
     columns: tuple[ResultColumn, ...]
 
 
-class QuerySession:
-    """A session that prepares, explains and executes queries, and writes nothing."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._type_names: dict[tuple[int, int], str] = {}
-        self._count = 0
-        connection.execute(_SESSION_SETTINGS)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the connection is lost."""
-        return self._connection.broken
-
-    def prepare(self, query: ApplicationQuery) -> PreparedQuery:
-        """Prepare a query; the server infers the types of its parameters. Raises psycopg.Error."""
-        self._count += 1
-        name = f"rehearsed_{self._count}"
-        pgconn = self._connection.pgconn
-        _raise_on_error(pgconn.prepare(name.encode(), query.text.encode()))
-        described = _raise_on_error(pgconn.describe_prepared(name.encode()))
-        fields = [
-            ((described.fname(at) or b"").decode(), (described.ftype(at), described.fmod(at)))
-            for at in range(described.nfields)
-        ]
-        self._load_type_names({type_key for _, type_key in fields})
-        columns = tuple(ResultColumn(name=column, type=self._type_names[type_key]) for column, type_key in fields)
-        return PreparedQuery(name=name, parameter_count=described.nparams, columns=columns)
-
-    def explain(self, prepared: PreparedQuery, *, executed: bool) -> QueryPlan:
-        """The plan of a prepared statement, which `executed` also runs. Raises psycopg.Error."""
-        nulls = ", ".join(["NULL"] * prepared.parameter_count)
-        statement = sql.SQL("EXECUTE {}{}").format(
-            sql.Identifier(prepared.name), sql.SQL(f"({nulls})" if nulls else "")
-        )
-        with self._read_only_transaction():
-            ((plans,),) = self._connection.execute(sql.SQL("EXPLAIN (FORMAT json) ") + statement).fetchall()
-            options = sql.SQL("EXPLAIN (ANALYZE, TIMING off, SUMMARY off) " if executed else "EXPLAIN ")
-            lines = self._connection.execute(options + statement).fetchall()
-        # With a rewrite rule, a query may have several plans, or none.
-        cost = sum(one["Plan"]["Total Cost"] for one in plans if "Plan" in one)
-        return QueryPlan(cost=cost, text="\n".join(line for (line,) in lines))
-
-    def deallocate(self, prepared: PreparedQuery) -> None:
-        """Deallocate a prepared statement. Raises psycopg.Error."""
-        self._connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(prepared.name)))
-
-    @contextmanager
-    def _read_only_transaction(self) -> Iterator[None]:
-        """A READ ONLY transaction that is rolled back."""
-        self._connection.execute("BEGIN READ ONLY")
-        try:
-            yield
-        finally:
-            if not self._connection.broken:
-                self._connection.execute("ROLLBACK")
-
-    def _load_type_names(self, types: set[tuple[int, int]]) -> None:
-        """Read the names of types by OID and modifier, while the types exist."""
-        unknown = sorted(types - self._type_names.keys())
-        if unknown:
-            rows = self._connection.execute(
-                _TYPE_NAMES_QUERY,
-                ([oid for oid, _ in unknown], [modifier for _, modifier in unknown]),
-            ).fetchall()
-            self._type_names |= dict(zip(unknown, (name for (name,) in rows), strict=True))
-
-
 def query_error(error: psycopg.Error) -> QueryError:
     """The error to report, without a message that may quote a row."""
     code = error.sqlstate or "08006"
@@ -162,18 +94,21 @@ def watch_queries(url: str, queries: Sequence[ApplicationQuery]) -> Iterator[Que
     The session stays open without a transaction, so that no migration waits for it. Raises DatabaseUnreachable.
     """
     with open_session(make_conninfo(url, application_name=_APPLICATION_NAME)) as session:
-        yield QueryWatch(QuerySession(session.connection), queries)
+        yield QueryWatch(session.connection, queries)
 
 
 class QueryWatch:
-    """Checks queries after each migration.
+    """Checks queries after each migration, in a session that writes nothing.
 
     `refused` are those that failed before any migration, with the error. `findings` collects the findings of `observe`.
     `stop_reason` is why the queries are no longer checked, or "".
     """
 
-    def __init__(self, session: QuerySession, queries: Sequence[ApplicationQuery]) -> None:
-        self._session = session
+    def __init__(self, connection: Connection, queries: Sequence[ApplicationQuery]) -> None:
+        self._connection = connection
+        self._type_names: dict[tuple[int, int], str] = {}
+        self._count = 0
+        connection.execute(_SESSION_SETTINGS)
         self._executes_until = time.monotonic() + _EXECUTION_BUDGET_SECONDS
         self.stop_reason = ""
         self.findings: list[Finding] = []
@@ -192,7 +127,7 @@ class QueryWatch:
             try:
                 changes += self._compare(one)
             except psycopg.Error as error:
-                if self._session.is_closed:
+                if self._connection.broken:
                     self.stop_reason = " ".join(str(error).split())
                     self._watched_queries.clear()
                     break
@@ -209,16 +144,16 @@ class QueryWatch:
             ]
 
     def _start_watching(self, query: ApplicationQuery) -> _WatchedQuery:
-        prepared = self._session.prepare(query)
+        prepared = self._prepare(query)
         harmless = not prepared.parameter_count and only_reads(query.text)
         if harmless and time.monotonic() < self._executes_until:
             try:
-                plan = self._session.explain(prepared, executed=True)
+                plan = self._explain_prepared(prepared, executed=True)
             except psycopg.Error:  # it takes too long, or a function writes: only explain it
                 pass
             else:
                 return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=True)
-        plan = self._session.explain(prepared, executed=False)
+        plan = self._explain_prepared(prepared, executed=False)
         return _WatchedQuery(query=query, prepared=prepared, plan=plan, executed=False)
 
     def _compare(self, one: _WatchedQuery) -> Iterator[Finding]:
@@ -230,12 +165,12 @@ class QueryWatch:
         try:
             plan = self._explain(one)
         except psycopg.Error as error:
-            if self._session.is_closed:
+            if self._connection.broken:
                 raise
             stale = query_error(error)
-        one.prepared = self._session.prepare(one.query)
+        one.prepared = self._prepare(one.query)
         plan = plan or self._explain(one)
-        self._session.deallocate(before)
+        self._connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(before.name)))
         if stale:
             yield make_stale_finding(one.query, stale, before.columns, one.prepared.columns)
         if is_plan_regression(one.plan, plan):
@@ -245,7 +180,56 @@ class QueryWatch:
     def _explain(self, one: _WatchedQuery) -> QueryPlan:
         if one.executed:
             try:
-                return self._session.explain(one.prepared, executed=True)
+                return self._explain_prepared(one.prepared, executed=True)
             except psycopg.errors.QueryCanceled:  # it takes too long now: its plan shows the cost
                 one.executed = False
-        return self._session.explain(one.prepared, executed=False)
+        return self._explain_prepared(one.prepared, executed=False)
+
+    def _prepare(self, query: ApplicationQuery) -> PreparedQuery:
+        """Prepare a query; the server infers the types of its parameters. Raises psycopg.Error."""
+        self._count += 1
+        name = f"rehearsed_{self._count}"
+        pgconn = self._connection.pgconn
+        _raise_on_error(pgconn.prepare(name.encode(), query.text.encode()))
+        described = _raise_on_error(pgconn.describe_prepared(name.encode()))
+        fields = [
+            ((described.fname(at) or b"").decode(), (described.ftype(at), described.fmod(at)))
+            for at in range(described.nfields)
+        ]
+        self._load_type_names({type_key for _, type_key in fields})
+        columns = tuple(ResultColumn(name=column, type=self._type_names[type_key]) for column, type_key in fields)
+        return PreparedQuery(name=name, parameter_count=described.nparams, columns=columns)
+
+    def _explain_prepared(self, prepared: PreparedQuery, *, executed: bool) -> QueryPlan:
+        """The plan of a prepared statement, which `executed` also runs. Raises psycopg.Error."""
+        nulls = ", ".join(["NULL"] * prepared.parameter_count)
+        statement = sql.SQL("EXECUTE {}{}").format(
+            sql.Identifier(prepared.name), sql.SQL(f"({nulls})" if nulls else "")
+        )
+        with self._read_only_transaction():
+            ((plans,),) = self._connection.execute(sql.SQL("EXPLAIN (FORMAT json) ") + statement).fetchall()
+            options = sql.SQL("EXPLAIN (ANALYZE, TIMING off, SUMMARY off) " if executed else "EXPLAIN ")
+            lines = self._connection.execute(options + statement).fetchall()
+        # With a rewrite rule, a query may have several plans, or none.
+        cost = sum(one["Plan"]["Total Cost"] for one in plans if "Plan" in one)
+        return QueryPlan(cost=cost, text="\n".join(line for (line,) in lines))
+
+    @contextmanager
+    def _read_only_transaction(self) -> Iterator[None]:
+        """A READ ONLY transaction that is rolled back."""
+        self._connection.execute("BEGIN READ ONLY")
+        try:
+            yield
+        finally:
+            if not self._connection.broken:
+                self._connection.execute("ROLLBACK")
+
+    def _load_type_names(self, types: set[tuple[int, int]]) -> None:
+        """Read the names of types by OID and modifier, while the types exist."""
+        unknown = sorted(types - self._type_names.keys())
+        if unknown:
+            rows = self._connection.execute(
+                _TYPE_NAMES_QUERY,
+                ([oid for oid, _ in unknown], [modifier for _, modifier in unknown]),
+            ).fetchall()
+            self._type_names |= dict(zip(unknown, (name for (name,) in rows), strict=True))

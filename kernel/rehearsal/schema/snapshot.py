@@ -99,12 +99,11 @@ def read_schema(session: Session, *, left_out: Collection[str] = ()) -> Schema:
     """
     connection = session.connection
     ledger = _ledger_tables(session)
-    with connection.transaction():
-        before = [_set_local(connection, name, value) for name, value in _SESSION_SETTINGS]
+    # The settings are rolled back: an outer transaction would keep what is set LOCAL.
+    with connection.transaction(force_rollback=True):
+        for name, value in _SESSION_SETTINGS:
+            connection.execute("SELECT set_config(%s, %s, true)", (name, value))
         objects = tuple(_without_excluded(_read_objects(connection), ledger, frozenset(left_out)))
-        # An outer transaction would keep what is set LOCAL.
-        for (name, _), value in zip(_SESSION_SETTINGS, before, strict=True):
-            _set_local(connection, name, value)
     return Schema(objects=objects)
 
 
@@ -115,13 +114,6 @@ def _ledger_tables(session: Session) -> frozenset[tuple[str, str]]:
     except (LedgerShape, DatabaseRefused):  # another runner's table, or a search path that names no schema any more
         return frozenset()
     return frozenset({(schema, LEDGER_TABLE), (schema, PROGRESS_TABLE)})
-
-
-def _set_local(connection: Connection, name: str, value: str) -> str:
-    """Set a setting until the transaction ends; its value before."""
-    row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
-    connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-    return str(row[0]) if row else ""
 
 
 def _read_objects(connection: Connection) -> Iterator[SchemaObject]:

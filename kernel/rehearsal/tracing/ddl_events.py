@@ -6,7 +6,6 @@ The level is INFO, and not NOTICE, which pg_dump's files turn off (client_min_me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -52,14 +51,6 @@ ALTER EVENT TRIGGER {_SCHEMA}_rewriting ENABLE ALWAYS;
 _DROP_SQL = f"SET client_min_messages = error; DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE"
 
 
-@dataclass(frozen=True, slots=True)
-class DdlEvent:
-    """An event: a command ("ALTER TABLE public.orders"), or the OID of a table that is rewritten."""
-
-    command: str = ""
-    rewritten_oid: int = 0
-
-
 def create_event_triggers(connection: Connection) -> str:
     """Create the event triggers in a database; the reason why they cannot be created, or ""."""
     try:
@@ -76,12 +67,13 @@ def drop_event_triggers(connection: Connection) -> None:
     connection.execute(sql.SQL(_DROP_SQL))
 
 
-def parse_ddl_notice(message: str) -> DdlEvent | None:
-    """The event of a message of these triggers; None for any other message."""
+def parse_ddl_notice(message: str) -> str | int | None:
+    """The event of a message: a command ("ALTER TABLE public.orders"), or the OID of a rewritten table.
+
+    None for a message that is not of these triggers.
+    """
     prefix, _, event = message.partition(" ")
     if prefix != _PREFIX:
         return None
     kind, _, value = event.partition(" ")
-    if kind == _REWRITE:
-        return DdlEvent(rewritten_oid=int(value))
-    return DdlEvent(command=value)
+    return int(value) if kind == _REWRITE else value

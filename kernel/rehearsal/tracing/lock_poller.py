@@ -18,8 +18,6 @@ from kernel.lint.lock_modes import LOCK_MODE_NAMES
 from kernel.rehearsal.tracing.catalog import FIRST_NORMAL_OID
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from kernel.db.connection import Connection
 
 
@@ -79,9 +77,7 @@ class LockPoller:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing = True
         self._paused.set()
         self._resumed.set()

@@ -308,7 +308,7 @@ class Tracer:
         event = parse_ddl_notice(message)
         if event is None:
             trace.notes.append(f"{diagnostic.severity_nonlocalized or 'NOTICE'}: {message}")
-        elif event.rewritten_oid:
-            trace.rewritten_oids.add(event.rewritten_oid)
-        elif event.command not in trace.commands:
-            trace.commands.append(event.command)
+        elif isinstance(event, int):
+            trace.rewritten_oids.add(event)
+        elif event not in trace.commands:
+            trace.commands.append(event)
