@@ -92,12 +92,9 @@ def _declared_name(table: TablePair, search_path: Sequence[str]) -> str:
 def _compare_table(both: ConnectionPair, table: TablePair, declared: TableExpectations, *, name: str) -> Receipt:
     started = time.perf_counter()
     before, after = table.before, table.after
-    if before is None:
-        ((rows,),) = fetch_rows(both.clone, count_query(table.leaves))
-        return _receipt_for_created_table(table, rows, declared, started)
-    if after is None:
-        ((rows,),) = fetch_rows(both.template, count_query(table.leaves))
-        return _receipt_for_dropped_table(table, rows, declared, started, name=name)
+    if before is None or after is None:
+        ((rows,),) = fetch_rows(both.template if before else both.clone, count_query(table.leaves))
+        return _receipt_for_one_side(table, rows, declared, started, name=name)
     lost: tuple[_DroppedColumn, ...] = ()
     rows = sum(leaf.estimated_rows for leaf in before.leaves)
     if table.dropped_columns:
@@ -159,41 +156,30 @@ def _receipt_for_table(
     )
 
 
-def _receipt_for_dropped_table(
+def _receipt_for_one_side(
     table: TablePair, rows: int, declared: TableExpectations, started: float, *, name: str
 ) -> Receipt:
-    unexpected: tuple[Unexpected, ...] = ()
-    expected = (
+    """The receipt of a table that was dropped or created, with all of its rows."""
+    dropped = table.after is None
+    unexpected = () if dropped else tuple(_unexpected_count(rows, "added", declared))
+    is_declared = (
         table.derived
         or "" in declared.dropped_columns
         or declared.any_row_count
         or declared.expected_rows(added=False) == -rows
     )
-    if rows and not expected:
+    if dropped and rows and not is_declared:
         unexpected = (Unexpected(what=f"dropped with {format_quantity(rows, 'row')}", declaration=f"drops {name}"),)
     return Receipt(
         table=table.head.quoted,
-        rows_before=rows,
-        rows_after=None,
+        rows_before=rows if dropped else None,
+        rows_after=None if dropped else rows,
         content=_classify_content(unexpected, differs=bool(rows)),
-        removed=rows,
+        added=0 if dropped else rows,
+        removed=rows if dropped else 0,
         unexpected=unexpected,
-        proof="dropped; its rows were counted before",
-        query=f"SELECT * FROM {table.head.quoted}" if rows else "",  # noqa: S608 - quoted by the server, for people to run
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _receipt_for_created_table(table: TablePair, rows: int, declared: TableExpectations, started: float) -> Receipt:
-    unexpected = tuple(_unexpected_count(rows, "added", declared))
-    return Receipt(
-        table=table.head.quoted,
-        rows_before=None,
-        rows_after=rows,
-        content=_classify_content(unexpected, differs=bool(rows)),
-        added=rows,
-        unexpected=unexpected,
-        proof="created by the migrations; its rows were counted",
+        proof=f"{'dropped' if dropped else 'created by the migrations'}; its rows were counted",
+        query=f"SELECT * FROM {table.head.quoted}" if dropped and rows else "",  # noqa: S608 - quoted by the server, for people to run
         seconds=time.perf_counter() - started,
     )
 

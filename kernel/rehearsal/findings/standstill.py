@@ -16,83 +16,56 @@ if TYPE_CHECKING:
 
     from kernel.lint.finding import Finding
     from kernel.rehearsal.findings.evidence import Evidence
-    from kernel.rehearsal.result import BlockedTime, Limits, Run, TracedStatement
+    from kernel.rehearsal.result import Run, TracedStatement
 
 
-def findings_for_blocking(
-    run: Run, blocked: Iterable[BlockedTime], known: Iterable[Finding], accepted: Iterable[Finding], limits: Limits
-) -> Iterator[Finding]:
-    """Relations that a migration blocked longer than the limit, unless an error covers it or the file accepts it."""
-    errors = [finding for finding in known if finding.severity is Severity.ERROR]
-    expected = [statement_at_line(run, finding.line) for finding in accepted]
-    for one in blocked:
-        if one.version != run.version:
-            continue
-        name = one.relation.name
-        _, statement = _longest_locking_statement(name, [run])
-        if any(statement is accepted_one for accepted_one in expected) or any(
-            _covers_relation(run, error, name) for error in errors
+def findings_for_standstills(evidence: Evidence, known: Sequence[Finding]) -> Iterator[Finding]:
+    """Relations whose reads or writes waited longer than the limit, by the locks themselves and under traffic.
+
+    Without those that an error about a lock covers, or that a file accepts.
+    """
+    limit = evidence.limits.block_seconds
+    errors = [one for one in known if one.severity is Severity.ERROR and one.rule in LOCK_RULES]
+    accepted = [_statement_of_finding(evidence, one) for one in evidence.accepted_findings]
+    waits = [
+        *((one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in evidence.blocking),
+        *((one.relation, "", one.reads_longest_seconds, one.writes_longest_seconds) for one in evidence.traffic),
+    ]
+    for name, version, reads_seconds, writes_seconds in waits:
+        runs = [run for run in evidence.runs if version in ("", run.version)]
+        run, statement = _longest_locking_statement(name, runs)
+        seconds = max(reads_seconds, writes_seconds)
+        if (
+            seconds <= limit
+            or (statement is not None and any(statement is one for one in accepted))
+            or any(_covers_relation(evidence, one, name, version) for one in errors)
         ):
             continue
-        yield from _standstill_finding(
-            name, "shut out", one.reads_seconds, one.writes_seconds, limits, run=run, statement=statement
-        )
-
-
-def findings_for_traffic(evidence: Evidence, known: Sequence[Finding]) -> Iterator[Finding]:
-    """The findings about queries, and a standstill for each relation over the limit that no error covers."""
-    yield from evidence.query_findings
-    errors = [finding for finding in known if finding.severity is Severity.ERROR and finding.rule in LOCK_RULES]
-    expected = [
-        statement_at_line(run, finding.line)
-        for finding in evidence.accepted_findings
-        if (run := evidence.run_of_version(finding.version))
-    ]
-    for one in evidence.traffic:
-        if any(is_same_relation(error.relation, one.relation) for error in errors):
-            continue
-        run, statement = _longest_locking_statement(one.relation, evidence.runs)
-        if statement is not None and any(statement is accepted for accepted in expected):
-            continue
-        yield from _standstill_finding(
-            one.relation,
-            "stood still under traffic",
-            one.reads_longest_seconds,
-            one.writes_longest_seconds,
-            evidence.limits,
-            run=run,
-            statement=statement,
-        )
-
-
-def _standstill_finding(
-    relation: str,
-    verb: str,
-    reads_seconds: float,
-    writes_seconds: float,
-    limits: Limits,
-    *,
-    run: Run | None,
-    statement: TracedStatement | None,
-) -> Iterator[Finding]:
-    """The finding where reads or writes waited for longer than the limit."""
-    seconds, limit = max(reads_seconds, writes_seconds), limits.block_seconds
-    if seconds > limit:
         waiting = "reads and writes" if reads_seconds > limit else "writes"
-        yield make_finding(
+        verb = "shut out" if version else "stood still under traffic"
+        found = make_finding(
             "standstill",
-            f"{relation}: {waiting} {verb} for {format_seconds(seconds)}, more than {format_seconds(limit)}",
+            f"{name}: {waiting} {verb} for {format_seconds(seconds)}, more than {format_seconds(limit)}",
             run=run,
             statement=statement,
-            relation=relation,
+            relation=name,
         )
+        errors.append(found)
+        yield found
 
 
-def _covers_relation(run: Run, known: Finding, name: str) -> bool:
-    """Whether a finding is about a relation, or about a statement that locks it."""
+def _statement_of_finding(evidence: Evidence, found: Finding) -> TracedStatement | None:
+    run = evidence.run_of_version(found.version)
+    return statement_at_line(run, found.line) if run else None
+
+
+def _covers_relation(evidence: Evidence, known: Finding, name: str, version: str) -> bool:
+    """Whether a finding is about a relation, or about a statement of the `version`, "" for any, that locks it."""
+    if version not in ("", known.version):
+        return False
     if is_same_relation(known.relation, name):
         return True
-    statement = statement_at_line(run, known.line)
+    statement = _statement_of_finding(evidence, known) if version else None
     return statement is not None and any(locked_table(lock) == name for lock in measure_impact(statement).locks)
 
 

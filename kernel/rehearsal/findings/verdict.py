@@ -23,7 +23,7 @@ from kernel.rehearsal.findings.practices import (
     findings_for_practices,
     is_repeated_by_second_run,
 )
-from kernel.rehearsal.findings.standstill import findings_for_blocking, findings_for_traffic
+from kernel.rehearsal.findings.standstill import findings_for_standstills
 from kernel.rehearsal.findings.statements import is_same_relation, statement_at_line
 from kernel.units import format_bytes
 
@@ -76,7 +76,8 @@ def _all_findings(evidence: Evidence) -> Iterator[Finding]:
         findings = [one for one in findings if not _is_repeated_by_outcome(one, known)]
         findings += findings_for_final_state(evidence.integrity, evidence.runs)
     yield from findings
-    yield from findings_for_traffic(evidence, findings)
+    yield from evidence.query_findings
+    yield from findings_for_standstills(evidence, findings)
     yield from findings_for_practices(evidence, [*findings, *evidence.accepted_findings])
     if not evidence.copy_rows and any(_touches_existing_relations(run) for run in evidence.runs):
         yield make_finding("not-rehearsed", RULES_BY_ID["not-rehearsed"].condition)
@@ -107,7 +108,6 @@ def _findings_for_run(
         findings.append(found)
     findings += findings_for_unforeseen_locks(run, [*lint_findings, *accepted], limits)
     findings += findings_for_locked_parents(run, limits)
-    findings += findings_for_blocking(run, evidence.blocking, findings, accepted, limits)
     findings += findings_for_failure(run, lint_findings)
     findings += _write_volume_findings(run, limits)
     return findings
