@@ -151,7 +151,7 @@ def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bo
         StatementEffect.LEXICAL,
     )
     for part in parts:
-        kind, text, _, start = part
+        kind, text, _, start, _ = part
         if kind is not statement:
             if kind is PartKind.COPY_DATA or kind is PartKind.COPY_END:
                 yield part

@@ -32,7 +32,10 @@ SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A hazard of a migration. `rule` is the id of a rule, `line` counts from 1, `remedy` is what to write instead."""
+    """A hazard of a migration. `rule` is the id of a rule, `remedy` is what to write instead.
+
+    `line` and `column` (characters) count from 1; `offset` is that byte of the file.
+    """
 
     rule: str
     severity: Severity
@@ -41,6 +44,8 @@ class Finding:
     version: str = ""
     filename: str = ""
     line: int | None = None
+    column: int | None = None
+    offset: int | None = None
     relation: str = ""
 
 

@@ -19,6 +19,7 @@ from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.source import read_source
 from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
+from kernel.sql.lexer import advance_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocatedFinding:
-    """A finding and its place: the statement `statement_number` of its file, at `column`, both from 1.
+    """A finding and its place: the statement `statement_number` of its file, from 1.
 
     A finding about the whole file has no `part`, and statement number 0. `accepted_reason` is the file's reason to
     accept it, "" if the file does not.
@@ -44,17 +45,21 @@ class LocatedFinding:
     finding: Finding
     part: Part | None = None
     statement_number: int = 0
-    column: int = 1
     accepted_reason: str = ""
+
+    @property
+    def column(self) -> int:
+        """The column of the finding, 1 for one about the whole file."""
+        return self.finding.column or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedRule:
-    """A rule that a migration accepts: in the statement that begins on this line, or in the whole file (None)."""
+    """A rule that a migration accepts: in the statement at this offset, or in the whole file (None)."""
 
     rule: str
     version: str
-    line: int | None = None
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,8 +204,8 @@ def _check_sources(
 
 def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFinding:
     """The finding of a match in the statement `index`, which counts from 0."""
-    part = source.statements[index].part
-    before = part.text[: part.start + match.action.begin]
+    statement = source.statements[index]
+    part, before = statement.part, statement.part.sql[: match.action.begin]
     relation = "" if UNKNOWN_NAME in match.relation else match.relation
     rule = RULES_BY_ID[match.rule]
     message = match.message or rule.condition
@@ -211,11 +216,12 @@ def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFi
         remedy=match.remedy or rule.workaround,
         version=source.migration.version,
         filename=source.migration.filename,
-        line=part.line + part.sql[: match.action.begin].count(b"\n"),
+        line=part.line + before.count(b"\n"),
+        column=advance_column(statement.column, before),
+        offset=part.offset + len(before),
         relation=relation,
     )
-    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-    return LocatedFinding(finding=finding, part=part, statement_number=index + 1, column=column)
+    return LocatedFinding(finding=finding, part=part, statement_number=index + 1)
 
 
 def _finding_in_file(
@@ -263,8 +269,8 @@ def _unused_allows(source: SourceFile, used_lines: Collection[int]) -> Iterator[
 
 def _accepted_rules(source: SourceFile) -> Iterator[AcceptedRule]:
     for number, allow in _numbered_allows(source):
-        line = source.statements[number - 1].part.line if number else None
-        yield AcceptedRule(rule=allow.rule, version=source.migration.version, line=line)
+        offset = source.statements[number - 1].part.offset if number else None
+        yield AcceptedRule(rule=allow.rule, version=source.migration.version, offset=offset)
 
 
 def _allow_problems(source: SourceFile) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.script import RunMode, parse_allows, parse_script
 from kernel.sql.classify import StatementEffect, statement_effect
-from kernel.sql.lexer import Fault, LexerError, Part, PartKind, split_script
+from kernel.sql.lexer import Fault, LexerError, Part, PartKind, advance_column, split_script
 from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
@@ -33,9 +33,13 @@ _RULE_BY_EFFECT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatement:
-    """A statement. `transaction` is None if it runs outside of any; `refused_rule` is a rule id or ""."""
+    """A statement. `transaction` is None if it runs outside of any; `refused_rule` is a rule id or "".
+
+    `column` is that of its first character in the file, from 1.
+    """
 
     part: Part
+    column: int
     words: tuple[Word, ...] = field(repr=False)
     transaction: int | None
     refused_rule: str = ""
@@ -66,7 +70,7 @@ def read_source(migration: Migration) -> SourceFile:
     statements: list[SourceStatement] = []
     head: tuple[Allow, ...] = ()
     transactions = _TransactionCounter(mode)
-    line = 1
+    line = column = 1
     for part in parts:
         allows = tuple(parse_allows(part.text[: part.start], line))
         if statements:  # a comment on the last line of a statement is about that statement
@@ -80,12 +84,14 @@ def read_source(migration: Migration) -> SourceFile:
             statements.append(
                 SourceStatement(
                     part=part,
+                    column=advance_column(column, part.text[: part.start]),
                     words=_read_beginning(part.sql),
                     transaction=transactions.next_statement(part.sql),
                     refused_rule=refused.get(id(part), ""),
                     allows=allows if statements else (),
                 )
             )
+        column = advance_column(column, part.text)
     return SourceFile(
         migration=migration,
         statements=tuple(statements),

@@ -264,7 +264,7 @@ class _ScriptScan:
         keep, room_bytes = self.kept_parts.append, self._keep_bytes
         just_begun = True  # at the beginning of the file, or after the BEGIN of a transaction
         for part in parts:
-            kind, text, line, start = part
+            kind, text, line, start, _ = part
             if (room_bytes := room_bytes - len(text)) >= 0:
                 keep(part)
             if kind is not statement:

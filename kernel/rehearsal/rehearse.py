@@ -239,7 +239,7 @@ def _add_violations(url: str, run: Run) -> Run:
     failed = run.failed
     if failed is None or failed.failure is None:
         return run
-    rolled_back = [one.sql.encode() for one in run.statements if one.line < (failed.failure.line or 0)]
+    rolled_back = [one.sql.encode() for one in run.statements[:-1]]
     violations = find_violations(url, failed.failure, ahead=rolled_back if run.transactional else ())
     return replace(run, failed=replace(failed, violations=violations))
 

@@ -155,12 +155,14 @@ class RowsWritten:
 class TracedStatement:
     """A statement of a migration, and what was traced of it.
 
-    `locks` are those that it took, or took in a stronger mode than before. `commands` are its DDL commands as event
-    triggers report them ("ALTER TABLE public.orders"): more than one in a DO block or a function. `notes` are the
-    server's notices and warnings.
+    `line` and `column` (characters) count from 1; `offset` is that byte of the file. `locks` are those that it took, or
+    took in a stronger mode than before. `commands` are its DDL commands as event triggers report them ("ALTER TABLE
+    public.orders"): more than one in a DO block or a function. `notes` are the server's notices and warnings.
     """
 
     line: int
+    column: int
+    offset: int
     sql: str
     at_seconds: float
     seconds: float
@@ -212,6 +214,11 @@ class Run:
     wal_bytes: int = 0
     growth_bytes: int = 0
     failed: RunFailure | None = None
+
+    def statement_at(self, offset: int | None) -> TracedStatement | None:
+        """The statement that a byte of the file belongs to; None for none, and if none ran before it."""
+        before = [one for one in self.statements if offset is not None and one.offset <= offset]
+        return before[-1] if before else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

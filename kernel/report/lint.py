@@ -58,8 +58,8 @@ def _hazard_lines(one: LocatedFinding) -> Iterator[str]:
 
 
 def _location(one: LocatedFinding) -> str:
-    column = one.column if one.part else None
-    return ":".join(str(part) for part in (one.finding.filename, one.finding.line, column) if part is not None)
+    finding = one.finding
+    return ":".join(str(part) for part in (finding.filename, finding.line, finding.column) if part is not None)
 
 
 def _finding_message(one: LocatedFinding) -> str:
@@ -77,7 +77,7 @@ def _summary_line(found: LintResult) -> str:
 
 
 def lint_document(found: LintResult) -> dict[str, object]:
-    """The document of db.lint. `severity` is error, warning or harmless; `column` and `line` count from 1."""
+    """The document of db.lint. `severity` is error, warning or harmless; `line` and `column` count from 1."""
     return {
         "files": found.file_count,
         "findings": [_finding_document(one) for one in found.findings],
@@ -93,7 +93,8 @@ def _finding_document(one: LocatedFinding) -> dict[str, object]:
         "version": finding.version,
         "file": finding.filename,
         "line": finding.line,
-        "column": one.column if one.part else None,
+        "column": finding.column,
+        "offset": finding.offset,
         "relation": finding.relation,
         "message": mask_passwords(finding.message),
         "remedy": finding.remedy,

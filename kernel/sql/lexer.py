@@ -69,7 +69,7 @@ class PartKind(Enum):
 
 
 class Part(NamedTuple):
-    """A part of a script; `line` is the line in the script of its first significant byte, `text[start]`.
+    """A part of a script; its first significant byte is `text[start]`, on `line` and at `offset` of the script.
 
     The text of a statement extends from the end of the previous part to its semicolon, including comments before it.
     COPY_DATA is split into pieces of whole lines, followed by COPY_END with the line that ends the data.
@@ -80,6 +80,7 @@ class Part(NamedTuple):
     text: bytes
     line: int
     start: int
+    offset: int = 0
 
     @property
     def sql(self) -> bytes:
@@ -119,11 +120,17 @@ _UNREADABLE = {
 }
 
 
+def advance_column(column: int, text: bytes) -> int:
+    """The column after a text that begins at `column`, in characters from 1."""
+    begin = text.rfind(b"\n") + 1
+    return len(text[begin:].decode(errors="replace")) + (1 if begin else column)
+
+
 class ScriptStream:
     """A window on the bytes of a script: whole UTF-8 characters without NUL and without the byte order mark.
 
-    `buffer` is the window; the next part begins at `position` in it, on `line` of the script. `may_have_conflicts`
-    means that the window contains text that looks like the mark of a merge conflict.
+    `buffer` is the window, after `discarded_bytes`; the next part begins at `position` in it, on `line`.
+    `may_have_conflicts` means that the window contains text that looks like the mark of a merge conflict.
     The window ends before bytes that PostgreSQL cannot read; read_more then raises LexerError, so that faults are
     reported in the order of the script, independent of the chunks of the stream.
     """
@@ -134,13 +141,16 @@ class ScriptStream:
         self._fault: Fault | None = None
         self._columns_before = 0  # discarded characters of the line in which the window begins
         self.buffer = b""
+        self.discarded_bytes = 0
         self.position = 0
         self.line = 1
         self.ended = False
         self.may_have_conflicts = False
         while not self.buffer and not self.ended:
             self.read_more()
-        self.buffer = self.buffer.removeprefix(codecs.BOM_UTF8)
+        if self.buffer.startswith(codecs.BOM_UTF8):
+            self.buffer = self.buffer.removeprefix(codecs.BOM_UTF8)
+            self.discarded_bytes = len(codecs.BOM_UTF8)
 
     def read_more(self) -> None:
         """Read more bytes, and discard those before `position`.
@@ -150,6 +160,7 @@ class ScriptStream:
         if (cut := self.position - 1) > 0:  # one byte stays, for lookbehind assertions
             self._columns_before = self._column(cut) - 1
             self.buffer = self.buffer[cut:]
+            self.discarded_bytes += cut
             self.position -= cut
         if self._fault:
             raise self.error_at(_UNREADABLE[self._fault], len(self.buffer), fault=self._fault)
@@ -165,6 +176,11 @@ class ScriptStream:
         self.may_have_conflicts = (b"<" in window and b"<<<<<<< " in window) or (
             b">" in window and b">>>>>>> " in window
         )
+
+    @property
+    def offset(self) -> int:
+        """The offset of `position` in the script."""
+        return self.discarded_bytes + self.position
 
     @property
     def exhausted(self) -> bool:
@@ -228,11 +244,11 @@ def split_script(read: Callable[[int], bytes]) -> Iterator[Part]:
         if source.may_have_conflicts:
             _refuse_conflict(source, end)
         line = source.line + buffer.count(b"\n", begin, start)
-        text = source.take(end)
+        text, offset = source.take(end), source.discarded_bytes + start
         if start == end or buffer[start] == ord(";"):
-            yield Part(PartKind.BLANK, text, line, start - begin)
+            yield Part(PartKind.BLANK, text, line, start - begin, offset)
             continue
-        yield Part(PartKind.STATEMENT, text, line, start - begin)
+        yield Part(PartKind.STATEMENT, text, line, start - begin, offset)
         if _COPY_OR_SET.match(buffer, start):
             if setting := _set_standard_strings_pattern().match(buffer, start):
                 standard = (setting["value"] or b"on").lower() not in _OFF
@@ -244,7 +260,7 @@ def _simple_statement_parts(source: ScriptStream, *, standard: bool) -> Iterator
     """Yield the next simple statements in the window. Raises LexerError."""
     # The loop runs for nearly every statement: count each newline once, and create a Part without calling Part().
     match, new, statement = _simple_statement_pattern(standard=standard).match, tuple.__new__, PartKind.STATEMENT
-    buffer, line = source.buffer, source.line
+    buffer, line, discarded = source.buffer, source.line, source.discarded_bytes
     begin = counted = source.position
     while simple := match(buffer, begin):
         start, end = simple.start(1), simple.end()
@@ -252,7 +268,7 @@ def _simple_statement_parts(source: ScriptStream, *, standard: bool) -> Iterator
             source.move_to(begin, line + buffer.count(b"\n", counted, begin))
             _refuse_conflict(source, end)
         line += buffer.count(b"\n", counted, start)
-        yield new(Part, (statement, buffer[begin:end], line, start - begin))
+        yield new(Part, (statement, buffer[begin:end], line, start - begin, discarded + start))
         begin, counted = end, start
     source.move_to(begin, line + buffer.count(b"\n", counted, begin))
 
@@ -382,7 +398,7 @@ def _copy_data_parts(source: ScriptStream) -> Iterator[Part]:
             fault=Fault.TEXT_AFTER_COPY,
         )
     if text := source.take(rest.end()):
-        yield Part(PartKind.BLANK, text, source.line, len(text))
+        yield Part(PartKind.BLANK, text, source.line, len(text), source.offset)
     while True:
         buffer, begin, line = source.buffer, source.position, source.line
         end = _end_of_copy_data(buffer, begin, ended=source.ended)
@@ -395,10 +411,11 @@ def _copy_data_parts(source: ScriptStream) -> Iterator[Part]:
             )
         stop = end if end >= 0 else buffer.rfind(b"\n", begin) + 1
         if stop > begin:
-            yield Part(PartKind.COPY_DATA, source.take(stop), line, 0)
+            offset = source.offset
+            yield Part(PartKind.COPY_DATA, source.take(stop), line, 0, offset)
         if end >= 0:
-            line = source.line
-            yield Part(PartKind.COPY_END, source.take(buffer.find(b"\n", end) + 1 or len(buffer)), line, 0)
+            line, offset = source.line, source.offset
+            yield Part(PartKind.COPY_END, source.take(buffer.find(b"\n", end) + 1 or len(buffer)), line, 0, offset)
             return
         source.read_more()
 

@@ -26,7 +26,7 @@ from kernel.rehearsal.result import (
     Unexpected,
     Violation,
 )
-from tests.unit.runs import lock, run, statement
+from tests.unit.runs import line_offset, lock, run, statement
 
 ORDERS = Relation(oid=16_400, name="public.orders", rows=4_012_331, size_bytes=1_204_338_688)
 ORDERS_KEY = Relation(
@@ -187,6 +187,7 @@ REWRITE = Finding(
     version="017",
     filename="017_widen_order_ids.sql",
     line=5,
+    offset=line_offset(5),
     relation="public.orders",
 )
 LOSS = Finding(
@@ -197,6 +198,7 @@ LOSS = Finding(
     version="018",
     filename="018_require_effective_from.sql",
     line=2,
+    offset=line_offset(2),
     relation="public.business_terms",
 )
 INDEX = Finding(
@@ -207,6 +209,7 @@ INDEX = Finding(
     version="017",
     filename="017_widen_order_ids.sql",
     line=9,
+    offset=line_offset(9),
     relation="billing.invoices",
 )
 TIMEOUT = Finding(
@@ -226,6 +229,7 @@ FEARED = Finding(
     version="016",
     filename="016_create_order_notes.sql",
     line=5,
+    offset=line_offset(5),
     relation="public.orders",
 )
 DEARER = Finding(

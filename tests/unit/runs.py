@@ -14,10 +14,16 @@ def lock(relation: Relation, mode: str, seconds: float, *, at: float = 0.0, wait
     return Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=seconds, waited_seconds=waited)
 
 
+def line_offset(line: int) -> int:
+    """The offset of a line in a file whose lines are as long as one wishes."""
+    return 1000 * (line - 1)
+
+
 def statement(
     sql: str,
     *,
     line: int = 1,
+    offset: int | None = None,
     seconds: float = 0.001,
     at: float = 0.0,
     locks: tuple[Lock, ...] = (),
@@ -31,6 +37,8 @@ def statement(
 ) -> TracedStatement:
     return TracedStatement(
         line=line,
+        column=1,
+        offset=line_offset(line) if offset is None else offset,
         sql=sql,
         at_seconds=at,
         seconds=seconds,

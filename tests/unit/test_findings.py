@@ -28,7 +28,7 @@ from kernel.rehearsal.result import (
     Unexpected,
     Violation,
 )
-from tests.unit.runs import lock, run, statement
+from tests.unit.runs import line_offset, lock, run, statement
 
 ORDERS = Relation(oid=1, name="public.orders", rows=4_000_000, size_bytes=918_000_000)
 USERS = Relation(oid=2, name="public.users", rows=1000, size_bytes=131_000)
@@ -61,8 +61,21 @@ def index_built(seconds: float, *, rows: int = 4_000_000) -> Run:
 def findings_of(
     *runs: Run, text: tuple[Finding, ...] = (), limits: Limits | None = None, **more: object
 ) -> list[Finding]:
-    evidence = Evidence(runs=runs, lint_findings=text, copy_rows=1, limits=limits or Limits())
-    return list(collect_findings(replace(evidence, **more)))  # type: ignore[arg-type]  # the fields of Evidence
+    evidence = replace(
+        Evidence(runs=runs, lint_findings=text, copy_rows=1, limits=limits or Limits()),
+        **more,  # type: ignore[arg-type]  # the fields of Evidence
+    )
+    evidence = replace(
+        evidence,
+        lint_findings=tuple(map(at_its_line, evidence.lint_findings)),
+        accepted_findings=tuple(map(at_its_line, evidence.accepted_findings)),
+    )
+    return list(collect_findings(evidence))
+
+
+def at_its_line(found: Finding) -> Finding:
+    """A finding of the linter that says its line only, where that line begins."""
+    return replace(found, offset=line_offset(found.line)) if found.line and found.offset is None else found
 
 
 def only(found: list[Finding]) -> Finding:
@@ -122,7 +135,7 @@ def test_a_measured_impact_without_lint_finding_has_a_finding() -> None:
 
 
 def test_a_file_accepts_what_was_measured_as_well() -> None:
-    allow = AcceptedRule(rule="create-index-not-concurrently", version="002", line=1)
+    allow = AcceptedRule(rule="create-index-not-concurrently", version="002", offset=line_offset(1))
     assert findings_of(index_built(41.2), accepted_rules=(allow,)) == []
     assert findings_of(index_built(41.2), accepted_rules=(replace(allow, version="003"),)) != []
     assert findings_of(index_built(41.2), accepted_rules=(replace(allow, rule="data-lost"),)) != []
@@ -187,12 +200,16 @@ def test_work_under_a_lock_counts_as_far_as_it_prolonged_the_standstill() -> Non
     assert severity_after(0.001) is Severity.HARMLESS
 
 
-def test_of_statements_on_one_line_the_one_that_hurts_counts() -> None:
-    harmless = statement("ALTER TABLE users ADD COLUMN a int;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 0.001),))
+def test_statements_on_one_line_keep_their_own_measurements() -> None:
     (heavy,) = index_built(0.5).statements
-    for order in ((harmless, heavy), (heavy, harmless)):
-        one = only(findings_of(run(*order), text=(FEARED,)))
-        assert (one.rule, one.severity) == (FEARED.rule, Severity.WARNING)
+    harmless = statement("CREATE INDEX ON users (id);", locks=(lock(USERS, "SHARE", 0.001),))
+    first, second = replace(FEARED, offset=0), replace(FEARED, offset=40, relation="users")
+    for order in ((heavy, harmless), (harmless, heavy)):
+        statements = (replace(order[0], offset=0), replace(order[1], offset=40, column=41))
+        found = findings_of(run(*statements), text=(first, second))
+        severities = {one.offset: one.severity for one in found}
+        expected = [Severity.WARNING, Severity.HARMLESS]
+        assert [severities[0], severities[40]] == (expected if order[0] is heavy else expected[::-1])
 
 
 def failing(sqlstate: str, *, line: int = 1, code: str = "migration_failed") -> RunFailure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 
 import pytest
@@ -152,12 +153,28 @@ def test_semicolons_alone_are_blank() -> None:
 
 def test_comments_ahead_belong_to_a_statement_but_are_not_sent() -> None:
     (part,) = parts("-- why\n/* and /* how */ */ SELECT 1;")
-    assert part == Part(PartKind.STATEMENT, b"-- why\n/* and /* how */ */ SELECT 1;", 2, 27)
+    assert part == Part(PartKind.STATEMENT, b"-- why\n/* and /* how */ */ SELECT 1;", 2, 27, 27)
     assert part.sql == b"SELECT 1;"
 
 
 def test_comments_at_the_end_are_blank() -> None:
     assert kinds("SELECT 1; -- done")[1:] == [("BLANK", b" -- done")]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 16])
+def test_the_offset_of_a_part_is_its_first_significant_byte_in_the_script(mark: bytes, chunk: int) -> None:
+    script = (
+        mark
+        + (
+            "SELECT 'ä'; /* ö */ SELECT 2;\n\nCOPY t FROM stdin;\n1\n\\.\n;\n"
+            "CREATE FUNCTION f() RETURNS int RETURN 1; -- ü\n  DO $$ BEGIN; END $$; SELECT 3"
+        ).encode()
+    )
+    stream = io.BytesIO(script)
+    found = list(split_script(lambda size: stream.read(min(size, chunk))))
+    assert [script[one.offset :][: len(one.sql)] for one in found] == [one.sql for one in found]
+    assert sum(one.kind is PartKind.STATEMENT for one in found) == 6
 
 
 def test_the_last_statement_needs_no_semicolon() -> None:
@@ -169,7 +186,7 @@ def test_the_last_statement_may_end_in_a_comment_without_newline() -> None:
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:
-    assert parts("\ufeffSELECT 1;") == parts("SELECT 1;")
+    assert [one._replace(offset=0) for one in parts("\ufeffSELECT 1;")] == parts("SELECT 1;")
     assert statements("\ufeff\\restrict a\nSELECT 1;") == ["SELECT 1;"]
 
 

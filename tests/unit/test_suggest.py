@@ -33,8 +33,9 @@ def suggested(
     """What becomes of a file with findings of these rules, at these lines."""
     migration = Migration(version="016", filename=filename, directory=Path("/nowhere"), checksum="")
     findings = [
-        Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", version="016", line=line)
+        Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", version="016", line=line, offset=end)
         for rule, line in rules
+        for end in [len("".join(text.splitlines(keepends=True)[:line]).encode()) - 1]
     ]
     return rewrite_migration(split_into_units(migration, text.encode()), findings, facts, first=first)
 

@@ -27,7 +27,7 @@ def run(*locks: tuple[Relation, str, float, float], version: str = "001") -> Run
         Lock(relation=relation, mode=mode, at_seconds=at, held_seconds=until - at)
         for relation, mode, at, until in locks
     )
-    statement = TracedStatement(line=1, sql="", at_seconds=0, seconds=1, locks=taken)
+    statement = TracedStatement(line=1, column=1, offset=0, sql="", at_seconds=0, seconds=1, locks=taken)
     return Run(version=version, filename="", transactional=True, at_seconds=0, seconds=1, statements=(statement,))
 
 

@@ -14,9 +14,7 @@ from kernel.rehearsal.findings.statements import (
     names_in_statement,
     runs_opaque_code,
     schema_name,
-    statement_at_line,
     statement_verbs,
-    statements_at_line,
     unqualified_name,
 )
 from kernel.rehearsal.result import TableContent
@@ -68,14 +66,18 @@ def losses_of_finding(run: Run, finding: Finding, losses: Iterable[UndeclaredLos
     """The losses that a finding of the linter is about."""
     if finding.rule not in DATA_LOSS_RULES:
         return ()
-    statements = statements_at_line(run, finding.line)
-    locked = [lock.relation for statement in statements for lock in statement.locks]
+    statement = run.statement_at(finding.offset)
     # The rows of a partition are the whole table's.
-    roots = {one.root for one in locked if is_same_relation(finding.relation, one.name)}
+    roots = {
+        lock.relation.root
+        for lock in (statement.locks if statement else ())
+        if is_same_relation(finding.relation, lock.relation.name)
+    }
     return tuple(
         one
         for one in losses
-        if any(one.statement is statement for statement in statements)
+        if statement is not None
+        and one.statement is statement
         and (
             is_same_relation(finding.relation, one.table)
             or one.table in roots
@@ -86,7 +88,7 @@ def losses_of_finding(run: Run, finding: Finding, losses: Iterable[UndeclaredLos
 
 def measure_loss_finding(run: Run, finding: Finding, losses: Sequence[UndeclaredLoss], limits: Limits) -> Finding:
     """A finding of the linter about rows, with the severity that follows from the `losses` it is about."""
-    statement = statement_at_line(run, finding.line)
+    statement = run.statement_at(finding.offset)
     if finding.rule not in DATA_LOSS_RULES or statement is None or failed_at_statement(run, statement):
         return finding
     if losses:

@@ -70,6 +70,8 @@ def make_finding(
         version=run.version if run else "",
         filename=run.filename if run else "",
         line=statement.line if statement else None,
+        column=statement.column if statement else None,
+        offset=statement.offset if statement else None,
         relation=relation,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.lint.finding import SEVERITY_ORDER, Severity
+from kernel.lint.finding import Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.findings.evidence import (
     SAFE_AS_IS,
@@ -24,7 +24,6 @@ from kernel.rehearsal.findings.statements import (
     runs_opaque_code,
     statement_actions,
     statement_verbs,
-    statements_at_line,
     unqualified_name,
 )
 from kernel.sql.reader import contains_words
@@ -151,15 +150,10 @@ _MIN_SHARE_OF_BLOCKING = 0.1
 def measure_finding(run: Run, finding: Finding, limits: Limits) -> Finding:
     """A finding of the linter with what was measured and the severity that follows; other findings are unchanged.
 
-    A statement that did not run to its end leaves the finding as it is. Of several statements on one line the worst
-    counts.
+    A statement that did not run to its end leaves the finding as it is.
     """
-    found = [_measure_at_statement(run, one, finding, limits) for one in statements_at_line(run, finding.line)]
-    return min(found, key=lambda one: SEVERITY_ORDER[one.severity], default=finding)
-
-
-def _measure_at_statement(run: Run, statement: TracedStatement, finding: Finding, limits: Limits) -> Finding:
-    if failed_at_statement(run, statement):
+    statement = run.statement_at(finding.offset)
+    if statement is None or failed_at_statement(run, statement):
         return finding
     if finding.rule == "hidden-ddl" and not runs_opaque_code(statement):
         return finding  # a function, which other sessions may call
@@ -200,7 +194,7 @@ def _measure_following_work(run: Run, statement: TracedStatement, finding: Findi
 
 def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
     """Findings of statements that read, rewrote or rebuilt under a lock and that no lint finding covers."""
-    covered = [statement for one in known if one.rule in LOCK_RULES for statement in statements_at_line(run, one.line)]
+    covered = [run.statement_at(one.offset) for one in known if one.rule in LOCK_RULES]
     for statement in run.statements:
         if any(statement is one for one in covered) or failed_at_statement(run, statement):
             continue

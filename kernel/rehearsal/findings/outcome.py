@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
 from kernel.rehearsal.findings.evidence import clip_message, make_finding
-from kernel.rehearsal.findings.statements import names_in_statement, statement_at_line, unqualified_name
+from kernel.rehearsal.findings.statements import names_in_statement, unqualified_name
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def findings_for_failure(run: Run, findings: Iterable[Finding]) -> Iterator[Find
     if failed is None or any(one.rule in _REFUSAL_RULES and not run.statements for one in findings):
         return
     failure = failed.failure
-    statement = statement_at_line(run, failure.line if failure else None)
+    statement = run.statements[-1] if run.statements and failure and failure.line is not None else None
     predicted = [one for one in findings if is_predicted_failure(run, one)]
     yield make_finding(
         predicted[0].rule if predicted else _failure_rule(failed),
@@ -53,7 +53,7 @@ def is_predicted_failure(run: Run, findings: Finding) -> bool:
     failure = run.failed.failure if run.failed else None
     if failure is None or failure.line is None or _RULE_BY_SQLSTATE.get(failure.sqlstate or "") != findings.rule:
         return False
-    return statement_at_line(run, findings.line) is statement_at_line(run, failure.line)
+    return bool(run.statements) and run.statement_at(findings.offset) is run.statements[-1]
 
 
 def _failure_rule(failed: RunFailure) -> str:

@@ -12,7 +12,6 @@ from kernel.rehearsal.findings.lock_impact import measure_impact
 from kernel.rehearsal.findings.statements import (
     is_same_relation,
     names_in_statement,
-    statement_at_line,
     statement_verbs,
     unqualified_name,
 )
@@ -69,7 +68,7 @@ def all_names_still_there(evidence: Evidence, run: Run, finding: Finding) -> boo
     """Whether a finding is about a missing name, and no name is missing; unknown (False) after a failure."""
     if finding.rule not in _RULES_OF_NAMES or any(one.failed for one in evidence.runs):
         return False
-    statement = statement_at_line(run, finding.line)
+    statement = run.statement_at(finding.offset)
     if statement is None or not _VERBS_NOT_COMPARED.isdisjoint(statement_verbs(statement)):
         return False
     return not any(fault.version in ("", run.version) for fault in evidence.compatibility_faults)
@@ -79,7 +78,9 @@ def _fault_finding(rule: str, fault: PracticeFault, severity: Severity | None = 
     found = make_finding(
         rule, clip_message(fault.message), severity=severity, relation=fault.object_name, remedy=fault.remedy
     )
-    return replace(found, version=fault.version, filename=fault.filename, line=fault.line)
+    return replace(
+        found, version=fault.version, filename=fault.filename, line=fault.line, column=fault.column, offset=fault.offset
+    )
 
 
 def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> bool:
@@ -91,12 +92,12 @@ def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> b
     if is_same_relation(known.relation, fault.object_name):
         return True
     run = evidence.run_of_version(known.version)
-    statement = statement_at_line(run, known.line) if run else None
+    statement = run.statement_at(known.offset) if run else None
     if statement is None or run is None:
         return False
     return (
         unqualified_name(fault.object_name) in names_in_statement(statement)
-        or (fault.line is not None and statement_at_line(run, fault.line) is statement)
+        or run.statement_at(fault.offset) is statement
         or any(lock.relation.name == fault.object_name for lock in measure_impact(statement).locks)
     )
 

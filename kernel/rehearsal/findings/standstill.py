@@ -8,7 +8,7 @@ from kernel.lint.finding import Severity
 from kernel.rehearsal.findings.evidence import make_finding
 from kernel.rehearsal.findings.lock_impact import locked_table, measure_impact
 from kernel.rehearsal.findings.locks import LOCK_RULES
-from kernel.rehearsal.findings.statements import is_same_relation, statement_at_line
+from kernel.rehearsal.findings.statements import is_same_relation
 from kernel.units import format_seconds
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def findings_for_standstills(evidence: Evidence, known: Sequence[Finding]) -> It
 
 def _statement_of_finding(evidence: Evidence, found: Finding) -> TracedStatement | None:
     run = evidence.run_of_version(found.version)
-    return statement_at_line(run, found.line) if run else None
+    return run.statement_at(found.offset) if run else None
 
 
 def _covers_relation(evidence: Evidence, known: Finding, name: str, version: str) -> bool:

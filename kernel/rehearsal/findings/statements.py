@@ -86,18 +86,6 @@ def is_concurrent(statement: TracedStatement) -> bool:
     return any("concurrently" in action.traits for action in statement_actions(statement))
 
 
-def statement_at_line(run: Run, line: int | None) -> TracedStatement | None:
-    """The last statement of a run that starts at or before a line of its file; None if none ran."""
-    return next(iter(reversed(statements_at_line(run, line))), None)
-
-
-def statements_at_line(run: Run, line: int | None) -> tuple[TracedStatement, ...]:
-    """The statements that a line belongs to: several may start on one line."""
-    started = [statement for statement in run.statements if line is not None and statement.line <= line]
-    nearest = max((statement.line for statement in started), default=None)
-    return tuple(statement for statement in started if statement.line == nearest)
-
-
 def failed_at_statement(run: Run, statement: TracedStatement) -> bool:
     """Whether the migration failed at this statement, so that its trace is incomplete."""
     return run.failed is not None and statement is run.statements[-1]

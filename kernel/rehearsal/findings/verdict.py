@@ -24,7 +24,7 @@ from kernel.rehearsal.findings.practices import (
     is_repeated_by_second_run,
 )
 from kernel.rehearsal.findings.standstill import findings_for_standstills
-from kernel.rehearsal.findings.statements import is_same_relation, statement_at_line
+from kernel.rehearsal.findings.statements import is_same_relation
 from kernel.units import format_bytes
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 def collect_findings(evidence: Evidence) -> tuple[Finding, ...]:
     """All findings, the worst first, then in the order of the files; without those that a file accepts."""
     findings = dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence))
-    return tuple(sorted(findings, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.line or 0, one.rule)))
+    return tuple(
+        sorted(findings, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.offset or 0, one.rule))
+    )
 
 
 def decisive_findings(found: Iterable[Finding], limits: Limits) -> tuple[Finding, ...]:
@@ -52,14 +54,13 @@ def decisive_findings(found: Iterable[Finding], limits: Limits) -> tuple[Finding
 def _is_accepted(found: Finding, evidence: Evidence) -> bool:
     """Whether the file accepts the rule, at that statement or as a whole."""
     run = evidence.run_of_version(found.version)
-    for one in evidence.accepted_rules:
-        if one.rule == found.rule and one.version == found.version:
-            if one.line in (None, found.line):
-                return True
-            accepted = statement_at_line(run, one.line) if run else None
-            if accepted is not None and run is not None and accepted is statement_at_line(run, found.line):
-                return True
-    return False
+    statement = run.statement_at(found.offset) if run else None
+    return any(
+        one.offset in (None, found.offset)
+        or (run is not None and statement is not None and run.statement_at(one.offset) is statement)
+        for one in evidence.accepted_rules
+        if one.rule == found.rule and one.version == found.version
+    )
 
 
 def _all_findings(evidence: Evidence) -> Iterator[Finding]:

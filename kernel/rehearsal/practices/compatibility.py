@@ -64,9 +64,11 @@ def _attribute_to_migration(fault: PracticeFault, runs: Sequence[Run]) -> Practi
     if len(causes) != 1:
         return fault
     (run,) = causes.values()
-    lines = {statement.line for _, statement in naming}
-    line = lines.pop() if len(lines) == 1 else None
-    return replace(fault, version=run.version, filename=run.filename, line=line)
+    fault = replace(fault, version=run.version, filename=run.filename)
+    if len(naming) != 1:
+        return fault
+    ((_, statement),) = naming
+    return replace(fault, line=statement.line, column=statement.column, offset=statement.offset)
 
 
 def _names_object(statement: TracedStatement, name: str) -> bool:

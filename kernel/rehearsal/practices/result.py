@@ -25,10 +25,11 @@ CompareData = Callable[[str, str], tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PracticeFault:
-    """One violation of a practice; `line` counts from 1, file and version are "" where they are not known.
+    """One violation of a practice; `line`, `column` and `offset` as in a Finding.
 
-    `object_name` is the table or other object concerned, "" for none. `only_rejects_rows`: the change does nothing but
-    refuse rows that were accepted before. `left_unchanged`: the file failed and left nothing in the database.
+    File and version are "" where they are not known. `object_name` is the table or other object concerned, "" for none.
+    `only_rejects_rows`: the change does nothing but refuse rows that were accepted before. `left_unchanged`: the file
+    failed and left nothing in the database.
     """
 
     message: str
@@ -36,6 +37,8 @@ class PracticeFault:
     version: str = ""
     filename: str = ""
     line: int | None = None
+    column: int | None = None
+    offset: int | None = None
     object_name: str = ""
     only_rejects_rows: bool = False
     left_unchanged: bool = False

@@ -69,7 +69,7 @@ def rules_by_unit(source: MigrationUnits, findings: Iterable[Finding]) -> dict[i
     """The rules with a mechanical remedy, by the index of the unit that they were found in."""
     rules: dict[int, frozenset[str]] = {}
     for finding in findings:
-        index = source.unit_index_at(finding.line)
+        index = source.unit_index_at(finding.offset)
         if finding.rule in MECHANICAL_RULES and index is not None:
             rules[index] = rules.get(index, frozenset()) | {finding.rule}
     return rules

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _NUMBER_COMMENT = re.compile(rb"[ \t]*--[ \t]*Migration:[ \t]*[0-9]+")
 _MAX_NAME_PARTS = 2  # schema and name
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +74,11 @@ class MigrationUnits:
     directives: Directives
     has_own_transaction: bool = False
 
-    def unit_index_at(self, line: int | None) -> int | None:
-        """The index of the unit that a line belongs to; None for a finding about the whole file."""
-        if line is None:
+    def unit_index_at(self, offset: int | None) -> int | None:
+        """The index of the unit that a byte of the file belongs to; None for a finding about the whole file."""
+        if offset is None:
             return None
-        index = bisect_right(self.units, line, key=lambda unit: unit.part.line) - 1
+        index = bisect_right(self.units, offset, key=lambda unit: unit.part.offset) - 1
         return index if index >= 0 else None
 
     def names_in(self, indexes: Iterable[int]) -> Iterator[str]:
@@ -97,7 +96,6 @@ class MigrationUnits:
 
 def split_into_units(migration: Migration, content: bytes) -> MigrationUnits:
     """Split a file that the runner has read before. Raises LexerError."""
-    content = content.removeprefix(_BYTE_ORDER_MARK)
     units: list[StatementUnit] = []
     head = b""
     for part in split_script(io.BytesIO(content).read):

@@ -55,12 +55,10 @@ def _finding_rank(numbered: NumberedFinding) -> tuple[str, str, int, int]:
 
 
 def statement_of(rehearsal: Rehearsal, finding: Finding) -> TracedStatement | None:
-    """The statement that a finding's line lies in; None when it names no line, or that statement did not run."""
-    if finding.line is None:
-        return None
-    statements = [one for run in rehearsal.runs if run.version == finding.version for one in run.statements]
-    before = [one for one in statements if one.line <= finding.line]
-    return before[-1] if before and finding.line <= before[-1].line + before[-1].sql.count("\n") else None
+    """The statement that a finding is about; None when it is about none, or that statement did not run."""
+    runs = [run for run in rehearsal.runs if run.version == finding.version]
+    statement = runs[0].statement_at(finding.offset) if runs else None
+    return statement if statement and (finding.line or 0) <= statement.line + statement.sql.count("\n") else None
 
 
 def receipts_by_touched(rehearsal: Rehearsal) -> tuple[list[NumberedReceipt], list[NumberedReceipt]]:

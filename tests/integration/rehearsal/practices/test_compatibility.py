@@ -9,8 +9,8 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
 from kernel.rehearsal.practices.compatibility import check_compatibility
-from kernel.rehearsal.result import Run, TracedStatement
 from kernel.rehearsal.schema.snapshot import read_schema
+from tests.unit.runs import run, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kernel.db.connection import Session
     from kernel.postgres.cluster import Server
     from kernel.rehearsal.practices.result import PracticeResult
+    from kernel.rehearsal.result import Run
     from kernel.rehearsal.schema.snapshot import Schema
 
 BEGINNING = """
@@ -183,17 +184,8 @@ def test_what_the_running_application_never_notices_is_no_fault(
 
 
 def ran(version: str, *commands: tuple[int, str]) -> Run:
-    statements = tuple(
-        TracedStatement(line=line, sql="", at_seconds=0, seconds=0, commands=(command,)) for line, command in commands
-    )
-    return Run(
-        version=version,
-        filename=f"{version}_x.sql",
-        transactional=True,
-        at_seconds=0,
-        seconds=0,
-        statements=statements,
-    )
+    statements = (statement("", line=line, commands=(command,)) for line, command in commands)
+    return run(*statements, version=version, filename=f"{version}_x.sql")
 
 
 def locations(found: PracticeResult) -> list[tuple[str, int | None]]:
