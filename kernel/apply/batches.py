@@ -89,12 +89,16 @@ class Message:
 
         `done` statements had finished. `position`, in characters of the message counted from 1, is what the server
         reports. It reads the whole message before it runs the first statement: what it cannot read has a position,
-        while nothing is done.
+        while nothing is done. Later, a position outside of the statement is in the text of another message: that of a
+        prepared statement.
         """
-        if position is not None and (not done or self.part_at(done)):
+        index = done - len(self.head) if self.part_at(done) else None
+        if position is not None and (index is not None or not done):
             position -= len(self._head_text.decode())
-            return self.batch.locate(position) if position > 0 and self.batch.statements else None
-        return (done - len(self.head), None) if self.part_at(done) else None
+            place = self.batch.locate(position) if position > 0 and self.batch.statements else None
+            if not done or (place and place[0] == index):
+                return place
+        return None if index is None else (index, None)
 
 
 class BatchQueue:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from kernel.apply.batches import BatchQueue, Message
     from kernel.apply.events import Observer, RunHooks
+    from kernel.apply.protocol import Notice
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Connection, Session
     from kernel.db.ledger import Ledger
@@ -123,13 +124,13 @@ class Executor:
     def _monitor(self, migration: Migration, message: Message, *, builds_index: bool) -> Iterator[None]:
         """Attribute notices to the statement of the message that runs, and report who blocks it."""
 
-        def on_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-            part = message.part_at(self.protocol.statements_before_notice())
+        def on_notice(statements_done: int, notice: Notice) -> None:
+            part = message.part_at(statements_done)
             self.observer(
                 NoticeReceived(
                     migration=migration,
-                    severity=diagnostic.severity_nonlocalized or "NOTICE",
-                    message=diagnostic.message_primary or "",
+                    severity=notice.severity,
+                    message=notice.message,
                     line=part.line if part else None,
                 )
             )
@@ -140,16 +141,13 @@ class Executor:
             if builds_index and (phase := self.activity.index_build_progress()):
                 self.observer(IndexBuildProgressed(migration=migration, phase=phase))
 
-        connection = self.session.connection
         hooks = self.hooks if message.batch.statements else None
         if hooks:
             hooks.before(message.batch)
-        connection.add_notice_handler(on_notice)
         try:
-            with self.protocol.calling_while_idle(on_idle):
+            with self.protocol.monitored(idle=on_idle, notice=on_notice):
                 yield
         finally:
-            connection.remove_notice_handler(on_notice)
             if hooks:
                 hooks.after()
 

@@ -1,8 +1,8 @@
 """Errors of a migration: file, line, column and an excerpt for an error of the server, and a remedy for its SQLSTATE.
 
 Syntax and name errors carry a position, in characters of the message. Runtime errors carry none; their statement is
-known by counting results. An error inside a DO block, or in the data of COPY, is located by the line that its CONTEXT
-names. Passwords are masked in quoted statements, those that the server quotes included.
+known by counting command tags. An error inside a DO block, or in the data of COPY, is located by the line that its
+CONTEXT names. Passwords are masked in quoted statements, those that the server quotes included.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The simple query protocol: many statements in one message, whose results are counted to know the one that failed.
+"""The simple query protocol: many statements in one message; their command tags are counted, to know which one failed.
 
-The server answers each statement of a message in turn and stops at the first error (PostgreSQL documentation, "Message
-Flow"). This module waits for the socket itself, not libpq: signals are handled at once, and a long wait is reported.
+The server answers each statement of a message in turn and stops at the first error. A statement may return any number
+of results, where rules rewrite it, and ends with exactly one command tag (PostgreSQL documentation, "Message Flow").
+This module waits for the socket itself, not libpq: signals are handled at once, and a long wait is reported.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import select
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import pq
@@ -17,18 +18,28 @@ from psycopg import pq
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
+    from psycopg.errors import Diagnostic
+
     from kernel.db.connection import Connection
 
 
 _STATUS = pq.ExecStatus
-_FINISHED = tuple(map(int, (_STATUS.COMMAND_OK, _STATUS.TUPLES_OK, _STATUS.EMPTY_QUERY)))
-_SINGLE_ROW = int(_STATUS.SINGLE_TUPLE)
+# An int compares faster than a member of an Enum.
+_TAGGED = tuple(map(int, (_STATUS.COMMAND_OK, _STATUS.EMPTY_QUERY)))
+_TUPLES_OK, _SINGLE_ROW = int(_STATUS.TUPLES_OK), int(_STATUS.SINGLE_TUPLE)
 _READ, _WRITE = select.POLLIN, select.POLLOUT
 _CANCEL_SECONDS = 5.0
 
 
+class Notice(NamedTuple):
+    """A NOTICE or WARNING of the server."""
+
+    severity: str
+    message: str
+
+
 class SimpleQueryProtocol:
-    """Messages on a connection. `statements_done` counts the finished statements of the latest message.
+    """Messages on a connection. `statements_done` counts the statements of the latest message that have finished.
 
     `rows` are those that `run` keeps, by the number of their statement.
     """
@@ -41,27 +52,52 @@ class SimpleQueryProtocol:
         self._pgconn = connection.pgconn
         self._idle: Callable[[], None] | None = None
         self._idle_seconds = idle_seconds
+        self._notice: Callable[[int, Notice], None] | None = None
+        self._early_notices: list[Notice] = []
+        self._discards_rows = False
 
     @contextmanager
-    def calling_while_idle(self, idle: Callable[[], None]) -> Iterator[None]:
-        """Call `idle` every `idle_seconds` for as long as the server keeps a message waiting."""
-        self._idle = idle
+    def monitored(self, *, idle: Callable[[], None], notice: Callable[[int, Notice], None]) -> Iterator[None]:
+        """Call `idle` every `idle_seconds` for as long as the server keeps a message waiting, and `notice` for notices.
+
+        `notice` receives the number of statements that had finished when the server sent it.
+        """
+
+        def receive(diagnostic: Diagnostic) -> None:
+            # libpq frees it when this function returns.
+            received = Notice(diagnostic.severity_nonlocalized or "NOTICE", diagnostic.message_primary or "")
+            if self._result_waits():
+                self._early_notices.append(received)
+            else:
+                notice(self.statements_done, received)
+
+        self._idle, self._notice = idle, notice
+        self.connection.add_notice_handler(receive)
         try:
             yield
         finally:
-            self._idle = None
+            self.connection.remove_notice_handler(receive)
+            self._idle = self._notice = None
 
-    def statements_before_notice(self) -> int:
-        """Count the statements that had finished when the server sent the notice that libpq is handing over.
+    def _result_waits(self) -> bool:
+        """Whether libpq hands over a notice before the result that the server sent before it.
 
-        libpq hands it over at once, even while the result of the statement before it waits to be fetched: then
-        PQsetSingleRowMode fails (libpq documentation).
+        It does so while that result waits to be fetched: then PQsetSingleRowMode, which `run` has called already, fails
+        (libpq documentation). Only that result tells whether its statement had finished.
         """
+        if not self._discards_rows:
+            return False
         try:
             self._pgconn.set_single_row_mode()
         except psycopg.OperationalError:
-            return self.statements_done + 1
-        return self.statements_done
+            return True
+        return False
+
+    def _report_early_notices(self) -> None:
+        early, self._early_notices = self._early_notices, []
+        for received in early:
+            if self._notice:
+                self._notice(self.statements_done, received)
 
     def run(
         self, message: bytes, *, kept: Container[int] = (), meanwhile: Callable[[], object] | None = None
@@ -81,15 +117,19 @@ class SimpleQueryProtocol:
             is_busy, next_result, get_result = self._pgconn.is_busy, self._next_result, self._pgconn.get_result
             while (result := next_result() if is_busy() else get_result()) is not None:
                 status = result.status
-                if status in _FINISHED:
+                if status in _TAGGED or (status == _TUPLES_OK and result.command_status):
                     self.statements_done += 1
                 elif status == _SINGLE_ROW:
                     if self.statements_done in kept:
                         self.rows[self.statements_done] = result
+                elif status == _TUPLES_OK:  # of a statement that a rule added; the statement's own rows may follow
+                    self.rows.pop(self.statements_done, None)
                 elif status == _STATUS.FATAL_ERROR:
                     error = result
                 elif status == _STATUS.COPY_OUT:
                     self._drain()
+                if self._early_notices:
+                    self._report_early_notices()
         return error
 
     def query(self, message: bytes) -> list[pq.abc.PGresult]:
@@ -136,6 +176,7 @@ class SimpleQueryProtocol:
 
     def _send(self, message: bytes, *, discard_rows: bool = False) -> None:
         self.statements_done = 0
+        self._discards_rows = discard_rows
         self._pgconn.send_query(message)
         if discard_rows:
             self._pgconn.set_single_row_mode()

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def place(project: Project, text: str) -> Failure:
-    project.put("001_a.sql", text)
+    return place_in(project, "001_a.sql", text)
+
+
+def place_in(project: Project, filename: str, text: str) -> Failure:
+    project.put(filename, text)
     return project.failure().failure
 
 
@@ -58,6 +62,50 @@ def test_whatever_stands_between_the_statement_that_failed_is_the_one_named(
     found = place(project, text)
     assert (found.line, found.sqlstate) == (line, "22012")
     assert "/" in str(found.statement)
+
+
+# Statements that rules turn into others, which send several results, or none.
+RULES = """\
+CREATE TABLE selects (i int);
+CREATE RULE r AS ON INSERT TO selects DO INSTEAD (SELECT 1; SELECT 2 WHERE false; SELECT generate_series(1, 3));
+CREATE TABLE also (i int);
+CREATE RULE r AS ON INSERT TO also DO ALSO (SELECT 1; NOTIFY told; SELECT 2);
+CREATE TABLE nothing (i int);
+CREATE RULE r AS ON INSERT TO nothing DO INSTEAD NOTHING;
+CREATE VIEW view AS SELECT i FROM also;
+CREATE RULE r AS ON INSERT TO view DO INSTEAD (INSERT INTO also VALUES (new.i); SELECT 1);
+"""
+
+
+@pytest.mark.parametrize("relation", ["selects", "also", "nothing", "view"])
+@pytest.mark.parametrize("fails", ["SELECT 1/0;", "SELECT nothing_of_that_name;"])
+def test_a_rule_that_sends_several_results_shifts_no_place(project: Project, relation: str, fails: str) -> None:
+    project.put("001_rules.sql", RULES)
+    project.migrate()
+    found = place_in(
+        project, "002_a.sql", f"SELECT 1;\nINSERT INTO {relation} VALUES (1);\nSELECT 2;\n{fails}\nSELECT 3;"
+    )
+    assert (found.line, found.statement) == (4, fails)
+
+
+def test_an_error_in_the_statements_of_a_rule_is_that_of_the_statement_it_rewrites(project: Project) -> None:
+    found = place(
+        project,
+        "CREATE TABLE t (i int);\nCREATE RULE r AS ON INSERT TO t DO INSTEAD (SELECT 1; SELECT 1 / new.i; SELECT 2);\n"
+        "INSERT INTO t VALUES (1);\nINSERT INTO t VALUES (0);\nSELECT 3;",
+    )
+    assert (found.line, found.sqlstate) == (4, "22012")
+
+
+def test_a_position_in_the_text_of_a_prepared_statement_is_not_taken_for_one_in_the_file(project: Project) -> None:
+    found = place(
+        project,
+        "CREATE TABLE t (i int, column_to_go int);\n"
+        "PREPARE p AS SELECT column_to_go FROM t;\n"
+        "ALTER TABLE t DROP COLUMN column_to_go;\n"
+        "EXECUTE p;",
+    )
+    assert (found.line, found.column, found.sqlstate) == (4, None, "42703")
 
 
 def test_columns_count_characters(project: Project) -> None:

@@ -80,6 +80,25 @@ def test_a_file_that_another_runner_records_first_leaves_nothing_of_ours(project
     assert project.has("u") is there
 
 
+RULED = """\
+CREATE TABLE ruled (i int);
+CREATE RULE two AS ON INSERT TO ruled DO INSTEAD (SELECT 1; SELECT 2);
+INSERT INTO ruled VALUES (1);
+"""
+
+
+@pytest.mark.parametrize("single_transaction", [False, True])
+@pytest.mark.parametrize("last", ["", "CREATE TABLE after_it (i int);", "INSERT INTO ruled VALUES (1)"])
+def test_results_of_a_rule_are_taken_neither_for_the_claim_nor_for_the_end(
+    project: Project, *, last: str, single_transaction: bool
+) -> None:
+    project.put("001_a.sql", RULED + last)
+    project.put("002_b.sql", "CREATE TABLE b (i int);")
+    assert len(project.migrate(single_transaction=single_transaction).applied) == 2
+    assert project.recorded() == ["001", "002"]
+    assert project.has("b")
+
+
 def test_small_and_large_files_follow_each_other(project: Project) -> None:
     project.put("001_a.sql", "CREATE TABLE t (a int);")
     project.put("002_b.sql", LARGE)

@@ -450,6 +450,23 @@ def test_notices_are_reported_with_the_line_of_their_statement(project: Project)
     ]
 
 
+def test_notices_between_rows_and_results_of_rules_have_the_line_of_their_statement(project: Project) -> None:
+    project.put(
+        "001_a.sql",
+        "CREATE FUNCTION say(i int) RETURNS int LANGUAGE plpgsql AS $$BEGIN RAISE NOTICE '%', i; RETURN i; END$$;\n"
+        "SELECT say(i) FROM generate_series(21, 23) AS i;\n"
+        "CREATE TABLE t (i int);\n"
+        "CREATE RULE r AS ON INSERT TO t DO INSTEAD (SELECT say(51); SELECT say(52); SELECT say(new.i));\n"
+        "INSERT INTO t VALUES (53);\n"
+        "DO $$BEGIN RAISE NOTICE '61'; END$$; SELECT say(62);\n"
+        "SELECT say(71);",
+    )
+    project.migrate()
+    noticed = [(event.line, event.message) for event in project.events if isinstance(event, NoticeReceived)]
+    assert noticed == [(int(message[0]), message) for _, message in noticed]
+    assert [message for _, message in noticed] == ["21", "22", "23", "51", "52", "53", "61", "62", "71"]
+
+
 def test_progress_counts_the_finished_statements_of_a_long_file(project: Project) -> None:
     project.put("001_a.sql", TABLE + "\n" + "INSERT INTO t VALUES (1);\n" * 1100)
     project.migrate()
