@@ -84,6 +84,11 @@ class Message:
         index = number - len(self.head)
         return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
 
+    def tail_statement(self, number: int) -> bytes | None:
+        """The runner's statement after the batch with this number in the message, counted from 0; None for another."""
+        index = number - len(self.head) - len(self.batch.statements)
+        return self.tail[index] if 0 <= index < len(self.tail) else None
+
     def locate(self, done: int, position: int | None) -> tuple[int, int | None] | None:
         """(index in the batch, byte offset in its SQL) of the statement that failed; None for one of the runner's.
 

@@ -20,6 +20,7 @@ from kernel.apply.events import (
 from kernel.apply.failures import error_position, locate_error, remedy_for_sqlstate
 from kernel.apply.protocol import SimpleQueryProtocol
 from kernel.db.connection import open_connection
+from kernel.db.ledger import read_fingerprint
 from kernel.errors import KernelError, MigrationFailed
 from kernel.sql.passwords import mask_passwords
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from kernel.apply.protocol import Notice
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Connection, Session
-    from kernel.db.ledger import Ledger
+    from kernel.db.ledger import Ledger, LedgerFingerprint
     from kernel.migrations.migration import Migration
 
 
@@ -79,6 +80,26 @@ class WaitLimits:
     statement_timeout_ms: int = 0
 
 
+class KnownFingerprint:
+    """The fingerprint of the ledger between two transactions of a run. It is read once: this run alone has the lock."""
+
+    def __init__(self) -> None:
+        self._known: LedgerFingerprint | None = None
+
+    def read(self, session: Session, ledger: Ledger) -> LedgerFingerprint:
+        """The fingerprint, read from the table if it is not known."""
+        self._known = self._known or read_fingerprint(session, ledger)
+        return self._known
+
+    def forget(self) -> None:
+        """Read it again next time: something else than a claim may have changed the ledger."""
+        self._known = None
+
+    def add_claims(self, claims: int, xid: str) -> None:
+        """A transaction, of which pg_current_xact_id() was `xid`, has committed with so many claims."""
+        self._known = self._known and self._known.with_claims(claims, xid)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
     """What running a file takes. `hooks`, if any, are called around every statement."""
@@ -90,6 +111,7 @@ class Executor:
     observer: Observer
     activity: ActivityMonitor = field(repr=False)
     hooks: RunHooks | None = None
+    fingerprint: KnownFingerprint = field(default_factory=KnownFingerprint)
 
     def report_waiting(self, holder: LockHolder) -> None:
         """Report that this run waits for another runner."""

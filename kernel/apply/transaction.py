@@ -2,18 +2,20 @@
 
     BEGIN; SET LOCAL lock_timeout ...; INSERT INTO schema_migrations ... RETURNING pg_current_xact_id();     -- head
     <statements of the file>
-    SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SELECT <1 if the claim is still ours, else an error>;         -- tail
-    RESET ALL; ...; COMMIT; SELECT pg_try_advisory_lock(...)
+    SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SELECT <an error, unless the ledger has our claim and no other change>;
+    RESET ALL; ...; COMMIT; SELECT pg_try_advisory_lock(...)                                                 -- tail
 
 A larger file is head + first batch, batches, last batch + tail. With --single-transaction the head begins the
 transaction in the first file only, and the tail commits it in the last file only.
 
 The head claims the migration's record before the first statement of the file runs: whatever happens to the lock, to the
-connection or to a pooler, one runner commits a version, and a record means that the file is applied as a whole.
+connection or to a pooler, one runner commits a version, and a record means that the file is applied as a whole. A file
+that changes the ledger, by whatever means, does not commit.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from contextlib import contextmanager
@@ -24,13 +26,20 @@ import psycopg
 from psycopg import pq
 
 from kernel.apply.batches import BatchQueue, Message, split_into_batches
+from kernel.apply.commit_in_doubt import SentCommit, commit_in_doubt_error
 from kernel.apply.events import MigrationApplied, MigrationProgressed, MigrationStarted
 from kernel.apply.executor import migration_application_name, run_with_retries
 from kernel.apply.failures import connection_lost_error, refused_error, server_error
-from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock, poll_for_lock
-from kernel.db.connection import open_session
-from kernel.db.ledger import claim_holds_expression, claim_statement, delete_record_statement, is_recorded
-from kernel.errors import DatabaseRefused, DatabaseUnreachable, Failure, LockBusy, MigrationFailed
+from kernel.db.advisory_lock import advisory_lock_key, poll_for_lock
+from kernel.db.ledger import (
+    LedgerFingerprint,
+    claim_check_statement,
+    claim_holds_expression,
+    claim_statement,
+    delete_record_statement,
+    read_fingerprint,
+)
+from kernel.errors import LockBusy, MigrationFailed
 from kernel.migrations.script import open_script
 
 if TYPE_CHECKING:
@@ -54,8 +63,8 @@ _RESET_SESSION = (
     b"DEALLOCATE ALL",
 )
 _IDLE = pq.TransactionStatus.IDLE
-_RECONNECT_SECONDS = 30
-_RECONNECT_POLL_SECONDS = 0.25
+_LEAVE_LEDGER = "leave that table to the runner: inv db.rollback, db.baseline and db.repair change it"
+_NAME_OR_PRIVILEGE = ("42", "3F")  # the classes of SQLSTATE for names and privileges, and for schemas
 _PERHAPS_COMMITTED = (
     "what ran up to that point may be committed, the change of its record included; "
     "compare the database with the file, and put both right by hand"
@@ -127,16 +136,17 @@ def apply_in_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tu
 
 def _run_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tuple[MigrationApplied, ...]:
     applied = []
+    xid = ""
     try:
-        for file_run in file_runs:
+        for claims, file_run in enumerate(file_runs, start=1):
             began = time.monotonic()
             executor.observer(MigrationStarted(migration=file_run.migration, script=file_run.script))
             with (
                 _migration_errors(executor, file_run.migration),
                 open_script(file_run.script, file_run.migration.path) as script,
             ):
-                _FileTransaction(
-                    executor, file_run, begins=file_run is file_runs[0], commits=file_run is file_runs[-1]
+                xid = _FileTransaction(
+                    executor, file_run, begins=claims == 1, commits=claims == len(file_runs), claims=claims, xid=xid
                 ).run(script)
             applied.append(
                 MigrationApplied(
@@ -145,8 +155,12 @@ def _run_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tuple[
                     statements=file_run.script.statement_count,
                 )
             )
+    except BaseException:
+        executor.fingerprint.forget()
+        raise
     finally:
         roll_back_transaction(executor)
+    executor.fingerprint.add_claims(len(file_runs), xid)
     return tuple(applied)
 
 
@@ -164,24 +178,37 @@ def _migration_errors(executor: Executor, migration: Migration) -> Iterator[None
 
 
 class _FileTransaction:
-    """The messages of one file in its transaction: it `begins` the transaction, or `commits` it, or both."""
+    """The messages of one file in its transaction: it `begins` the transaction, or `commits` it, or both.
 
-    def __init__(self, executor: Executor, file_run: FileRun, *, begins: bool, commits: bool) -> None:
+    `claims` counts the records that the transaction has claimed, that of this file included. `xid` is its id, "" as
+    long as the server has not returned it.
+    """
+
+    def __init__(
+        self, executor: Executor, file_run: FileRun, *, begins: bool, commits: bool, claims: int, xid: str
+    ) -> None:
         self._executor = executor
         self._file_run = file_run
         self._begins = begins
         self._commits = commits
-        self._xid = ""
+        self._claims = claims if file_run.leaves_record else 0
+        self._before = LedgerFingerprint(0, 0)
+        self._claim_check = b""
+        self._xid = xid
 
-    def run(self, script: OpenScript) -> None:
-        """Send the file. Raises MigrationFailed, _ClaimedByAnotherError, LockBusy."""
+    def run(self, script: OpenScript) -> str:
+        """Send the file; returns the transaction's id. Raises MigrationFailed, _ClaimedByAnotherError, LockBusy."""
         executor, file_run = self._executor, self._file_run
         hooks = executor.hooks
         head = self._head()
+        if file_run.leaves_record:
+            self._before = executor.fingerprint.read(executor.session, executor.ledger)
         if hooks or not file_run.leaves_record:
             # Hooks run between the claim and the first statement; the tail of a revert names the transaction's id.
             self._send(Message(head=head))
             head = ()
+        if not file_run.leaves_record:
+            self._before = read_fingerprint(executor.session, executor.ledger)  # without the record that is removed
         if hooks:
             hooks.begun(executor.session, file_run.migration, file_run.script)
         end = self._end()
@@ -199,6 +226,7 @@ class _FileTransaction:
                 self._report_progress(statements, sent_bytes)
         if hooks and self._commits:
             hooks.ended()
+        return self._xid
 
     def _report_progress(self, statements: int, sent_bytes: int) -> None:
         migration, script = self._file_run.migration, self._file_run.script
@@ -212,6 +240,7 @@ class _FileTransaction:
         if not self._begins:
             begin = _between_files(executor)
         elif executor.session.pooled:
+            executor.fingerprint.forget()  # between transactions other runners have the lock
             _begin_with_transaction_lock(executor, script)
             begin = ()
         else:
@@ -228,16 +257,20 @@ class _FileTransaction:
         )
 
     def _check(self) -> tuple[bytes, ...]:
-        """Check deferred constraints, whose failure still belongs to the file, and that the claim is still ours.
-
-        Where it is not, the server fails to cast a text that has the nonce and the id of the transaction that it is in.
-        """
-        holds = self._file_run.claim_holds_sql
+        """Check deferred constraints, whose failure still belongs to the file, then the claim and all other records."""
+        executor, file_run = self._executor, self._file_run
+        holds = file_run.claim_holds_sql
         if not holds:
             holds = b"pg_catalog.pg_current_xact_id()::pg_catalog.text OPERATOR(pg_catalog.=) '%b'" % self._xid.encode()
-        lost = b"pg_catalog.concat('not ours ', pg_catalog.pg_current_xact_id(), ' %b')" % self._file_run.nonce.encode()
-        check = b"SELECT CASE WHEN %b THEN 1 ELSE %b::pg_catalog.int4 END" % (holds, lost)
-        return (b"SET CONSTRAINTS ALL IMMEDIATE", *_RESET_ROLE, check)
+        self._claim_check = claim_check_statement(
+            executor.session.connection,
+            executor.ledger,
+            holds=holds,
+            before=self._before,
+            claims=self._claims,
+            nonce=file_run.nonce,
+        )
+        return (b"SET CONSTRAINTS ALL IMMEDIATE", *_RESET_ROLE, self._claim_check)
 
     def _end(self) -> tuple[bytes, ...]:
         """Reset the session, commit, and make sure of the advisory lock; () in all files of a transaction but the last.
@@ -261,8 +294,8 @@ class _FileTransaction:
         except psycopg.OperationalError as lost:
             if not commits:
                 raise
-            apart = not message.batch.statements
-            raise _commit_in_doubt_error(self._executor, self._file_run, lost, apart=apart) from lost
+            sent = self._commit(apart=not message.batch.statements)
+            raise commit_in_doubt_error(self._executor, self._file_run.migration, lost, sent) from lost
         claim_number = len(message.head) - 1
         if message.head and protocol.statements_done > claim_number:
             claim = protocol.rows.get(claim_number)
@@ -281,15 +314,33 @@ class _FileTransaction:
         if isinstance(error, MigrationFailed):
             return error
         if executor.session.connection.broken and b"COMMIT" in message.tail:
-            return _commit_in_doubt_error(executor, file_run, error, apart=True)
+            return commit_in_doubt_error(executor, file_run.migration, error, self._commit(apart=True))
+        if message.tail_statement(executor.protocol.statements_done) == self._claim_check:
+            return self._claim_check_error(error) or error
+        return error
+
+    def _claim_check_error(self, error: psycopg.Error) -> MigrationFailed | None:
+        """The error for a file after which the check of claim and ledger fails; None when that has another cause."""
+        migration, ledger, nonce = self._file_run.migration, self._executor.ledger.name, self._file_run.nonce
         reason = error.diag.message_primary or ""
-        if file_run.nonce not in reason:
-            return error
-        if f"ours {self._xid} {file_run.nonce}" in reason:
-            text = f"it changes its own record in {executor.ledger.name}; leave that table to the runner"
-            return refused_error(file_run.migration, text)
+        if (error.sqlstate or "").startswith(_NAME_OR_PRIVILEGE):
+            return refused_error(migration, f"{ledger} cannot be read after it ({reason}); {_LEAVE_LEDGER}")
+        found = re.search(rf"(lost|changed) ([0-9]+).* {nonce}", reason)
+        if found is None:
+            return None
+        if found[1] == "changed":
+            own = int(self._file_run.leaves_record)
+            before, after = self._before.records + self._claims - own, int(found[2]) - own
+            counts = f"{before} before it, {after} after it"
+            text = f"it changes records of other migrations in {ledger} ({counts}); {_LEAVE_LEDGER}"
+            return refused_error(migration, text)
+        if found[2] == self._xid:
+            return refused_error(migration, f"it changes its own record in {ledger}; {_LEAVE_LEDGER}")
         text = "the transaction that ran it is not the one begun for it: something in it commits or rolls back"
-        return refused_error(file_run.migration, text, aftermath=_PERHAPS_COMMITTED)
+        return refused_error(migration, text, aftermath=_PERHAPS_COMMITTED)
+
+    def _commit(self, *, apart: bool) -> SentCommit:
+        return SentCommit(xid=self._xid, leaves_record=self._file_run.leaves_record, apart=apart)
 
 
 def _messages(
@@ -350,46 +401,3 @@ def _begin_with_transaction_lock(executor: Executor, script: Script) -> None:
 def _verify_lock_kept(result: pq.abc.PGresult | None) -> None:
     if result is None or result.get_value(0, 0) != b"t":
         raise LockBusy("a migration let go of the lock, and another runner has it now; run inv db.migrate again")
-
-
-def _commit_in_doubt_error(
-    executor: Executor, file_run: FileRun, error: psycopg.Error, *, apart: bool
-) -> MigrationFailed:
-    """The error when the connection broke and COMMIT was sent, `apart` from the file's statements or with them.
-
-    The server may still be working on it: the record is looked up once its lock is free.
-    """
-    try:
-        committed = _is_recorded_after_reconnect(executor, file_run.migration) == file_run.leaves_record
-    except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
-        aftermath: str | None = "applied or rolled back as a whole; see inv db.status once the server answers"
-        outcome = "whether it committed is unknown: the server does not answer"
-    else:
-        if not committed and not apart:
-            return connection_lost_error(file_run.migration, error)
-        outcome = "it had committed" if committed else "it had not committed"
-        aftermath = "committed with its record" if committed else None
-    reason = " ".join(str(error).split())
-    return MigrationFailed(
-        f"the connection was lost at COMMIT; {outcome} ({reason})",
-        failure=Failure(file=file_run.migration.filename),
-        aftermath=aftermath,
-        hint="run inv db.migrate again: it goes on from here",
-    )
-
-
-def _is_recorded_after_reconnect(executor: Executor, migration: Migration) -> bool:
-    deadline = time.monotonic() + _RECONNECT_SECONDS
-    while True:
-        try:
-            with (
-                open_session(executor.session.url) as session,
-                hold_advisory_lock(
-                    session, executor.ledger, wait_seconds=_RECONNECT_SECONDS, waiting=executor.report_waiting
-                ),
-            ):
-                return is_recorded(session, executor.ledger, migration.version)
-        except (DatabaseUnreachable, DatabaseRefused):  # the server restarts, or a standby takes its place
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_RECONNECT_POLL_SECONDS)

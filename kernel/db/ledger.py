@@ -56,6 +56,7 @@ SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND to_regclass('{LEDGER_TABLE}') IS NULL AND NOT EXISTS (
   SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """  # noqa: S608 - a constant
+_XMIN_BITS = 2**32 - 1  # xmin is an id without its epoch
 PROGRESS_TABLE = "schema_migrations_progress"
 _CREATE_PROGRESS = """
 CREATE TABLE IF NOT EXISTS {} (
@@ -248,6 +249,37 @@ class LedgerFingerprint(NamedTuple):
 
     records: int
     xmin_sum: int
+
+    def with_claims(self, claims: int, xid: str) -> LedgerFingerprint:
+        """The fingerprint after a transaction, of which pg_current_xact_id() is `xid`, has claimed so many records."""
+        return LedgerFingerprint(self.records + claims, self.xmin_sum + claims * (int(xid) & _XMIN_BITS))
+
+    def with_claims_expression(self, claims: int) -> bytes:
+        """The SQL expression for `with_claims` of the transaction that evaluates it, as text."""
+        xmin = b"pg_catalog.pg_current_xact_id()::pg_catalog.xid::pg_catalog.text::pg_catalog.int8"
+        return b"pg_catalog.concat_ws(' ', %d, %d + %d * %b)" % (
+            self.records + claims,
+            self.xmin_sum,
+            claims,
+            xmin,
+        )
+
+
+def claim_check_statement(
+    connection: Connection, ledger: Ledger, *, holds: bytes, before: LedgerFingerprint, claims: int, nonce: str
+) -> bytes:
+    """The SELECT that fails unless the expression `holds` is true and the ledger has `claims` more records than before.
+
+    The server then fails to cast a text that ends with the nonce: "lost", and the id of the transaction that it is in,
+    or "changed", and the fingerprint of the ledger.
+    """
+    found = fingerprint_expression(connection, ledger)
+    lost = b"pg_catalog.concat('lost ', pg_catalog.pg_current_xact_id(), ' %b')" % nonce.encode()
+    changed = b"pg_catalog.concat('changed ', %b, ' %b')" % (found, nonce.encode())
+    return (
+        b"SELECT CASE WHEN NOT %b THEN %b::pg_catalog.int4 "
+        b"WHEN %b OPERATOR(pg_catalog.<>) %b THEN %b::pg_catalog.int4 ELSE 1 END"
+    ) % (holds, lost, found, before.with_claims_expression(claims), changed)
 
 
 def fingerprint_expression(connection: Connection, ledger: Ledger) -> bytes:

@@ -188,6 +188,7 @@ def _apply(executor: Executor, files: Sequence[PendingFile], options: MigrateOpt
 def _apply_group(executor: Executor, files: Sequence[PendingFile]) -> tuple[MigrationApplied, ...]:
     for migration, script in files:
         if script.mode is not RunMode.TRANSACTION:
+            executor.fingerprint.forget()
             return (run_outside_transaction(executor, migration, script),)
     return apply_in_transaction(
         executor,

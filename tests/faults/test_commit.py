@@ -28,7 +28,7 @@ OPEN = {"001_first.sql": audit.FIRST["001_first.sql"] + "INSERT INTO app.events 
     ("file", "answered", "said"),
     [
         (audit.FIRST, False, "the connection was lost: "),
-        (audit.FIRST, True, "the connection was lost at COMMIT; it had committed ("),
+        (audit.FIRST, True, "the connection was lost at COMMIT; its record is there ("),
         (LARGE, False, "the connection was lost: "),
         (LARGE, True, "the connection was lost at COMMIT; it had committed ("),
         (OPEN, False, "the connection was lost at COMMIT; it had not committed ("),
