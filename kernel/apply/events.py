@@ -44,19 +44,39 @@ class MigrationProgressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementRunning:
+    """A statement takes long: one of `count` statements that were sent together, of which `index` have finished.
+
+    The server answers several statements of a message together, so that more may have finished. `line` is that of the
+    first of those that are left; the last answer came `seconds` ago.
+    """
+
+    migration: Migration
+    line: int
+    index: int
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatementBlocked:
-    """The statement waits for a lock that other sessions hold; `blockers` names them, a line each."""
+    """The statement waits for a lock that other sessions hold; `blockers` names them, a line each.
+
+    It began `seconds` ago.
+    """
 
     migration: Migration
     blockers: tuple[str, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBuildProgressed:
-    """Progress of a CREATE INDEX CONCURRENTLY; `phase` is the text of the server."""
+    """Progress of a CREATE INDEX CONCURRENTLY, which began `seconds` ago; `phase` is the text of the server."""
 
     migration: Migration
     phase: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +87,7 @@ class NoticeReceived:
     severity: str
     message: str
     line: int | None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +116,7 @@ Event = (
     WaitingForLock
     | MigrationStarted
     | MigrationProgressed
+    | StatementRunning
     | StatementBlocked
     | IndexBuildProgressed
     | NoticeReceived

@@ -15,6 +15,7 @@ from kernel.apply.events import (
     MigrationRetrying,
     NoticeReceived,
     StatementBlocked,
+    StatementRunning,
     WaitingForLock,
 )
 from kernel.apply.failures import error_position, locate_error, remedy_for_sqlstate
@@ -154,14 +155,26 @@ class Executor:
                     severity=notice.severity,
                     message=notice.message,
                     line=part.line if part else None,
+                    detail=diagnostic.message_detail or "",
                 )
             )
 
+        done, since = 0, time.monotonic()
+
         def on_idle() -> None:
+            nonlocal done, since
+            if self.protocol.statements_done != done:
+                done, since = self.protocol.statements_done, time.monotonic()
+            seconds = time.monotonic() - since
+            if phase := self.activity.index_build_progress() if builds_index else "":
+                self.observer(IndexBuildProgressed(migration=migration, phase=phase, seconds=seconds))
             if blockers := self.activity.read_blockers():
-                self.observer(StatementBlocked(migration=migration, blockers=blockers))
-            if builds_index and (phase := self.activity.index_build_progress()):
-                self.observer(IndexBuildProgressed(migration=migration, phase=phase))
+                self.observer(StatementBlocked(migration=migration, blockers=blockers, seconds=seconds))
+            elif not phase and (part := message.part_at(max(done, len(message.head)))):
+                index, count = max(0, done - len(message.head)), len(message.batch.statements)
+                self.observer(
+                    StatementRunning(migration=migration, line=part.line, index=index, count=count, seconds=seconds)
+                )
 
         hooks = self.hooks if message.batch.statements else None
         if hooks:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import WaitingForLock
-from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
 from kernel.migrations.migration import require_migrations
@@ -69,6 +68,6 @@ def _confirmed_session(
     """A session, the migrations, and what shows the holder of the lock; asks for --yes in production."""
     context.require_confirmation(task, yes=yes)
     migrations = require_migrations(context.settings.migrations_dir)
-    show = progress_observer(context.console)
+    show = context.progress.observer()
     with open_configured_session(context.settings, say=context.console.print_line) as session:
         yield session, migrations, lambda holder: show(WaitingForLock(holder=holder))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from kernel.cli.progress import Progress
     from kernel.config.settings import Settings
     from kernel.operations.drift import MigrationsLocation
 
@@ -123,6 +124,7 @@ class TaskContext:
 
     settings: Settings
     console: Console
+    progress: Progress
     json: bool
 
     def print_result(self, text: Callable[[], str], document: Callable[[], dict[str, object]]) -> None:
@@ -158,6 +160,9 @@ def open_task(
     """
     gc.set_threshold(_COLLECTION_THRESHOLD)
     console = open_console(os.environ)
+    from kernel.cli.progress import Progress  # noqa: PLC0415 - inv --list runs no task
+
+    progress = Progress(console)
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # background jobs of a shell ignore SIGINT
             signal.signal(number, _handle_first_signal)
@@ -166,12 +171,13 @@ def open_task(
             settings = load_settings(root, os.environ)
             for warning in settings.warnings:
                 console.print_line(f"warning: {warning}")
-            yield TaskContext(settings=settings, console=console, json=json)
+            yield TaskContext(settings=settings, console=console, progress=progress, json=json)
         except KeyboardInterrupt as interrupt:
             for number in _SIGNALS:  # unlike a handler, this holds while Python shuts down
                 signal.signal(number, signal.SIG_IGN)
             error_class = Terminated if isinstance(interrupt, _SigtermReceived) else Interrupted
-            raise error_class(f"{error_class.code}; {after_signal}") from interrupt
+            place = f" while {progress.filename} ran" if progress.filename else ""
+            raise error_class(f"{error_class.code}{place}; {after_signal}") from interrupt
     except KernelError as error:
         from kernel.report.errors import error_text  # noqa: PLC0415 - after a failure only
         from kernel.report.json_documents import error_document, json_text  # noqa: PLC0415 - after a failure only

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
 from kernel.cli.context import TaskContext, parse_seconds_flag, parse_version_flag
-from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
 from kernel.errors import Drift
 from kernel.migrations.migration import require_migrations
@@ -51,7 +50,7 @@ def run_migrate(
             planned = MigrateResult(database=status.database, pending=tuple(migration for migration, _ in files))
             context.print_result(lambda: _dry_run_text(status, files), lambda: migrate_document(planned))
             return
-        result = migrate(session, migrations, options, progress_observer(context.console, quiet=context.json))
+        result = migrate(session, migrations, options, context.progress.observer(quiet=context.json))
     for applied in result.applied:
         if not applied.statements:
             context.console.print_line(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from kernel.cli.context import TaskContext, parse_number_flag, parse_version_flag
 from kernel.cli.migrate import wait_limits
-from kernel.cli.progress import progress_observer
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
 from kernel.migrations.migration import discover_migrations
@@ -34,7 +33,7 @@ def run_rollback(context: TaskContext, *, steps: str, to: str | None, revert: bo
         waits=wait_limits(context, "60"),
     )
     with open_configured_session(context.settings, say=context.console.print_line) as session:
-        result = rollback(session, migrations, options, progress_observer(context.console, quiet=True))
+        result = rollback(session, migrations, options, context.progress.observer(quiet=True))
     if result.removed and not revert:
         context.console.print_line(f"⚠️  {_ROLLBACK_WARNING}" if context.console.emoji else _ROLLBACK_WARNING)
     context.print_result(lambda: _rollback_text(result), lambda: _rollback_document(result))

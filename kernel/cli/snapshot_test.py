@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from kernel.cli.context import parse_number_flag
 from kernel.cli.migrate import add_git_evidence, wait_limits
-from kernel.cli.progress import progress_observer
 from kernel.errors import UsageError
 from kernel.lint.finding import Severity
 from kernel.migrations.migration import require_migrations
@@ -70,7 +69,7 @@ def run_snapshot_test(
     reporter = Reporter(
         print_line=context.console.print_line,
         show_progress=context.console.show_progress,
-        observer=progress_observer(context.console, quiet=True),
+        observer=context.progress.observer(quiet=True),
     )
     with add_git_evidence(context.migrations_location):
         rehearsal = rehearse(migrations, request, reporter)

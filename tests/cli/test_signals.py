@@ -47,7 +47,8 @@ def test_a_signal_rolls_back_releases_the_lock_and_the_next_run_continues(
     if word:
         assert result.error["code"] == word
         assert (
-            f"error: {word}; what had not committed is rolled back; inv db.status shows what is applied" in result.err
+            f"error: {word} while 002_two.sql ran; what had not committed is rolled back; "
+            "inv db.status shows what is applied" in result.err
         )
         assert not three.locked()
     three.until_unlocked()
