@@ -155,7 +155,7 @@ class Executor:
                     severity=notice.severity,
                     message=notice.message,
                     line=part.line if part else None,
-                    detail=diagnostic.message_detail or "",
+                    detail=notice.detail,
                 )
             )
 

@@ -36,6 +36,7 @@ class Notice(NamedTuple):
 
     severity: str
     message: str
+    detail: str
 
 
 class SimpleQueryProtocol:
@@ -65,7 +66,11 @@ class SimpleQueryProtocol:
 
         def receive(diagnostic: Diagnostic) -> None:
             # libpq frees it when this function returns.
-            received = Notice(diagnostic.severity_nonlocalized or "NOTICE", diagnostic.message_primary or "")
+            received = Notice(
+                severity=diagnostic.severity_nonlocalized or "NOTICE",
+                message=diagnostic.message_primary or "",
+                detail=diagnostic.message_detail or "",
+            )
             if self._result_waits():
                 self._early_notices.append(received)
             else:
