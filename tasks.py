@@ -244,6 +244,30 @@ def new(_c: Context, name: str, *, description: str = "", revert: bool = False, 
 
 
 @task(
+    positional=["directory"],
+    auto_shortflags=False,
+    help={
+        "directory": "the directory of the other tool's files, which are only read",
+        "from": "goose, sql-migrate, dbmate, golang-migrate, flyway, node-pg-migrate-sql, supabase or tern (needed)",
+        "output": "the directory to write to (default: KERNEL_MIGRATIONS_DIR)",
+        "dry-run": "show what would be written and write nothing; --dry does the same (default: no)",
+        "json": _JSON,
+    },
+)
+def adopt(
+    c: Context, directory: str, *, from_: str = "", output: str = "", dry_run: bool = False, json: bool = False
+) -> None:
+    """Write migrations from another tool's files.
+
+    Exit codes: 0; 2 flags, or files that cannot be carried over, with nothing written.
+    """
+    with task_context(json=json) as context:
+        from kernel.cli.adopt import run_adopt
+
+        run_adopt(context, directory, tool=from_, output=output, dry_run=dry_run or bool(c.config.run.dry))
+
+
+@task(
     positional=[],
     auto_shortflags=False,
     help={
@@ -349,6 +373,7 @@ for _task in (
     snapshot_test,
     rollback,
     new,
+    adopt,
     baseline,
     repair,
     renumber,

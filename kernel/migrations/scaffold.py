@@ -164,12 +164,17 @@ def snake_case(name: str) -> str:
     words = _SUFFIX.sub("", name.strip())
     if re.match(r"[0-9]+(?![0-9A-Za-z])|[0-9]{3}", words):
         raise UsageError("name: begins with a number; leave the number off: it is chosen for you")
-    if words.isalnum():
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", words)
-    slug = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    slug = words_in_snake_case(words)
     if not slug:
         raise UsageError('name: empty; say what the migration does, such as "add user preferences"')
     return slug
+
+
+def words_in_snake_case(words: str) -> str:
+    """Convert ASCII text to snake_case as snake_case does, without its checks; "" when it has no letter or digit."""
+    if words.isalnum():
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "_", words)
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
 
 
 def numbers_in_names(names: Iterable[str]) -> set[int]:

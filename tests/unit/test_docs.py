@@ -115,7 +115,8 @@ def test_the_quick_start_is_two_commands() -> None:
 def test_the_changelog_names_every_task_and_flag() -> None:
     text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert set(MENTION.findall(text)) == known().keys() - {"db"}
-    optional = {flag for name in tasks.namespace.task_names for flag in flags(name)} - {"--name", "--file"}
+    positional = {"--name", "--file", "--directory"}
+    optional = {flag for name in tasks.namespace.task_names for flag in flags(name)} - positional
     assert optional <= set(FLAG.findall(text))
 
 
