@@ -292,21 +292,22 @@ def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False
     positional=[],
     auto_shortflags=False,
     help={
-        "accept": "accept the current content of this version's file, such as 009 (needed)",
+        "accept": "accept the current content of this version's file, such as 009 (default: none)",
+        "forget": "remove the record of this version, whose file was deleted on purpose (default: none)",
         "yes": _YES,
         "json": _JSON,
     },
 )
-def repair(_c: Context, *, accept: str = "", yes: bool = False, json: bool = False) -> None:
-    """Accept the current content of an applied file.
+def repair(_c: Context, *, accept: str = "", forget: str = "", yes: bool = False, json: bool = False) -> None:
+    """Accept an applied file as it is, or forget a deleted one.
 
-    Updates the record with the file's checksum, name and number. Exit codes: 0; 2 flags, settings, files, or nothing to
-    accept; 5 lock busy; 7 no database.
+    Updates the record with the file's checksum, name and number, or removes it. Exit codes: 0; 2 flags, settings,
+    files, or nothing to accept or forget; 5 lock busy; 7 no database.
     """
     with task_context(json=json) as context:
         from kernel.cli.baseline import run_repair
 
-        run_repair(context, accept=accept, yes=yes)
+        run_repair(context, accept=accept, forget=forget, yes=yes)
 
 
 @task(
@@ -324,6 +325,28 @@ def renumber(_c: Context, file: str, *, to: str = "") -> None:
         from kernel.cli.new import run_renumber
 
         run_renumber(context, file, to=to)
+
+
+@task(
+    positional=["name"],
+    auto_shortflags=False,
+    help={
+        "name": "a description for the new file, such as kernel_schema",
+        "to": "the last version to replace, such as 040 (needed)",
+        "dry-run": "prove that it can be done and write nothing; --dry does the same (default: no)",
+        "json": _JSON,
+    },
+)
+def squash(c: Context, name: str, *, to: str = "", dry_run: bool = False, json: bool = False) -> None:
+    """Replace older migrations by one file.
+
+    Runs both on throwaway servers first and compares the databases. Exit codes: 0; 2 flags, or files that cannot be
+    replaced, with nothing changed; 7 no PostgreSQL programs, or a server that does not start.
+    """
+    with task_context(json=json, after_signal="no file was changed") as context:
+        from kernel.cli.squash import run_squash
+
+        run_squash(context, name, to=to, dry_run=dry_run or bool(c.config.run.dry))
 
 
 @task(positional=[], auto_shortflags=False)
@@ -377,6 +400,7 @@ for _task in (
     baseline,
     repair,
     renumber,
+    squash,
     start,
     stop,
     shell,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from kernel.db.ledger import find_ledger, read_progress, read_records
 from kernel.errors import Drift, Problem, UsageError
+from kernel.migrations.migration import format_version
+from kernel.migrations.replaced import REPLACED_FOLDER, describe_range
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -38,6 +40,7 @@ class Reason(Enum):
     RENAMED = "the same content under another filename"
     GONE = "no file has the record's version"
     RENUMBERED = "the record's content has another version now"
+    REPLACED_PARTLY = "a squash file, and not all versions that it replaces are recorded as it knows them"
     STRAY_RECORD = "a record whose version is no number, or recorded twice"
     OUT_OF_ORDER = "a pending file before an applied one"
 
@@ -47,6 +50,7 @@ class PlanEntry:
     """One version: its file, its record, or both; `drift` describes a difference and its remedy, "" for none.
 
     `reason` is the kind of drift, None for none. kernel.operations.drift adds `commit` and `diff`.
+    `stands_for` are the records of all versions that a squash file replaces, until db.migrate has recorded it.
     """
 
     state: VersionState
@@ -56,6 +60,7 @@ class PlanEntry:
     reason: Reason | None = None
     commit: str | None = None
     diff: str | None = None
+    stands_for: tuple[Record, ...] = ()
 
     @property
     def version(self) -> str:
@@ -85,19 +90,30 @@ class PlanDrift(Drift):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every version, in order. `records_ahead` are newer than every file: an older release was deployed again."""
+    """Every version, in order. `records_ahead` are newer than every file: an older release was deployed again.
+
+    `replaced_records` are of versions that a squash file replaces; they have no entry.
+    """
 
     entries: tuple[PlanEntry, ...]
     records_ahead: tuple[Record, ...] = ()
+    replaced_records: tuple[Record, ...] = ()
 
     @property
     def applied_count(self) -> int:
-        return sum(1 for entry in self.entries if entry.record)
+        return sum(1 for entry in self.entries if entry.record or entry.stands_for)
+
+    @property
+    def unrecorded_squashes(self) -> tuple[PlanEntry, ...]:
+        """The squash files to record without running them."""
+        return tuple(entry for entry in self.entries if entry.stands_for)
 
     @property
     def pending(self) -> tuple[Migration, ...]:
         """The files without a record, in the order they are applied in."""
-        return tuple(entry.migration for entry in self.entries if entry.migration and not entry.record)
+        return tuple(
+            entry.migration for entry in self.entries if entry.migration and not entry.record and not entry.stands_for
+        )
 
     def drift(self, *, allow_out_of_order: bool = False) -> tuple[DriftProblem, ...]:
         """All differences between files and records, each with its remedy."""
@@ -138,12 +154,15 @@ def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial
             entries.append(PlanEntry(state=VersionState.MISSING, record=record, drift=note, reason=Reason.STRAY_RECORD))
         else:
             recorded[number] = record
+    squash_entries, replaced = _squash_entries(by_number, recorded)
     newest_file = max(by_number, default=-1)
     newest_record = recorded.get(max(recorded, default=-1))
     unrecorded = {migration.checksum: migration for n, migration in by_number.items() if n not in recorded}
-    for number in sorted(by_number.keys() | recorded.keys()):
+    for number in sorted(by_number.keys() | (recorded.keys() - replaced.keys())):
         migration, matching = by_number.get(number), recorded.get(number)
-        if migration and matching:
+        if number in squash_entries:
+            entries.append(squash_entries[number])
+        elif migration and matching:
             entries.append(_entry_with_file_and_record(migration, matching))
         elif migration:
             entries.append(_entry_without_record(migration, newest_record, partial))
@@ -153,7 +172,64 @@ def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial
     return Plan(
         entries=tuple(entries),
         records_ahead=tuple(recorded[number] for number in sorted(recorded) if number > newest_file),
+        replaced_records=tuple(replaced[number] for number in sorted(replaced)),
     )
+
+
+def _squash_entries(
+    by_number: dict[int, Migration], recorded: dict[int, Record]
+) -> tuple[dict[int, PlanEntry], dict[int, Record]]:
+    """The entries of squash files that have no record of their own while versions they replace have; and those records.
+
+    A squash file of which no replaced version is recorded is a file like any other.
+    """
+    entries: dict[int, PlanEntry] = {}
+    replaced: dict[int, Record] = {}
+    for number, migration in by_number.items():
+        records = {one.number: recorded[one.number] for one in migration.replaces if one.number in recorded}
+        replaced |= {version: record for version, record in records.items() if version not in by_number}
+        own = recorded.get(number)
+        if not records or (own and migration.accepts(own.checksum)):
+            continue
+        checksums: dict[int, set[str]] = {}
+        for one in migration.replaces:
+            if not one.earlier:
+                checksums.setdefault(one.number, set()).add(one.checksum)
+        missing = sorted(checksums.keys() - records.keys())
+        other = sorted(n for n in checksums if n in records and records[n].checksum.lower() not in checksums[n])
+        if missing or other:
+            state = VersionState.MODIFIED if own else VersionState.PENDING
+            drift = _describe_replaced_partly(migration, missing, other)
+            entry = PlanEntry(state=state, migration=migration, record=own, drift=drift, reason=Reason.REPLACED_PARTLY)
+        else:
+            stands_for = tuple(records[version] for version in sorted(records))
+            entry = PlanEntry(state=VersionState.APPLIED, migration=migration, record=own, stands_for=stands_for)
+        entries[number] = entry
+    return entries, replaced
+
+
+def _describe_replaced_partly(migration: Migration, missing: list[int], other: list[int]) -> str:
+    """The message for a squash file of which versions are `missing`, or recorded with `other` content."""
+    replaces = f"replaces {describe_range(migration.replaces)}"
+    if missing:
+        folder = f"{migration.directory.name}/{REPLACED_FOLDER}/{migration.filename.removesuffix('.sql')}"
+        return (
+            f"{replaces}, of which {_version_list(missing)} not applied here; "
+            f"apply them first, with the files that it replaces: KERNEL_MIGRATIONS_DIR={folder} inv db.migrate"
+        )
+    return (
+        f"{replaces}, of which {_version_list(other)} recorded here with other content; "
+        f"compare the schema, then {_accept_remedy(migration.version)}"
+    )
+
+
+_VERSIONS_NAMED = 5
+
+
+def _version_list(numbers: list[int]) -> str:
+    named = ", ".join(format_version(number) for number in numbers[:_VERSIONS_NAMED])
+    more = f" and {len(numbers) - _VERSIONS_NAMED} more" if len(numbers) > _VERSIONS_NAMED else ""
+    return f"{named}{more} {'is' if len(numbers) == 1 else 'are'}"
 
 
 def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEntry:
@@ -226,12 +302,26 @@ def migrations_to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = 
 def entries_to_roll_back(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[PlanEntry, ...]:
     """The entries whose records a rollback removes, newest version first; version `to` stays applied.
 
-    Raises UsageError when `to` has no record, or when there are fewer records than `steps`.
+    Raises UsageError when `to` has no record, when there are fewer records than `steps`, and for the record of a squash
+    file: without it the records of the versions that it replaces would have no file.
     """
+    entries = _newest_entries(plan, steps=steps, to=to)
+    for entry in entries:
+        if entry.migration and entry.migration.replaces:
+            raise UsageError(
+                f"{entry.filename}: stands for the files {describe_range(entry.migration.replaces)}, "
+                "so its record stays; a rollback ends above it"
+            )
+    return entries
+
+
+def _newest_entries(plan: Plan, *, steps: int, to: str) -> tuple[PlanEntry, ...]:
     applied = [entry for entry in plan.entries if entry.record and entry.record.number is not None]
     applied.sort(key=lambda entry: int(entry.version), reverse=True)
     if to:
         number = parse_version(to)
+        if any(record.number == number for record in plan.replaced_records):
+            raise UsageError(f"--to {to}: a squash file replaces this version; a rollback ends above the squash file")
         if not any(int(entry.version) == number for entry in applied):
             raise UsageError(f"--to {to}: this version is not applied, so it cannot stay applied; see inv db.status")
         return tuple(entry for entry in applied if int(entry.version) > number)

@@ -9,8 +9,9 @@ from kernel.apply.events import WaitingForLock
 from kernel.db.connection import open_configured_session
 from kernel.errors import UsageError
 from kernel.migrations.migration import require_migrations
-from kernel.operations.baseline import record_baseline, repair_record
+from kernel.operations.baseline import forget_record, record_baseline, repair_record
 from kernel.report.json_documents import file_documents
+from kernel.report.safe_text import show_hidden_characters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,10 +38,17 @@ def run_baseline(context: TaskContext, *, to: str, yes: bool) -> None:
     )
 
 
-def run_repair(context: TaskContext, *, accept: str, yes: bool) -> None:
-    """Accept the current content of a changed file. Raises KernelError."""
+def run_repair(context: TaskContext, *, accept: str, forget: str, yes: bool) -> None:
+    """Accept the current content of a changed file, or forget the record of a deleted one. Raises KernelError."""
+    if accept and forget:
+        raise UsageError("--accept and --forget exclude each other; give one of them")
+    if forget:
+        _run_forget(context, forget, yes=yes)
+        return
     if not accept:
-        raise UsageError("db.repair: needs the version whose file to accept: --accept 009")
+        raise UsageError(
+            "db.repair: needs the version whose file to accept: --accept 009, or whose record to remove: --forget 009"
+        )
     with _confirmed_session(context, "db.repair", yes=yes) as (session, migrations, waiting):
         result = repair_record(
             session, migrations, accept=accept, lock_wait_seconds=_LOCK_WAIT_SECONDS, waiting=waiting
@@ -54,6 +62,22 @@ def run_repair(context: TaskContext, *, accept: str, yes: bool) -> None:
             "accepted": _checksum_document(result.migration),
             "before": _checksum_document(result.previous_record),
         },
+    )
+
+
+def _run_forget(context: TaskContext, forget: str, *, yes: bool) -> None:
+    with _confirmed_session(context, "db.repair", yes=yes) as (session, migrations, waiting):
+        result = forget_record(
+            session, migrations, forget=forget, lock_wait_seconds=_LOCK_WAIT_SECONDS, waiting=waiting
+        )
+    filename = show_hidden_characters(result.record.filename)
+    if result.ahead:
+        context.console.print_line(
+            f"warning: newer than every file here; a release that has {filename} will run it again"
+        )
+    context.print_result(
+        lambda: f"{filename}: record removed from {result.database}; what the file made stays",
+        lambda: {"database": result.database, "forgotten": _checksum_document(result.record)},
     )
 
 

@@ -10,8 +10,9 @@ from kernel.cli.context import TaskContext, parse_seconds_flag, parse_version_fl
 from kernel.db.connection import open_configured_session
 from kernel.errors import Drift
 from kernel.migrations.migration import require_migrations
+from kernel.migrations.replaced import describe_range
 from kernel.migrations.script import RunMode
-from kernel.operations.migrate import MigrateOptions, MigrateResult, migrate, prepare_migrate
+from kernel.operations.migrate import MigrateOptions, MigrateResult, migrate, prepare_migrate, squashes_to_record
 from kernel.plan import PlanDrift
 from kernel.report.json_documents import migrate_document
 from kernel.units import format_quantity
@@ -19,6 +20,7 @@ from kernel.units import format_quantity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel.migrations.migration import Migration
     from kernel.operations.drift import MigrationsLocation
     from kernel.operations.migrate import PendingFile
     from kernel.plan import Status
@@ -47,8 +49,13 @@ def run_migrate(
     ):
         if dry_run:
             status, files = prepare_migrate(session, migrations, options)
-            planned = MigrateResult(database=status.database, pending=tuple(migration for migration, _ in files))
-            context.print_result(lambda: _dry_run_text(status, files), lambda: migrate_document(planned))
+            recorded = tuple(entry.migration for entry in squashes_to_record(status, options) if entry.migration)
+            pending = tuple(migration for migration, _ in files)
+            planned = MigrateResult(database=status.database, recorded=recorded, pending=pending)
+            context.print_result(
+                lambda: "\n".join((*_recorded_lines(recorded, "would be recorded"), _dry_run_text(status, files))),
+                lambda: migrate_document(planned),
+            )
             return
         result = migrate(session, migrations, options, context.progress.observer(quiet=context.json))
     for applied in result.applied:
@@ -59,7 +66,10 @@ def run_migrate(
     if result.records_ahead:
         names = ", ".join(record.filename for record in result.records_ahead)
         context.console.print_line(f"warning: the database is ahead of these files: {names}")
-    context.print_result(lambda: _migrate_text(result), lambda: migrate_document(result))
+    context.print_result(
+        lambda: "\n".join((*_recorded_lines(result.recorded, "recorded"), _migrate_text(result))),
+        lambda: migrate_document(result),
+    )
 
 
 @contextmanager
@@ -82,6 +92,13 @@ def wait_limits(context: TaskContext, lock_wait: str) -> WaitLimits:
         lock_retries=context.settings.lock_retries,
         statement_timeout_ms=context.settings.statement_timeout_ms,
     )
+
+
+def _recorded_lines(squashes: tuple[Migration, ...], verb: str) -> list[str]:
+    return [
+        f"{squash.filename}: {verb}, not run: the files {describe_range(squash.replaces)} that it replaces are applied"
+        for squash in squashes
+    ]
 
 
 def _migrate_text(result: MigrateResult) -> str:

@@ -16,10 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
+from kernel.migrations.replaced import REPLACED_FOLDER, may_replace, read_replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from kernel.migrations.replaced import ReplacedVersion
 
 
 _CHUNK_BYTES = 1 << 20
@@ -76,19 +79,23 @@ class HashingReader:
 
 def file_checksum(path: str | Path) -> str:
     """Return the checksum of a file of any size. Raises OSError."""
+    return _checksum_and_first_bytes(path)[0]
+
+
+def _checksum_and_first_bytes(path: str | Path) -> tuple[str, bytes]:
     descriptor = os.open(path, os.O_RDONLY)  # takes a third of the time of Path.open; there may be thousands of files
     try:
         first = os.read(descriptor, _FIRST_READ_BYTES)
         # A read of a regular file that returns fewer bytes than requested has reached its end.
         if len(first) < _FIRST_READ_BYTES and b"\r" not in first and not first.startswith(codecs.BOM_UTF8):
-            return hashlib.sha256(first).hexdigest()
+            return hashlib.sha256(first).hexdigest(), first
         os.lseek(descriptor, 0, os.SEEK_SET)
         reader = HashingReader(partial(os.read, descriptor))
         while reader.read(_CHUNK_BYTES):
             pass
     finally:
         os.close(descriptor)
-    return reader.checksum()
+    return reader.checksum(), first
 
 
 def accepted_checksums(path: Path) -> frozenset[str]:
@@ -165,12 +172,16 @@ def _suggest_filename(version: str, rest: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """A file with a valid name; `version` is as written, `checksum` as returned by file_checksum."""
+    """A file with a valid name; `version` is as written, `checksum` as returned by file_checksum.
+
+    `replaces` are the versions that it stands for; () for a file that is no squash file.
+    """
 
     version: str
     filename: str
     directory: Path
     checksum: str
+    replaces: tuple[ReplacedVersion, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -224,16 +235,42 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
             continue
         version, _description = parsed
         try:
-            digest = file_checksum(f"{folder}/{filename}")
+            digest, first_bytes = _checksum_and_first_bytes(f"{folder}/{filename}")
+            replaces = read_replaced(directory / filename) if may_replace(first_bytes) else ()
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue
-        migration = Migration(version=version, filename=filename, directory=directory, checksum=digest)
+        migration = Migration(
+            version=version, filename=filename, directory=directory, checksum=digest, replaces=replaces
+        )
         other = by_number.setdefault(int(version), migration)
-        if other is not migration:
+        if other is not migration and not (other.replaces or replaces):
             message = f"the version of {other.filename} too; move one of them: inv db.renumber {filename}"
             problems.append(Problem(message=message, file=filename))
-    return tuple(by_number[number] for number in sorted(by_number)), tuple(problems)
+        elif other is not migration:
+            squash, old = (other, migration) if other.replaces else (migration, other)
+            problems.append(Problem(message=_replaced_message(squash), file=old.filename))
+    migrations = tuple(by_number[number] for number in sorted(by_number))
+    return migrations, (*problems, *_problems_below_squash(migrations))
+
+
+def _problems_below_squash(migrations: tuple[Migration, ...]) -> Iterator[Problem]:
+    """Yield a problem for each file below a squash file: an empty database would run it before its tables are there."""
+    squash = next((migration for migration in reversed(migrations) if migration.replaces), None)
+    for migration in migrations:
+        if squash is None or migration.number >= squash.number:
+            return
+        message = _replaced_message(squash)
+        if migration.number not in {one.number for one in squash.replaces}:
+            message = (
+                f"below {squash.filename}, which stands for all files before it; "
+                f"move it behind with: inv db.renumber {migration.filename}"
+            )
+        yield Problem(message=message, file=migration.filename)
+
+
+def _replaced_message(squash: Migration) -> str:
+    return f"replaced by {squash.filename}; move it to {REPLACED_FOLDER}/{squash.filename[:-4]}/, or remove it"
 
 
 def list_candidates(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
 from kernel.migrations.git_history import open_git_repository
+from kernel.migrations.replaced import may_replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -137,6 +138,8 @@ def renumber_migration(
             version = f"{to or max(numbers) + 1:03}"
             old = [path for path in (directory / filename, directory / REVERT_DIRECTORY / filename) if path.is_file()]
             new = [path.with_name(version + match[2]) for path in old]
+            if may_replace(old[0].read_bytes()):
+                raise UsageError(f"{filename}: a squash file has the number of the last file that it replaces")
             contents = [_renumber_header(path.read_bytes(), int(match[1]), version) for path in old]
             create_files(dict(zip(new, contents, strict=True)))
             for path in old:

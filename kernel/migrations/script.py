@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
+from kernel.migrations.replaced import REPLACED_EARLIER, REPLACES, is_replaced_value
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, split_script
 from kernel.sql.passwords import mask_passwords
@@ -105,6 +106,8 @@ def parse_directives(comments: bytes, file: str) -> tuple[Directives, tuple[Prob
                 lock_timeout_ms = parse_milliseconds(value)
             except ValueError as error:
                 problems.append(Problem(message=f"-- migrate: lock_timeout: {error}", file=file, line=line))
+        elif name in (REPLACES, REPLACED_EARLIER) and is_replaced_value(value):
+            pass  # read with the file's name, by kernel.migrations.replaced
         else:
             known = "the directives are no-transaction, lock_timeout=2s and allow=rule reason"
             problems.append(Problem(message=f"-- migrate: {word}: no such directive; {known}", file=file, line=line))

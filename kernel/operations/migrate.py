@@ -5,7 +5,7 @@ The steps are those of docs/production.md, "What a run does".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits, open_executor
@@ -17,7 +17,8 @@ from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import create_ledger, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import RunMode, parse_script
-from kernel.plan import migrations_to_apply, read_status
+from kernel.operations.baseline import record_squashes
+from kernel.plan import migrations_to_apply, parse_version, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from kernel.db.ledger import Record
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
-    from kernel.plan import Status
+    from kernel.plan import PlanEntry, Status
 
     PendingFile = tuple[Migration, Script]
 
@@ -52,10 +53,14 @@ class MigrateOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateResult:
-    """What a run did. `applied_by_others` counts the versions that other runners applied while this one waited."""
+    """What a run did. `applied_by_others` counts the versions that other runners applied while this one waited.
+
+    `recorded` are the squash files that were recorded without running them, since all that they replace is applied.
+    """
 
     database: str
     applied: tuple[MigrationApplied, ...] = ()
+    recorded: tuple[Migration, ...] = ()
     pending: tuple[Migration, ...] = ()
     total_files: int = 0
     applied_by_others: int = 0
@@ -75,10 +80,12 @@ def migrate(
     Raises what `prepare_migrate` raises, LockBusy, DatabaseRefused, MigrationFailed.
     """
     status, files = prepare_migrate(session, migrations, options)  # read-only, no lock
-    if not files:
+    if not files and not squashes_to_record(status, options):
         return _result(status, migrations)
     refuse_read_only(session)
     refuse_missing_privilege(session, status.ledger, "INSERT")
+    if squashes_to_record(status, options):
+        refuse_missing_privilege(session, status.ledger, "UPDATE")
     session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
     with (
         open_executor(session, status.ledger, waits=options.waits, observer=observer, hooks=hooks) as executor,
@@ -90,8 +97,16 @@ def migrate(
         pending = _pending(status, options)
         if not status.ledger.exists:
             create_ledger(session, status.ledger)
+        recorded = record_squashes(session, status.ledger, squashes_to_record(status, options))
         applied = _apply(executor, [file for file in files if file[0] in pending], options)
-    return _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
+    result = _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
+    return replace(result, recorded=recorded)
+
+
+def squashes_to_record(status: Status, options: MigrateOptions) -> tuple[PlanEntry, ...]:
+    """The squash files, up to version `options.to`, that a run records without running them."""
+    last = parse_version(options.to) if options.to else None
+    return tuple(entry for entry in status.plan.unrecorded_squashes if last is None or int(entry.version) <= last)
 
 
 def prepare_migrate(

@@ -123,8 +123,8 @@ def _entry_document(entry: PlanEntry) -> JsonDocument:
 
 
 def migrate_document(outcome: MigrateResult) -> JsonDocument:
-    """The document of db.migrate."""
-    return {
+    """The document of db.migrate; `recorded` is there when a squash file was recorded."""
+    document: JsonDocument = {
         "applied": [
             {
                 "version": one.migration.version,
@@ -137,6 +137,7 @@ def migrate_document(outcome: MigrateResult) -> JsonDocument:
         "failed": None,
         "pending": file_documents(outcome.pending),
     }
+    return document | ({"recorded": file_documents(outcome.recorded)} if outcome.recorded else {})
 
 
 def file_documents(migrations: Iterable[Migration]) -> list[JsonDocument]:

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from kernel.migrations.adopt import adopt_directory
 from kernel.migrations.tool_formats import TOOLS
-from tests.faults.proxy import proxy
+from tests.faults.proxy import open_proxy
 from tests.histories import write_history
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run_tool(tool: str, folder: Path, databases: DatabasePair) -> None:
                 arguments = ["up", "-m", migrations]
             case _:  # the Supabase CLI connects by TCP only
                 (folder / "supabase/config.toml").write_text('project_id = "books"\n')
-                line = stack.enter_context(proxy(Path(socket) / f".s.PGSQL.{port}"))
+                line = stack.enter_context(open_proxy(Path(socket) / f".s.PGSQL.{port}"))
                 url = f"postgres://{user}:unused@127.0.0.1:{line.port}/{name}?sslmode=disable"
                 arguments = ["db", "push", "--db-url", url, "--yes"]
         completed = subprocess.run(

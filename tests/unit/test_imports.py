@@ -20,6 +20,7 @@ LAYERS = (
     ("apply",),
     ("operations",),
     ("rehearsal",),
+    ("squash",),
     ("report",),
     ("cli",),
     ("tasks",),
@@ -55,6 +56,7 @@ ENTRANCES = {
         "kernel.apply",
         "kernel.operations.baseline",
         "kernel.rehearsal",  # which asks two databases about everything
+        "kernel.squash",  # likewise
         "kernel.cli.server",  # the parts of a URL for psql; nothing is connected
     },
 }
