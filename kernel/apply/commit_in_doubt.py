@@ -84,7 +84,7 @@ def _outcome_after_reconnect(executor: Executor, migration: Migration, sent: Sen
     while True:
         try:
             with (
-                open_session(executor.session.url) as session,
+                open_session(executor.session.url, role=executor.session.role) as session,
                 hold_advisory_lock(
                     session, executor.ledger, wait_seconds=_RECONNECT_SECONDS, waiting=executor.report_waiting
                 ),

@@ -74,8 +74,6 @@ ORDER BY c.relname
 """
 _OUTSIDE_TRANSACTION = (StatementEffect.OUTSIDE, StatementEffect.PROCEDURE)
 _SESSION_STATE = (StatementEffect.SETTING, StatementEffect.LEXICAL)
-# The file may have set a role without privileges on the runner's tables; after the transaction it has that role again.
-_OWN_ROLE = b"SET LOCAL SESSION AUTHORIZATION DEFAULT; SET LOCAL ROLE NONE; "
 
 
 def run_outside_transaction(executor: Executor, migration: Migration, script: Script) -> MigrationApplied:
@@ -246,9 +244,10 @@ class _StatementRun:
 
     def _progress_sql(self, progress: FileProgress) -> bytes:
         executor = self._executor
-        return _OWN_ROLE + upsert_progress_statement(
+        upsert = upsert_progress_statement(
             executor.session.connection, executor.ledger, self._migration.version, progress
         )
+        return b"; ".join((*executor.session.local_role, upsert))
 
     def _mark_finished(self, part: Part) -> None:
         self._finished = self._number

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from kernel.migrations.script import OpenScript, Script
 
 
-_RESET_ROLE = (b"RESET SESSION AUTHORIZATION", b"RESET ROLE")
 # What a file may leave in its session. DISCARD ALL would also release the advisory lock.
 _RESET_SESSION = (
     b"RESET ALL",
@@ -250,6 +249,7 @@ class _FileTransaction:
         name = migration_application_name(self._file_run.migration)
         return (
             *begin,
+            *executor.session.transaction_settings,
             b"SET LOCAL lock_timeout = %d" % lock_timeout_ms,
             b"SET LOCAL statement_timeout = %d" % waits.statement_timeout_ms,
             b"SET LOCAL application_name = '%b'" % name.encode(),
@@ -270,7 +270,7 @@ class _FileTransaction:
             claims=self._claims,
             nonce=file_run.nonce,
         )
-        return (b"SET CONSTRAINTS ALL IMMEDIATE", *_RESET_ROLE, self._claim_check)
+        return (b"SET CONSTRAINTS ALL IMMEDIATE", *executor.session.reset_role, self._claim_check)
 
     def _end(self) -> tuple[bytes, ...]:
         """Reset the session, commit, and make sure of the advisory lock; () in all files of a transaction but the last.
@@ -315,15 +315,14 @@ class _FileTransaction:
             return error
         if executor.session.connection.broken and b"COMMIT" in message.tail:
             return commit_in_doubt_error(executor, file_run.migration, error, self._commit(apart=True))
-        if message.tail_statement(executor.protocol.statements_done) == self._claim_check:
-            return self._claim_check_error(error) or error
-        return error
+        return self._claim_check_error(message, error) or error
 
-    def _claim_check_error(self, error: psycopg.Error) -> MigrationFailed | None:
-        """The error for a file after which the check of claim and ledger fails; None when that has another cause."""
+    def _claim_check_error(self, message: Message, error: psycopg.Error) -> MigrationFailed | None:
+        """The error for a file after which the check of claim and ledger fails; None when it is not that check."""
         migration, ledger, nonce = self._file_run.migration, self._executor.ledger.name, self._file_run.nonce
         reason = error.diag.message_primary or ""
-        if (error.sqlstate or "").startswith(_NAME_OR_PRIVILEGE):
+        is_check = message.tail_statement(self._executor.protocol.statements_done) == self._claim_check
+        if is_check and (error.sqlstate or "").startswith(_NAME_OR_PRIVILEGE):
             return refused_error(migration, f"{ledger} cannot be read after it ({reason}); {_LEAVE_LEDGER}")
         found = re.search(rf"(lost|changed) ([0-9]+).* {nonce}", reason)
         if found is None:
@@ -376,7 +375,8 @@ def roll_back_transaction(executor: Executor) -> None:
 def reset_session(executor: Executor) -> None:
     """Reset the session after a file, outside of a transaction."""
     if not executor.session.pooled:
-        executor.protocol.query(b"; ".join((*_RESET_ROLE, *_RESET_SESSION, *executor.session.runner_settings)))
+        session = executor.session
+        executor.protocol.query(b"; ".join((*session.reset_role, *_RESET_SESSION, *session.runner_settings)))
 
 
 def _between_files(executor: Executor) -> tuple[bytes, ...]:

@@ -30,6 +30,7 @@ SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
 URL_NAMES = SETTING_NAMES[:3]  # the first that is set is the database
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _PREFIX = "KERNEL_"
+_NAME_BYTES = 63  # of an identifier of PostgreSQL
 # Compared without the prefix. Similar enough: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR; not: KERNEL_STORAGE_PATH.
 _MISSPELLING_SIMILARITY = 0.81
 _T = TypeVar("_T")
@@ -47,6 +48,8 @@ class Settings:
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
     migrations_dir: Path
+    role: str
+    """The role to set after connecting; "" for the one that the connection begins with."""
     pg_bindir: Path | None
     data_dir: Path | None
     lock_timeout_ms: int
@@ -91,6 +94,7 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
         prod_db=optional("PROD_DB", partial(check_conninfo, shared=False)),
         test_db=optional("TEST_DB", partial(check_conninfo, shared=False)),
         migrations_dir=with_default("KERNEL_MIGRATIONS_DIR", path),
+        role=optional("KERNEL_ROLE", _parse_role) or "",
         pg_bindir=optional("KERNEL_PG_BINDIR", path),
         data_dir=optional("KERNEL_DATA_DIR", path),
         lock_timeout_ms=with_default("KERNEL_LOCK_TIMEOUT", parse_milliseconds),
@@ -125,6 +129,12 @@ def _parse_path(text: str) -> Path:
     if text.startswith("~"):
         raise ValueError("begins with ~, which only a shell expands; write the whole path")
     return Path(text)
+
+
+def _parse_role(text: str) -> str:
+    if text.lower() == "none" or len(text.encode()) > _NAME_BYTES or "\0" in text:
+        raise ValueError(f"expected the name of a role, as pg_roles has it, of at most {_NAME_BYTES} bytes")
+    return text
 
 
 def _parse_retries(text: str) -> int:

@@ -53,6 +53,12 @@ SETTINGS = (
         "The directory of the migrations.",
     ),
     Setting(
+        "KERNEL_ROLE",
+        None,
+        "The role that migrations run as, set after connecting; the login must be a member of it. "
+        "If unset, the role that the connection begins with.",
+    ),
+    Setting(
         "KERNEL_PG_BINDIR",
         None,
         "The directory of the PostgreSQL programs for local servers and dumps. "

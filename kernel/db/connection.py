@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CONNECT_SECONDS = 10
+# NULL where the server's version has no such setting.
+_OTHER_TIMEOUTS = """
+SELECT name FROM unnest(ARRAY['idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'])
+AS name WHERE current_setting(name, true) <> '0'
+"""
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
 _REMEDY_BY_CAUSE = (
     ("password authentication failed", "check user and password of the URL"),
     ("no password supplied", "the URL needs a password, or PGPASSWORD or a .pgpass file has to give it"),
@@ -51,7 +59,9 @@ class Session:
     """A connection in autocommit. `name` is host:port/dbname, without secrets.
 
     `pooled`: there is a pooler in between, which shares its sessions with other clients; nothing may be left in them.
-    `runner_settings` are the statements that restore the settings of the runner after RESET ALL.
+    `runner_settings` are the statements that restore the settings of the runner after RESET ALL, `transaction_settings`
+    those that set them in a transaction, where nothing may be left in the session. `role` is the one set
+    after connecting, "" for the role that the connection began with.
     """
 
     connection: Connection
@@ -59,11 +69,32 @@ class Session:
     name: str
     pooled: bool
     runner_settings: tuple[bytes, ...] = ()
+    transaction_settings: tuple[bytes, ...] = ()
+    role: str = ""
+
+    @property
+    def reset_role(self) -> tuple[bytes, ...]:
+        """The statements that give a session the role of the runner again, whatever a file has set.
+
+        RESET ROLE returns to the role that the connection began with. ROLE NONE would be the login, which may have no
+        privileges: see "SET ROLE" in PostgreSQL's documentation.
+        """
+        return (b"RESET SESSION AUTHORIZATION", b"SET ROLE " + self._quoted_role if self.role else b"RESET ROLE")
+
+    @property
+    def local_role(self) -> tuple[bytes, ...]:
+        """The same until the transaction ends, after which the session has the role of the file again."""
+        role = self._quoted_role if self.role else b"TO DEFAULT"
+        return (b"SET LOCAL SESSION AUTHORIZATION DEFAULT", b"SET LOCAL ROLE " + role)
+
+    @property
+    def _quoted_role(self) -> bytes:
+        return sql.Identifier(self.role).as_bytes()
 
 
 @contextmanager
-def open_session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
-    """Connect, and close at the end; `variable` is what messages call the URL.
+def open_session(url: str, *, variable: str = "the URL", role: str = "") -> Iterator[Session]:
+    """Connect, and close at the end; `variable` is what messages call the URL, `role` the role to set, if any.
 
     Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. A
     psycopg.Error that leaves the block becomes one of the first two.
@@ -71,7 +102,8 @@ def open_session(url: str, *, variable: str = "the URL") -> Iterator[Session]:
     connection = open_connection(url, variable=variable)
     name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
     try:
-        yield _inspect_session(connection, url, name)
+        session = _inspect_session(connection, url, name)
+        yield _set_role(session, role) if role else session
     except psycopg.Error as error:
         raise _refused_error(name, error, lost=connection.broken) from error
     finally:
@@ -128,23 +160,66 @@ def _inspect_session(connection: Connection, url: str, name: str) -> Session:
     return Session(connection=connection, url=url, name=name, pooled=row is not None and row[0] != info.backend_pid)
 
 
-def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Session:
-    """Set the settings of a runner; through a pooler, which shares its sessions, none."""
+def _set_role(session: Session, role: str) -> Session:
+    """Set a role for the session. Raises DatabaseRefused, with its remedy."""
+    session = replace(session, role=role)
+    name, user = format_identifier(role), format_identifier(session.connection.info.user)
     if session.pooled:
-        return session
-    timeout = b"SET statement_timeout = %d" % statement_timeout_ms
+        raise DatabaseRefused(
+            f"{session.name}: KERNEL_ROLE: a pooler shares its sessions, which keep no role; "
+            f"set MIGRATION_DATABASE_URL to the server itself, or run: ALTER ROLE {user} SET role = {name}"
+        )
+    try:
+        session.connection.execute(b"; ".join(session.reset_role))
+    except psycopg.errors.InvalidParameterValue as error:
+        raise DatabaseRefused(
+            f"{session.name}: KERNEL_ROLE: there is no role {name}; correct the setting, or create the role"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseRefused(
+            f"{session.name}: KERNEL_ROLE: {user} may not become {name}; "
+            f"let an administrator run: GRANT {name} TO {user}"
+        ) from error
+    return session
+
+
+def current_role(session: Session) -> str:
+    """The role whose privileges count in a session, quoted for a statement in a message."""
+    try:
+        ((role,),) = session.connection.execute("SELECT current_user").fetchall()
+    except psycopg.Error:  # the transaction has failed
+        role = session.role or session.connection.info.user
+    return format_identifier(role)
+
+
+def format_identifier(name: str) -> str:
+    """An identifier for a statement in a message: quoted only where it needs quotes."""
+    return name if _PLAIN_NAME.fullmatch(name) else sql.Identifier(name).as_string()
+
+
+def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Session:
+    """Set the settings of a runner; through a pooler, which shares its sessions, only in each transaction."""
+    others = _other_timeouts(session)
+    if session.pooled:
+        return replace(session, transaction_settings=tuple(b"SET LOCAL %b = 0" % name for name in others))
+    timeouts = (b"SET statement_timeout = %d" % statement_timeout_ms, *(b"SET %b = 0" % name for name in others))
     # A Unix socket has no keepalives.
     watch = (
         _CHECK_CLIENT_CONNECTION,
         *(() if session.connection.info.host.startswith(("/", "@")) else _CLIENT_KEEPALIVES),
     )
-    for runner_settings in ((*watch, timeout), (timeout,)):
+    for runner_settings in ((*watch, *timeouts), timeouts):
         try:
             session.connection.execute(b"; ".join(runner_settings))
         except psycopg.errors.InvalidParameterValue:
             continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
         return replace(session, runner_settings=runner_settings)
     return session
+
+
+def _other_timeouts(session: Session) -> list[bytes]:
+    """The timeouts that the role or the database has set, and that would end a run between or in its statements."""
+    return [name.encode() for (name,) in session.connection.execute(_OTHER_TIMEOUTS).fetchall()]
 
 
 def refuse_read_only(session: Session) -> None:
@@ -171,7 +246,7 @@ def open_configured_session(settings: Settings, *, say: Callable[[str], None]) -
     """
     with (
         configured_database_url(settings, say=say) as url,
-        open_session(url, variable=settings.database_variable or "") as session,
+        open_session(url, variable=settings.database_variable or "", role=settings.role) as session,
     ):
         yield session
 

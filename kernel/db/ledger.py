@@ -7,7 +7,6 @@ Progress has a table of its own next to it, which exists only while a file is un
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg import pq, sql
 
+from kernel.db.connection import current_role, format_identifier
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ FROM (SELECT to_regclass('{LEDGER_TABLE}') AS oid) found
 LEFT JOIN pg_class c ON c.oid = found.oid
 LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
 """  # noqa: S608 - a constant
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
 # The same statement looks for the ledger: another runner may have created it, and the first tables, in the meantime.
 _USER_TABLES = f"""
 SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -99,7 +98,7 @@ class Ledger:
 
     @property
     def name(self) -> str:
-        return f"{_quote_name(self.schema)}.{LEDGER_TABLE}"
+        return f"{format_identifier(self.schema)}.{LEDGER_TABLE}"
 
 
 def find_ledger(session: Session) -> Ledger:
@@ -145,7 +144,7 @@ def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object
         problems.append(f"version is no primary key; fix it: {alter} ADD PRIMARY KEY (version)")
     problems += [
         f"column {name} has to be filled, and is not ours; "
-        f"fix it: {alter} ALTER COLUMN {_quote_name(name)} DROP NOT NULL"
+        f"fix it: {alter} ALTER COLUMN {format_identifier(name)} DROP NOT NULL"
         for name, column in columns_by_name.items()
         if column["required"] and not column["filled"]
     ]
@@ -186,8 +185,8 @@ def create_ledger(session: Session, ledger: Ledger) -> Ledger:
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefused(
             f"{session.name}: no privilege to create {ledger.name}; "
-            f"let its owner run: GRANT CREATE ON SCHEMA {_quote_name(ledger.schema)} "
-            f"TO {_quote_name(session.connection.info.user)}"
+            f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} "
+            f"TO {current_role(session)}"
         ) from error
     return Ledger(schema=ledger.schema, exists=True)
 
@@ -306,16 +305,10 @@ def is_recorded(session: Session, ledger: Ledger, version: str) -> bool:
 
 
 def _privilege_error(session: Session, ledger: Ledger, privilege: str) -> DatabaseRefused:
-    user = _quote_name(session.connection.info.user)
     return DatabaseRefused(
         f"{session.name}: no privilege for {privilege} on {ledger.name}; "
-        f"let its owner run: GRANT {privilege} ON {ledger.name} TO {user}"
+        f"let its owner run: GRANT {privilege} ON {ledger.name} TO {current_role(session)}"
     )
-
-
-def _quote_name(name: str) -> str:
-    """An identifier for a statement in a message: quoted only where it needs quotes."""
-    return name if _PLAIN_NAME.fullmatch(name) else sql.Identifier(name).as_string()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -526,3 +526,20 @@ def test_a_file_with_a_transaction_of_its_own_kind_is_not_run_together_with_othe
     with pytest.raises(FilesInvalid, match=r"002_serializable.sql: begins its transaction in a way of its own"):
         project.migrate(single_transaction=True)
     assert not project.has("plain")
+
+
+@pytest.mark.parametrize(
+    "name", ["statement_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"]
+)
+@pytest.mark.parametrize("single_transaction", [False, True])
+def test_timeouts_of_the_role_or_the_database_do_not_end_a_run(
+    project: Project, name: str, *, single_transaction: bool
+) -> None:
+    if project.rows(f"SELECT current_setting('{name}', true) IS NULL") == [(True,)]:
+        pytest.skip(f"this PostgreSQL has no {name}")
+    ((database,),) = project.rows("SELECT quote_ident(current_database())")
+    project.rows(f"ALTER DATABASE {database} SET {name} = '20s'")
+    for number in (1, 2):
+        project.put(f"00{number}_a.sql", f"CREATE TABLE seen_{number} AS SELECT current_setting('{name}') AS value;")
+    project.migrate(single_transaction=single_transaction)
+    assert project.rows("SELECT value FROM seen_1 UNION ALL SELECT value FROM seen_2") == [("0",), ("0",)]
