@@ -48,7 +48,7 @@ class Settings:
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
     migrations_dir: Path
-    role: str
+    role: str = field(repr=False)  # a URL may have been written there by mistake
     """The role to set after connecting; "" for the one that the connection begins with."""
     pg_bindir: Path | None
     data_dir: Path | None
