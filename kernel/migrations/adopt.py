@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem, UsageError
 from kernel.migrations.migration import format_version
+from kernel.migrations.replaced import REPLACED_FOLDER
 from kernel.migrations.scaffold import (
     REVERT_DIRECTORY,
     create_files,
@@ -143,8 +144,11 @@ def _translate(tool: ToolFormat, source: Path, output: Path, listing: ToolListin
 
 
 def _read_adopted(output: Path, tool: ToolFormat) -> Iterator[tuple[str, str]]:
-    """Yield (source, filename) for each migration that says in its header that it was adopted from the tool."""
-    for path in sorted(output.glob("*.sql")):
+    """Yield (source, filename) for each migration that says in its header that it was adopted from the tool.
+
+    Those that a squash file has replaced since count too.
+    """
+    for path in sorted((*output.glob("*.sql"), *output.glob(f"{REPLACED_FOLDER}/*/*.sql"))):
         with path.open("rb") as file:
             header = _ADOPTED.search(file.read(_HEADER_BYTES))
         if header and header["tool"].decode() == tool.name:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from kernel.squash.content import count_rows, differences, ledger_tables, read_g
 from kernel.squash.dump_text import squash_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
@@ -178,17 +178,10 @@ def _dump(server: Server, programs: Programs, *, without: list[str]) -> bytes:
 
 
 def _write_and_move(squash: Squash, directory: Path) -> None:
-    """Write the squash file and move the older ones with their revert files; nothing is changed when it fails."""
-    try:
-        with lock_directory(directory), _moved(squash, directory):
-            create_files({squash.path: squash.content})
-    except OSError as error:
-        raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error
+    """Write the squash file and move the older ones with their revert files; when it fails, nothing is changed.
 
-
-@contextmanager
-def _moved(squash: Squash, directory: Path) -> Iterator[None]:
-    """Move the older files, and back again when the block fails."""
+    The new file comes first: if the process is killed in between, every message names the files that are left to move.
+    """
     moves = [
         (directory / folder / one.filename, squash.moved_to / folder / one.filename)
         for one in squash.replaced
@@ -197,15 +190,20 @@ def _moved(squash: Squash, directory: Path) -> Iterator[None]:
     ]
     done: list[tuple[Path, Path]] = []
     try:
-        for old, new in moves:
-            new.parent.mkdir(parents=True, exist_ok=True)
-            old.rename(new)
-            done.append((old, new))
-        yield
-    except BaseException:  # also on Ctrl-C
-        for old, new in reversed(done):
-            new.rename(old)
-        for folder in (squash.moved_to / REVERT_DIRECTORY, squash.moved_to, squash.moved_to.parent):
-            with suppress(OSError):  # not there, or others are in it
-                folder.rmdir()
-        raise
+        with lock_directory(directory):
+            create_files({squash.path: squash.content})
+            try:
+                for old, new in moves:
+                    new.parent.mkdir(parents=True, exist_ok=True)
+                    old.rename(new)
+                    done.append((old, new))
+            except BaseException:  # also on Ctrl-C
+                for old, new in reversed(done):
+                    new.rename(old)
+                squash.path.unlink()
+                for folder in (squash.moved_to / REVERT_DIRECTORY, squash.moved_to, squash.moved_to.parent):
+                    with suppress(OSError):  # not there, or other files are in it
+                        folder.rmdir()
+                raise
+    except OSError as error:
+        raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error

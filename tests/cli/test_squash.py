@@ -200,6 +200,15 @@ def test_roles_that_the_files_make_are_made_by_the_new_file(history: Project, ro
     assert f"GRANT {role} TO {role}_made;" in text
 
 
+def test_a_directory_that_cannot_take_the_older_files_is_left_as_it_was(history: Project) -> None:
+    (history.migrations / "replaced").write_text("a file where the folder would be")
+    before = names(history)
+    refused = history.inv("db.squash", "all_users", "--to", "3")
+    assert refused.code == 2
+    assert "cannot be written" in refused.err
+    assert names(history) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

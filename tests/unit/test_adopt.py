@@ -73,6 +73,15 @@ def test_the_header_names_the_source_and_a_second_adoption_adds_only_what_is_new
     assert not adopt(tmp_path, tool).files
 
 
+def test_a_file_that_a_squash_file_has_replaced_is_not_adopted_again(tmp_path: Path) -> None:
+    write_history(tmp_path / "theirs", "goose")
+    adopt(tmp_path, "goose")
+    (tmp_path / "ours/replaced/005_all").mkdir(parents=True)
+    for path in (tmp_path / "ours").glob("*.sql"):
+        path.rename(tmp_path / "ours/replaced/005_all" / path.name)
+    assert not adopt(tmp_path, "goose").files
+
+
 def test_numbers_follow_the_files_that_are_there_and_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours/007_of_ours.sql").write_text("SELECT 1;\n")
