@@ -117,11 +117,15 @@ class LockBusy(KernelError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The server's error for a statement and the place; `excerpt` is the file's lines with a caret."""
+    """The server's error for a statement and the place; `excerpt` is the file's lines with a caret.
+
+    `offset` is a byte of the statement in the file.
+    """
 
     file: str
     line: int | None = None
     column: int | None = None
+    offset: int | None = None
     statement: str | None = None
     excerpt: str = ""
     sqlstate: str | None = None

@@ -65,6 +65,7 @@ def locate_error(
         file=migration.filename,
         line=line,
         column=column,
+        offset=part.offset + (offset or 0),
         statement=_shorten(part.sql),
         excerpt=statement_excerpt(part, part.line if batch.is_copy else line, column),
         sqlstate=error_sqlstate(result),

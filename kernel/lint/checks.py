@@ -12,7 +12,7 @@ from kernel.lint.checks_scans import SCAN_CHECKS
 from kernel.lint.finding import Severity, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.state import LOCK_MODE_BY_VERB, FileState
-from kernel.sql.reader import STRING_KEY, contains_words
+from kernel.sql.reader import MAX_NAME_BYTES, QUOTED_KEY, STRING_KEY, contains_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
-_NAME_BYTES = 63  # NAMEDATALEN - 1
 _NAMING_COMMANDS = frozenset({"CREATE", "ALTER"})
 _CHECKS = {**SCAN_CHECKS, **LOSS_CHECKS}
 _CREATE_RELATION_VERBS = frozenset({"create view", "create table", "create materialized view"})
@@ -163,8 +162,11 @@ def _check_name_lengths(statement: SourceStatement) -> Iterator[RuleMatch]:
     if not statement.words or statement.words[0].key not in _NAMING_COMMANDS:
         return
     for word in statement.words:
-        if word.is_name and len(word.text.encode()) > _NAME_BYTES:
-            message = f"{word.text} is longer than {_NAME_BYTES} bytes and is cut off there"
+        name = statement.part.sql[word.begin : word.end]
+        if word.key == QUOTED_KEY:
+            name = name[1:-1].replace(b'""', b'"')
+        if word.is_name and len(name) > MAX_NAME_BYTES:
+            message = f"{name.decode(errors='replace')} is longer than {MAX_NAME_BYTES} bytes and is cut off there"
             yield match_rule("identifier-too-long", Action(verb="name", begin=word.begin), message)
             return
 

@@ -84,10 +84,11 @@ def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:
 
 
 def _add_foreign_key(action: Action, state: FileState) -> Iterator[RuleMatch]:
-    if "not valid" not in action.traits and state.existed_before(action.relation):
-        yield match_rule("foreign-key-validated-under-lock", action)
-    elif action.columns and "not valid" not in action.traits:
-        state.unresolved.append((state.statement_index, action))
+    if "not valid" not in action.traits:
+        if state.existed_before(action.relation):
+            yield match_rule("foreign-key-validated-under-lock", action)
+        if action.columns:
+            state.unresolved.append((state.statement_index, action))
 
 
 def _validate(action: Action, state: FileState) -> Iterator[RuleMatch]:

@@ -157,7 +157,8 @@ class TracedStatement:
 
     `line` and `column` (characters) count from 1; `offset` is that byte of the file. `locks` are those that it took, or
     took in a stronger mode than before. `commands` are its DDL commands as event triggers report them ("ALTER TABLE
-    public.orders"): more than one in a DO block or a function. `notes` are the server's notices and warnings.
+    public.orders"): more than one in a DO block or a function; `dropped` are the objects that went with those that it
+    drops ("table constraint total_check on public.orders"). `notes` are the server's notices and warnings.
     """
 
     line: int
@@ -173,6 +174,7 @@ class TracedStatement:
     written: tuple[RowsWritten, ...] = ()
     wal_bytes: int = 0
     commands: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

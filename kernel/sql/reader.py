@@ -15,6 +15,7 @@ QUOTED_KEY, STRING_KEY, END_KEY = '"', "'", ""
 # Longer statements are data, such as an INSERT of thousands of rows; the words that matter come first.
 _MAX_WORDS = 6000
 _NO = frozenset({"false", "off", "0"})
+MAX_NAME_BYTES = 63  # NAMEDATALEN - 1; PostgreSQL cuts longer names at a character
 _DOLLAR = re.compile(rb"\$[^$\s]*\$")
 _STRING_OPENING = re.compile(rb"[eE]?'")
 
@@ -61,9 +62,13 @@ def _read_word(kind: str, text: bytes, begin: int) -> Word:
             content = text[skipped : len(text) - 1].replace(b"''", b"'")
         return Word(STRING_KEY, content.decode(errors="replace"), begin + skipped, end)
     if kind == "quoted":
-        return Word(QUOTED_KEY, text[1:-1].replace(b'""', b'"').decode(errors="replace"), begin, end)
+        return Word(QUOTED_KEY, _as_name(text[1:-1].replace(b'""', b'"')), begin, end)
     # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
-    return Word(text.upper().decode(errors="replace"), text.lower().decode(errors="replace"), begin, end)
+    return Word(text.upper().decode(errors="replace"), _as_name(text.lower()), begin, end)
+
+
+def _as_name(text: bytes) -> str:
+    return text[:MAX_NAME_BYTES].decode(errors="ignore" if len(text) > MAX_NAME_BYTES else "replace")
 
 
 class WordReader:

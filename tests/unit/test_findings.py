@@ -365,12 +365,21 @@ def test_rows_that_violate_a_new_constraint_are_one_finding() -> None:
 def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again() -> None:
     renamed = statement("ALTER TABLE users RENAME COLUMN a TO b;")
     feared = replace(FEARED, rule="rename-column", relation="users")
-    here = PracticeFault(message="column users.a is gone", version="002", object_name="public.users")
-    elsewhere = replace(here, message="view v is gone", object_name="public.v")
-    found = findings_of(run(renamed), text=(feared,), compatibility_faults=(here, elsewhere))
-    assert [(one.rule, one.relation) for one in found] == [
-        ("rename-column", "users"),
-        ("breaks-running-version", "public.v"),
+    here = PracticeFault(
+        message="column users.a is gone",
+        version="002",
+        object_name="public.users",
+        subject="a",
+        rules=("rename-column", "drop-column"),
+    )
+    others = (
+        replace(here, message="view v is gone", object_name="public.v", subject="v"),  # another object
+        replace(here, message="column users.c is gone", subject="c"),  # another part of it
+        replace(here, message="column users.a takes no NULL any more", rules=()),  # another hazard
+    )
+    found = findings_of(run(renamed), text=(feared,), compatibility_faults=(here, *others))
+    assert [(one.rule, one.message.partition(";")[0]) for one in found if one.rule == "breaks-running-version"] == [
+        ("breaks-running-version", one.message) for one in others
     ]
 
 

@@ -252,6 +252,8 @@ def _describe_column(change: ColumnDifference) -> str:
             details.append(f"{'all' if count == change.rows else format_count(count)} NULL {when}")
     if before.name != after.name:
         details.append(f"now {after.quoted}")
+    if after.kind == "bpchar" and before.base != after.base:
+        details.append("padded with blanks")
     if before.generated:
         details.append("computed")
     return ", ".join(details)

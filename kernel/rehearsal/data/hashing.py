@@ -60,6 +60,8 @@ _NATIVE_HASHES = {
         "hashoidextended({0}::oid, {1})",
     ),
 }
+# A bpchar's own hash and its cast to text leave out the blanks that pad it; its output has them.
+_PADDED_HASH = """CASE WHEN {0} IS NOT NULL THEN hashtextextended(concat({0}) COLLATE "C", {1}) END"""
 _NO_SEED = sql.SQL("0")
 _WIDEST_INTEGER = "int8"
 _COMPATIBLE_KINDS = ({"int2", "int4", _WIDEST_INTEGER}, {"float4", "float8"}, {"text", "varchar", "bpchar"})
@@ -119,6 +121,8 @@ def _common_hash(column: ColumnPair, kind: str, value: sql.Composable, seed: sql
         and {column.before.kind, column.after.kind} <= _COMPATIBLE_KINDS[0]
     ):
         return seeded_hash(_WIDEST_INTEGER, sql.SQL("{}::int8").format(value), seed)
+    if column.before.base != column.after.base and "bpchar" in (column.before.kind, column.after.kind):
+        return sql.SQL(_PADDED_HASH).format(value, seed)
     return seeded_hash(kind, value, seed)
 
 

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 NEAR_LIMIT_RATIO = 0.8  # of what the type holds
 
 # Integer columns that are a key of their own, or have a sequence that counts up: (column, index or sequence, …).
+# Of all tables but partitions, or of the tables with the OIDs of the parameter.
 _COUNTERS = sql.SQL("""
 SELECT c.oid::bigint, a.attnum, n.nspname, c.relname, a.attname,
-  format('%I.%I.%I', n.nspname, c.relname, a.attname), format_type(a.atttypid, NULL),
+  format('%%I.%%I.%%I', n.nspname, c.relname, a.attname), format_type(a.atttypid, NULL),
   (2::numeric ^ (8 * a.attlen - 1) - 1)::bigint, s.nspname, s.relname,
   s.oid IS NOT NULL AND pg_sequence_last_value(s.oid) IS NOT NULL, s.seqincrement
 FROM pg_attribute a
-JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND CASE WHEN %(tables)s::int8[] IS NULL THEN NOT c.relispartition ELSE c.oid::int8 = ANY (%(tables)s::int8[]) END
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
   SELECT q.oid, m.nspname, q.relname, p.seqincrement FROM pg_depend d
@@ -55,10 +57,6 @@ class SequenceBehind:
     max_value: int
     in_production: bool = False
 
-    @property
-    def name(self) -> str:
-        return self.sequence
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyNearLimit:
@@ -70,15 +68,16 @@ class KeyNearLimit:
     type_limit: int
     in_production: bool = False
 
-    @property
-    def name(self) -> str:
-        return self.column
+
+# By table, column number and kind: names may change, and a partition may be detached.
+CounterProblems = dict[tuple[int, int, type], SequenceBehind | KeyNearLimit]
 
 
-def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | KeyNearLimit]:
-    """The sequences that lag their column, and the keys near their limit."""
-    for row in fetch_rows(connection, _COUNTERS):
-        _, _, schema, table, column, label, kind, limit, sequence_schema, sequence, called, step = row
+def find_counter_problems(connection: Connection, *, tables: list[int] | None = None) -> CounterProblems:
+    """The sequences that lag their column, and the keys near their limit; of `tables`, or of all but partitions."""
+    found: CounterProblems = {}
+    for row in connection.execute(_COUNTERS, {"tables": tables}).fetchall():
+        oid, number, schema, table, column, label, kind, limit, sequence_schema, sequence, called, step = row
         column_name = sql.Identifier(column)
         ((greatest,),) = fetch_rows(
             connection, sql.SQL("SELECT max({}) FROM {}").format(column_name, sql.Identifier(schema, table))
@@ -95,9 +94,37 @@ def find_counter_problems(connection: Connection) -> Iterator[SequenceBehind | K
             )
             next_value = last + step if called else last
             if next_value <= greatest:
-                yield SequenceBehind(sequence=quoted, column=label, next_value=next_value, max_value=greatest)
+                found[oid, number, SequenceBehind] = SequenceBehind(
+                    sequence=quoted, column=label, next_value=next_value, max_value=greatest
+                )
         if greatest > limit * NEAR_LIMIT_RATIO:
-            yield KeyNearLimit(column=label, type=kind, max_value=greatest, type_limit=limit)
+            found[oid, number, KeyNearLimit] = KeyNearLimit(
+                column=label, type=kind, max_value=greatest, type_limit=limit
+            )
+    return found
+
+
+# A row each: (child table, parent table, constraint, columns).
+_UNINDEXED_FOREIGN_KEYS = sql.SQL("""
+SELECT c.conrelid::regclass::text, c.confrelid::regclass::text, quote_ident(c.conname),
+  (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
+    FROM unnest(c.conkey) WITH ORDINALITY AS k (number, place)
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number)
+FROM pg_constraint c WHERE c.contype = 'f' AND NOT EXISTS (
+  SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indisvalid AND i.indpred IS NULL
+    AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)
+ORDER BY 1, 3
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnindexedForeignKey:
+    """A foreign key without an index that begins with its `columns`, which are SQL text with commas."""
+
+    table: str
+    parent: str
+    name: str
+    columns: str
 
 
 # A row each: (table, kind, OID, name, definition without the table's name).
@@ -188,16 +215,16 @@ class IntegrityReport:
     invalid_indexes: tuple[InvalidIndex, ...]
     unvalidated_constraints: tuple[UnvalidatedConstraint, ...]
     lost_safeguards: tuple[LostSafeguard, ...]
+    unindexed_foreign_keys: tuple[UnindexedForeignKey, ...] = ()
 
 
 def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityReport:
     """Compare the faults of the clone with those of the template, both given by URL. Raises as `check_data`."""
     with open_connection_pair(template, clone, jobs=jobs) as both:
         tables = pair_tables(read_tables(both.template), read_tables(both.clone))
-        known = {(type(one), one.name) for one in find_counter_problems(both.template)}
-        counters = [
-            replace(one, in_production=(type(one), one.name) in known) for one in find_counter_problems(both.clone)
-        ]
+        found = find_counter_problems(both.clone)
+        known = find_counter_problems(both.template, tables=sorted({oid for oid, _, _ in found}))
+        counters = [replace(one, in_production=key in known) for key, one in found.items()]
         old_invalid = {row[0] for row in fetch_rows(both.template, _INVALID_INDEXES)}
         old_unvalidated = {one.oid for one in read_not_valid_constraints(both.template)}
         return IntegrityReport(
@@ -217,5 +244,9 @@ def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityRep
                 find_lost_safeguards(
                     tables, fetch_rows(both.template, _SAFEGUARDS), fetch_rows(both.clone, _SAFEGUARDS)
                 )
+            ),
+            unindexed_foreign_keys=tuple(
+                UnindexedForeignKey(table=table, parent=parent, name=name, columns=columns)
+                for table, parent, name, columns in fetch_rows(both.clone, _UNINDEXED_FOREIGN_KEYS)
             ),
         )

@@ -62,17 +62,25 @@ def make_finding(
 ) -> Finding:
     """A finding of a rule, at a statement if one is known; severity and remedy are the rule's by default."""
     known = RULES_BY_ID[rule]
-    return Finding(
+    found = Finding(
         rule=rule,
         severity=severity or known.severity,
         message=message,
         remedy=remedy or known.workaround,
+        relation=relation,
+    )
+    return place_finding(found, run, statement)
+
+
+def place_finding(found: Finding, run: Run | None, statement: TracedStatement | None) -> Finding:
+    """The finding at a statement of a migration, as far as they are known."""
+    return replace(
+        found,
         version=run.version if run else "",
         filename=run.filename if run else "",
         line=statement.line if statement else None,
         column=statement.column if statement else None,
         offset=statement.offset if statement else None,
-        relation=relation,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from kernel.lint.action import Action
     from kernel.lint.finding import Finding
+    from kernel.rehearsal.data.integrity import UnindexedForeignKey
     from kernel.rehearsal.findings.lock_impact import LockImpact
     from kernel.rehearsal.result import Limits, Run, TracedStatement
 
@@ -241,3 +242,35 @@ def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:
                 relation=one.name,
                 remedy="" if too_long else SAFE_AS_IS,
             )
+
+
+_NEGLIGIBLE_ROWS = 1000  # an index is not faster in a smaller table
+
+
+def findings_for_unindexed_foreign_keys(runs: Iterable[Run], keys: Iterable[UnindexedForeignKey]) -> Iterator[Finding]:
+    """Tables that were read because rows of their parent were deleted or changed; no statement names them."""
+    keys = tuple(keys)
+    for run in runs:
+        for statement in run.statements:
+            changed = {name: rows for rows in statement.written for name in (rows.relation.name, rows.relation.root)}
+            for key in keys:
+                rows = changed.get(key.parent)
+                read = sum(scan.rows for scan in statement.scans if scan.relation.name == key.table)
+                if (
+                    rows is None
+                    or not rows.deleted + rows.updated
+                    or read < _NEGLIGIBLE_ROWS
+                    or unqualified_name(key.table) in names_in_statement(statement)
+                ):
+                    continue
+                done = f"{format_quantity(rows.deleted or rows.updated, 'row')} of {key.parent}"
+                yield make_finding(
+                    "foreign-key-without-index",
+                    f"{key.table}: no index begins with {key.columns} of {key.name}; measured: "
+                    f"{format_quantity(read, 'row')} read for {done} {'deleted' if rows.deleted else 'changed'}",
+                    severity=Severity.WARNING,
+                    run=run,
+                    statement=statement,
+                    relation=key.table,
+                    remedy=f"CREATE INDEX CONCURRENTLY ON {key.table} ({key.columns}), before the rows are deleted",
+                )

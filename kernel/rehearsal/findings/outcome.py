@@ -5,11 +5,12 @@ A fault that production already has is reported as harmless, and an object that 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
 from kernel.rehearsal.findings.evidence import clip_message, make_finding
-from kernel.rehearsal.findings.statements import names_in_statement, unqualified_name
+from kernel.rehearsal.findings.statements import last_statement_naming, names_in_statement, unqualified_name
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def findings_for_final_state(report: IntegrityReport, runs: Sequence[Run]) -> It
 def _state_finding(rule: str, what: str, relation: str, runs: Sequence[Run], name: str, *, before: bool) -> Finding:
     if before:
         return make_finding(rule, what + _PRODUCTION_TOO, severity=Severity.HARMLESS, relation=relation)
-    run, statement = _last_statement_naming(name, runs)
+    run, statement = last_statement_naming(name, runs)
     return make_finding(rule, what, run=run, statement=statement, relation=relation)
 
 
@@ -129,7 +130,7 @@ def _unvalidated_finding(one: UnvalidatedConstraint, runs: Sequence[Run]) -> Fin
     if one.in_production:
         rows += _PRODUCTION_TOO
     run, statement = (
-        (None, None) if one.in_production else _last_statement_naming(unqualified_name(violation.constraint), runs)
+        (None, None) if one.in_production else last_statement_naming(unqualified_name(violation.constraint), runs)
     )
     return make_finding(
         "constraint-not-validated",
@@ -143,7 +144,7 @@ def _unvalidated_finding(one: UnvalidatedConstraint, runs: Sequence[Run]) -> Fin
 
 
 def _missing_rule_finding(gone: LostSafeguard, runs: Sequence[Run]) -> Finding:
-    run, statement = _last_statement_naming("", runs, dropping=gone.table)
+    run, statement = _statement_dropping(gone, runs)
     return make_finding(
         "rule-gone",
         f"{gone.table}: {gone.kind} {gone.name} is not there any more",
@@ -153,20 +154,15 @@ def _missing_rule_finding(gone: LostSafeguard, runs: Sequence[Run]) -> Finding:
     )
 
 
-def _last_statement_naming(
-    name: str, runs: Sequence[Run], *, dropping: str = ""
-) -> tuple[Run | None, TracedStatement | None]:
-    """The last statement that names it, or that drops a part of a table; else the only migration that ran."""
-    for run in reversed(runs):
-        for statement in reversed(run.statements):
-            if name and name in names_in_statement(statement):
-                return run, statement
-            if dropping and _drops_part_of_table(statement, dropping):
-                return run, statement
-    return (runs[0] if len(runs) == 1 else None), None
-
-
-def _drops_part_of_table(statement: TracedStatement, table: str) -> bool:
-    return any(one.startswith("DROP ") for one in statement.commands) and any(
-        lock.relation.name == table and lock.mode == "ACCESS EXCLUSIVE" for lock in statement.locks
+def _statement_dropping(gone: LostSafeguard, runs: Sequence[Run]) -> tuple[Run | None, TracedStatement | None]:
+    """The last statement with which it went; else the last that drops a part of its table, or the only migration."""
+    identity = f" for {gone.table}.{gone.name}" if gone.kind == "default" else f" {gone.name} on {gone.table}"
+    statements = [(run, statement) for run in reversed(runs) for statement in reversed(run.statements)]
+    with_it = (one for one in statements if any(dropped.endswith(identity) for dropped in one[1].dropped))
+    of_table = (
+        (run, statement)
+        for run, statement in statements
+        if any(command.startswith("DROP ") for command in statement.commands)
+        and any(lock.relation.name == gone.table and lock.mode == "ACCESS EXCLUSIVE" for lock in statement.locks)
     )
+    return next(itertools.chain(with_it, of_table), (runs[0] if len(runs) == 1 else None, None))

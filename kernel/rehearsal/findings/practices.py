@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
-from kernel.lint.rules import RULES_BY_ID
-from kernel.rehearsal.findings.evidence import clip_message, make_finding
+from kernel.rehearsal.findings.evidence import clip_message, make_finding, place_finding
 from kernel.rehearsal.findings.lock_impact import measure_impact
 from kernel.rehearsal.findings.statements import (
     is_same_relation,
+    last_statement_naming,
     names_in_statement,
     statement_verbs,
     unqualified_name,
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Run
 
 
-_COMPATIBILITY_PRACTICE = 3  # of the specification's best practices
-# In addition to the rules of that practice: rules that report the same as the comparison of the schemas.
-_RULES_LIKE_COMPARISON = frozenset(
-    {"drop-schema", "extension-changed", "privileges-changed", "row-security-switched", "table-swap", "truncate"}
-)
 # Rules about names that the running version uses: the comparison of the schemas shows whether they are missing.
 _RULES_OF_NAMES = frozenset(
     {"rename-table", "rename-column", "rename-object", "drop-object", "drop-table", "drop-column", "drop-schema"}
@@ -51,7 +46,12 @@ def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iter
     for fault in evidence.compatibility_faults:
         if fault.version in failed or any(_covers_fault(evidence, one, fault) for one in known):
             continue
-        found = _fault_finding("breaks-running-version", fault)
+        found = _fault_finding(fault.rule or "breaks-running-version", fault)
+        if found.offset is None:
+            run, statement = last_statement_naming(
+                fault.subject, [one for one in evidence.runs if fault.version in ("", one.version)]
+            )
+            found = place_finding(found, run, statement)
         if fault.only_rejects_rows and evidence.copy_rows:
             if _has_violating_rows(fault, evidence):
                 continue  # the finding about these rows says what to do
@@ -60,8 +60,17 @@ def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iter
 
 
 def is_repeated_by_second_run(evidence: Evidence, finding: Finding) -> bool:
-    """Whether the second run of a file has a more exact finding than the linter's."""
-    return finding.rule == "not-rerunnable" and any(one.version == finding.version for one in evidence.rerun_faults)
+    """Whether the second run of a file has a more exact finding about the statement than the linter's."""
+    run = evidence.run_of_version(finding.version)
+    return (
+        finding.rule == "not-rerunnable"
+        and run is not None
+        and any(
+            one.offset is None or run.statement_at(one.offset) is run.statement_at(finding.offset)
+            for one in evidence.rerun_faults
+            if one.version == finding.version
+        )
+    )
 
 
 def all_names_still_there(evidence: Evidence, run: Run, finding: Finding) -> bool:
@@ -71,7 +80,9 @@ def all_names_still_there(evidence: Evidence, run: Run, finding: Finding) -> boo
     statement = run.statement_at(finding.offset)
     if statement is None or not _VERBS_NOT_COMPARED.isdisjoint(statement_verbs(statement)):
         return False
-    return not any(fault.version in ("", run.version) for fault in evidence.compatibility_faults)
+    return not any(
+        finding.rule in fault.rules and fault.version in ("", run.version) for fault in evidence.compatibility_faults
+    )
 
 
 def _fault_finding(rule: str, fault: PracticeFault, severity: Severity | None = None) -> Finding:
@@ -84,21 +95,18 @@ def _fault_finding(rule: str, fault: PracticeFault, severity: Severity | None = 
 
 
 def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> bool:
-    """Whether a finding is about the same object, or the statement that names it."""
-    if known.rule not in _RULES_LIKE_COMPARISON and RULES_BY_ID[known.rule].practice_number != _COMPATIBILITY_PRACTICE:
+    """Whether a finding is about the same hazard at the same place: its statement names what changed, or changed it."""
+    if known.rule not in fault.rules or known.severity is Severity.HARMLESS or fault.version not in ("", known.version):
         return False
-    if fault.version not in ("", known.version):
-        return False
-    if is_same_relation(known.relation, fault.object_name):
-        return True
     run = evidence.run_of_version(known.version)
     statement = run.statement_at(known.offset) if run else None
-    if statement is None or run is None:
-        return False
-    return (
-        unqualified_name(fault.object_name) in names_in_statement(statement)
-        or run.statement_at(fault.offset) is statement
-        or any(lock.relation.name == fault.object_name for lock in measure_impact(statement).locks)
+    if run is None or statement is None:
+        return is_same_relation(known.relation, fault.object_name)
+    if fault.offset is not None:
+        return run.statement_at(fault.offset) is statement
+    return fault.subject in names_in_statement(statement) or (
+        fault.subject == unqualified_name(fault.object_name)
+        and any(lock.relation.name == fault.object_name for lock in measure_impact(statement).locks)
     )
 
 

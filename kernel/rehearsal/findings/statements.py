@@ -10,7 +10,7 @@ from kernel.lint.actions import read_actions, read_inner_statements
 from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from kernel.lint.action import Action
     from kernel.rehearsal.result import Run, TracedStatement
@@ -84,6 +84,15 @@ def runs_opaque_code(statement: TracedStatement) -> bool:
 def is_concurrent(statement: TracedStatement) -> bool:
     """Whether it is a CONCURRENTLY command, which blocks other sessions for moments only."""
     return any("concurrently" in action.traits for action in statement_actions(statement))
+
+
+def last_statement_naming(name: str, runs: Sequence[Run]) -> tuple[Run | None, TracedStatement | None]:
+    """The last statement that names an object; else the only migration that ran."""
+    for run in reversed(runs):
+        for statement in reversed(run.statements):
+            if name in names_in_statement(statement):
+                return run, statement
+    return (runs[0] if len(runs) == 1 else None), None
 
 
 def failed_at_statement(run: Run, statement: TracedStatement) -> bool:

@@ -15,7 +15,12 @@ from kernel.rehearsal.findings.data_loss import (
 )
 from kernel.rehearsal.findings.evidence import add_measurement, make_finding
 from kernel.rehearsal.findings.lock_impact import measure_impact
-from kernel.rehearsal.findings.locks import findings_for_locked_parents, findings_for_unforeseen_locks, measure_finding
+from kernel.rehearsal.findings.locks import (
+    findings_for_locked_parents,
+    findings_for_unforeseen_locks,
+    findings_for_unindexed_foreign_keys,
+    measure_finding,
+)
 from kernel.rehearsal.findings.outcome import findings_for_failure, findings_for_final_state, is_predicted_failure
 from kernel.rehearsal.findings.practices import (
     NAMES_STILL_THERE,
@@ -76,6 +81,7 @@ def _all_findings(evidence: Evidence) -> Iterator[Finding]:
         known = {one.violation.relation for one in evidence.integrity.unvalidated_constraints}
         findings = [one for one in findings if not _is_repeated_by_outcome(one, known)]
         findings += findings_for_final_state(evidence.integrity, evidence.runs)
+        findings += findings_for_unindexed_foreign_keys(evidence.runs, evidence.integrity.unindexed_foreign_keys)
     yield from findings
     yield from evidence.query_findings
     yield from findings_for_standstills(evidence, findings)

@@ -42,6 +42,13 @@ _EXPAND_THEN_CONTRACT = "add the new next to the old, and drop the old once no r
 _REQUIRE_LATER = "add it nullable or with a default, fill it, and require it once every running version writes it"
 _COMPLY_FIRST = "let every running version keep to it first"
 _KEEP_PRIVILEGE = "grant it until no running version needs it"
+# The rules of the linter that are about the same hazards.
+_RULES_OF_NAMES = (
+    *("drop-table", "drop-column", "drop-object", "drop-schema", "extension-changed"),
+    *("rename-table", "rename-column", "rename-object", "table-swap"),
+)
+_RULES_OF_TYPES = ("type-change-rewrites", "type-change-rebuilds-indexes")
+_REQUIRED_COLUMN_RULE = "add-required-column"
 
 
 def check_compatibility(before: Schema, after: Schema, *, runs: Sequence[Run] = ()) -> PracticeResult:
@@ -55,10 +62,14 @@ def check_compatibility(before: Schema, after: Schema, *, runs: Sequence[Run] = 
 
 
 def _attribute_to_migration(fault: PracticeFault, runs: Sequence[Run]) -> PracticeFault:
-    """The fault with the file that caused it: the only one that ran, or the only one whose commands name the object."""
-    naming = [
-        (run, statement) for run in runs for statement in run.statements if _names_object(statement, fault.object_name)
-    ]
+    """The fault with the file that caused it: the only one that ran, or the only one whose commands name the object.
+
+    Those that name the column count alone, where there are any.
+    """
+    statements = [(run, statement) for run in runs for statement in run.statements]
+    columns = (f"{fault.object_name}.{fault.subject}", f'{fault.object_name}."{fault.subject}"')
+    naming = [one for one in statements if any(_names_object(one[1], column) for column in columns)]
+    naming = naming or [one for one in statements if _names_object(one[1], fault.object_name)]
     causes = {run.filename: run for run, _ in naming} or {run.filename: run for run in runs}
     fault = replace(fault, message=printable_line(fault.message))
     if len(causes) != 1:
@@ -72,7 +83,8 @@ def _attribute_to_migration(fault: PracticeFault, runs: Sequence[Run]) -> Practi
 
 
 def _names_object(statement: TracedStatement, name: str) -> bool:
-    return any(command.endswith(f" {name}") or f" {name}." in command for command in statement.commands)
+    commands = (*statement.commands, *statement.dropped)
+    return any(command.endswith(f" {name}") or f" {name}." in command for command in commands)
 
 
 class _Comparison:
@@ -93,7 +105,7 @@ class _Comparison:
         for old in sorted(self._before.objects, key=lambda obj: (obj.kind != "schema", obj.name)):
             if old.kind == "schema":
                 if old.identity not in self._names:
-                    yield _fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
+                    yield _name_fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
             elif old.kind in _RELATION_KINDS:
                 yield from self._check_relation(old)
             elif old.kind in _NAMED_KINDS or (old.kind == "sequence" and not old.parent_key):
@@ -114,7 +126,7 @@ class _Comparison:
         new = self._relations.get(old.name)
         if new is None:
             if not self._schema_is_dropped(old):
-                yield _fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
+                yield _name_fault(old, f"{old.kind} {old.name} {self._describe_absence(old)}")
             return
         what = f"{new.kind} {new.name}"
         columns = self._new_columns.get(new.key, {})
@@ -125,20 +137,22 @@ class _Comparison:
                     old, column, columns[name], through_view=new.kind == "view" and old.kind != "view"
                 )
             else:
-                yield _fault(old, f"column {column.name} {self._describe_absence(column)}")
+                yield _name_fault(old, f"column {column.name} {self._describe_absence(column)}", name)
         for name, column in columns.items():
             if name not in known and old.kind in _TABLE_KINDS and _is_required(column):
                 message = (
                     f"column {column.name} is new, NOT NULL and without a default: INSERTs that do not name it fail"
                 )
-                yield _fault(old, message, _REQUIRE_LATER)
+                rule = _REQUIRED_COLUMN_RULE
+                yield replace(_fault(old, message, _REQUIRE_LATER, subject=name), rule=rule, rules=(rule,))
         if new.fact("populated") and not old.fact("populated"):
             yield _fault(
                 old, f"{what} is not populated any more, and cannot be read", "refresh it in the same migration"
             )
         if str(new.fact("row security") or "").startswith("on") and not old.fact("row security"):
             message = f"{what} has row security now: rows that no policy shows are hidden"
-            yield _fault(old, message, "add policies for the roles of every running version")
+            found = _fault(old, message, "add policies for the roles of every running version")
+            yield replace(found, rules=("row-security-switched",))
         yield from _check_privileges(old, new)
 
     def _check_named_object(self, old: SchemaObject) -> Iterator[PracticeFault]:
@@ -148,13 +162,13 @@ class _Comparison:
         new = self._names.get(old.identity)
         if new is None:
             if not self._schema_is_dropped(old):
-                yield _fault(old, f"{what} {self._describe_absence(old)}")
+                yield _name_fault(old, f"{what} {self._describe_absence(old)}")
             return
         if new.fact("returns") != old.fact("returns"):
-            yield _fault(old, f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}")
+            yield _name_fault(old, f"{what} returns {new.fact('returns')}, no longer {old.fact('returns')}")
         for label in fact_items(old.fact("labels")):
             if label not in fact_items(new.fact("labels")):
-                yield _fault(old, f"{what} has no value '{label}' any more")
+                yield _name_fault(old, f"{what} has no value '{label}' any more", label)
         if new.fact("NOT NULL") and not old.fact("NOT NULL"):
             yield _fault(old, f"{what} takes no NULL any more", _COMPLY_FIRST)
         yield from _check_privileges(old, new)
@@ -182,13 +196,13 @@ class _Comparison:
             if key in was and not known and self._restricts(was[key], definition):
                 what = f"{constraint.kind} {constraint.name} is new"
                 message = f"{what}: rows that it does not allow are refused: {definition}"
-                yield _fault(was[key], message, _COMPLY_FIRST)
+                yield _fault(was[key], message, _COMPLY_FIRST, subject=constraint.bare_name)
         served = {(key, _arbiter_definition(definition)) for key, definition in after}
         for (key, definition), constraint in sorted(before.items(), key=_object_name):
             if (key, definition) not in after and _is_arbiter(constraint) and (key, definition) not in served:
                 what = f"{constraint.kind} {constraint.name} is gone"
                 message = f"{what}: INSERT … ON CONFLICT that relies on it fails: {definition}"
-                yield _fault(was[key], message)
+                yield _name_fault(was[key], message, constraint.bare_name)
 
     def _restricts(self, table: SchemaObject, definition: str) -> bool:
         """Whether a constraint restricts columns that the application knows, or a domain."""
@@ -197,11 +211,20 @@ class _Comparison:
         return table.kind == "domain" or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", columns) for name in known)
 
 
-def _fault(old: SchemaObject, message: str, remedy: str = _EXPAND_THEN_CONTRACT) -> PracticeFault:
-    """A fault of a named object, of no file yet."""
+def _fault(old: SchemaObject, message: str, remedy: str = _EXPAND_THEN_CONTRACT, *, subject: str = "") -> PracticeFault:
+    """A fault of a named object, of no file yet; `subject` is the part of it that changed, "" for the object."""
     return PracticeFault(
-        message=message, remedy=remedy, object_name=old.name, only_rejects_rows=remedy == _COMPLY_FIRST
+        message=message,
+        remedy=remedy,
+        object_name=old.name,
+        subject=subject or old.bare_name,
+        only_rejects_rows=remedy == _COMPLY_FIRST,
     )
+
+
+def _name_fault(old: SchemaObject, message: str, subject: str = "") -> PracticeFault:
+    """A fault of a name that the application uses, and that is no longer there or means something else."""
+    return replace(_fault(old, message, subject=subject), rules=_RULES_OF_NAMES)
 
 
 def _columns_by_table(schema: Schema) -> dict[str, dict[str, SchemaObject]]:
@@ -241,16 +264,19 @@ def _check_column(
     """Incompatible changes of a column; a view in place of the table uses the defaults of its own table."""
     name = f"column {new.name}"
     if not is_type_widened(str(old.fact("type")), str(new.fact("type"))):
-        yield _fault(relation, f"{name} is {new.fact('type')}, no longer {old.fact('type')}")
+        found = _fault(relation, f"{name} is {new.fact('type')}, no longer {old.fact('type')}", subject=new.bare_name)
+        yield replace(found, rules=_RULES_OF_TYPES)
     if new.fact("NOT NULL") and not old.fact("NOT NULL"):
-        yield _fault(relation, f"{name} takes no NULL any more", _COMPLY_FIRST)
+        yield _fault(relation, f"{name} takes no NULL any more", _COMPLY_FIRST, subject=new.bare_name)
     if (new.fact("generated") and not old.fact("generated")) or (
         new.fact("identity") == "always" and old.fact("identity") != "always"
     ):
-        yield _fault(relation, f"{name} is generated now: INSERTs and UPDATEs that name it fail")
+        message = f"{name} is generated now: INSERTs and UPDATEs that name it fail"
+        yield _fault(relation, message, subject=new.bare_name)
     elif _has_default(old) and not _has_default(new) and not through_view:
         result = "fail" if new.fact("NOT NULL") else "leave it NULL"
-        yield _fault(relation, f"{name} has no default any more: INSERTs that do not name it {result}")
+        message = f"{name} has no default any more: INSERTs that do not name it {result}"
+        yield replace(_fault(relation, message, subject=new.bare_name), rules=("table-swap",))
     yield from _check_privileges(old, new)
 
 
@@ -265,7 +291,8 @@ def _is_required(column: SchemaObject) -> bool:
 def _check_privileges(old: SchemaObject, new: SchemaObject) -> Iterator[PracticeFault]:
     for item in fact_items(old.fact("privileges")):
         if item not in fact_items(new.fact("privileges")):
-            yield _fault(old, f"{new.kind} {new.name}: {item} is revoked", _KEEP_PRIVILEGE)
+            found = _fault(old, f"{new.kind} {new.name}: {item} is revoked", _KEEP_PRIVILEGE)
+            yield replace(found, rules=("privileges-changed",))
 
 
 # Source: PostgreSQL documentation, "Character Types" and "Numeric Types".

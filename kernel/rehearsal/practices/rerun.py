@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
     from kernel.rehearsal.schema.diff import Line
+    from kernel.sql.lexer import Part
 
 
 # Rows that a run wrote, by the server's own counters: cheap, and blind to what the rows held.
@@ -233,12 +234,13 @@ class _SecondRun:
         faults = []
         if self.error:
             failure = self.error.failure
-            fault = self._fault(f"the second run fails: {format_migration_error(self.error)}", failure.line)
+            message = f"the second run fails: {format_migration_error(self.error)}"
+            fault = replace(self._fault(message, None), line=failure.line, column=failure.column, offset=failure.offset)
             remedy = find_rerun_remedy(failure.sqlstate, failure.statement or "")
             unchanged = self.schema_changes == () and self.row_counts == ()
             faults.append(replace(fault, remedy=remedy, left_unchanged=unchanged))
         faults += [
-            self._fault(f"run again, it changes the schema: {change.text}", self._line_of_change(change.kind))
+            self._fault(f"run again, it changes the schema: {change.text}", self._part_of_change(change.kind))
             for change in self.schema_changes[:_MAX_SCHEMA_LINES]
         ]
         if (more := len(self.schema_changes) - _MAX_SCHEMA_LINES) > 0:
@@ -251,31 +253,35 @@ class _SecondRun:
             message = "run again, it may write rows, of which this version of PostgreSQL does not tell"
         else:
             message = f"run again, it {', '.join(str(count) for count in self.row_counts)}"
-        lines = [line for line, words in self._statement_words() if words[:1] and words[0] in _WRITING_COMMANDS]
-        return self._fault(message, lines[0] if len(lines) == 1 else None)
+        parts = [part for part, words in self._statement_words() if words[:1] and words[0] in _WRITING_COMMANDS]
+        return self._fault(message, parts[0] if len(parts) == 1 else None)
 
     def written_rows_note(self) -> str:
         return str(replace(self.written_rows_fault(), remedy=""))
 
-    def _fault(self, message: str, line: int | None) -> PracticeFault:
-        version, filename = self.migration.version, self.migration.filename
-        return PracticeFault(message=message, remedy=_RERUN_REMEDY, version=version, filename=filename, line=line)
+    def _fault(self, message: str, part: Part | None) -> PracticeFault:
+        return PracticeFault(
+            message=message,
+            remedy=_RERUN_REMEDY,
+            version=self.migration.version,
+            filename=self.migration.filename,
+            line=part.line if part else None,
+            offset=part.offset if part else None,
+        )
 
-    def _line_of_change(self, kind: str) -> int | None:
-        """The line of the statement that changed an object of this kind, if only one statement names the kind."""
+    def _part_of_change(self, kind: str) -> Part | None:
+        """The statement that changed an object of this kind, if only one statement names the kind."""
         word = kind.split(maxsplit=1)[0].upper()
         keyword = {"CONSTRAINT": "ADD", "COLUMN": "ALTER"}.get(word, word)
-        lines = [line for line, words in self._statement_words() if keyword in words]
-        return lines[0] if len(lines) == 1 else None
+        parts = [part for part, words in self._statement_words() if keyword in words]
+        return parts[0] if len(parts) == 1 else None
 
-    def _statement_words(self) -> list[tuple[int, tuple[str, ...]]]:
-        """(line, first words) of each statement."""
+    def _statement_words(self) -> list[tuple[Part, tuple[str, ...]]]:
+        """Each statement with its first words."""
         migration = self.migration
         with open_script(parse_script(migration.path, migration.filename), migration.path) as reading:
             return [
-                (part.line, first_tokens(part.sql, limit=40))
-                for part in reading.parts
-                if part.kind is PartKind.STATEMENT
+                (part, first_tokens(part.sql, limit=40)) for part in reading.parts if part.kind is PartKind.STATEMENT
             ]
 
 

@@ -28,8 +28,9 @@ class PracticeFault:
     """One violation of a practice; `line`, `column` and `offset` as in a Finding.
 
     File and version are "" where they are not known. `object_name` is the table or other object concerned, "" for none.
-    `only_rejects_rows`: the change does nothing but refuse rows that were accepted before. `left_unchanged`: the file
-    failed and left nothing in the database.
+    `subject` is the unquoted name of what changed of it, such as a column. `rule` is that of its finding; `rules`
+    are those of the linter for the same hazard. `only_rejects_rows`: the change does nothing but refuse rows that were
+    accepted before. `left_unchanged`: the file failed and left nothing in the database.
     """
 
     message: str
@@ -40,6 +41,9 @@ class PracticeFault:
     column: int | None = None
     offset: int | None = None
     object_name: str = ""
+    subject: str = ""
+    rule: str = ""
+    rules: tuple[str, ...] = ()
     only_rejects_rows: bool = False
     left_unchanged: bool = False
 

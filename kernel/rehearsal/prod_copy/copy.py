@@ -25,6 +25,7 @@ from kernel.rehearsal.prod_copy.identity import (
     write_ownership_comment,
 )
 from kernel.rehearsal.prod_copy.server_globals import drop_other_roles
+from kernel.sql.reader import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 # The clone that the user may look at after the rehearsal: in TEST_DB it is TEST_DB itself.
 MAIN_CLONE_NAME = "rehearsal"
-
-MAX_NAME_BYTES = 63  # NAMEDATALEN - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from kernel.sql.reader import MAX_NAME_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
@@ -76,12 +78,9 @@ def read_quoted_name(reader: WordReader) -> str:
 # and ChooseConstraintName (src/backend/catalog/pg_constraint.c).
 
 
-_NAME_BYTES = 63  # NAMEDATALEN - 1
-
-
 def choose_name(table: str, columns: Iterable[str], label: str, used: Container[str]) -> str:
     """The first unused name of table, columns and label: orders_total_check, orders_total_check1 and so on."""
-    addition = _clip_to_bytes("_".join(columns), _NAME_BYTES)
+    addition = _clip_to_bytes("_".join(columns), MAX_NAME_BYTES)
     number = 0
     while (name := _join_within_limit(table, addition, f"{label}{number or ''}")) in used:
         number += 1
@@ -95,14 +94,14 @@ def distinct_key_names(columns: Iterable[str]) -> tuple[str, ...]:
         name, number = column, 0
         while name in names:
             number += 1
-            name = f"{_clip_to_bytes(column, _NAME_BYTES - len(str(number)))}{number}"
+            name = f"{_clip_to_bytes(column, MAX_NAME_BYTES - len(str(number)))}{number}"
         names.append(name)
     return tuple(names)
 
 
 def _join_within_limit(first: str, second: str, label: str) -> str:
     """Both and the label within the length of a name; the longer of the two is cut first."""
-    room = _NAME_BYTES - len(label) - 1 - bool(second)
+    room = MAX_NAME_BYTES - len(label) - 1 - bool(second)
     first_bytes, second_bytes = len(first.encode()), len(second.encode())
     while first_bytes + second_bytes > room:
         if first_bytes > second_bytes:

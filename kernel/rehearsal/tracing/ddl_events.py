@@ -6,6 +6,7 @@ The level is INFO, and not NOTICE, which pg_dump's files turn off (client_min_me
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _SCHEMA = "aibos_kernel_trace"
 _PREFIX = "aibos-kernel-trace"
-_COMMAND, _REWRITE = "command", "rewrite"
+_COMMAND, _REWRITE, _CASCADE = "command", "rewrite", "cascade"
 # Of the dropped objects, `original` are those that the command named; the others were dropped with them.
 # Source: PostgreSQL documentation, "Event Trigger Functions".
 _CREATE_SQL = f"""
@@ -30,12 +31,17 @@ BEGIN
   END LOOP;
 END $$;
 CREATE FUNCTION {_SCHEMA}.dropped() RETURNS event_trigger LANGUAGE plpgsql AS $$
-DECLARE event pg_catalog.record;
+DECLARE event pg_catalog.record; others pg_catalog.json;
 BEGIN
   FOR event IN SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE original LOOP
     RAISE INFO '{_PREFIX} {_COMMAND} DROP %',
       pg_catalog.concat_ws(' ', pg_catalog.upper(event.object_type), event.object_identity);
   END LOOP;
+  SELECT pg_catalog.json_agg(pg_catalog.concat_ws(' ', object_type, object_identity)) INTO others
+  FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE NOT original AND NOT is_temporary;
+  IF others IS NOT NULL THEN
+    RAISE INFO '{_PREFIX} {_CASCADE} %', others;
+  END IF;
 END $$;
 CREATE FUNCTION {_SCHEMA}.rewriting() RETURNS event_trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -67,8 +73,8 @@ def drop_event_triggers(connection: Connection) -> None:
     connection.execute(sql.SQL(_DROP_SQL))
 
 
-def parse_ddl_notice(message: str) -> str | int | None:
-    """The event of a message: a command ("ALTER TABLE public.orders"), or the OID of a rewritten table.
+def parse_ddl_notice(message: str) -> str | int | tuple[str, ...] | None:
+    """The event of a message: a command ("ALTER TABLE public.orders"), the OID of a rewritten table, dropped objects.
 
     None for a message that is not of these triggers.
     """
@@ -76,4 +82,6 @@ def parse_ddl_notice(message: str) -> str | int | None:
     if prefix != _PREFIX:
         return None
     kind, _, value = event.partition(" ")
+    if kind == _CASCADE:
+        return tuple(json.loads(value))
     return int(value) if kind == _REWRITE else value

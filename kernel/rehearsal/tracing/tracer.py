@@ -310,5 +310,7 @@ class Tracer:
             trace.notes.append(f"{diagnostic.severity_nonlocalized or 'NOTICE'}: {message}")
         elif isinstance(event, int):
             trace.rewritten_oids.add(event)
+        elif isinstance(event, tuple):
+            trace.dropped += event
         elif event not in trace.commands:
             trace.commands.append(event)

@@ -110,6 +110,7 @@ class StatementTrace:
     scanned: dict[Relation, Scan] = field(default_factory=dict)
     written: dict[Relation, RowsWritten] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     rewritten_oids: set[int] = field(default_factory=set)
     retired_index_oids: frozenset[int] = frozenset()
     notes: list[str] = field(default_factory=list)
@@ -192,6 +193,7 @@ class MigrationTrace:
                     written=tuple(one.written.values()),
                     wal_bytes=one.wal_bytes,
                     commands=tuple(one.commands),
+                    dropped=tuple(one.dropped),
                     notes=tuple(one.notes),
                 )
                 for one, statement_locks in zip(self.statements, locks, strict=True)

@@ -29,6 +29,7 @@ def looked(copies: Copies) -> IntegrityReport:
 def test_nothing_is_wrong_with_a_clone_that_is_well(copies: Copies) -> None:
     copies.holds(*USERS)
     copies.migrated("ALTER TABLE posts RENAME author TO writer", "ALTER TABLE posts RENAME TO articles")
+    copies.migrated("CREATE INDEX ON articles (writer)")
     assert looked(copies) == IntegrityReport(
         sequences_behind=(), keys_near_limit=(), invalid_indexes=(), unvalidated_constraints=(), lost_safeguards=()
     )
@@ -59,6 +60,35 @@ def test_a_key_near_its_end_is_found(copies: Copies) -> None:
         ("public.t.id", "integer", 2147483647, True),
         ("public.u.id", "integer", 2147483647, False),
     ]
+
+
+def test_a_fault_is_production_s_under_another_name_and_out_of_its_partitioned_table(copies: Copies) -> None:
+    copies.holds("CREATE TABLE t (id serial PRIMARY KEY)", "INSERT INTO t VALUES (2000000000)")
+    copies.holds(
+        "CREATE TABLE p (id int, at int) PARTITION BY RANGE (at)", "CREATE TABLE q (id serial PRIMARY KEY, at int)"
+    )
+    copies.holds("INSERT INTO q VALUES (9, 1)", "ALTER TABLE p ATTACH PARTITION q FOR VALUES FROM (1) TO (2)")
+    copies.migrated(
+        "ALTER TABLE t RENAME TO u", "ALTER TABLE u RENAME id TO key", "ALTER SEQUENCE t_id_seq RENAME TO s"
+    )
+    copies.migrated("ALTER TABLE p DETACH PARTITION q")
+    report = looked(copies)
+    assert [(one.sequence, one.in_production) for one in report.sequences_behind] == [
+        ("public.q_id_seq", True),
+        ("public.s", True),
+    ]
+    assert [(one.column, one.in_production) for one in report.keys_near_limit] == [("public.u.key", True)]
+
+
+def test_a_foreign_key_wants_an_index_that_begins_with_its_columns(copies: Copies) -> None:
+    copies.holds("CREATE TABLE p (a int, b int, UNIQUE (a, b))", "CREATE TABLE c (a int, b int, n int)")
+    copies.migrated("ALTER TABLE c ADD CONSTRAINT k FOREIGN KEY (a, b) REFERENCES p (a, b)")
+    for index in ("(a)", "(n, a, b)", "(a, b) WHERE n > 0", "(a, n, b)"):
+        copies.migrated(f"CREATE INDEX ON c {index}")
+    (one,) = looked(copies).unindexed_foreign_keys
+    assert (one.table, one.parent, one.name, one.columns) == ("public.c", "public.p", "k", "a, b")
+    copies.migrated("CREATE INDEX ON c (b, a, n)")
+    assert looked(copies).unindexed_foreign_keys == ()
 
 
 def test_an_invalid_index_is_found(copies: Copies) -> None:
