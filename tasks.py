@@ -204,12 +204,20 @@ def snapshot_test(
         "steps": "how many records to remove, newest first (default: 1)",
         "to": "remove the records after this version, which stays applied (default: see --steps)",
         "revert": "run revert/<same name>.sql in the transaction that removes the record (default: no)",
+        "dry-run": "show what would be rolled back and write nothing; --dry does the same (default: no)",
         "yes": _YES,
         "json": _JSON,
     },
 )
 def rollback(
-    _c: Context, *, steps: str = "1", to: str | None = None, revert: bool = False, yes: bool = False, json: bool = False
+    c: Context,
+    *,
+    steps: str = "1",
+    to: str | None = None,
+    revert: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    json: bool = False,
 ) -> None:
     """Remove the newest record without undoing its SQL.
 
@@ -219,7 +227,8 @@ def rollback(
     with task_context(json=json) as context:
         from kernel.cli.rollback import run_rollback
 
-        run_rollback(context, steps=steps, to=to, revert=revert, yes=yes)
+        dry_run = dry_run or bool(c.config.run.dry)
+        run_rollback(context, steps=steps, to=to, revert=revert, dry_run=dry_run, yes=yes)
 
 
 @task(

@@ -142,6 +142,8 @@ class MigrationFailed(KernelError):
 
     Without an `aftermath` the file is `rolled_back` as a whole.
     `applied` and `pending` are filenames in version order: what this run applied before, and what is still pending.
+    `rolled_back_before`, None unless a rollback failed, are those whose records it removed before, and `remaining`
+    those that it was to remove and that are still applied; both newest first.
     """
 
     code = "migration_failed"
@@ -156,6 +158,8 @@ class MigrationFailed(KernelError):
         self.aftermath = _ROLLED_BACK if aftermath is None else aftermath
         self.applied: tuple[str, ...] = ()
         self.pending: tuple[str, ...] = ()
+        self.rolled_back_before: tuple[str, ...] | None = None
+        self.remaining: tuple[str, ...] = ()
 
 
 class EnvironmentFailed(KernelError):

@@ -38,8 +38,8 @@ class _Outcome(Enum):
 
 
 _AFTERMATH = {
-    _Outcome.COMMITTED: "committed with its record",
-    _Outcome.BY_ANOTHER: "rolled back; what the other runner did is committed with its record",
+    _Outcome.COMMITTED: "committed, the change of its record included",
+    _Outcome.BY_ANOTHER: "rolled back; what the other runner did is committed, the change of its record included",
     _Outcome.RECORDED: "committed with its record, by this run or by another runner since",
     _Outcome.UNKNOWN: "applied or rolled back as a whole; see inv db.status once the server answers",
 }

@@ -13,12 +13,13 @@ from kernel.apply.transaction import apply_in_transaction, file_run_for_revert
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import delete_record_statement, find_ledger, refuse_missing_privilege
-from kernel.errors import FilesInvalid, Problem
+from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import parse_revert_script
 from kernel.plan import entries_to_roll_back, read_status
 
 if TYPE_CHECKING:
     from kernel.apply.events import Observer
+    from kernel.apply.executor import Executor
     from kernel.db.connection import Session
     from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
@@ -38,11 +39,15 @@ class RollbackOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackResult:
-    """The entries whose records were removed, newest first."""
+    """The entries whose records were removed, newest first; from `prepare_rollback`, those that would be.
+
+    `newest` is the file of the newest record before, "" if there was none.
+    """
 
     database: str
     removed: tuple[PlanEntry, ...]
     reverted: bool
+    newest: str
 
 
 def rollback(
@@ -53,12 +58,10 @@ def rollback(
     Raises FilesInvalid before anything is changed when a revert file is missing or cannot be run, UsageError, LockBusy,
     DatabaseRefused, MigrationFailed.
     """
+    planned = prepare_rollback(session, migrations, options)
+    if not planned.removed:
+        return planned
     ledger = find_ledger(session)
-    entries = _read_entries(session, migrations, options)
-    if options.revert:
-        _parse_reverts(entries)
-    if not entries:
-        return RollbackResult(database=session.name, removed=(), reverted=options.revert)
     refuse_read_only(session)
     refuse_missing_privilege(session, ledger, "DELETE")
     session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
@@ -68,19 +71,46 @@ def rollback(
             session, ledger, wait_seconds=options.waits.lock_wait_seconds, waiting=executor.report_waiting
         ),
     ):
-        entries = _read_entries(session, migrations, options)
+        planned = prepare_rollback(session, migrations, options)  # another runner may have been here before the lock
         if options.revert:
-            for revert, script in _parse_reverts(entries):
-                apply_in_transaction(executor, [file_run_for_revert(session, ledger, revert, script)])
+            _run_reverts(executor, planned.removed, options)
         else:
-            _delete_records(session, ledger, entries)
-    return RollbackResult(database=session.name, removed=entries, reverted=options.revert)
+            _delete_records(session, ledger, planned.removed)
+    return planned
 
 
-def _read_entries(
-    session: Session, migrations: tuple[Migration, ...], options: RollbackOptions
-) -> tuple[PlanEntry, ...]:
-    return entries_to_roll_back(read_status(session, migrations).plan, steps=options.steps, to=options.to)
+def prepare_rollback(session: Session, migrations: tuple[Migration, ...], options: RollbackOptions) -> RollbackResult:
+    """Return what a rollback would remove, its revert files checked without running them. Reads only.
+
+    Raises FilesInvalid, UsageError, LedgerShape.
+    """
+    plan = read_status(session, migrations).plan
+    entries = entries_to_roll_back(plan, steps=options.steps, to=options.to)
+    if options.revert:
+        _parse_reverts(entries)
+    newest = next((entry.filename for entry in reversed(plan.entries) if entry.record), "")
+    return RollbackResult(database=session.name, removed=entries, reverted=options.revert, newest=newest)
+
+
+def _run_reverts(executor: Executor, entries: tuple[PlanEntry, ...], options: RollbackOptions) -> None:
+    """Run the revert file of each entry and remove its record. Its MigrationFailed says what is reverted by then."""
+    done = 0
+    try:
+        for revert, script in _parse_reverts(entries):
+            file_run = file_run_for_revert(executor.session, executor.ledger, revert, script)
+            apply_in_transaction(executor, [file_run])
+            done += 1
+    except MigrationFailed as error:
+        filenames = tuple(entry.filename for entry in entries)
+        error.rolled_back_before = filenames[:done]
+        if error.rolled_back:
+            error.remaining = filenames[done:]
+            how_far = f"--to {options.to}" if options.to else f"--steps {len(error.remaining)}"
+            error.hint = f"correct {error.failure.file}, then run: inv db.rollback --revert {how_far}"
+        else:
+            error.remaining = filenames[done + 1 :]
+            error.hint = "see inv db.status for what is applied now"
+        raise
 
 
 def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Script]]:

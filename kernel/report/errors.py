@@ -44,9 +44,13 @@ def _migration_error_lines(error: MigrationFailed) -> list[str]:
             lines.append(f"{label}: " + value.replace("\n", f"\n{'':{len(label) + 2}}"))
     if error.applied:
         lines.append(f"applied before: {', '.join(error.applied)}")
+    if error.rolled_back_before:
+        lines.append(f"reverted before, and without a record now: {', '.join(error.rolled_back_before)}")
     lines.append(f"{failure.file}: {error.aftermath}")
     if len(error.pending) > 1:
         lines.append(f"still pending: {', '.join(error.pending)}")
+    if error.remaining:
+        lines.append(f"still applied: {', '.join(error.remaining)}")
     if error.hint:
         lines.append(f"next: {error.hint}")
     return lines

@@ -35,7 +35,10 @@ def utc_timestamp(moment: datetime) -> str:
 
 
 def error_document(failed: KernelError) -> JsonDocument:
-    """An error with the keys that apply; that of a migration also with the files applied before and pending."""
+    """An error with the keys that apply; that of a migration also with the files applied before and pending.
+
+    That of a rollback has the records that it removed before, and those that remain of what it was to remove.
+    """
     body: JsonDocument = {"code": failed.code, "exit": failed.exit, "message": str(failed)}
     if failed.hint:
         body["hint"] = failed.hint
@@ -45,8 +48,16 @@ def error_document(failed: KernelError) -> JsonDocument:
         body |= _without_nulls({"file": first.file, "line": first.line, "column": first.column})
     if not isinstance(failed, MigrationFailed):
         return {"error": body}
+    body |= failure_document(failed.failure) | {"aftermath": failed.aftermath}
+    if failed.rolled_back_before is not None:
+        return {
+            "error": body,
+            "removed": [_document_for_filename(name) for name in failed.rolled_back_before],
+            "failed": _document_for_filename(failed.failure.file),
+            "remaining": [_document_for_filename(name) for name in failed.remaining],
+        }
     return {
-        "error": body | failure_document(failed.failure) | {"aftermath": failed.aftermath},
+        "error": body,
         "applied": [_document_for_filename(name) for name in failed.applied],
         "failed": _document_for_filename(failed.failure.file),
         "pending": [_document_for_filename(name) for name in failed.pending],

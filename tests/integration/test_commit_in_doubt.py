@@ -53,7 +53,7 @@ def test_a_transaction_that_committed_is_known_by_its_id(project: Project) -> No
     xid = run_transaction(project, RECORD, end="COMMIT")
     assert outcome(project, xid) == (
         "the connection was lost at COMMIT; it had committed (server closed the connection)",
-        "committed with its record",
+        "committed, the change of its record included",
     )
 
 
