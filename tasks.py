@@ -43,6 +43,7 @@ def task_context(*, json: bool = False, **after: str) -> AbstractContextManager[
         "dry-run": "show what would be applied and write nothing; --dry does the same (default: no)",
         "single-transaction": "apply all pending migrations in one transaction, or none (default: one each)",
         "allow-out-of-order": "apply pending migrations below the newest applied one too (default: no)",
+        "allow-empty": "apply files too that are still as db.new wrote them (default: no)",
         "lock-wait": "seconds to wait for another runner; 0 does not wait, -1 waits without limit (default: 60)",
         "json": _JSON,
     },
@@ -54,6 +55,7 @@ def migrate(
     dry_run: bool = False,
     single_transaction: bool = False,
     allow_out_of_order: bool = False,
+    allow_empty: bool = False,
     lock_wait: str = "60",
     json: bool = False,
 ) -> None:
@@ -71,6 +73,7 @@ def migrate(
             dry_run=dry_run or bool(c.config.run.dry),
             single_transaction=single_transaction,
             allow_out_of_order=allow_out_of_order,
+            allow_empty=allow_empty,
             lock_wait=lock_wait,
         )
 

@@ -251,6 +251,16 @@ def describe_changed_file(migration: Migration, record: Record, *, by: str = "")
     return f"changed after it was applied on {when}; {restore}, or {_accept_remedy(migration.version)}"
 
 
+def describe_file_applied_empty(record: Record, *, is_newest: bool) -> str:
+    """The message for a file that had no statement when it was applied, and has one now."""
+    remedy = (
+        "remove its record with inv db.rollback, then run inv db.migrate"
+        if is_newest
+        else "restore it, and write the statements into a new file: inv db.new"
+    )
+    return f"it had no statement when it was applied on {record.applied_at:%Y-%m-%d}, and none of it ran; {remedy}"
+
+
 def describe_missing_file(record: Record, *, reason: str = "", remedy: str = "restore it from version control") -> str:
     """The message for a record without a file."""
     absent = f"there is no such file: {reason}" if reason else "there is no such file"

@@ -14,6 +14,8 @@ from psycopg import pq
 
 from kernel.errors import Failure, MigrationFailed
 from kernel.sql.passwords import find_passwords, mask_passwords
+from kernel.sql.plpgsql import do_block_body
+from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
     import psycopg
@@ -27,9 +29,13 @@ _FIELD = pq.DiagnosticField
 _LINES_AHEAD = 4
 _LINES_SHOWN = 8
 _LINE_CHARACTERS = 160
-_IN_DO_BLOCK = re.compile(r"function inline_code_block line ([0-9]+)")
-_IN_COPY = re.compile(r"^COPY .+?, line ([0-9]+)", re.MULTILINE)
-_BODY_START = re.compile(rb"\$[^$\s]*\$|[eE]?'")
+# The words around the number are in the language of the server.
+_IN_DO_BLOCK = re.compile(r"inline_code_block[^0-9\n]+?([0-9]+)")
+_IN_COPY = re.compile(r"^COPY .+?, [^0-9\n]+?([0-9]+)", re.MULTILINE)
+# Characters that look like a blank or like nothing, and those that some programs take for the end of a line.
+_INVISIBLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\xa0\xad\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufeff]"
+)
 
 
 def error_position(result: pq.abc.PGresult) -> int | None:
@@ -51,10 +57,10 @@ def locate_error(
         column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
         if line == part.line:
             column += _indentation(part)
-    elif context and (inner := _IN_DO_BLOCK.search(context)) and (body := _BODY_START.search(part.sql)):
-        line += part.sql.count(b"\n", 0, body.end()) + int(inner[1]) - 1
-    elif batch.is_copy and context and (inner := _IN_COPY.search(context)):
-        line += part.sql.count(b"\n") + int(inner[1])  # the data begin on the line after the statement
+    elif (inner := do_block_line(context or "")) and (body := do_block_body(read_words(part.sql))):
+        line += part.sql.count(b"\n", 0, body.inner) + inner - 1
+    elif batch.is_copy and (inner := copy_line(context or "")):
+        line += part.sql.count(b"\n") + inner  # the data begin on the line after the statement
     secrets = find_passwords(part.sql.decode(errors="replace"))
 
     def quoted(code: pq.DiagnosticField) -> str | None:
@@ -76,6 +82,18 @@ def locate_error(
     return quoted(_FIELD.MESSAGE_PRIMARY) or "the server gave no message", failure
 
 
+def do_block_line(context: str) -> int | None:
+    """The line in a DO block that the CONTEXT of an error names, in any language; of nested blocks the outermost."""
+    lines = _IN_DO_BLOCK.findall(context)
+    return int(lines[-1]) if lines else None
+
+
+def copy_line(context: str) -> int | None:
+    """The line of the data of COPY that the CONTEXT of an error names, in any language."""
+    line = _IN_COPY.search(context)
+    return int(line[1]) if line else None
+
+
 def error_sqlstate(result: pq.abc.PGresult) -> str | None:
     """The SQLSTATE of an error."""
     return error_field(result, _FIELD.SQLSTATE)
@@ -92,20 +110,25 @@ def statement_excerpt(part: Part, line: int, column: int | None) -> str:
     head = (b" " * _indentation(part) + part.sql).decode(errors="replace")
     if column:
         column = _masked_column(head, line - part.line, column)
-    numbered = list(enumerate(mask_passwords(head).splitlines(), start=part.line))
+    numbered = list(enumerate(mask_passwords(head).split("\n"), start=part.line))
     first = max(0, line - part.line - _LINES_AHEAD)
     shown = numbered[first : first + _LINES_SHOWN]
     width = len(str(shown[-1][0])) if shown else 1
     rows = []
     for number, text in shown:
         start = max(0, column - _LINE_CHARACTERS // 2) if column and number == line else 0
-        rows.append(f"{number:>{width}} | {text[start : start + _LINE_CHARACTERS]}".rstrip())
+        rows.append(f"{number:>{width}} | {_visible(text[start : start + _LINE_CHARACTERS])}".rstrip())
         if column and number == line:
-            pad = "".join(" " if letter != "\t" else letter for letter in text[start : column - 1])
+            pad = "".join(" " if letter != "\t" else letter for letter in _visible(text[start : column - 1]))
             rows.append(f"{'':>{width}} | {pad}^")
     if first + _LINES_SHOWN < len(numbered):
         rows.append(f"{'':>{width}} | …")
     return "\n".join(rows)
+
+
+def _visible(text: str) -> str:
+    """A line without the CR at its end, and with the code point of each character that cannot be seen."""
+    return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text.removesuffix("\r"))
 
 
 def _masked_column(head: str, index: int, column: int) -> int:
@@ -132,7 +155,8 @@ _THEN_MIGRATE_AGAIN = "then run inv db.migrate again"
 _REMEDIES = {
     "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, or, "
     "if it is SET TRANSACTION, move it to the top",
-    "2D000": "a procedure that commits cannot run in a transaction; begin the file with -- migrate: no-transaction",
+    "2D000": "COMMIT needs a CALL or DO that runs outside of a transaction: begin the file with -- migrate: "
+    "no-transaction, with no BEGIN before it, no SELECT that calls it, and no EXCEPTION in the block around COMMIT",
     "55P03": "another session held the lock for too long; try when it is quiet, or raise KERNEL_LOCK_TIMEOUT",
     "55P04": "a new enum value can be used only after its transaction; use it in the next file",
     "42P07": f"it exists already; write IF NOT EXISTS if it is the same, or drop it, {_THEN_MIGRATE_AGAIN}",

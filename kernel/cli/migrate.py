@@ -11,7 +11,7 @@ from kernel.db.connection import open_configured_session
 from kernel.errors import Drift
 from kernel.migrations.migration import require_migrations
 from kernel.migrations.replaced import describe_range
-from kernel.migrations.script import RunMode
+from kernel.migrations.transactions import RunMode
 from kernel.operations.migrate import MigrateOptions, MigrateResult, migrate, prepare_migrate, squashes_to_record
 from kernel.plan import PlanDrift
 from kernel.report.json_documents import migrate_document
@@ -33,6 +33,7 @@ def run_migrate(
     dry_run: bool,
     single_transaction: bool,
     allow_out_of_order: bool,
+    allow_empty: bool,
     lock_wait: str,
 ) -> None:
     """Apply pending migrations, or with `dry_run` list them. Raises KernelError."""
@@ -41,6 +42,7 @@ def run_migrate(
         to=parse_version_flag("--to", to),
         allow_out_of_order=allow_out_of_order,
         single_transaction=single_transaction,
+        allow_empty=allow_empty,
         waits=wait_limits(context, lock_wait),
     )
     with (

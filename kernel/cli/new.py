@@ -25,6 +25,10 @@ def run_new(context: TaskContext, name: str, *, description: str, revert: bool, 
     )
     if result.renamed:
         context.console.print_line(f"named {result.name}")
+    if result.same_name:
+        context.console.print_line(
+            f"note: {result.same_name} has the same description; delete the new file if it is one too many"
+        )
     for path in result.paths:
         context.console.print_result(_display_path(context, path))
 

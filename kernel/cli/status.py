@@ -46,6 +46,7 @@ def run_verify(context: TaskContext, *, offline: bool) -> int:
         if not offline:
             with open_configured_session(context.settings, say=context.console.print_line) as session:
                 records = check_records(session, files, context.migrations_location)
+                files = files.without_applied_empty(records.plan)
     except EnvironmentFailed as error:
         if not files.problems:
             raise

@@ -16,6 +16,7 @@ from psycopg import pq, sql
 
 from kernel.db.connection import current_role, format_identifier
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
+from kernel.migrations.ledger_changes import LedgerName
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -99,6 +100,11 @@ class Ledger:
     @property
     def name(self) -> str:
         return f"{format_identifier(self.schema)}.{LEDGER_TABLE}"
+
+
+def ledger_name(ledger: Ledger) -> LedgerName:
+    """Return the name by which statements of a file are found that change the ledger."""
+    return LedgerName(schema=ledger.schema, table=LEDGER_TABLE)
 
 
 def find_ledger(session: Session) -> Ledger:

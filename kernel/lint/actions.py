@@ -6,13 +6,13 @@ Source: PostgreSQL documentation, "SQL Commands".
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.action import Action
 from kernel.lint.actions_ddl import read_alter_object, read_alter_relation, read_create
 from kernel.lint.actions_dml import read_change, read_copy, read_insert, read_merge, read_query
+from kernel.sql.plpgsql import STATEMENT_STARTS_AFTER, executed_text
 from kernel.sql.reader import STRING_KEY, Word, WordReader, contains_words, read_words
 
 if TYPE_CHECKING:
@@ -191,12 +191,6 @@ KNOWN_COMMANDS = frozenset(_READERS)
 # Of these, those that change the schema.
 SCHEMA_COMMANDS = frozenset({"CREATE", "DROP", "ALTER", "TRUNCATE", "REINDEX", "CLUSTER", "REFRESH", "VACUUM"})
 
-# The words after which a statement of PL/pgSQL begins.
-_STATEMENT_STARTS_AFTER = frozenset({";", "BEGIN", "THEN", "ELSE", "LOOP"})
-_PLACEHOLDER = re.compile(r"%(?:[0-9]+\$)?[-0-9]*[IsL]")
-# A placeholder for a name that is known only when the body runs.
-UNKNOWN_NAME = "unknown__name"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InnerStatement:
@@ -216,7 +210,7 @@ class InnerStatement:
 
 def read_inner_statements(body: Word) -> Iterator[InnerStatement]:
     """The statements of a body, a string of PL/pgSQL or SQL, that the rules are about."""
-    reader = WordReader(read_words(body.text.encode(), body.begin))
+    reader = WordReader(read_words(body.text.encode(), body.inner))
     is_start = True
     while reader.key:
         if is_start and reader.key in KNOWN_COMMANDS:
@@ -225,27 +219,16 @@ def read_inner_statements(body: Word) -> Iterator[InnerStatement]:
             begin = reader.begin
             yield from _executed_statements(reader.take_until(";")[1:], begin)
         else:
-            is_start = reader.key in _STATEMENT_STARTS_AFTER
+            is_start = reader.key in STATEMENT_STARTS_AFTER
             reader.index += 1
 
 
 def _executed_statements(expression: Sequence[Word], begin: int) -> Iterator[InnerStatement]:
     """The statements in the strings of EXECUTE, with UNKNOWN_NAME for each part that is not a string."""
-    reader = WordReader(expression)
-    reader.take("(")
-    formatted = reader.take("FORMAT", "(")
-    pieces: list[str] = []
-    for word in expression[reader.index :] if formatted else WordReader(expression).take_until("USING", "INTO"):
-        if word.key == STRING_KEY:
-            pieces.append(word.text)
-        elif word.is_name and not formatted and word.key not in ("QUOTE_IDENT", "QUOTE_LITERAL", "FORMAT"):
-            pieces.append(UNKNOWN_NAME)
-        if formatted and pieces:
-            break
-    if not any(piece != UNKNOWN_NAME for piece in pieces):
+    text = executed_text(expression)
+    if text is None:
         yield InnerStatement(words=(), execute_begin=begin)
         return
-    text = _PLACEHOLDER.sub(UNKNOWN_NAME, "".join(pieces))
     whole = WordReader(read_words(text.encode()))
     while whole.key:
         if found := whole.take_until(";"):

@@ -154,8 +154,8 @@ def _check_function_body(action: Action) -> Iterator[RuleMatch]:
 
 
 def _check_refused(statement: SourceStatement) -> Iterator[RuleMatch]:
-    if statement.refused_rule and statement.words:
-        yield match_rule(statement.refused_rule, Action(verb="refused", begin=statement.words[0].begin))
+    if statement.refused_rule:
+        yield match_rule(statement.refused_rule, Action(verb="refused", begin=statement.refused_begin))
 
 
 def _check_name_lengths(statement: SourceStatement) -> Iterator[RuleMatch]:

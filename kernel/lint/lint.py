@@ -7,19 +7,21 @@ after it on its last line, for that statement; before the first statement, for t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.lint.actions import UNKNOWN_NAME
 from kernel.lint.checks import check_file
 from kernel.lint.finding import Finding, RuleMatch, Severity, match_rule
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.source import read_source
 from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
+from kernel.migrations.script import PSQL_COMMAND_RULE, REVERT_FOLDER, UNWRITTEN, parse_script
 from kernel.sql.lexer import advance_column
+from kernel.sql.plpgsql import UNKNOWN_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
     from kernel.lint.action import Action
     from kernel.lint.source import SourceFile
+    from kernel.migrations.directives import Allow
     from kernel.migrations.migration import Migration
-    from kernel.migrations.script import Allow
     from kernel.sql.lexer import Part
 
     ColumnTypes = Mapping[tuple[str, str], str]
@@ -131,11 +133,7 @@ def lint_migrations(
     """
     sources = _read_sources(directory.migrations, filenames)
     linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
-    located = [
-        _finding_in_file(source.migration, "psql-meta-command", line=source.meta_command_line)
-        for source in linted.values()
-        if source.meta_command_line is not None
-    ]
+    located = [one for source in linted.values() for one in _psql_command_findings(source)]
     located += [one for one in directory.duplicates if one.finding.filename in linted]
     located += [one for one in _check_sources(sources, linted, column_types) if one.finding.filename in linted]
     findings, accepted = [], []
@@ -150,7 +148,7 @@ def lint_migrations(
                 accepted.append(replace(one, accepted_reason=allow.reason))
             else:
                 findings.append(one)
-        notes += _unused_allows(source, used)
+        notes += [*_unused_allows(source, used), *_unwritten_files(source.migration)]
     return LintResult(
         file_count=len(linted),
         findings=tuple(findings),
@@ -200,6 +198,11 @@ def _check_sources(
         pending = "not valid" in action.traits and not schema.is_valid(action.relation, action.name)
         if pending and source is not sources[-1]:
             yield _locate_match(source, index, match_rule("constraint-not-validated", action))
+
+
+def _psql_command_findings(source: SourceFile) -> Iterator[LocatedFinding]:
+    for line in source.psql_command_lines:
+        yield _finding_in_file(source.migration, PSQL_COMMAND_RULE, line=line)
 
 
 def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFinding:
@@ -265,6 +268,15 @@ def _unused_allows(source: SourceFile, used_lines: Collection[int]) -> Iterator[
     for _, allow in _numbered_allows(source):
         if allow.line not in used_lines and RULES_BY_ID[allow.rule].found_in_text:
             yield f"{source.migration.filename}:{allow.line}: allow={allow.rule} has no finding here; remove it"
+
+
+def _unwritten_files(migration: Migration) -> Iterator[str]:
+    """A note for the file, and one for its revert file, that is still as db.new wrote it."""
+    for name in (migration.filename, f"{REVERT_FOLDER}/{migration.filename}"):
+        path = migration.directory / name
+        with suppress(FilesInvalid):  # of the revert file, which db.verify checks
+            if path.exists() and parse_script(path, name).unwritten:
+                yield f"{name}: {UNWRITTEN}"
 
 
 def _accepted_rules(source: SourceFile) -> Iterator[AcceptedRule]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.script import RunMode, parse_allows, parse_script
+from kernel.migrations.directives import parse_allows
+from kernel.migrations.script import ScriptProblem, parse_script
+from kernel.migrations.transactions import RunMode
 from kernel.sql.classify import StatementEffect, statement_effect
-from kernel.sql.lexer import Fault, LexerError, Part, PartKind, advance_column, split_script
+from kernel.sql.lexer import LexerError, Part, PartKind, advance_column, split_script
 from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
+    from kernel.migrations.directives import Allow
     from kernel.migrations.migration import Migration
-    from kernel.migrations.script import Allow
     from kernel.sql.reader import Word
 
 
@@ -22,13 +24,6 @@ if TYPE_CHECKING:
 _MAX_STATEMENT_BYTES = 1 << 18
 _ENDING_BYTES = 4096
 _ON_CONFLICT = re.compile(rb"\bon\s++conflict\b", re.IGNORECASE)
-_RULE_BY_EFFECT = {
-    StatementEffect.OUTSIDE: "concurrently-in-transaction",
-    StatementEffect.BEGIN: "transaction-in-file",
-    StatementEffect.COMMIT: "transaction-in-file",
-    StatementEffect.ROLLBACK: "transaction-in-file",
-    StatementEffect.TWO_PHASE: "transaction-in-file",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,30 +38,31 @@ class SourceStatement:
     words: tuple[Word, ...] = field(repr=False)
     transaction: int | None
     refused_rule: str = ""
+    refused_begin: int = 0
     allows: tuple[Allow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file. `allows` hold for all of it; `meta_command_line` is that of a psql command, where reading stopped."""
+    """A file. `allows` hold for all of it; `psql_command_lines` are those of commands of psql."""
 
     migration: Migration
     statements: tuple[SourceStatement, ...]
     allows: tuple[Allow, ...] = ()
     no_lock_timeout: bool = False
-    meta_command_line: int | None = None
+    psql_command_lines: tuple[int, ...] = ()
 
 
 def read_source(migration: Migration) -> SourceFile:
     """Read a file. Raises FilesInvalid if it cannot be read, or has a problem that is not a rule."""
-    parts, meta_command = _read_parts(migration)
-    mode, refused, no_lock_timeout = RunMode.TRANSACTION, {}, False
-    if meta_command is None:
-        try:
-            script = parse_script(migration.path, migration.filename)
-            mode, no_lock_timeout = script.mode, script.lock_timeout_ms == 0
-        except FilesInvalid as error:
-            refused = _refused_rules(error, parts)
+    parts = _read_parts(migration)
+    mode, refused, no_lock_timeout = RunMode.TRANSACTION, list[ScriptProblem](), False
+    try:
+        script = parse_script(migration.path, migration.filename)
+        mode, no_lock_timeout = script.mode, script.lock_timeout_ms == 0
+    except FilesInvalid as error:
+        refused = _rules_in(error)
+    refusals = {number: problem for problem in refused for number in problem.statements}
     statements: list[SourceStatement] = []
     head: tuple[Allow, ...] = ()
     transactions = _TransactionCounter(mode)
@@ -87,7 +83,8 @@ def read_source(migration: Migration) -> SourceFile:
                     column=advance_column(column, part.text[: part.start]),
                     words=_read_beginning(part.sql),
                     transaction=transactions.next_statement(part.sql),
-                    refused_rule=refused.get(id(part), ""),
+                    refused_rule=refusal.rule if (refusal := refusals.get(len(statements))) else "",
+                    refused_begin=refusal.begin if refusal else 0,
                     allows=allows if statements else (),
                 )
             )
@@ -97,7 +94,7 @@ def read_source(migration: Migration) -> SourceFile:
         statements=tuple(statements),
         allows=head,
         no_lock_timeout=no_lock_timeout,
-        meta_command_line=meta_command,
+        psql_command_lines=tuple(line for problem in refused for line in problem.lines),
     )
 
 
@@ -130,22 +127,18 @@ class _TransactionCounter:
         return current
 
 
-def _read_parts(migration: Migration) -> tuple[list[Part], int | None]:
-    """The parts of a file, without data of COPY, and the line of the psql command at which they end, if any."""
-    found: list[Part] = []
+def _read_parts(migration: Migration) -> list[Part]:
+    """The parts of a file, without data of COPY. Commands of psql, which parse_script reports, are left out."""
     try:
         with migration.path.open("rb") as file:
-            for part in split_script(file.read):
-                found.append(_keep_line_count(part) if part.kind is PartKind.COPY_DATA else part)  # noqa: PERF401 - parts before a fault are kept
+            parts = split_script(file.read, on_psql_command=lambda _: None)
+            return [_keep_line_count(part) if part.kind is PartKind.COPY_DATA else part for part in parts]
     except LexerError as error:
-        if error.fault is Fault.PSQL_COMMAND:
-            return found, error.line
         problem = Problem(message=error.message, file=migration.filename, line=error.line, column=error.column)
         raise FilesInvalid([problem]) from error
     except OSError as error:
         problem = Problem(message=f"cannot be read: {error.strerror}", file=migration.filename)
         raise FilesInvalid([problem]) from error
-    return found, None
 
 
 def _keep_line_count(part: Part) -> Part:
@@ -153,20 +146,9 @@ def _keep_line_count(part: Part) -> Part:
     return part._replace(text=b"\n" * part.text.count(b"\n"))
 
 
-def _refused_rules(error: FilesInvalid, parts: list[Part]) -> dict[int, str]:
-    """The rules for statements that the runner refuses, by the identity of their part.
-
-    Raises FilesInvalid for any other problem.
-    """
-    lines = {problem.line for problem in error.problems}
-    found = {
-        id(part): rule
-        for part in parts
-        if part.kind is PartKind.STATEMENT
-        and part.line in lines
-        and (rule := _RULE_BY_EFFECT.get(statement_effect(part.sql)))
-    }
-    explained = {part.line for part in parts if id(part) in found}
-    if others := [problem for problem in error.problems if problem.line not in explained]:
-        raise FilesInvalid(others) from error
-    return found
+def _rules_in(error: FilesInvalid) -> list[ScriptProblem]:
+    """The problems that are rules. Raises FilesInvalid if there is another one."""
+    rules = [problem for problem in error.problems if isinstance(problem, ScriptProblem)]
+    if len(rules) < len(error.problems):
+        raise FilesInvalid([problem for problem in error.problems if not isinstance(problem, ScriptProblem)]) from error
+    return rules

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
 from kernel.migrations.git_history import open_git_repository
+from kernel.migrations.migration import parse_filename
 from kernel.migrations.replaced import may_replace
+from kernel.migrations.scaffold_text import migration_text, revert_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,26 +31,6 @@ REVERT_DIRECTORY = "revert"  # a subdirectory of the migrations, with files of t
 _FILENAME_BYTES = 255  # the limit of common file systems, and of schema_migrations.filename
 _SUFFIX = re.compile(r"\.sql\Z", re.IGNORECASE)
 
-_MIGRATION_BODY = """\
--- One change, safe to run again, and harmless to the running instances: a nullable column, a new table.
--- Backfill data in a migration of its own. Replace this example:
---
--- ALTER TABLE tenants
---   ADD COLUMN IF NOT EXISTS preferences JSONB DEFAULT '{}';
-"""
-_NO_TRANSACTION_BODY = """\
--- Each statement commits by itself: what ran before a failure stays. Replace this example:
---
--- CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_tenants_preferences
---   ON tenants USING GIN (preferences);
-"""
-_REVERT_BODY = """\
--- Undo the migration of the same name; runs in one transaction with the removal of its record. Replace this example:
---
-"""
-_REVERT_EXAMPLE = "-- ALTER TABLE tenants\n--   DROP COLUMN IF EXISTS preferences;\n"
-_REVERT_EXAMPLE_INDEX = "-- DROP INDEX IF EXISTS idx_tenants_preferences;\n"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaffoldResult:
@@ -59,6 +41,8 @@ class ScaffoldResult:
     """The description part of the file name, in snake case."""
     renamed: bool
     """Whether `name` differs from the given name, so that the task prints it."""
+    same_name: str | None = None
+    """A migration that has the same description already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +75,7 @@ def scaffold_migration(
             (directory / REVERT_DIRECTORY).mkdir(exist_ok=True)
         with lock_directory(directory):
             numbers |= numbers_in_names(path.name for path in directory.iterdir())
+            same_name = _find_same_name(directory, slug)
             number = max(numbers, default=0) + 1
             while True:
                 version = f"{number:03}"
@@ -98,10 +83,10 @@ def scaffold_migration(
                 if len(filename) > _FILENAME_BYTES:
                     raise UsageError(f"name: the file name would be longer than {_FILENAME_BYTES} bytes; shorten it")
                 title = _header_title(name, slug)
-                text = _migration_text(version, title, description or title, no_transaction=no_transaction)
+                text = migration_text(version, title, description or title, no_transaction=no_transaction)
                 files = {directory / filename: text.encode()}
                 if revert:
-                    text = _revert_text(version, title, no_transaction=no_transaction)
+                    text = revert_text(version, title, no_transaction=no_transaction)
                     files[directory / REVERT_DIRECTORY / filename] = text.encode()
                 try:
                     create_files(files)
@@ -111,7 +96,13 @@ def scaffold_migration(
                     break
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error
-    return ScaffoldResult(paths=tuple(files), name=slug, renamed=slug != name)
+    return ScaffoldResult(paths=tuple(files), name=slug, renamed=slug != name, same_name=same_name)
+
+
+def _find_same_name(directory: Path, slug: str) -> str | None:
+    """The newest migration of a directory with this description."""
+    found = [path.name for path in directory.iterdir() if (name := parse_filename(path.name)) and name[1] == slug]
+    return max(found, key=lambda name: int(name.partition("_")[0]), default=None)
 
 
 def renumber_migration(
@@ -240,18 +231,6 @@ def _header_title(name: str, slug: str) -> str:
     """Return the title for the header: a sentence as given, else the words of the file name; capitalized."""
     title = _SUFFIX.sub("", name.strip()) if " " in name.strip() else slug.replace("_", " ")
     return title[0].upper() + title[1:]
-
-
-def _migration_text(version: str, title: str, description: str, *, no_transaction: bool) -> str:
-    head = f"-- Migration: {version} - {title}\n-- Description: {description}\n"
-    if no_transaction:
-        return f"{head}-- migrate: no-transaction\n\n{_NO_TRANSACTION_BODY}"
-    return f"{head}\n{_MIGRATION_BODY}"
-
-
-def _revert_text(version: str, title: str, *, no_transaction: bool) -> str:
-    example = _REVERT_EXAMPLE_INDEX if no_transaction else _REVERT_EXAMPLE
-    return f"-- Revert: {version} - {title}\n\n{_REVERT_BODY}{example}"
 
 
 def _renumber_header(content: bytes, number: int, version: str) -> bytes:

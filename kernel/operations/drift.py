@@ -6,20 +6,23 @@ stays.
 
 from __future__ import annotations
 
+import io
 import shlex
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.migrations.migration import parse_filename
-from kernel.plan import Reason, describe_changed_file, describe_missing_file
+from kernel.migrations.scaffold_text import unwritten_checksums
+from kernel.plan import Reason, describe_changed_file, describe_file_applied_empty, describe_missing_file
+from kernel.sql.lexer import LexerError, PartKind, split_script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from kernel.db.ledger import Record
-    from kernel.migrations.git_history import GitHistory
+    from kernel.migrations.git_history import CommittedContent, GitHistory
     from kernel.migrations.migration import Migration
     from kernel.plan import Plan, PlanEntry
 
@@ -53,7 +56,7 @@ class MigrationsLocation:
 
 
 def trace_drift(plan: Plan, location: MigrationsLocation) -> Plan:
-    """The same plan, with what git knows of its modified and missing entries: remedy, commit, diff."""
+    """The same plan, with what is known of its modified and missing entries: remedy, commit, diff."""
     traceable = [entry for entry in plan.entries if _is_traceable(entry)]
     if not traceable:
         return plan
@@ -62,8 +65,6 @@ def trace_drift(plan: Plan, location: MigrationsLocation) -> Plan:
     known = read_git_history(
         location.directory, location.environ, {entry.record.checksum for entry in traceable if entry.record}
     )
-    if known is None:
-        return plan
     entries = [_trace_entry(entry, plan, known, location) if entry in traceable else entry for entry in plan.entries]
     return replace(plan, entries=tuple(entries))
 
@@ -78,19 +79,39 @@ def _is_traceable(entry: PlanEntry) -> bool:
     )
 
 
-def _trace_entry(entry: PlanEntry, plan: Plan, known: GitHistory, location: MigrationsLocation) -> PlanEntry:
+def _trace_entry(entry: PlanEntry, plan: Plan, known: GitHistory | None, location: MigrationsLocation) -> PlanEntry:
     record, migration = entry.record, entry.migration
     if record is None:  # pragma: no cover - what is traced is recorded
         return entry
     if migration is None:
-        return _trace_missing_file(entry, record, plan.pending, known=known, location=location)
-    kept = known.find_content(record.checksum)
-    if kept is None:
+        return _trace_missing_file(entry, record, plan.pending, known=known, location=location) if known else entry
+    kept = known.find_content(record.checksum) if known else None
+    if _had_no_statement(record, migration, kept):
+        is_newest = all(one.record is None or int(one.version) <= migration.number for one in plan.entries)
+        return replace(entry, drift=describe_file_applied_empty(record, is_newest=is_newest))
+    if known is None or kept is None:
         return entry
     drift = describe_changed_file(
         migration, record, by=location.restore_command(_short_commit(kept.commit), kept.path, migration.filename)
     )
     return replace(entry, drift=drift, commit=kept.commit, diff=known.diff_to_file(kept, migration.filename) or None)
+
+
+def _had_no_statement(record: Record, migration: Migration, kept: CommittedContent | None) -> bool:
+    """Whether a file had no statement when it was applied, and has one now."""
+    try:
+        now = migration.path.read_bytes()
+    except OSError:
+        return False
+    was_empty = record.checksum in unwritten_checksums(now) or (kept is not None and not _has_statement(kept.content))
+    return was_empty and _has_statement(now)
+
+
+def _has_statement(content: bytes) -> bool:
+    try:
+        return any(part.kind is PartKind.STATEMENT for part in split_script(io.BytesIO(content).read))
+    except LexerError:
+        return True
 
 
 def _trace_missing_file(

@@ -14,9 +14,10 @@ from kernel.apply.no_transaction import run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
-from kernel.db.ledger import create_ledger, refuse_missing_privilege, refuse_tables_without_ledger
+from kernel.db.ledger import create_ledger, ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
-from kernel.migrations.script import RunMode, parse_script
+from kernel.migrations.script import UNWRITTEN, UNWRITTEN_REMEDY, parse_script
+from kernel.migrations.transactions import RunMode
 from kernel.operations.baseline import record_squashes
 from kernel.plan import migrations_to_apply, parse_version, read_status
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from kernel.apply.executor import Executor
     from kernel.db.connection import Session
     from kernel.db.ledger import Record
+    from kernel.migrations.ledger_changes import LedgerName
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
     from kernel.plan import PlanEntry, Status
@@ -42,12 +44,14 @@ class MigrateOptions:
     """Options of db.migrate: `to` is the last version to apply, "" for all.
 
     Pending files of up to `memory_bytes` in all stay in memory between the check and the run; others are read twice.
+    `allow_empty` applies files that are still as db.new wrote them.
     """
 
     to: str = ""
     allow_out_of_order: bool = False
     single_transaction: bool = False
     memory_bytes: int = 8 << 20
+    allow_empty: bool = False
     waits: WaitLimits = field(default_factory=WaitLimits)
 
 
@@ -120,7 +124,7 @@ def prepare_migrate(
     pending = _pending(status, options)
     if pending:
         refuse_tables_without_ledger(session, status.ledger)
-    return status, _parse_pending(session, pending, options)
+    return status, _parse_pending(session, pending, options, ledger_name(status.ledger))
 
 
 def _pending(status: Status, options: MigrateOptions) -> tuple[Migration, ...]:
@@ -146,14 +150,14 @@ def _result(
 
 
 def _parse_pending(
-    session: Session, pending: tuple[Migration, ...], options: MigrateOptions
+    session: Session, pending: tuple[Migration, ...], options: MigrateOptions, ledger: LedgerName
 ) -> tuple[PendingFile, ...]:
     problems: list[Problem] = []
     files: list[PendingFile] = []
     keep_bytes = options.memory_bytes
     for migration in pending:
         try:
-            script = parse_script(migration.path, migration.filename, keep_bytes=keep_bytes)
+            script = parse_script(migration.path, migration.filename, keep_bytes=keep_bytes, ledger=ledger)
         except FilesInvalid as error:
             problems += error.problems
             continue
@@ -169,6 +173,8 @@ def _parse_pending(
 
 def _mode_problems(session: Session, script: Script, options: MigrateOptions) -> Iterator[str]:
     """Why a file cannot be run in this session with these options."""
+    if script.unwritten and not options.allow_empty:
+        yield f"{UNWRITTEN}; {UNWRITTEN_REMEDY}"
     if script.mode is RunMode.TRANSACTION:
         if options.single_transaction and set(script.begin_sql.upper().split()) - _PLAIN_BEGIN_WORDS:
             yield "begins its transaction in a way of its own, which --single-transaction rules out"

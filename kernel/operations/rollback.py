@@ -12,7 +12,7 @@ from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.transaction import apply_in_transaction, file_run_for_revert
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
-from kernel.db.ledger import delete_record_statement, find_ledger, refuse_missing_privilege
+from kernel.db.ledger import delete_record_statement, find_ledger, ledger_name, refuse_missing_privilege
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import parse_revert_script
 from kernel.plan import entries_to_roll_back, read_status
@@ -84,10 +84,11 @@ def prepare_rollback(session: Session, migrations: tuple[Migration, ...], option
 
     Raises FilesInvalid, UsageError, LedgerShape.
     """
-    plan = read_status(session, migrations).plan
+    status = read_status(session, migrations)
+    plan = status.plan
     entries = entries_to_roll_back(plan, steps=options.steps, to=options.to)
     if options.revert:
-        _parse_reverts(entries)
+        _parse_reverts(entries, status.ledger)
     newest = next((entry.filename for entry in reversed(plan.entries) if entry.record), "")
     return RollbackResult(database=session.name, removed=entries, reverted=options.revert, newest=newest)
 
@@ -96,7 +97,7 @@ def _run_reverts(executor: Executor, entries: tuple[PlanEntry, ...], options: Ro
     """Run the revert file of each entry and remove its record. Its MigrationFailed says what is reverted by then."""
     done = 0
     try:
-        for revert, script in _parse_reverts(entries):
+        for revert, script in _parse_reverts(entries, executor.ledger):
             file_run = file_run_for_revert(executor.session, executor.ledger, revert, script)
             apply_in_transaction(executor, [file_run])
             done += 1
@@ -113,7 +114,7 @@ def _run_reverts(executor: Executor, entries: tuple[PlanEntry, ...], options: Ro
         raise
 
 
-def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Script]]:
+def _parse_reverts(entries: tuple[PlanEntry, ...], ledger: Ledger) -> list[tuple[Migration, Script]]:
     """Parse the revert file of each entry. Raises FilesInvalid with every problem."""
     problems: list[Problem] = []
     reverts: list[tuple[Migration, Script]] = []
@@ -124,7 +125,7 @@ def _parse_reverts(entries: tuple[PlanEntry, ...]) -> list[tuple[Migration, Scri
                 raise FileNotFoundError
             # The record may write its version with other zeros, and it is the record that is removed.
             revert = replace(entry.migration.read_revert(), version=entry.record.version)
-            script = parse_revert_script(revert.path, revert.filename)
+            script = parse_revert_script(revert.path, revert.filename, ledger=ledger_name(ledger))
         except OSError:
             message = "no such file; write what undoes the migration, or roll back without --revert"
             problems.append(Problem(message=message, file=name))

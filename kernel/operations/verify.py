@@ -5,7 +5,7 @@ The checks are those of db.migrate and db.rollback, for every file, applied or n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from kernel.errors import Drift, FilesInvalid, Problem
 from kernel.migrations.migration import format_version, list_candidates, read_candidates
 from kernel.migrations.script import (
     REVERT_FOLDER,
+    UNWRITTEN,
+    UNWRITTEN_REMEDY,
     list_revert_candidates,
     orphaned_revert_problems,
     parse_revert_script,
@@ -47,6 +49,18 @@ class FilesCheck:
     all_named: bool
     problems: tuple[Problem, ...]
 
+    def without_applied_empty(self, plan: Plan | None) -> FilesCheck:
+        """The same, without the problem of unwritten files that are applied: --allow-empty was given for them."""
+        entries = plan.entries if plan else ()
+        applied = {entry.filename for entry in entries if entry.state is VersionState.APPLIED}
+        problems = (one for one in self.problems if not (isinstance(one, UnwrittenProblem) and one.file in applied))
+        return replace(self, problems=tuple(problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwrittenProblem(Problem):
+    """A migration that is still as db.new wrote it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsCheck:
@@ -64,7 +78,7 @@ def check_files(directory: Path) -> FilesCheck:
     migrations, misnamed = read_candidates(directory, candidates)
     problems = [*misnamed]
     for filename in candidates:
-        problems += _file_problems(parse_script, directory / filename, filename)
+        problems += _file_problems(_parse_migration, directory / filename, filename)
     for filename in reverts:
         problems += _file_problems(
             parse_revert_script, directory / REVERT_FOLDER / filename, f"{REVERT_FOLDER}/{filename}"
@@ -98,6 +112,11 @@ def check_records(session: Session, files: FilesCheck, location: MigrationsLocat
     return RecordsCheck(database=session.name, plan=plan, problems=problems)
 
 
+def _parse_migration(path: Path, name: str) -> None:
+    if parse_script(path, name).unwritten:
+        raise FilesInvalid([UnwrittenProblem(message=f"{UNWRITTEN}; {UNWRITTEN_REMEDY}", file=name)])
+
+
 def _file_problems(parse: Callable[[Path, str], object], path: Path, name: str) -> Iterable[Problem]:
     try:
         parse(path, name)
@@ -106,10 +125,14 @@ def _file_problems(parse: Callable[[Path, str], object], path: Path, name: str) 
     return ()
 
 
+_TIMESTAMP_DIGITS = 8  # a date; numbers in order do not get there
+
+
 def _number_gaps(migrations: tuple[Migration, ...]) -> tuple[str, ...]:
+    """The numbers that no file has, between files that are numbered in order: between timestamps there are no gaps."""
     gaps = []
     for before, after in pairwise(migration.number for migration in migrations):
         first, last = format_version(before + 1), format_version(after - 1)
-        if after - before > 1:
+        if after - before > 1 and len(format_version(after)) < _TIMESTAMP_DIGITS:
             gaps.append(first if first == last else f"{first} to {last}")
     return tuple(gaps)

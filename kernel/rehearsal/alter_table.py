@@ -9,7 +9,7 @@ from psycopg import sql
 
 from kernel.lint.action import Action
 from kernel.lint.actions import read_actions
-from kernel.sql.reader import STRING_KEY, Word, WordReader, read_words
+from kernel.sql.reader import Word, WordReader, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,7 @@ class StatementText:
         end = self.end if end is None else end
         if begin >= end:
             return ""
-        first = self.words[begin]
-        # The `begin` of a string is that of its content.
-        start = self.words[begin - 1].end if first.key == STRING_KEY and begin else first.begin
-        return self.sql[start : self.words[end - 1].end].decode(errors="replace").lstrip()
+        return self.sql[self.words[begin].begin : self.words[end - 1].end].decode(errors="replace").lstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,9 @@ class StatementEffect(Enum):
     COPY_IN = "reads the data that follow"
     COPY_OUT = "sends data to the client"
     SETTING = "changes a setting"
+    LOCAL_SEARCH_PATH = "changes the search path of the transaction"
+    SCHEMA = "drops or renames a schema"
+    LARGE_OBJECT = "loads a large object"
     LEXICAL = "changes how the text after it is read"
 
 
@@ -44,15 +47,17 @@ _LONG_LOOK_COMMANDS = frozenset({b"ALTER", b"CLUSTER", b"COPY", b"REINDEX"})
 # Most CREATE and DROP statements are plain by their second word, those of an index by the third.
 _PLAIN_CREATE_OR_DROP = re.compile(
     rb"(?:create|drop)\s++(?:(?:unique\s++)?index\s++(?!concurrently\b)"
-    rb"|(?!(?:unique|index|database|tablespace|subscription)\b))[a-z_]",
+    rb"|(?!(?:unique|index|database|tablespace|subscription|schema)\b))[a-z_]",
     re.IGNORECASE,
 )
 # An ALTER without one of these words is plain.
-_SPECIAL_ALTER = re.compile(rb"concurrently|database|subscription|system|tablespace", re.IGNORECASE)
+_SPECIAL_ALTER = re.compile(rb"concurrently|database|schema|subscription|system|tablespace", re.IGNORECASE)
 # The server reads a whole message by the settings in force when it arrives.
 _LEXICAL_SETTINGS = frozenset(
     {"STANDARD_CONFORMING_STRINGS", "BACKSLASH_QUOTE", "ESCAPE_STRING_WARNING", "CLIENT_ENCODING", "NAMES", "ALL"}
 )
+# pg_dump loads large objects with these, in transactions of their own.
+_LARGE_OBJECT_FUNCTIONS = (("LO_OPEN",), ("LOWRITE",), ("LO_CLOSE",))
 _OFF = frozenset({"FALSE", "OFF", "0"})
 
 
@@ -108,6 +113,8 @@ def _drop_effect(words: tuple[str, ...]) -> StatementEffect:
     match words[1:]:
         case ("DATABASE" | "TABLESPACE" | "SUBSCRIPTION", *_) | ("INDEX", "CONCURRENTLY", *_):
             return StatementEffect.OUTSIDE
+        case ("SCHEMA", *_):
+            return StatementEffect.SCHEMA
     return StatementEffect.PLAIN
 
 
@@ -116,6 +123,8 @@ def _alter_effect(words: tuple[str, ...]) -> StatementEffect:
     match words[1:2]:
         case ("SYSTEM",):
             return StatementEffect.OUTSIDE
+        case ("SCHEMA",):
+            return StatementEffect.SCHEMA
         case ("TABLE",):
             return _outside_if(("DETACH", "PARTITION") in pairs and "CONCURRENTLY" in words)
         case ("DATABASE",):
@@ -156,6 +165,8 @@ def _copy_effect(words: tuple[str, ...]) -> StatementEffect:
 
 def _select_effect(words: tuple[str, ...]) -> StatementEffect:
     name = words[3:4] if words[1:3] == ("PG_CATALOG", ".") else words[1:2]
+    if name in _LARGE_OBJECT_FUNCTIONS:
+        return StatementEffect.LARGE_OBJECT
     return StatementEffect.SETTING if name == ("SET_CONFIG",) else StatementEffect.PLAIN
 
 
@@ -163,6 +174,8 @@ def _set_effect(words: tuple[str, ...]) -> StatementEffect:
     match words[1:]:
         case ("SESSION" | "LOCAL", name, *_) | (name, *_) if name in _LEXICAL_SETTINGS:
             return StatementEffect.LEXICAL
+        case ("LOCAL", "SEARCH_PATH" | "SCHEMA", *_):
+            return StatementEffect.LOCAL_SEARCH_PATH
         case ("TRANSACTION" | "CONSTRAINTS" | "LOCAL", *_):  # local to the transaction
             return StatementEffect.PLAIN
     return StatementEffect.SETTING

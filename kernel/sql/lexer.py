@@ -43,20 +43,27 @@ _LINE_END = re.compile(rb"(?:--[^\r\n]*+)?\r?(?:\n|\Z)")
 _COPY_END_LINES = (b"\\.\n", b"\\.\r\n")
 _COPY_ENDS_OF_FILE = (b"\\.", b"\\.\r")
 
-_LEADING_REGEX = (
-    rb"(?:"
-    + BLANK_REGEX
-    # pg_dump writes these commands since August 2025, on separate lines; other backslashes outside quotes are refused.
-    + rb"|(?<![^\n])\\(?:un)?restrict [A-Za-z0-9]++[ \t]*+(?=\r?\n|\r?\Z))"
-    + REPEATED_REGEX
+# Arguments that cannot hold another command, nor one of the shell in backquotes.
+_ARGUMENTS_REGEX = (
+    rb"(?:[ \t]++(?:[^\\`'\"\s]++|'(?:[^'\\\r\n]++|\\[^\r\n])" + REPEATED_REGEX + rb"'|\"[^\"\\`\r\n]*+\")"
+    + REPEATED_REGEX + rb")" + REPEATED_REGEX
+)  # fmt: skip
+# Commands of psql that change nothing here: pg_dump writes \restrict since August 2025, on lines of their own; the
+# others only print, or ask for the stop at an error that every run makes. Other backslashes outside quotes are refused.
+_TRUE_REGEX = rb"(?i:t(?:r(?:ue?)?)?|y(?:es?)?|on|1)"
+_SKIPPED_COMMAND_REGEX = (
+    rb"\\(?:(?<![^\n]\\)(?:un)?restrict [A-Za-z0-9]++"
+    rb"|set[ \t]++ON_ERROR_STOP(?:[ \t]++(?:" + _TRUE_REGEX + rb"|'" + _TRUE_REGEX + rb"'))?"
+    rb"|unset[ \t]++ON_ERROR_STOP|(?:echo|pset|timing)" + _ARGUMENTS_REGEX + rb")[ \t]*+(?=\r?\n|\r?\Z)"
 )
-_LEADING = re.compile(_LEADING_REGEX)
+_LEADING = re.compile(rb"(?:" + BLANK_REGEX + rb"|" + _SKIPPED_COMMAND_REGEX + rb")" + REPEATED_REGEX)
 _CREATE = re.compile(rb"create\b", re.IGNORECASE)
 _COPY_OR_SET = re.compile(rb"copy\b|(?:re)?set\b", re.IGNORECASE)
 _GAP = rb"(?:" + BLANK_REGEX + rb")"
 _OFF = frozenset({b"0", b"of", b"off", b"n", b"no", b"f", b"fa", b"fal", b"fals", b"false"})  # as the server reads it
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}) ", re.MULTILINE)
 _META_COMMAND = re.compile(rb"\\[^\s\\]*")
+_SENDING_COMMAND = re.compile(rb"\\(?:g(?:x|set|exec|desc)?|crosstabview|watch)\b")
 
 
 class PartKind(Enum):
@@ -87,6 +94,12 @@ class Part(NamedTuple):
         """The text to send to the server: from the first significant byte on."""
         return self.text[self.start :]
 
+    def place_of(self, at: int) -> tuple[int, int | None]:
+        """Return the line of byte `at` of `sql`, and its column; None after another statement on the same line."""
+        before = self.text[: self.start + at]
+        is_whole_line = b"\n" in before or self.offset == self.start
+        return self.line + before.count(b"\n", self.start), advance_column(1, before) if is_whole_line else None
+
 
 class Fault(Enum):
     """Why a script cannot be split into statements."""
@@ -114,12 +127,6 @@ class LexerError(ValueError):
         self.command = command
 
 
-_UNREADABLE = {
-    Fault.NOT_UTF8: "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)",
-    Fault.NUL: "a NUL character: PostgreSQL cannot read past it; remove it",
-}
-
-
 def advance_column(column: int, text: bytes) -> int:
     """The column after a text that begins at `column`, in characters from 1."""
     begin = text.rfind(b"\n") + 1
@@ -139,6 +146,7 @@ class ScriptStream:
         self._read = read
         self._unchecked = b""  # read, but not in the window: half a character, or a fault and what follows
         self._fault: Fault | None = None
+        self._has_letters_beyond_ascii = False
         self._columns_before = 0  # discarded characters of the line in which the window begins
         self.buffer = b""
         self.discarded_bytes = 0
@@ -163,7 +171,7 @@ class ScriptStream:
             self.discarded_bytes += cut
             self.position -= cut
         if self._fault:
-            raise self.error_at(_UNREADABLE[self._fault], len(self.buffer), fault=self._fault)
+            raise self._unreadable_error(self._fault)
         pieces = [self._unchecked]
         wanted = max(_CHUNK_BYTES, len(self.buffer))
         while wanted > 0 and not self.ended:
@@ -199,6 +207,16 @@ class ScriptStream:
         self.position = position
         self.line = line
 
+    def blank_line(self, at: int) -> None:
+        """Replace the command of psql at byte `at` of the window by blanks, by a semicolon if it sends a statement."""
+        end = self.buffer.find(b"\n", at)
+        end = end if end >= 0 else len(self.buffer)
+        if self.buffer.startswith(b"\\;", at):  # a semicolon of the SQL
+            end = at + 1
+        sends = _SENDING_COMMAND.match(self.buffer, at, end) is not None
+        blanks = (b";" if sends else b" ").ljust(end - at)
+        self.buffer = self.buffer[:at] + blanks + self.buffer[end:]
+
     def error_at(self, message: str, at: int, *, fault: Fault, command: str = "") -> LexerError:
         """Return an error at byte `at` of the window, not before `position`."""
         line = self.line + self.buffer.count(b"\n", self.position, at)
@@ -219,17 +237,34 @@ class ScriptStream:
         if self._fault:
             self.ended = False
         self._unchecked = fresh[readable:]
-        return fresh[:readable]
+        fresh = fresh[:readable]
+        self._has_letters_beyond_ascii |= not fresh.isascii()
+        return fresh
+
+    def _unreadable_error(self, fault: Fault) -> LexerError:
+        from kernel.sql.encodings import SAMPLE_BYTES, explain_not_utf8, is_utf16  # noqa: PLC0415 - after a fault only
+
+        rest = self._unchecked
+        while len(rest) < SAMPLE_BYTES and (piece := self._read(SAMPLE_BYTES)):
+            rest += piece
+        message = "a NUL character: PostgreSQL cannot read past it; remove it"
+        if fault is Fault.NOT_UTF8 or is_utf16(self.buffer[-1:] + rest):
+            fault = Fault.NOT_UTF8
+            message = "not UTF-8: " + explain_not_utf8(self.buffer, rest, mixed=self._has_letters_beyond_ascii)
+        return self.error_at(message, len(self.buffer), fault=fault)
 
     def _column(self, at: int) -> int:
         begin = self.buffer.rfind(b"\n", 0, at) + 1
         return len(self.buffer[begin:at].decode()) + 1 + (0 if begin else self._columns_before)
 
 
-def split_script(read: Callable[[int], bytes]) -> Iterator[Part]:
+def split_script(
+    read: Callable[[int], bytes], on_psql_command: Callable[[LexerError], None] | None = None
+) -> Iterator[Part]:
     """Yield the parts of a script; `read(size)` returns its next bytes, empty at the end.
 
-    Memory is bounded by the longest statement, excluding COPY data. Raises LexerError.
+    Memory is bounded by the longest statement, excluding COPY data. Raises LexerError. A command of psql is given to
+    `on_psql_command` instead, and blanks replace it in the parts.
     """
     source = ScriptStream(read)
     standard = True  # standard_conforming_strings, on unless the script sets it
@@ -237,7 +272,7 @@ def split_script(read: Callable[[int], bytes]) -> Iterator[Part]:
         yield from _simple_statement_parts(source, standard=standard)
         if source.exhausted:
             return
-        start, end = _read_statement_bounds(source, standard=standard)
+        start, end = _read_statement_bounds(source, on_psql_command, standard=standard)
         buffer, begin = source.buffer, source.position
         if begin == end:
             return
@@ -281,8 +316,10 @@ def _simple_statement_pattern(*, standard: bool) -> re.Pattern[bytes]:
     The atomic groups prevent backtracking after a failure.
     """
     return re.compile(
-        rb"(?>"
-        + _LEADING_REGEX
+        rb"(?>(?:"
+        + BLANK_REGEX
+        + rb")"
+        + REPEATED_REGEX
         + rb")()(?=[A-Za-z])(?!(?i:copy|set|reset)\b)"
         + rb"(?!(?i:create)\b(?!(?i:\s++(?:table|(?:unique\s++)?index|type|view|sequence|schema|extension)\b)))(?>"
         + simple_run_regex(standard=standard)
@@ -301,7 +338,9 @@ def _set_standard_strings_pattern() -> re.Pattern[bytes]:
     )
 
 
-def _read_statement_bounds(source: ScriptStream, *, standard: bool) -> tuple[int, int]:
+def _read_statement_bounds(
+    source: ScriptStream, on_psql_command: Callable[[LexerError], None] | None, *, standard: bool
+) -> tuple[int, int]:
     """Return _statement_bounds, after reading until the statement or the script ends. Raises LexerError."""
     while True:
         try:
@@ -317,7 +356,12 @@ def _read_statement_bounds(source: ScriptStream, *, standard: bool) -> tuple[int
                 return _end_of_leading(source.buffer, source.position), len(source.buffer)
         except BackslashOutsideQuotes as met:
             if source.ended or source.buffer.find(b"\n", met.at) >= 0:
-                raise _meta_command_error(source, met.at) from None
+                error = _meta_command_error(source, met.at)
+                if on_psql_command is None:
+                    raise error from None
+                on_psql_command(error)
+                source.blank_line(met.at)
+                continue
         source.read_more()
 
 

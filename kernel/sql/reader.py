@@ -23,14 +23,15 @@ _STRING_OPENING = re.compile(rb"[eE]?'")
 class Word(NamedTuple):
     """A word: `key` is in upper case, '"' for a quoted name, "'" for a string; `text` is as PostgreSQL reads it.
 
-    `begin` is its byte offset in the statement, for a string that of its content; `end` is the byte after the whole
-    word, 0 if it was not read from text.
+    `begin` is its byte offset in the statement, `end` that of the byte after it, 0 if it was not read from text.
+    `inner` is where the content of a string begins.
     """
 
     key: str
     text: str
     begin: int
     end: int = 0
+    inner: int = 0
 
     @property
     def is_name(self) -> bool:
@@ -60,7 +61,7 @@ def _read_word(kind: str, text: bytes, begin: int) -> Word:
             content = text[skipped : len(text) - skipped]
         else:
             content = text[skipped : len(text) - 1].replace(b"''", b"'")
-        return Word(STRING_KEY, content.decode(errors="replace"), begin + skipped, end)
+        return Word(STRING_KEY, content.decode(errors="replace"), begin, end, begin + skipped)
     if kind == "quoted":
         return Word(QUOTED_KEY, _as_name(text[1:-1].replace(b'""', b'"')), begin, end)
     # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
@@ -92,6 +93,13 @@ class WordReader:
     def first_begin(self) -> int:
         """The offset of the first word."""
         return self.words[0].begin if self.words else 0
+
+    def take_word(self) -> Word:
+        """Take the next word; one without text at the end."""
+        if self.index >= len(self.words):
+            return Word(END_KEY, "", self.begin)
+        self.index += 1
+        return self.words[self.index - 1]
 
     def next_is(self, *keys: str) -> bool:
         """Whether the next words are these."""

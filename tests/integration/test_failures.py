@@ -141,6 +141,25 @@ def test_inside_a_do_block_the_line_is_that_of_the_statement_in_it(project: Proj
     assert "inline_code_block line 6 at assignment" in str(found.context)
 
 
+BODY = "BEGIN\n  PERFORM 1;\n  PERFORM 1/0;\nEND"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"DO LANGUAGE plpgsql\n$$\n{BODY} $$;", 5),
+        (f"DO LANGUAGE 'plpgsql' $$\n{BODY} $$;", 4),
+        (f"DO /* $x$ 'a */ -- it's\n$$\n{BODY} $$;", 5),
+        (f"/* a\n*/ DO $$\n{BODY} $$ LANGUAGE plpgsql;", 5),
+        (f"DO '\n{BODY}';", 4),
+        (f"DO $$\nBEGIN\n  DO $i$\n{BODY} $i$;\nEND $$;", 3),
+    ],
+)
+def test_wherever_the_body_of_a_do_block_begins_its_line_is_found(project: Project, text: str, line: int) -> None:
+    found = place(project, text)
+    assert (found.line, found.sqlstate) == (line, "22012")
+
+
 def test_inside_a_function_the_call_is_named_and_the_context_says_the_rest(project: Project) -> None:
     found = place(
         project,

@@ -1,20 +1,16 @@
-"""Directives: ours are obeyed where they may stand, and those of other runners are answered."""
+"""Our directives are obeyed where they may stand."""
 
 from __future__ import annotations
 
 import pytest
 
-from kernel.migrations.script import (
+from kernel.migrations.directives import (
     Allow,
     Directives,
-    foreign_directive_problems,
     misplaced_directive_problems,
     parse_allows,
     parse_directives,
 )
-
-NO_TRANSACTION = "write -- migrate: no-transaction"
-REVERT = "what undoes the migration goes to revert/ under the same name"
 
 
 @pytest.mark.parametrize(
@@ -64,58 +60,6 @@ def test_an_unknown_directive_is_refused_with_its_line(comments: str, problem: s
 def test_every_wrong_directive_is_reported() -> None:
     _, problems = parse_directives(b"-- migrate: a, b\n-- migrate: lock_timeout=x\n", "001_a.sql")
     assert [problem.line for problem in problems] == [1, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("comment", "runner", "remedy"),
-    [
-        ("-- +goose Up", "goose", REVERT),
-        ("-- +goose Down", "goose", REVERT),
-        ("--+goose NO TRANSACTION", "goose", NO_TRANSACTION),
-        ("-- +goose StatementBegin", "goose", "take it out"),
-        ("-- +goose StatementEnd", "goose", "take it out"),
-        ("-- +goose ENVSUB ON", "goose", "take it out"),
-        ("-- +migrate Up", "sql-migrate", REVERT),
-        ("-- +migrate Down", "sql-migrate", REVERT),
-        ("-- +migrate Up notransaction", "sql-migrate", NO_TRANSACTION),
-        ("-- migrate:up", "dbmate", REVERT),
-        ("-- migrate:down", "dbmate", REVERT),
-        ("-- migrate:up transaction:false", "dbmate", NO_TRANSACTION),
-        ("---- create above / drop below ----", "tern", REVERT),
-        ("---- tern: disable-tx ----", "tern", NO_TRANSACTION),
-        ("-- no-transaction", "sqlx", NO_TRANSACTION),
-        ("-- no-transaction\r", "sqlx", NO_TRANSACTION),
-        ("--! no-transaction", "graphile-migrate", NO_TRANSACTION),
-        ("--! Message: add users", "graphile-migrate", "take it out"),
-        ("-- atlas:txmode none", "Atlas", NO_TRANSACTION),
-        ("-- atlas:delimiter \\n\\n", "Atlas", "take it out"),
-        ("-- transactional: false", "yoyo", NO_TRANSACTION),
-        ("-- Up Migration", "node-pg-migrate", REVERT),
-        ("-- Down Migration", "node-pg-migrate", REVERT),
-    ],
-)
-def test_a_directive_of_another_runner_is_answered_with_what_to_write_here(
-    comment: str, runner: str, remedy: str
-) -> None:
-    (problem,) = foreign_directive_problems(f"-- a comment\n  {comment}\n".encode(), "001_a.sql", 7)
-    assert (problem.file, problem.line) == ("001_a.sql", 8)
-    assert f": a directive of {runner}; " in problem.message
-    assert remedy in problem.message
-    assert parse_directives(comment.encode(), "001_a.sql") == (Directives(), ()), "it is not one of ours as well"
-
-
-@pytest.mark.parametrize(
-    "comment",
-    [
-        "-- Migration: 016 - Add user preferences",
-        "-- a no-transaction file",
-        "-- goose Up",
-        "---- tables ----",
-        "-- Up",
-    ],
-)
-def test_an_ordinary_comment_is_nobodys_directive(comment: str) -> None:
-    assert list(foreign_directive_problems(comment.encode(), "001_a.sql", 1)) == []
 
 
 def test_our_directive_below_the_first_statement_is_refused_with_its_line() -> None:

@@ -262,6 +262,72 @@ def test_the_restrict_lines_of_a_dump_are_skipped(end: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "\\set ON_ERROR_STOP",
+        "\\set ON_ERROR_STOP on",
+        "\\set ON_ERROR_STOP 1",
+        "\\set  ON_ERROR_STOP  'true' ",
+        "\\set ON_ERROR_STOP YES",
+        "\\unset ON_ERROR_STOP",
+        "\\echo",
+        "\\echo adding users ...",
+        "\\echo 'it''s done\\n' \"and more\" :name",
+        "\\timing",
+        "\\timing on",
+        "\\pset pager off",
+        "  \\pset null '(null)'",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_commands_of_psql_that_change_nothing_here_are_skipped(command: str, end: str) -> None:
+    script = f"-- a\n{command}\nSELECT 1; SELECT 2;\n{command}{end}"
+    assert statements(script) == ["SELECT 1;", "SELECT 2;"]
+    assert b"".join(part.text for part in parts(script)).decode() == script
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "\\set ON_ERROR_STOP off",
+        "\\set ON_ERROR_STOP 0",
+        "\\set ON_ERROR_STOP on;",
+        "\\set ON_ERROR_STOP 1 \\i other.sql",
+        "\\set ON_ERROR_STOPPED on",
+        "\\set AUTOCOMMIT off",
+        "\\unset AUTOCOMMIT",
+        "\\echo `id`",
+        "\\echo hello \\! id",
+        "\\echo 'open",
+        '\\echo "a`id`"',
+        "\\echos hello",
+        "\\pset title \\! id",
+        "\\timing on \\i other.sql",
+        "\\qecho hello",
+    ],
+)
+def test_every_other_command_of_psql_is_refused(command: str) -> None:
+    message, *place = refusal(f"SELECT 1;\n{command}\nSELECT 2;\n")
+    assert "psql's own commands do not run here" in message
+    assert place == [2, 1]
+
+
+def test_a_command_of_psql_does_not_hide_what_follows_it() -> None:
+    found: list[LexerError] = []
+    script = "\\set x 1\nSELECT :x\n\\gset\nSELECT\n  \\i a\n 2\\; SELECT 3;\nSELECT 4 \\gexec\n"
+    read = split_script(io.BytesIO(script.encode()).read, found.append)
+    texts = [" ".join(part.sql.decode().split()) for part in read if part.kind is PartKind.STATEMENT]
+    assert texts == ["SELECT :x ;", "SELECT 2 ;", "SELECT 3;", "SELECT 4 ;"]
+    assert [(one.command, one.line, one.column) for one in found] == [
+        ("\\set", 1, 1),
+        ("\\gset", 3, 1),
+        ("\\i", 5, 3),
+        ("\\;", 6, 3),
+        ("\\gexec", 7, 10),
+    ]
+
+
+@pytest.mark.parametrize(
     ("script", "marker", "line"),
     [
         ("SELECT 1;\n<<<<<<< HEAD\nSELECT 2;\n=======\n", "<<<<<<<", 2),
@@ -280,7 +346,11 @@ def test_what_only_resembles_a_conflict_is_not_refused(script: str) -> None:
 
 
 NUL = "a NUL character: PostgreSQL cannot read past it; remove it"
-NOT_UTF8 = "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
+WINDOWS = "not UTF-8: convert the file (iconv -f WINDOWS-1252 -t UTF-8) if it should read {} here, "
+UNKNOWN = "not UTF-8: find out the encoding that the file was written in, and convert it (iconv -f ENCODING -t UTF-8)"
+MIXED = "not UTF-8: other letters of the file are UTF-8; correct this one, and do not convert the file"
+UTF16_MARK = "not UTF-8: convert the file (iconv -f UTF-16 -t UTF-8), whose byte order mark it begins with"
+UTF16 = "not UTF-8: convert the file (iconv -f UTF-16{} -t UTF-8), in which every second byte is zero"
 
 
 @pytest.mark.parametrize(
@@ -288,24 +358,32 @@ NOT_UTF8 = "not UTF-8: convert the file (iconv -f LATIN1 -t UTF-8)"
     [
         (b"SELECT 1;\nSELECT '\xc3\xa9\0';", NUL, 2, 10),
         (b"\0", NUL, 1, 1),
-        (b"SELECT 1;\n-- caf\xe9\n", NOT_UTF8, 2, 7),
-        (b"SELECT '\xe6\x97\xa5\xff';", NOT_UTF8, 1, 10),
-        (b"SELECT '\xc3", NOT_UTF8, 1, 9),
-        (b"\xff\xfeS\0E\0", NOT_UTF8, 1, 1),
-        (b"\xc0\x80", NOT_UTF8, 1, 1),
-        (b"\xed\xa0\x80", NOT_UTF8, 1, 1),
-        (b"COPY t FROM stdin;\n\xe9\n\\.\n", NOT_UTF8, 2, 1),
-        (b"\xff\0", NOT_UTF8, 1, 1),
+        (b"SELECT 1;\n-- caf\xe9\n", WINDOWS.format("café"), 2, 7),
+        (b"SELECT '\x93quoted\x94', '5 \x80';", WINDOWS.format("“quoted”"), 1, 9),
+        (b"SELECT '\xe6\x97\xa5\xff';", MIXED, 1, 10),
+        (b"SELECT '\xff', '\xc3\xa9';", MIXED, 1, 9),
+        (b"SELECT '\xc3", WINDOWS.format("Ã"), 1, 9),
+        (b"\xff\xfeS\0E\0L\0E\0C\0T\0", UTF16_MARK, 1, 1),
+        (b"\xfe\xff\0S\0E\0L\0E\0C\0T", UTF16_MARK, 1, 1),
+        (b"\xff\xfe\0\0S\0\0\0", UTF16_MARK.replace("16", "32"), 1, 1),
+        (b"S\0E\0L\0E\0C\0T\0 \x001\0;\0", UTF16.format("LE"), 1, 2),
+        (b"\0S\0E\0L\0E\0C\0T", UTF16.format("BE"), 1, 1),
+        (b"SELECT 1;\nSELECT '\x81';", UNKNOWN, 2, 9),
+        (b"\xed\xa0\x80", WINDOWS.format("í\u00a0€"), 1, 1),
+        (b"COPY t FROM stdin;\n\xe9\n\\.\n", WINDOWS.format("é"), 2, 1),
+        (b"\xff\0", WINDOWS.format("ÿ"), 1, 1),
         (b"\0\xff", NUL, 1, 1),
     ],
 )
 def test_what_postgresql_cannot_read_is_refused(script: bytes, message: str, line: int, column: int) -> None:
-    assert refusal(script) == (message, line, column)
+    found, *place = refusal(script)
+    assert found.startswith(message)
+    assert place == [line, column]
 
 
 def test_what_stands_first_in_the_script_is_refused_first() -> None:
     assert refusal(b"\\set x\nSELECT '\xff")[0].startswith("\\set")
-    assert refusal(b"SELECT '\xff\n\\set x")[0] == NOT_UTF8
+    assert refusal(b"SELECT '\xff\n\\set x")[0].startswith(WINDOWS.format("ÿ"))
 
 
 class TestCopyData:

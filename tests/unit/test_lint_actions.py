@@ -105,7 +105,7 @@ def test_the_statements_of_a_block_are_found_wherever_they_may_stand() -> None:
     ("executed", "found"),
     [
         ("'DROP TABLE a; DROP TABLE b'", ["drop table a", "drop table b"]),
-        ("format('DROP TABLE %I.%2$s', x, 'y')", ["drop table unknown__name . unknown__name"]),
+        ("format('DROP TABLE %I.%2$s', x, 'y')", ["drop table unknown__name . y"]),
         ("'DROP TABLE ' || quote_ident(t) || ' CASCADE'", ["drop table unknown__name cascade"]),
         ("some_text", [""]),
         ("'SELECT $1' USING 'DROP TABLE a'", ["select $1"]),

@@ -8,7 +8,8 @@ import pytest
 
 from kernel.errors import FilesInvalid
 from kernel.migrations.migration import file_checksum
-from kernel.migrations.script import RunMode, Script, open_script, parse_script
+from kernel.migrations.script import Script, open_script, parse_script
+from kernel.migrations.transactions import RunMode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +58,7 @@ def test_a_file_without_statements_runs_in_a_transaction(path: Path, text: str) 
         ("SET lock_timeout = '2s'; SELECT 1;", 2),
         ("COPY t FROM stdin;\n1\n\\.\nSELECT 1;", 2),
         ("CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END;", 1),
-        ("DO $$ BEGIN COMMIT; END $$;", 1),
+        ("DO $$ BEGIN PERFORM 'COMMIT;'; -- COMMIT;\nEND $$;", 1),
         ("DEALLOCATE PREPARE a; PREPARE b AS SELECT 1;", 2),
         ("REFRESH MATERIALIZED VIEW CONCURRENTLY m; SELECT 1;", 2),
     ],
@@ -92,7 +93,7 @@ def test_one_transaction_around_the_file_becomes_ours(path: Path, text: str, beg
         ("BEGIN;\nSELECT 1;", [1]),
         ("SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT;", [2, 4]),
         ("BEGIN;\nSELECT 1;\nCOMMIT;\nSELECT 2;", [1, 3]),
-        ("BEGIN;\nSELECT 1;\nCOMMIT;\nBEGIN;\nSELECT 2;\nCOMMIT;", [1, 3, 4, 6]),
+        ("BEGIN;\nSELECT 1;\nCOMMIT;\nBEGIN;\nSELECT 2;\nCOMMIT;", [1, 3]),
         ("BEGIN;\nSELECT 1;\nROLLBACK;", [1, 3]),
         ("BEGIN;\nSELECT 1;\nCOMMIT AND CHAIN;", [1, 3]),
         ("BEGIN;\nSELECT 1;\nPREPARE TRANSACTION 'a';", [1, 3]),
@@ -121,12 +122,88 @@ def test_a_lone_statement_that_cannot_run_in_a_transaction_needs_no_directive(pa
     assert survey(path, text).mode is RunMode.SINGLE_STATEMENT
 
 
-def test_mixed_with_others_it_is_refused_with_its_line(path: Path) -> None:
+def test_mixed_with_others_it_is_refused_with_its_line_once_for_all_of_the_file(path: Path) -> None:
     text = "ALTER TABLE t ADD b int;\n\n\nCREATE INDEX CONCURRENTLY\n i ON t (b);\nVACUUM t;"
-    assert refusal(path, text) == [
-        f"4: CREATE INDEX CONCURRENTLY i cannot run inside a transaction; {ASK}, or give it a file of its own",
-        f"6: VACUUM t cannot run inside a transaction; {ASK}, or give it a file of its own",
-    ]
+    (problem,) = refusal(path, text)
+    assert problem == (
+        "4: CREATE INDEX CONCURRENTLY i ON t (b) cannot run inside a transaction (and 1 more, line 6); "
+        f"{ASK}, or give it a file of its own"
+    )
+
+
+def test_a_long_statement_is_cut_between_two_words(path: Path) -> None:
+    index = "CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_orders_customer ON orders (customer_id, created_at DESC)"
+    text = f"SELECT 1;\n{index};"
+    (problem,) = refusal(path, text)
+    assert problem.startswith(
+        "2: CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_orders_customer ON orders … cannot run inside a transaction; "
+    )
+
+
+IN_OURS = f"in a DO block, but the file runs in one transaction; {ASK}"
+CAUGHT = "in a block with EXCEPTION, where the server allows none; move it out of that block"
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("DO $$\nBEGIN\n  COMMIT;\nEND $$;", [f"3: COMMIT {IN_OURS}"]),
+        ("SELECT 1;\nDO LANGUAGE plpgsql $x$ BEGIN\nIF a THEN ROLLBACK AND CHAIN; END IF; END $x$;",
+            [f"3: ROLLBACK {IN_OURS}"]),
+        ("DO 'BEGIN LOOP COMMIT; END LOOP; END'", [f"1: COMMIT {IN_OURS}"]),
+        ("BEGIN;\nDO $$ BEGIN COMMIT; END $$;\nCOMMIT;", [f"2: COMMIT {IN_OURS}"]),
+        (f"{STEPS}BEGIN;\nDO $$ BEGIN\nCOMMIT; END $$;\nCOMMIT;", [
+            "4: COMMIT in a DO block, but line 2 begins a transaction; take that BEGIN and its COMMIT out"
+        ]),
+        (f"{STEPS}DO $$ BEGIN BEGIN\nCOMMIT; EXCEPTION WHEN others THEN NULL; END; END $$;", [f"3: COMMIT {CAUGHT}"]),
+        ("DO $$ BEGIN IF a THEN BEGIN COMMIT; END; END IF;\nEXCEPTION WHEN others THEN NULL; END $$;",
+            [f"1: COMMIT {CAUGHT}"]),
+    ],
+)  # fmt: skip
+def test_a_do_block_that_commits_is_refused_where_it_cannot(path: Path, text: str, problems: list[str]) -> None:
+    assert refusal(path, text) == problems
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{STEPS}DO $$ BEGIN COMMIT; END $$;",
+        f"{STEPS}DO $$ BEGIN BEGIN PERFORM 1; EXCEPTION WHEN others THEN NULL; END; COMMIT; END $$;",
+        f"{STEPS}BEGIN; SELECT 1; COMMIT; DO $$ BEGIN COMMIT; END $$;",
+        "DO $$ DECLARE commit int; BEGIN commit := 1; /* COMMIT; */ RAISE NOTICE 'x; COMMIT;'; END $$;",
+        "DO LANGUAGE plpython3u $$ COMMIT; $$;",
+        "DO $$ BEGIN EXECUTE 'SELECT 1'; END $$;",
+        "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;",
+    ],
+)
+def test_a_do_block_that_may_commit_or_does_not_passes(path: Path, text: str) -> None:
+    assert survey(path, text)
+
+
+LOAD = """\
+SELECT pg_catalog.lo_open('16853', 131072);
+SELECT pg_catalog.lowrite(0, '\\x78');
+SELECT pg_catalog.lo_close(0);
+"""
+
+
+def test_the_large_objects_of_a_dump_are_loaded_in_the_transaction_of_the_file(path: Path) -> None:
+    text = f"SELECT pg_catalog.lo_create('16853');\nBEGIN;\n{LOAD}COMMIT;\nBEGIN;\n{LOAD}{LOAD}COMMIT;\nSELECT 1;\n"
+    found = survey(path, text)
+    assert (found.mode, found.begin_sql, found.statement_count) == (RunMode.TRANSACTION, b"BEGIN", 11)
+
+
+def test_other_statements_in_that_transaction_are_refused(path: Path) -> None:
+    assert len(refusal(path, f"SELECT 0;\nBEGIN;\n{LOAD}SELECT 1;\nCOMMIT;\n")) == 2
+    assert len(refusal(path, f"SELECT 0;\nBEGIN;\n{LOAD}COMMIT AND CHAIN;\n")) == 2
+    assert len(refusal(path, f"BEGIN;\nBEGIN;\n{LOAD}COMMIT;\nCOMMIT;\n")) == 2
+
+
+def test_a_command_of_psql_hides_no_other_problem(path: Path) -> None:
+    text = "\\set a 1\nSELECT 1;\n\\set b 2\nCOMMIT;\n-- +goose Down\nSELECT 2 \\gset\nSELECT 'open\n"
+    assert [problem.partition(":")[0] for problem in refusal(path, text)] == ["1", "5", "6", "7"]
+    (first, *_rest) = refusal(path, text)
+    assert first.endswith("(and 1 more, line 3)")
 
 
 def test_inside_a_transaction_of_the_files_own_it_is_refused(path: Path) -> None:

@@ -74,7 +74,7 @@ SCRIPT_RULES = (
         effect="the server does not know it, and psql's can run programs; so the file is refused before anything runs",
         workaround="write it in SQL, or remove the line",
         detection=Detection.STATIC,
-        bad="\\set ON_ERROR_STOP on\nALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
+        bad="\\i tables.sql\nALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
         good="ALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\n",
     ),
     Rule(

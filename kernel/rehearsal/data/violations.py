@@ -32,7 +32,14 @@ _UNIQUE_VIOLATION = "23505"
 _DATA_EXCEPTION_CLASS = "22"  # the class: values that a type does not take
 _CHECK_OR_FOREIGN_KEY_VIOLATION = ("23503", "23514")
 _ELLIPSIS = "…"  # stands for what was cut off or masked
-_REPEATABLE_EFFECTS = (StatementEffect.PLAIN, StatementEffect.SETTING, StatementEffect.LEXICAL)
+_REPEATABLE_EFFECTS = (
+    StatementEffect.PLAIN,
+    StatementEffect.SETTING,
+    StatementEffect.LOCAL_SEARCH_PATH,
+    StatementEffect.LEXICAL,
+    StatementEffect.SCHEMA,
+    StatementEffect.LARGE_OBJECT,
+)
 
 # All names come quoted from the server or as the migration has them, and are put together as text.
 # ruff: noqa: S608

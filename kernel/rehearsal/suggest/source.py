@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.actions import read_actions
-from kernel.migrations.script import parse_directives
+from kernel.migrations.directives import parse_directives
 from kernel.rehearsal.suggest.model import read_quoted_name
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind, split_script
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kernel.lint.action import Action
+    from kernel.migrations.directives import Directives
     from kernel.migrations.migration import Migration
-    from kernel.migrations.script import Directives
     from kernel.sql.lexer import Part
 
 

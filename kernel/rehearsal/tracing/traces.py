@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import strongest_lock_mode
-from kernel.migrations.script import RunMode
+from kernel.migrations.transactions import RunMode
 from kernel.rehearsal.result import RowsWritten, Run, Scan, TracedStatement
 from kernel.rehearsal.tracing.lock_spans import significant_locks
 from kernel.sql.classify import StatementEffect, statement_effect

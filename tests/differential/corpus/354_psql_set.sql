@@ -1,2 +1,2 @@
-\set ON_ERROR_STOP on
+\set ON_ERROR_STOP off
 CREATE TABLE a (x integer);
