@@ -33,7 +33,8 @@ STEPS = (
     Step(
         "count_books",
         "CREATE FUNCTION count_books() RETURNS bigint LANGUAGE plpgsql AS $$\nDECLARE\n  n bigint;\nBEGIN\n"
-        "  SELECT count(*) INTO n FROM books;\n  RETURN n;\nEND;\n$$;\n",
+        "  SELECT count(*) INTO n FROM books;\n  RETURN n;\nEND;\n$$;\n"
+        "COMMENT ON FUNCTION count_books() IS 'all of them';\n",
         "DROP FUNCTION count_books();\n",
         has_body=True,
     ),
@@ -56,20 +57,24 @@ FINAL_ROWS = [("It's; here", "1")]
 TIMES = ("20200102030405", "20200102030406", "20210203040506", "20230304050607", "20230304050608")
 
 
-def _goose(step: Step) -> str:
-    def wrap(text: str) -> str:
-        return f"-- +goose StatementBegin\n{text}-- +goose StatementEnd\n" if step.has_body else text
+def _marked(step: Step, mark: str) -> str:
+    """The up part, with the tool's marks around a function; its semicolon can then be left out, and often is."""
+    if not step.has_body:
+        return step.up
+    function, end, rest = step.up.partition("$$;\n")
+    assert end
+    return f"{mark} StatementBegin\n{function}$$\n{mark} StatementEnd\n{rest}"
 
+
+def _goose(step: Step) -> str:
     outside = "-- +goose NO TRANSACTION\n" if step.outside else ""
-    return f"{outside}-- +goose Up\n{wrap(step.up)}\n-- +goose Down\n{wrap(step.down)}"
+    return f"{outside}-- +goose Up\n{_marked(step, '-- +goose')}\n-- +goose Down\n{step.down}"
 
 
 def _sql_migrate(step: Step) -> str:
-    def wrap(text: str) -> str:
-        return f"-- +migrate StatementBegin\n{text}-- +migrate StatementEnd\n" if step.has_body else text
-
     outside = " notransaction" if step.outside else ""
-    return f"-- +migrate Up{outside}\n{wrap(step.up)}\n-- +migrate Down{outside}\n{wrap(step.down)}"
+    up = _marked(step, "-- +migrate")
+    return f"-- +migrate Up{outside}\n{up}\n-- +migrate Down{outside}\n{step.down}"
 
 
 def _dbmate(step: Step) -> str:

@@ -10,6 +10,7 @@ import io
 import re
 import tempfile
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,6 +227,9 @@ class _Translator:
     def _migration(self, head: bytes, part: Part) -> tuple[bytes, bool]:
         """Return the content, and whether it has the directive: when the tool said so, or its statements need it."""
         text = _text(part)
+        if index := _line_of_setting(text):
+            line = part.lines[index - 1][0]
+            self._notes.append(f"line {line} changes a setting of the session, which lasts for this file only")
         plain, outside = head + b"\n" + text, head + _DIRECTIVE + b"\n" + text
         if part.no_transaction:
             self.problems += self._check(outside, part)
@@ -279,6 +283,16 @@ class _Translator:
         index = (problem.line or 0) - header_lines - 1
         line = part.lines[index][0] if 0 <= index < len(part.lines) else None
         return replace(problem, line=line, column=problem.column if line else None)
+
+
+def _line_of_setting(text: bytes) -> int:
+    """The line of the first statement that changes a setting for the session, 0 for none."""
+    with suppress(LexerError):  # reported when the whole file is checked
+        for part in split_script(io.BytesIO(text).read):
+            effect = statement_effect(part.text, part.start) if part.kind is PartKind.STATEMENT else None
+            if effect in (StatementEffect.SETTING, StatementEffect.LEXICAL):
+                return part.line
+    return 0
 
 
 def _text(part: Part) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import Problem, UsageError
 from kernel.migrations.tool_formats import TOOLS, Mark
+from kernel.sql.lexer import LexerError, PartKind, split_script
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class _PartReader:
         self._before = Part()  # lines before the first mark
         self._seen: set[Mark] = set()
         self._statement_line: int | None = None
+        self._statement_index = 0  # in the lines of the part
         self._problems: list[Problem] = []
         self._refused: dict[LineRule, list[tuple[int, str]]] = {}
         # A file that is one part as a whole has no marks: a comment of it that looks like one is a comment.
@@ -163,10 +165,12 @@ class _PartReader:
             case Mark.UP | Mark.DOWN as mark:
                 self._begin_part(mark, match, number)
             case Mark.STATEMENT_BEGIN:
-                self._statement_line = number
+                self._statement_line, self._statement_index = number, len(self._part.lines)
             case Mark.STATEMENT_END:
                 if self._statement_line is None:
                     self._refuse(f"{_shown(match)}: ends no statement", number)
+                elif _is_unterminated(self._part.lines[self._statement_index :]):
+                    self._part.lines.append((number, b";\n"))
                 self._statement_line = None
             case Mark.NO_TRANSACTION:
                 self._part.no_transaction = True
@@ -213,6 +217,16 @@ class _PartReader:
 
     def _refuse(self, message: str, line: int) -> None:
         self._problems.append(Problem(message=message, file=self._file, line=line))
+
+
+def _is_unterminated(lines: list[tuple[int, bytes]]) -> bool:
+    """Whether lines between the marks of a statement end without a semicolon, which the tool does not need there."""
+    try:
+        parts = [*split_script(io.BytesIO(b"".join(line for _, line in lines)).read)]
+    except LexerError:
+        return False  # reported when the whole file is read
+    statements = [part for part in parts if part.kind is PartKind.STATEMENT]
+    return bool(statements) and not statements[-1].text.endswith(b";")
 
 
 def _shown(match: re.Match[bytes]) -> str:

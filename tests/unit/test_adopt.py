@@ -54,7 +54,8 @@ def test_a_history_of_each_tool_is_written_in_its_order_and_its_source_stays_as_
     for migration, step in zip(written, STEPS, strict=True):
         script = parse_script(migration.path, migration.filename)
         assert (script.mode is RunMode.TRANSACTION) is not step.outside
-        assert migration.path.read_text().partition("\n\n")[2] == step.up
+        text = migration.path.read_text().partition("\n\n")[2]
+        assert text.replace("$$\n;\n", "$$;\n") == step.up
         revert = tmp_path / "ours/revert" / migration.filename
         assert revert.exists() is (tool != "supabase")
         if revert.exists():
@@ -128,6 +129,13 @@ def test_annotations_of_goose_count_in_any_case(tmp_path: Path, annotation: str)
     assert (body(adoption), adoption.files[0].revert) == ("SELECT 1;\n", b"-- Revert: 001 - A\n\nSELECT 2;\n")
 
 
+def test_a_statement_without_a_semicolon_between_marks_is_ended(tmp_path: Path) -> None:
+    marked = "-- +migrate StatementBegin\nSELECT 1 -- of one;\n-- +migrate StatementEnd\n"
+    adoption = adopt(tmp_path, "sql-migrate", {"1_a.sql": f"-- +migrate Up\n{marked}{marked}SELECT 2;\n"})
+    assert body(adoption) == "SELECT 1 -- of one;\n;\nSELECT 1 -- of one;\n;\nSELECT 2;\n"
+    assert parse_script(tmp_path / "ours/001_a.sql", "001_a.sql").statement_count == 3
+
+
 def test_crlf_a_byte_order_mark_and_a_missing_newline_are_no_obstacle(tmp_path: Path) -> None:
     text = "\ufeff-- +goose Up\r\nSELECT 1;\r\n-- +goose Down\r\nSELECT 2;"
     adoption = adopt(tmp_path, "goose", {"1_a.sql": text})
@@ -144,6 +152,12 @@ def test_statements_that_need_it_get_the_directive_and_the_user_is_told(tmp_path
     file = adopt(tmp_path, "golang-migrate", {"1_a.up.sql": text}).files[0]
     assert file.no_transaction
     assert file.notes == ("runs outside a transaction, as its statements need it",)
+
+
+def test_a_setting_that_later_files_may_rely_on_is_named(tmp_path: Path) -> None:
+    text = "-- migrate:up\n\nSET LOCAL role = a;\nSET search_path = app;\n"
+    file = adopt(tmp_path, "dbmate", {"1_a.sql": text}).files[0]
+    assert file.notes == ("line 4 changes a setting of the session, which lasts for this file only",)
 
 
 def test_a_down_part_without_statements_makes_no_revert_file(tmp_path: Path) -> None:
