@@ -14,7 +14,8 @@ from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
-    from kernel.migrations.adopt import AdoptedFile, Adoption
+    from kernel.migrations.adopt import Adoption
+    from kernel.migrations.tool_translation import AdoptedFile
 
 
 def run_adopt(context: TaskContext, directory: str, *, tool: str, output: str, dry_run: bool) -> None:
