@@ -15,19 +15,29 @@ from typing import TYPE_CHECKING
 from kernel.postgres.account import open_private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[int]:
+def file_lock(
+    path: Path, *, shared: bool = False, wait: bool = True, before_wait: Callable[[], None] = lambda: None
+) -> Iterator[int]:
     """Hold a lock, exclusive unless `shared`, and yield its descriptor; a child that inherits it keeps the lock.
 
-    Raises OSError where files cannot be created or locked; without `wait`, BlockingIOError at once when it is held.
+    `before_wait` is called when it is held. Raises OSError where files cannot be created or locked; without `wait`,
+    BlockingIOError at once when it is held.
     """
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     descriptor = open_private_file(path, os.O_RDWR)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            before_wait()
+            fcntl.flock(descriptor, mode)
         yield descriptor
     finally:
         os.close(descriptor)

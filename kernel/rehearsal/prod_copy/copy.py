@@ -55,8 +55,9 @@ class ProdCopy:
     """A copy of production: the database `template` on the server at `server_url`, which messages call `variable`.
 
     Sessions of the template are read-only by default; close them before the next clone is made. `key` identifies the
-    dump. On the user's server `test_db` is the name of TEST_DB's database; on a local server it is None, and `roles`
-    are those of the dump. `print_line` prints a warning about a clone that stays on the user's server.
+    dump. On the user's server `test_db` is the name of TEST_DB's database. On a local server it is None, `roles` are
+    those of the dump, and `programs_origin` says which programs it is of, and why. `print_line` prints a warning about
+    a clone that stays on the user's server.
     """
 
     server_url: str = field(repr=False)
@@ -64,6 +65,7 @@ class ProdCopy:
     template: str
     key: str
     restored: Restore
+    programs_origin: str = ""
     test_db: str | None = None
     roles: tuple[str, ...] = ()
     print_line: Callable[[str], None] = field(default=lambda _line: None, repr=False)

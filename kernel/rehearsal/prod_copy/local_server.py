@@ -87,7 +87,8 @@ def _open_stored_copy(store: CopyStore, programs: Programs, request: CopyRequest
     began = time.perf_counter()
     key = entry_key(request.digest, programs, schema_only=request.schema_only)
     with ExitStack() as stack:
-        folder, reason = stack.enter_context(store.claim_entry(key))
+        claim = store.claim_entry(key, request.print_line, to_keep=request.target.keep)
+        folder, reason = stack.enter_context(claim)
         if reason:
             request.print_line(reason)
         if folder is None:
@@ -218,5 +219,6 @@ def _local_copy(server: Server, key: str, restored: Restore, info: EntryInfo) ->
         template=TEMPLATE_NAME,
         key=key,
         restored=restored,
+        programs_origin=server.programs.origin,
         roles=info.roles,
     )

@@ -30,7 +30,7 @@ from kernel.rehearsal.prod_copy.store_entry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernel.postgres.account import Account
     from kernel.postgres.programs import Programs
@@ -72,13 +72,24 @@ class CopyStore:
         return self.folder / key
 
     @contextmanager
-    def claim_entry(self, key: str) -> Iterator[tuple[Path | None, str]]:
+    def claim_entry(
+        self, key: str, print_line: Callable[[str], None], *, to_keep: bool
+    ) -> Iterator[tuple[Path | None, str]]:
         """Yield the folder of a complete entry, locked for the block; else None and the reason, "" without an entry.
 
-        An entry that is damaged is removed. Raises OSError.
+        With `to_keep` the block may create the entry: it waits while another process does that, or uses the entry, and
+        prints a line. An entry that is damaged is removed. Raises OSError.
         """
         folder = self.entry_folder(key)
-        with lock_entry(folder) as held:
+
+        def before_wait() -> None:
+            print_line("waiting for another rehearsal of the same dump, to use the copy that it keeps")
+
+        with ExitStack() as stack:
+            if to_keep:
+                keeping = self.folder / f".{key}{STORE_LOCK_FILE}"
+                stack.enter_context(file_lock(keeping, before_wait=before_wait))
+            held = stack.enter_context(lock_entry(folder, wait=to_keep, before_wait=before_wait))
             if not folder.exists():
                 yield None, ""
             elif not held or server_is_running(folder, self.account):

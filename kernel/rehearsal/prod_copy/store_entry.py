@@ -22,7 +22,7 @@ from kernel.postgres.file_lock import file_lock
 from kernel.postgres.process import run_as_account
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kernel.postgres.account import Account
     from kernel.postgres.programs import Programs
@@ -113,14 +113,14 @@ def sync_and_release(folder: Path, programs: Programs, account: Account) -> str:
 
 
 @contextmanager
-def lock_entry(folder: Path) -> Iterator[bool]:
-    """Try to hold the lock of an entry for the block; yield whether it is held."""
+def lock_entry(folder: Path, *, wait: bool = False, before_wait: Callable[[], None] = lambda: None) -> Iterator[bool]:
+    """Try to hold the lock of an entry for the block; yield whether it is held. `before_wait` as for file_lock."""
     lock = folder / LOCK_FILE
     with ExitStack() as stack:
         held = False
         with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError):
             lock.lstat()
-            descriptor = stack.enter_context(file_lock(lock, wait=False))
+            descriptor = stack.enter_context(file_lock(lock, wait=wait, before_wait=before_wait))
             # Meanwhile the entry may have been removed, and another one created with another lock file.
             held = os.path.samestat(os.fstat(descriptor), lock.lstat())
         yield held

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
+WAITING = "waiting for another rehearsal of the same dump, to use the copy that it keeps\n"
 COUNT = "SELECT count(*) FROM orders"
 
 # Properties of a database outside of its files; the setting that makes the template read-only is not cloned.
@@ -64,6 +65,35 @@ with open_copy(request, restore=restore) as copy, copy.clone("rehearsal") as clo
 
 def folder_of(copy: ProdCopy) -> Path:
     return Path(rows(copy.url, "SHOW data_directory")[0][0]).parent
+
+
+# Keeps a copy; the restore waits for a line of stdin.
+KEEP = """
+import sys
+from pathlib import Path
+import psycopg
+from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget, open_copy
+from kernel.rehearsal.prod_copy.server_settings import GB
+from kernel.postgres.programs import find_programs
+
+def restore(url):
+    print("restoring", flush=True)
+    sys.stdin.readline()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders AS SELECT i AS id FROM generate_series(1, 1000) AS i")
+    return ()
+
+request = CopyRequest(
+    digest="ab" * 32,
+    name="prod.dump",
+    programs=find_programs(Path(sys.argv[2])),
+    memory_bytes=GB,
+    target=CopyTarget(keep=True, store_folder=Path(sys.argv[1])),
+    print_line=lambda line: print(line, flush=True),
+)
+with open_copy(request, restore=restore) as copy, copy.clone("rehearsal"):
+    print("reused" if copy.restored.reused else "restored", flush=True)
+"""
 
 
 def test_a_dump_is_loaded_with_fast_settings_and_rehearsed_with_those_of_production(production: Production) -> None:
@@ -170,14 +200,52 @@ def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None
 
 
 def test_a_copy_in_use_is_not_shared(production: Production) -> None:
-    request = production.request(keep=True)
-    with open_copy(request, restore=production.restore) as first:
-        with open_copy(request, restore=production.restore) as second:
+    with open_copy(production.request(keep=True), restore=production.restore) as first:
+        with open_copy(production.request(), restore=production.restore) as second:
             assert folder_of(first) != folder_of(second)
-            assert "in use by another rehearsal" in production.printed[0]
             assert rows(second.url, COUNT) == [(1000,)]
-        assert "is not kept" in production.printed[1]
+        (line,) = production.printed
+        assert "in use by another rehearsal" in line
     assert production.restores == 2
+    assert len(production.kept) == 1
+
+
+def test_of_two_processes_that_keep_a_copy_of_one_dump_the_second_waits_and_uses_the_first_ones(
+    production: Production, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first, second = (begin(KEEP, production.place, production.programs.bin) for _ in range(2))
+    assert first.stdout
+    assert second.stdout
+    restoring, waiting = sorted((first, second), key=lambda child: child.stdout.readline() != "restoring\n")  # type: ignore[union-attr]  # a pipe
+    # The one that waits goes on when the other has ended, which needs its stdin.
+    done = restoring.communicate("go on")
+    assert done == ("restored\n", "")
+    assert waiting.communicate("go on") == ("reused\n", "")
+    assert (restoring.returncode, waiting.returncode) == (0, 0)
+    assert len(production.kept) == 1
+
+
+def test_a_process_that_keeps_a_copy_waits_for_one_that_uses_it_without_keeping(
+    production: Production, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    with open_copy(production.request(keep=True), restore=production.restore):
+        pass
+    with open_copy(production.request(), restore=production.restore):
+        child = begin(KEEP, production.place, production.programs.bin)
+        assert child.stdout
+        assert child.stdout.readline() == WAITING
+    assert child.communicate("go on") == ("reused\n", "")
+    assert production.printed == []
+
+
+def test_when_the_first_fails_the_second_restores_and_keeps_it(
+    production: Production, begin: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first, second = (begin(KEEP, production.place, production.programs.bin) for _ in range(2))
+    restoring, waiting = sorted((first, second), key=lambda child: child.stdout.readline() != "restoring\n")  # type: ignore[union-attr]  # a pipe
+    restoring.kill()
+    restoring.wait()
+    assert waiting.communicate("go on") == ("restoring\nrestored\n", "")
     assert len(production.kept) == 1
 
 

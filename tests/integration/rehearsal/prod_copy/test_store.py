@@ -85,20 +85,6 @@ def test_a_copy_that_does_not_start_is_made_again(production: Production, kept: 
     assert "cannot be opened; it is restored again" in production.printed[0]
 
 
-@pytest.mark.slow
-def test_of_two_that_make_the_same_copy_at_once_one_keeps_it(production: Production, kept: CopyStore) -> None:
-    request = production.request(keep=True)
-
-    def overtaken(url: str) -> tuple[str, ...]:
-        with open_copy(request, restore=production.restore):
-            return production.restore(url)
-
-    with open_copy(request, restore=overtaken) as copy:
-        assert rows(copy.url, "SELECT count(*) FROM orders") == [(1000,)]
-    assert "is not kept" in production.printed[0]
-    assert [entry.name for entry in kept.entries()] == ["prod.dump"]
-
-
 def test_forgetting_removes_unused_copies_and_names_those_in_use(production: Production, kept: CopyStore) -> None:
     put(kept, "old", size_bytes=100_000)
     with open_copy(production.request(keep=True), restore=production.restore):
