@@ -78,7 +78,10 @@ def rehearse_on_copy(
         source=source,
         restore=copy.restored,
         runs=(),
-        environment=preconditions.environment,
+        environment=(
+            *preconditions.environment,
+            *([("programs", copy.programs_origin)] if copy.programs_origin else []),
+        ),
     )
     if not preconditions.pending:
         return rehearsal
@@ -127,7 +130,7 @@ def rehearse_on_copy(
         practices=(rerun.practice, revert.practice, compatibility.practice),
         rerun_safe=rerun.practice.held,
         traffic=second_run.standstills,
-        environment=(*preconditions.environment, *second_run.environment),
+        environment=(*rehearsal.environment, *second_run.environment),
         findings=findings,
         reasons=decisive_findings(findings, request.limits),
         advice=advice,

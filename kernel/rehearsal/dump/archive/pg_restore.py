@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import run_client_program
@@ -80,6 +80,27 @@ def run_pg_restore(
     if done.exit_status != 0 and not ran_to_completion(done.stderr):
         raise _pg_restore_failure(archive, done.last_error)
     return list(parse_reported_errors(done.stderr))
+
+
+def print_archive(archive: Archive, output: IO[bytes], *, schema_only: bool) -> None:
+    """Write the archive as a plain dump, without rows but the records of migrations with `schema_only`.
+
+    Raises DumpUnreadable, RestoreFailed.
+    """
+    entries = archive.listing.filter_entries(rows=not schema_only)
+    with (
+        open_archive_for_account(archive.dump, archive.account) as (place, source),
+        text_file_for_account(entries, archive.account) as list_file,
+    ):
+        done = run_client_program(
+            archive.account,
+            archive.reader.bin / "pg_restore",
+            *("--file=-", f"--use-list={list_file}", *place),
+            source=source,
+            output=output,
+        )
+    if done.exit_status != 0:
+        raise _pg_restore_failure(archive, done.last_error)
 
 
 def run_vacuumdb(archive: Archive, connection: Connection, *, jobs: int) -> str:

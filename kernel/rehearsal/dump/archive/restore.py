@@ -8,22 +8,29 @@ else, the rest after it.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from kernel.db.connection import open_session
 from kernel.errors import Problem
 from kernel.rehearsal.dump.archive.contents import open_archive
-from kernel.rehearsal.dump.archive.pg_restore import run_pg_restore, run_vacuumdb
+from kernel.rehearsal.dump.archive.pg_restore import print_archive, run_pg_restore, run_vacuumdb
 from kernel.rehearsal.dump.common.client_programs import pg_restore_warning
 from kernel.rehearsal.dump.common.model import DumpFormat, DumpProgress, RestoreOutcome
 from kernel.rehearsal.dump.common.roles import acquire_loading_role, grant_foreign_data_wrappers
 from kernel.rehearsal.dump.plain.classify import StatementKind, is_safe_for_superuser, summarise_statement
+from kernel.rehearsal.dump.plain.load import load_plain_dump
 from kernel.rehearsal.dump.plain.load_order import plan_load
+from kernel.rehearsal.dump.plain.scan import scan_dump
+from kernel.rehearsal.dump.plain.text import DumpText
 from kernel.rehearsal.dump.plain.workers import LoadConnection, open_load_connection
+from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
 
 if TYPE_CHECKING:
     from kernel.db.connection import Connection
@@ -64,12 +71,39 @@ def restore_archive(
     common.roles), RestoreFailed when the server or its disk gives up.
     """
     with open_archive(dump, programs) as archive, open_session(url) as session:
+        if archive.index.server_option_count and _refuses_server_options(session.connection):
+            return _restore_as_plain(archive, url, jobs=jobs, schema_only=schema_only, progress=progress)
         with acquire_loading_role(session) as loading:
             restore = _ArchiveRestore(archive, loading, session.connection, progress)
             restore.run(jobs=1 if dump.format is DumpFormat.TAR else max(1, jobs), schema_only=schema_only)
         # After the role is dropped: reassigning what it owned would fire them, as a superuser.
         restore.create_event_triggers()
     return RestoreOutcome(harmless=tuple(dict.fromkeys(restore.harmless)), lost=tuple(dict.fromkeys(restore.lost)))
+
+
+def _refuses_server_options(connection: Connection) -> bool:
+    """Whether the server is of a release that knows no options that only a server sets; pg_restore would send them."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("SET TRANSACTION READ WRITE; CREATE TEMP TABLE tried (a int)")
+            for option in SERVER_OPTIONS:
+                connection.execute(sql.SQL("ALTER TABLE tried ALTER a SET ({} = 1)").format(sql.Identifier(option)))
+    except psycopg.errors.InvalidParameterValue:
+        return True
+    return False
+
+
+def _restore_as_plain(
+    archive: Archive, url: str, *, jobs: int, schema_only: bool, progress: ProgressCallback | None
+) -> RestoreOutcome:
+    """Restore by the loader of plain dumps, which leaves out what this server refuses, from a temporary file."""
+    warning = pg_restore_warning(archive.reader)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        print_archive(archive, file, schema_only=schema_only)
+        size_bytes = os.fstat(file.fileno()).st_size
+        index = scan_dump(DumpText(descriptor=file.fileno(), name=archive.dump.path.name, size_bytes=size_bytes))
+        outcome = load_plain_dump(index, url, jobs=jobs, schema_only=schema_only, progress=progress)
+    return replace(outcome, harmless=(*([warning] if warning else []), *outcome.harmless))
 
 
 class _ArchiveRestore:

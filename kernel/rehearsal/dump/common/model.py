@@ -69,12 +69,13 @@ class Collation:
 class DumpContents:
     """What a dump needs, read before anything is restored; "" and () where the dump does not say.
 
-    The version is as in "15.18". `settings` are the (name, value) pairs of ALTER DATABASE ... SET. `roles` own or are
-    granted something. `data_bytes` is the size of the rows in the dump, uncompressed where that is known.
-    `locale_provider`, `lc_collate` and `lc_ctype` are the database's.
+    Versions, of the server and of its pg_dump, are as in "15.18". `settings` are the (name, value) pairs of ALTER
+    DATABASE ... SET. `roles` own or are granted something. `data_bytes` is the size of the rows in the dump,
+    uncompressed where that is known. `locale_provider`, `lc_collate` and `lc_ctype` are the database's.
     """
 
     server_version: str = ""
+    client_version: str = ""
     database: str = ""
     encoding: str = ""
     locale_provider: str = ""

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
+
 IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = rb"(?:%b\.)?%b" % (IDENTIFIER, IDENTIFIER)
 _STRING = rb"(?:E?'(?:[^'\\]|'')*'|E'(?:[^'\\]|''|\\.)*')"
@@ -35,6 +37,7 @@ class StatementKind(Enum):
     EVENT_TRIGGER = "after everything else, which would fire it"
     COMMENT = "a comment or security label"
     PUBLICATION = "a copy has no subscribers, but a publication restricts migrations"
+    COLUMN_OPTIONS = "options of a column, with one that only a server sets, which is left out"
     DROP = "drops what a fresh database does not have"
     PLACEHOLDER = "replaces a view by an empty one, to drop what it depends on"
     DATABASE = "concerns the database as a whole, which exists already"
@@ -58,6 +61,8 @@ _SIMPLE_OBJECT = (
     rb"|PUBLICATION|TEXT SEARCH DICTIONARY|TEXT SEARCH CONFIGURATION|LARGE OBJECT)"
 )
 _ROUTINE = rb"(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR CLASS|OPERATOR FAMILY)"
+_SET_COLUMN = rb"ALTER (?:FOREIGN )?TABLE (?:ONLY )?%n ALTER COLUMN %i SET "
+_SERVER_OPTION = rb"(?:%b) ?= ?'?[0-9]+'?" % "|".join(SERVER_OPTIONS).encode()
 _DEFAULT_PRIVILEGES = rb"ALTER DEFAULT PRIVILEGES (?:FOR (?:ROLE|USER) %i )?(?:IN SCHEMA %i )?"
 
 # The first that matches counts.
@@ -98,6 +103,7 @@ _KINDS_AND_SHAPES = (
     (StatementKind.REMOTE, rb"ALTER (?P<what>SUBSCRIPTION|USER MAPPING)\b"),
     (StatementKind.DATABASE, rb"ALTER DATABASE "),
     (StatementKind.PUBLICATION, rb"ALTER PUBLICATION (?P<name>%i) "),
+    (StatementKind.COLUMN_OPTIONS, _SET_COLUMN + rb"\((?:[^;()]*, )?" + _SERVER_OPTION + rb"(?:, [^;()]*)?\);\Z"),
     (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n DROP CONSTRAINT (?:IF EXISTS )?%i;\Z"),
     (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n ALTER COLUMN %i DROP DEFAULT;\Z"),
     (StatementKind.PRIVILEGES, rb"GRANT %g ON %g TO %g;\Z"),
@@ -139,6 +145,14 @@ def classify_statement(sql: bytes) -> tuple[StatementKind, re.Match[bytes] | Non
         if match := pattern.match(sql):
             return kind, match
     return StatementKind.PLAIN, None
+
+
+def without_server_options(sql: bytes) -> bytes:
+    """A statement of the kind COLUMN_OPTIONS without options that only a server sets, b"" when it sets no others."""
+    begin = sql.rindex(b"(") + 1
+    options = sql[begin : sql.rindex(b")")].split(b", ")
+    kept = [option for option in options if not re.fullmatch(_SERVER_OPTION, option)]
+    return sql[:begin] + b", ".join(kept) + b");" if kept else b""
 
 
 def is_safe_for_superuser(sql: bytes) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.rehearsal.dump.common.model import Collation, DumpContents
-from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind, summarise_statement
+from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind, summarise_statement, without_server_options
 from kernel.sql.reader import QUOTED_KEY, read_words
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 _SERVER_VERSION = re.compile(rb"^-- Dumped from database version ([0-9][0-9A-Za-z.]*)", re.MULTILINE)
+_CLIENT_VERSION = re.compile(rb"^-- Dumped by pg_dump version ([0-9][0-9A-Za-z.]*)", re.MULTILINE)
 _DATABASE_SETTING = re.compile(
     rb"ALTER DATABASE (?:\"(?:[^\"]|\"\")+\"|\S+) SET (?P<name>\S+) (?:TO|=) (?P<value>.*);\Z", re.DOTALL
 )
@@ -76,8 +77,14 @@ class DumpIndex:
     contents: DumpContents
 
     def sql(self, statement: DumpStatement) -> bytes:
-        """The statement's bytes, from its first significant one to its semicolon."""
-        return self.text.read(statement.offset, statement.length)
+        """The statement's bytes, from its first significant one to its semicolon; b"" when nothing of it is to run."""
+        text = self.text.read(statement.offset, statement.length)
+        return without_server_options(text) if statement.kind is StatementKind.COLUMN_OPTIONS else text
+
+    @property
+    def server_option_count(self) -> int:
+        """The number of columns with options that only a server sets."""
+        return sum(isinstance(item, DumpStatement) and item.kind is StatementKind.COLUMN_OPTIONS for item in self.items)
 
     def describe_left_out(self) -> Iterator[str]:
         """A sentence for each statement that is not run because it would reach another server."""
@@ -119,10 +126,11 @@ class ContentsCollector:
 
     def contents(self, head: bytes, settings: SessionSettings) -> DumpContents:
         """The contents; `head` is the beginning of the dump, where pg_dump names the server's version."""
-        server = _SERVER_VERSION.search(head)
+        server, client = _SERVER_VERSION.search(head), _CLIENT_VERSION.search(head)
         encodings = [value for value in settings.values(b"client_encoding") if value]
         return DumpContents(
             server_version=server[1].decode() if server else "",
+            client_version=client[1].decode() if client else "",
             database=self._database,
             encoding=encodings[0] if encodings else "",
             extensions=tuple(self._extensions),

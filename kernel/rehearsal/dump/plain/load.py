@@ -18,11 +18,13 @@ from kernel.rehearsal.dump.plain.load_order import StepMode, plan_load
 from kernel.rehearsal.dump.plain.load_state import LoadState
 from kernel.rehearsal.dump.plain.rows import TargetTable, load_table, load_tables
 from kernel.rehearsal.dump.plain.workers import LoadJob, open_load_connection
+from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kernel.rehearsal.dump.common.model import ProgressCallback
+    from kernel.rehearsal.dump.common.model import DumpContents, ProgressCallback
     from kernel.rehearsal.dump.plain.contents import DumpIndex
     from kernel.rehearsal.dump.plain.load_order import LoadPlan, LoadStep
     from kernel.rehearsal.dump.plain.workers import LoadConnection
@@ -61,6 +63,8 @@ def load_plain_dump(
 
 def _run_plan(state: LoadState, plan: LoadPlan) -> None:
     state.losses.harmless.update(dict.fromkeys(state.index.describe_left_out()))
+    if columns := state.index.server_option_count:
+        state.losses.harmless[_describe_server_options(columns, state.index.contents)] = None
     _create_extensions(state, plan.first)
     for step in plan.steps:
         _run_step(state, step)
@@ -74,6 +78,15 @@ def _run_plan(state: LoadState, plan: LoadPlan) -> None:
     state.report_progress("owners and privileges")
     for statement in (*state.deferred, *plan.privileges):
         state.run_as_assistant(statement)
+
+
+def _describe_server_options(columns: int, contents: DumpContents) -> str:
+    """The sentence about options that were left out, and why the dump has them."""
+    client, server = contents.client_version or "its pg_dump", contents.server_version or "its server"
+    return (
+        f"{' and '.join(SERVER_OPTIONS)} of {format_quantity(columns, 'column')}: left out, as only a server sets it; "
+        f"pg_dump {client} wrote it, which is older than the server's release ({server})"
+    )
 
 
 def _create_extensions(state: LoadState, statements: Sequence[DumpStatement]) -> None:

@@ -74,7 +74,7 @@ class LoadState:
         """Run a statement as the loading role, and record a refusal; a deadlock only in `deadlocked`."""
         self.apply_settings(connection, statement.settings_state)
         text = self.index.sql(statement)
-        refusal = connection.run(text)
+        refusal = connection.run(text) if text else None
         if refusal is None:
             return
         if refusal.sqlstate == DEADLOCK_DETECTED and deadlocked is not None:
