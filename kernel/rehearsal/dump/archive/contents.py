@@ -17,13 +17,13 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
 from kernel.postgres.account import server_account
 from kernel.postgres.cache import reachable_programs
 from kernel.postgres.process import run_client_program
-from kernel.rehearsal.dump.archive.access import open_archive_for_account
+from kernel.rehearsal.dump.archive.access import open_archive_for_account, text_file_for_account
 from kernel.rehearsal.dump.archive.complete import check_complete
 from kernel.rehearsal.dump.archive.header import ArchiveHeader, read_archive_header
 from kernel.rehearsal.dump.common.client_programs import find_pg_restore
@@ -46,8 +46,9 @@ _LISTING_TIMEOUT_SECONDS = 600.0  # a table of contents with a million entries t
 _DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE) = '?([^' ;]+)")
 _TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
 _ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
-_OTHER_DATA_ENTRIES = (
-    *("BLOB ", "BLOB METADATA ", "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA "),
+_DATA_ENTRIES = (*_ROW_ENTRIES, "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA ")
+_LARGE_OBJECT_ENTRIES = (
+    *("BLOB ", "BLOB METADATA "),
     *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
 )
 _MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{'|'.join(MIGRATION_TABLES)}) ")
@@ -76,7 +77,8 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
         tempfile.TemporaryFile(buffering=0) as listing,
         tempfile.TemporaryFile(buffering=0) as text,
     ):
-        for arguments, output in (("--list",), listing), (("--create", "--schema-only", "--file=-"), text):
+
+        def run(*arguments: str, output: IO[bytes]) -> None:
             if source is not None:
                 source.seek(0)  # the previous run moved the position, which is shared
             try:
@@ -95,8 +97,13 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
                 ) from error
             if done.exit_status != 0:
                 raise DumpUnreadable(f"{dump.path}: pg_restore {chosen.version} says: {done.last_error}; {DUMP_AGAIN}")
+
+        run("--list", "--create", output=listing)
         listing.seek(0)
         listed = ArchiveListing(listing.read().decode(errors="replace"))
+        # Not by --schema-only, which leaves out the owners and privileges of large objects.
+        with text_file_for_account(listed.filter_entries(*_DATA_ENTRIES), account) as list_file:
+            run("--create", "--file=-", f"--use-list={list_file}", output=text)
         name = f"{dump.path.name} (its schema)"
         index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
         yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
@@ -168,7 +175,7 @@ class ArchiveListing:
 
     def _is_data(self, line: str) -> bool:
         what = self._describe_entry(line)
-        return what.startswith((*_ROW_ENTRIES, *_OTHER_DATA_ENTRIES)) and not _MIGRATION_RECORDS.match(what)
+        return what.startswith((*_DATA_ENTRIES, *_LARGE_OBJECT_ENTRIES)) and not _MIGRATION_RECORDS.match(what)
 
     def qualified_names(self, name: str) -> str:
         """The table of this name with its schema; all of them if there are several."""

@@ -74,8 +74,8 @@ def restore_archive(
         if archive.index.server_option_count and _refuses_server_options(session.connection):
             return _restore_as_plain(archive, url, jobs=jobs, schema_only=schema_only, progress=progress)
         with acquire_loading_role(session) as loading:
-            restore = _ArchiveRestore(archive, loading, session.connection, progress)
-            restore.run(jobs=1 if dump.format is DumpFormat.TAR else max(1, jobs), schema_only=schema_only)
+            restore = _ArchiveRestore(archive, loading, session.connection, progress, schema_only=schema_only)
+            restore.run(jobs=1 if dump.format is DumpFormat.TAR else max(1, jobs))
         # After the role is dropped: reassigning what it owned would fire them, as a superuser.
         restore.create_event_triggers()
     return RestoreOutcome(harmless=tuple(dict.fromkeys(restore.harmless)), lost=tuple(dict.fromkeys(restore.lost)))
@@ -110,10 +110,17 @@ class _ArchiveRestore:
     """One restore; `assistant` is the superuser of `loading`, or the user who loads where there is none."""
 
     def __init__(
-        self, archive: Archive, loading: LoadingRole, assistant: Connection, progress: ProgressCallback | None
+        self,
+        archive: Archive,
+        loading: LoadingRole,
+        assistant: Connection,
+        progress: ProgressCallback | None,
+        *,
+        schema_only: bool,
     ) -> None:
         self._archive = archive
-        self._plan = plan_load(archive.index.items, schema_only=True)
+        self._schema_only = schema_only
+        self._plan = plan_load(archive.index.items, schema_only=schema_only)
         self._loading = loading
         self._assistant = LoadConnection(assistant, archive.index.settings, only=(b"search_path",))
         self._progress_poller = CopyProgressPoller(assistant, archive.contents.data_bytes, progress)
@@ -121,7 +128,7 @@ class _ArchiveRestore:
         self.harmless: list[str] = [warning] if warning else []
         self.lost: list[Problem] = []
 
-    def run(self, *, jobs: int, schema_only: bool) -> None:
+    def run(self, *, jobs: int) -> None:
         index = self._archive.index
         with open_load_connection(self._loading.url, index.settings) as main:
             for statement in self._plan.first:
@@ -131,7 +138,11 @@ class _ArchiveRestore:
             # The dump may bring operators that match our queries better than PostgreSQL's (CVE-2018-1058).
             self._assistant.connection.execute("SET search_path = pg_catalog, pg_temp")
             errors = run_pg_restore(
-                self._archive, main.connection, jobs=jobs, schema_only=schema_only, polled=self._progress_poller.poll
+                self._archive,
+                main.connection,
+                jobs=jobs,
+                schema_only=self._schema_only,
+                polled=self._progress_poller.poll,
             )
             self._progress_poller.report("statistics")
             if failed := run_vacuumdb(self._archive, main.connection, jobs=jobs):

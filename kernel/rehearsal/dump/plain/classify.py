@@ -34,6 +34,7 @@ class StatementKind(Enum):
     INDEX_PROPERTY = "a property of an index, set when it is built"
     FOREIGN_KEY = "checks one table against another, in parallel with other keys"
     PRIVILEGES = "ownership and privileges: last, by a superuser"
+    LARGE_OBJECT = "the owner, privileges or comment of a large object, which is a row: last, by a superuser"
     EVENT_TRIGGER = "after everything else, which would fire it"
     COMMENT = "a comment or security label"
     PUBLICATION = "a copy has no subscribers, but a publication restricts migrations"
@@ -58,7 +59,7 @@ _OWNER = rb" OWNER TO (?P<role>%i);\Z"
 _RELATION = rb"(?:TABLE|SEQUENCE|VIEW|MATERIALIZED VIEW|FOREIGN TABLE|INDEX)"
 _SIMPLE_OBJECT = (
     rb"(?:SCHEMA|TYPE|DOMAIN|COLLATION|CONVERSION|STATISTICS|LANGUAGE|PROCEDURAL LANGUAGE|SERVER|FOREIGN DATA WRAPPER"
-    rb"|PUBLICATION|TEXT SEARCH DICTIONARY|TEXT SEARCH CONFIGURATION|LARGE OBJECT)"
+    rb"|PUBLICATION|TEXT SEARCH DICTIONARY|TEXT SEARCH CONFIGURATION)"
 )
 _ROUTINE = rb"(?:FUNCTION|PROCEDURE|ROUTINE|AGGREGATE|OPERATOR CLASS|OPERATOR FAMILY)"
 _SET_COLUMN = rb"ALTER (?:FOREIGN )?TABLE (?:ONLY )?%n ALTER COLUMN %i SET "
@@ -94,8 +95,9 @@ _KINDS_AND_SHAPES = (
     (StatementKind.FOREIGN_KEY, _ADD_CONSTRAINT + rb"FOREIGN KEY \([^()]*\) REFERENCES (?P<other>%n)\("),
     (StatementKind.INDEX_PROPERTY, rb"ALTER TABLE (?:ONLY )?%n (?:CLUSTER ON|REPLICA IDENTITY USING INDEX) %i;\Z"),
     (StatementKind.INDEX_PROPERTY, rb"ALTER INDEX %n ALTER COLUMN [0-9]+ SET STATISTICS [0-9]+;\Z"),
+    (StatementKind.LARGE_OBJECT, rb"ALTER LARGE OBJECT [0-9]+" + _OWNER),
     (StatementKind.PRIVILEGES, rb"ALTER " + _RELATION + rb" %n" + _OWNER),
-    (StatementKind.PRIVILEGES, rb"ALTER " + _SIMPLE_OBJECT + rb" (?:%n|[0-9]+)" + _OWNER),
+    (StatementKind.PRIVILEGES, rb"ALTER " + _SIMPLE_OBJECT + rb" %n" + _OWNER),
     (StatementKind.PRIVILEGES, rb"ALTER " + _ROUTINE + rb" %n ?(?:\(%g\)|USING %i)" + _OWNER),
     (StatementKind.PRIVILEGES, rb"ALTER OPERATOR (?:%i\.)?[-+*/<>=~!@#%^&|`?]+ \(%g\)" + _OWNER),
     (StatementKind.PRIVILEGES, _DEFAULT_PRIVILEGES + rb"(?:GRANT|REVOKE) %g (?:TO|FROM) %g;\Z"),
@@ -106,6 +108,9 @@ _KINDS_AND_SHAPES = (
     (StatementKind.COLUMN_OPTIONS, _SET_COLUMN + rb"\((?:[^;()]*, )?" + _SERVER_OPTION + rb"(?:, [^;()]*)?\);\Z"),
     (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n DROP CONSTRAINT (?:IF EXISTS )?%i;\Z"),
     (StatementKind.DROP, rb"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?%n ALTER COLUMN %i DROP DEFAULT;\Z"),
+    (StatementKind.LARGE_OBJECT, rb"GRANT %g ON LARGE OBJECT [0-9]+ TO %g;\Z"),
+    (StatementKind.LARGE_OBJECT, rb"REVOKE %g ON LARGE OBJECT [0-9]+ FROM %g;\Z"),
+    (StatementKind.LARGE_OBJECT, rb"COMMENT ON LARGE OBJECT [0-9]+ IS %s;\Z"),
     (StatementKind.PRIVILEGES, rb"GRANT %g ON %g TO %g;\Z"),
     (StatementKind.PRIVILEGES, rb"REVOKE %g ON %g FROM %g;\Z"),
     (StatementKind.INDEX_PROPERTY, rb"COMMENT ON (?:INDEX|CONSTRAINT) "),

@@ -115,7 +115,7 @@ class ContentsCollector:
             self._extensions.setdefault(unquote_identifier(groups["name"]))
         elif kind is StatementKind.AUTHORIZATION and groups.get("role"):
             self._roles.setdefault(unquote_identifier(groups["role"]))
-        elif kind is StatementKind.PRIVILEGES:
+        elif kind in (StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT):
             self._add_roles(sql)
         elif kind is StatementKind.REMOTE and (mapping := _USER_MAPPING.match(sql)):
             self._roles.setdefault(unquote_identifier(mapping[1]))

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 NOT_LOADED = frozenset(
     {StatementKind.SETTING, StatementKind.AUTHORIZATION, StatementKind.DATABASE, StatementKind.REMOTE}
 )
-_LAST_KINDS = frozenset({StatementKind.PRIVILEGES, StatementKind.EVENT_TRIGGER})
+_LAST_KINDS = frozenset({StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT, StatementKind.EVENT_TRIGGER})
 _DROP_KINDS = frozenset({StatementKind.DROP, StatementKind.PLACEHOLDER, StatementKind.DATA, *NOT_LOADED})
-_DATA_KINDS = frozenset({StatementKind.SEQUENCE, StatementKind.DATA})
+_DATA_KINDS = frozenset({StatementKind.SEQUENCE, StatementKind.DATA, StatementKind.LARGE_OBJECT})
 _MIGRATION_TABLES = tuple(name.encode() for name in MIGRATION_TABLES)
 
 
@@ -76,7 +76,7 @@ def plan_load(items: Sequence[DumpStatement | RowBlock], *, schema_only: bool) -
     return LoadPlan(
         first=tuple(first),
         steps=tuple(_group_steps(item for item in kept if item not in in_first and not _has_kind(item, _LAST_KINDS))),
-        privileges=tuple(item for item in last if item.kind is StatementKind.PRIVILEGES),
+        privileges=tuple(item for item in last if item.kind is not StatementKind.EVENT_TRIGGER),
         event_triggers=tuple(item for item in last if item.kind is StatementKind.EVENT_TRIGGER),
     )
 

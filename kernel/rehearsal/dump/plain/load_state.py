@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 _HARMLESS_KINDS = frozenset(
-    {StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.PUBLICATION, StatementKind.DROP}
+    {
+        *(StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT),
+        *(StatementKind.PUBLICATION, StatementKind.DROP),
+    }
 )
 # Duplicate schema and duplicate object: a new database has a schema public already, and the language plpgsql.
 _ALREADY_EXISTS = frozenset({"42P06", "42710"})
