@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING
 from kernel.db.connection import open_session
 from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.script import open_script
+from kernel.migrations.script import open_script, parse_script
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
-from kernel.rehearsal.data.expectations import read_expectations
+from kernel.rehearsal.data.expectations import read_expectations, unknown_table_problem
+from kernel.rehearsal.dump.preflight import lists_every_table
 from kernel.sql.lexer import PartKind
-from kernel.sql.reader import Word, read_words
+from kernel.sql.reader import STRING_KEY, Word, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
     from kernel.rehearsal.data.expectations import Expectation
+    from kernel.rehearsal.dump.common.model import DumpContents
     from kernel.rehearsal.prod_copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest, Reporter
     from kernel.rehearsal.result import DumpSource
@@ -34,6 +37,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind IN ('r', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema')
     AND nspname NOT LIKE 'pg\\_toast%' AND relname NOT LIKE 'schema\\_migrations%'
 """
+_DYNAMIC_SQL = re.compile(r"\bEXECUTE\b(?!\s+(?:FUNCTION|PROCEDURE)\b)", re.IGNORECASE)
 _ENVIRONMENT_QUERY = """
 SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'TimeZone', 'wal_level', 'shared_buffers',
   'work_mem', 'maintenance_work_mem', 'max_parallel_maintenance_workers', 'lock_timeout']) AS name
@@ -76,10 +80,9 @@ def read_preconditions(
         if status.plan.records_ahead:
             names = ", ".join(record.filename for record in status.plan.records_ahead)
             reporter.print_line(f"warning: {source.name} is ahead of these files: {names}")
-        refuse_copy_program(todo)
         pending = tuple(migration for migration, _ in todo)
-        expectations, problems = read_expectations(pending)
-        if problems:
+        expectations, malformed = read_expectations(pending)
+        if problems := [*copy_program_problems(todo), *malformed]:
             raise FilesInvalid(problems)
         ledger = status.ledger.name
         ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
@@ -96,8 +99,63 @@ def read_preconditions(
         )
 
 
-def refuse_copy_program(todo: Iterable[tuple[Migration, Script]]) -> None:
-    """Raise FilesInvalid with every COPY … PROGRAM: a rehearsal would start the program on this machine.
+def check_pending_files(migrations: Iterable[Migration], contents: DumpContents) -> None:
+    """Check the files that are pending by the dump's records, before a restore that may take long.
+
+    Raises FilesInvalid with all files that cannot be run or would start a program, and all declarations that are
+    malformed, or name a table that neither the dump nor a pending file names. Without readable records it does nothing:
+    read_preconditions finds the same after the restore, and the comparison of the data the last.
+    """
+    if contents.applied_versions is None:
+        return
+    pending = [one for one in migrations if int(one.version) not in contents.applied_versions]
+    todo: list[tuple[Migration, Script]] = []
+    problems: list[Problem] = []
+    for migration in pending:
+        try:
+            todo.append((migration, parse_script(migration.path, migration.filename)))
+        except FilesInvalid as error:
+            problems += error.problems
+    problems += copy_program_problems(todo)
+    expectations, malformed = read_expectations(pending)
+    problems += malformed
+    if lists_every_table(contents):
+        unknown = [one for one in expectations if one.possible_tables.isdisjoint(contents.table_names)]
+        names = frozenset(name for one in unknown for name in one.possible_tables)
+        mentioned = _mentioned_names(names, todo) if names else names
+        problems += [
+            unknown_table_problem(one, contents.table_names)
+            for one in unknown
+            if one.possible_tables.isdisjoint(mentioned)
+        ]
+    if problems:
+        raise FilesInvalid(problems)
+
+
+def _mentioned_names(names: frozenset[str], todo: Iterable[tuple[Migration, Script]]) -> frozenset[str]:
+    """Those of the names that the files mention, in strings too; all of them where a string runs SQL that it composes.
+
+    A string may be the body of a function or a DO block.
+    """
+    found: set[str] = set()
+    for migration, script in todo:
+        with open_script(script, migration.path) as opened:
+            for part in opened.parts:
+                if part.kind is not PartKind.STATEMENT:
+                    continue
+                for word in read_words(part.sql):
+                    if word.key == STRING_KEY:
+                        if _DYNAMIC_SQL.search(word.text):
+                            return names
+                        text = word.text.lower()
+                        found.update(name for name in names if name.lower() in text)
+                    elif word.text in names:
+                        found.add(word.text)
+    return frozenset(found)
+
+
+def copy_program_problems(todo: Iterable[tuple[Migration, Script]]) -> list[Problem]:
+    """A problem for every COPY … PROGRAM: a rehearsal would start the program on this machine.
 
     The words are found anywhere in a statement, and in the strings that are the bodies of functions and DO blocks.
     """
@@ -113,8 +171,7 @@ def refuse_copy_program(todo: Iterable[tuple[Migration, Script]]) -> None:
                 for part in opened.parts
                 for line in _copy_program_lines(part)
             ]
-    if problems:
-        raise FilesInvalid(problems)
+    return problems
 
 
 def _copy_program_lines(part: Part) -> Iterator[int]:

@@ -20,7 +20,7 @@ from kernel.rehearsal.practices.compatibility import check_compatibility
 from kernel.rehearsal.practices.rerun import RERUN_PRACTICE, check_rerun
 from kernel.rehearsal.practices.result import PracticeResult
 from kernel.rehearsal.practices.revert import REVERT_PRACTICE, check_reverts
-from kernel.rehearsal.preconditions import read_preconditions
+from kernel.rehearsal.preconditions import check_pending_files, read_preconditions
 from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
 from kernel.rehearsal.queries.corpus import read_queries
 from kernel.rehearsal.restore import acquire_requested_dump, open_restored_copy
@@ -53,11 +53,10 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
     """
     began = time.monotonic()
     queries = read_queries(request.queries, request.prod_db) if request.queries else ()
-    with (
-        acquire_requested_dump(request, reporter) as dump,
-        open_restored_copy(dump, request, reporter) as copy,
-    ):
-        rehearsal = rehearse_on_copy(migrations, copy, dump.source, request, reporter, queries=queries)
+    with acquire_requested_dump(request, reporter) as dump:
+        check_pending_files(migrations, dump.contents)
+        with open_restored_copy(dump, request, reporter) as copy:
+            rehearsal = rehearse_on_copy(migrations, copy, dump.source, request, reporter, queries=queries)
     database = dump.contents.database or dump.source.name
     return replace(rehearsal, database=database, seconds=time.monotonic() - began)
 

@@ -125,6 +125,31 @@ def rehearsals(project: Project, server: Server) -> Iterator[Rehearsals]:
         project.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@pytest.mark.parametrize("options", [(), ("--format=custom",), ("--format=directory",), ("--format=tar",)])
+def test_a_pending_file_that_cannot_be_rehearsed_is_found_before_the_restore(
+    rehearsals: Rehearsals, options: tuple[str, ...]
+) -> None:
+    rehearsals.pending("-- rehearse: rows odrers=-3\nDELETE FROM orders WHERE id <= 3;\n")
+    result = rehearsals.run("--dump", rehearsals.dump(*options), "--jobs", "1")
+    assert (result.code, result.out) == (2, "")
+    assert "002_pending.sql:1: -- rehearse: rows: no table odrers; do you mean orders" in result.err
+    assert "restoring" not in result.err
+    rehearsals.pending("-- rehearse: rows orders=-3\nDELETE FROM orders WHERE id <= 3;\n")
+    assert rehearsals.run("--dump", rehearsals.dump(*options, name="again"), "--fail-on", "never").code == 0
+
+
+def test_the_pending_files_are_checked_before_a_restore_that_would_fail(rehearsals: Rehearsals) -> None:
+    dump = rehearsals.dump()
+    text = dump.read_text().replace(
+        "CREATE TABLE public.orders", "CREATE TABLE public.x (i no_such_type);\n\nCREATE TABLE public.orders"
+    )
+    dump.write_text(text)
+    rehearsals.pending("SELECT 'unterminated;\n")
+    assert rehearsals.run("--dump", dump).code == 2
+    rehearsals.pending(HARMLESS)
+    assert rehearsals.run("--dump", dump).code == 7
+
+
 def test_a_dump_is_rehearsed_and_the_whole_answer_is_on_stdout(rehearsals: Rehearsals) -> None:
     result = rehearsals.run("--dump", rehearsals.dump(), "--report", "page.html")
     assert (result.code, result.err) == (0, "")

@@ -270,11 +270,56 @@ GRANT SELECT ON TABLE public.t TO fred, PUBLIC WITH GRANT OPTION;
     with open_plain_dump(write(tmp_path, body)) as index:
         assert index.contents == DumpContents(
             server_version="16.4",
+            client_version="17.2",
             encoding="UTF8",
             extensions=("uuid-ossp",),
             roles=('Ann "A" B', "carl", "dora", "emil", "fred"),
             collations=(Collation(locale="de-DE", provider="icu"), Collation(locale="sv_SE.utf8")),
             tablespaces=("fast",),
             data_bytes=9,
+            table_names=frozenset({"t"}),
         )
         assert index.contents.server_major == 16
+
+
+LEDGER_ROWS = "COPY public.schema_migrations (version, filename) FROM stdin;\n001\t001_a.sql\n016\t016_b.sql\n\\.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "versions"),
+    [
+        (LEDGER_ROWS, {1, 16}),
+        (
+            LEDGER_ROWS.replace("(version, filename)", "(filename, version)").replace(
+                "001\t001_a.sql\n016\t016_b.sql", "x\t7"
+            ),
+            {7},
+        ),
+        ("COPY public.schema_migrations (version) FROM stdin;\n\\.\n", set()),
+        ("SELECT 1;\n", None),
+        (LEDGER_ROWS + LEDGER_ROWS.replace("public.", "other."), None),
+        (LEDGER_ROWS.replace("016\t", "2026-x\t"), None),
+        ("INSERT INTO public.schema_migrations VALUES ('001', '001_a.sql');\n", None),
+        ("COPY public.schema_migrations FROM stdin;\n001\t001_a.sql\n\\.\n", None),
+    ],
+)
+def test_the_applied_versions_are_read_where_they_are_plain_to_see(
+    tmp_path: Path, text: str, versions: set[int] | None
+) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_text(text)
+    with open_plain_dump(identify_dump(path)) as index:
+        assert index.contents.applied_versions == versions
+
+
+def test_the_names_of_tables_are_those_of_every_kind_of_table(tmp_path: Path) -> None:
+    path = tmp_path / "dump.sql"
+    path.write_text(
+        'CREATE TABLE public.a (\n    i integer\n);\nCREATE UNLOGGED TABLE "S ""x".b ();\n'
+        "CREATE TABLE c () PARTITION BY LIST (i);\n"
+        "CREATE FOREIGN TABLE public.d () SERVER s;\n"
+        'CREATE MATERIALIZED VIEW public."E e" AS\n SELECT 1\n  WITH NO DATA;\n'
+        "CREATE VIEW public.v AS SELECT 1;\nCREATE SEQUENCE public.s;\n"
+    )
+    with open_plain_dump(identify_dump(path)) as index:
+        assert index.contents.table_names == {"a", "b", "c", "d", "E e"}

@@ -68,6 +68,12 @@ class Expectation:
     row_difference: int | None = None
 
     @property
+    def possible_tables(self) -> frozenset[str]:
+        """The names, without schema, of the tables that it may mean: the last part of DROPS may be a column."""
+        parts = {ExpectationKind.ROWS: self.name[-1:], ExpectationKind.CHANGES: self.name[-2:-1]}
+        return frozenset(parts.get(self.kind, self.name[-2:]))
+
+    @property
     def location(self) -> str:
         """File and line, for messages."""
         return f"{self.file}:{self.line}"
@@ -241,8 +247,7 @@ def _resolve_target(
         if column in ("", ALL_COLUMNS) or column in known:
             return place, column
         return _unknown_name(one, f"no column {column} in {'.'.join(parts)}", column, known)
-    parts = one.name[:-1] if one.kind is ExpectationKind.CHANGES else one.name
-    return _unknown_name(one, f"no table {'.'.join(parts)}", parts[-1], {name for _, name in names})
+    return unknown_table_problem(one, {name for _, name in names})
 
 
 def _find_table_index(parts: tuple[str, ...], names: Mapping[tuple[str, str], int], path: Sequence[str]) -> int | None:
@@ -261,7 +266,13 @@ def _column_names(table: TablePair) -> set[str]:
     return {one.name for side in (table.before, table.after) if side for one in side.head.columns}
 
 
-def _unknown_name(one: Expectation, what: str, wrong: str, known: set[str]) -> Problem:
+def unknown_table_problem(one: Expectation, known: Iterable[str]) -> Problem:
+    """The problem of a declaration that names none of the tables `known`."""
+    parts = one.name[:-1] if one.kind is ExpectationKind.CHANGES else one.name
+    return _unknown_name(one, f"no table {'.'.join(parts)}", parts[-1], known)
+
+
+def _unknown_name(one: Expectation, what: str, wrong: str, known: Iterable[str]) -> Problem:
     near = difflib.get_close_matches(wrong, sorted(known), n=1)
     remedy = f"do you mean {near[0]}" if near else "correct the declaration, or take it out"
     return Problem(message=f"-- rehearse: {one.kind}: {what}; {remedy}", file=one.file, line=one.line)

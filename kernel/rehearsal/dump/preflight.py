@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 # Source of these names: Debian bookworm and PostgreSQL's repository for it.
-# Part of PostgreSQL's contrib, which is in Debian's package of the server.
-_CONTRIB_EXTENSIONS = frozenset(
+# Part of PostgreSQL's contrib, which is in Debian's package of the server. None of them creates a table.
+CONTRIB_EXTENSIONS = frozenset(
     (
         *("adminpack", "amcheck", "autoinc", "bloom", "btree_gin", "btree_gist", "citext", "cube", "dblink"),
         *("dict_int", "dict_xsyn", "earthdistance", "file_fdw", "fuzzystrmatch", "hstore", "insert_username"),
@@ -214,9 +214,15 @@ def _can_create_collation(connection: Connection, one: Collation) -> bool:
     return True
 
 
+def lists_every_table(contents: DumpContents) -> bool:
+    """Whether `table_names` are all tables that a restore creates: extensions may create more, and so may scripts."""
+    by_pg_dump, decoded = bool(contents.server_version), contents.encoding in ("", "UTF8")
+    return by_pg_dump and decoded and CONTRIB_EXTENSIONS.issuperset(contents.extensions)
+
+
 def debian_package(extension: str, major: int) -> str:
     """The Debian package with an extension for a server of this major version."""
-    if extension in _CONTRIB_EXTENSIONS:
+    if extension in CONTRIB_EXTENSIONS:
         return f"postgresql-{major}"
     if extension in ("plperl", "plperlu", "plpython3u", "pltcl", "pltclu"):
         return f"postgresql-{extension.removesuffix('u')}-{major}"

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _LISTING_TIMEOUT_SECONDS = 600.0  # a table of contents with a million entries takes a tenth of it
+_RECORDS_TIMEOUT_SECONDS = 60.0
 _DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE) = '?([^' ;]+)")
 _TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
 _ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
@@ -78,7 +79,7 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
         tempfile.TemporaryFile(buffering=0) as text,
     ):
 
-        def run(*arguments: str, output: IO[bytes]) -> None:
+        def run(*arguments: str, output: IO[bytes], seconds: float = _LISTING_TIMEOUT_SECONDS) -> None:
             if source is not None:
                 source.seek(0)  # the previous run moved the position, which is shared
             try:
@@ -89,7 +90,7 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
                     *place,
                     source=source,
                     output=output,
-                    seconds=_LISTING_TIMEOUT_SECONDS,
+                    seconds=seconds,
                 )
             except TimeoutError as error:
                 raise DumpUnreadable(
@@ -101,9 +102,17 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
         run("--list", "--create", output=listing)
         listing.seek(0)
         listed = ArchiveListing(listing.read().decode(errors="replace"))
-        # Not by --schema-only, which leaves out the owners and privileges of large objects.
-        with text_file_for_account(listed.filter_entries(*_DATA_ENTRIES), account) as list_file:
-            run("--create", "--file=-", f"--use-list={list_file}", output=text)
+        # Not by --schema-only, which leaves out the owners and privileges of large objects, and the ledger's rows.
+        # These cannot be read where only the table of contents was copied, and take long in some archives.
+        try:
+            with text_file_for_account(listed.schema_entries(records=True), account) as list_file:
+                arguments = ("--create", "--file=-", f"--use-list={list_file}")
+                run(*arguments, output=text, seconds=_RECORDS_TIMEOUT_SECONDS)
+        except DumpUnreadable:
+            text.seek(0)
+            text.truncate()
+            with text_file_for_account(listed.schema_entries(records=False), account) as list_file:
+                run("--create", "--file=-", f"--use-list={list_file}", output=text)
         name = f"{dump.path.name} (its schema)"
         index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
         yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
@@ -172,6 +181,16 @@ class ArchiveListing:
         """
         kept = (line for line in self._lines if not self._describe_entry(line).startswith(beginnings))
         return "\n".join(line for line in kept if rows or not self._is_data(line)) + "\n"
+
+    def schema_entries(self, *, records: bool) -> str:
+        """The list for --use-list without rows, except those of the tables of migrations with `records`."""
+        kept = (
+            line
+            for line in self._lines
+            if not (what := self._describe_entry(line)).startswith(_DATA_ENTRIES)
+            or (records and _MIGRATION_RECORDS.match(what))
+        )
+        return "\n".join(kept) + "\n"
 
     def _is_data(self, line: str) -> bool:
         what = self._describe_entry(line)

@@ -71,7 +71,9 @@ class DumpContents:
 
     Versions, of the server and of its pg_dump, are as in "15.18". `settings` are the (name, value) pairs of ALTER
     DATABASE ... SET. `roles` own or are granted something. `data_bytes` is the size of the rows in the dump,
-    uncompressed where that is known. `locale_provider`, `lc_collate` and `lc_ctype` are the database's.
+    uncompressed where that is known. `locale_provider`, `lc_collate` and `lc_ctype` are the database's. `table_names`
+    are those of its CREATE TABLE, without schemas. `applied_versions` are those in the ledger's rows, None when these
+    cannot be read before a restore.
     """
 
     server_version: str = ""
@@ -87,6 +89,8 @@ class DumpContents:
     tablespaces: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     data_bytes: int = 0
+    table_names: frozenset[str] = frozenset()
+    applied_versions: frozenset[int] | None = None
 
     @property
     def server_major(self) -> int:

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel.db.ledger import LEDGER_TABLE
 from kernel.rehearsal.dump.common.model import Collation, DumpContents
 from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind, summarise_statement, without_server_options
 from kernel.sql.reader import QUOTED_KEY, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kernel.rehearsal.dump.plain.classify import SessionSettings
     from kernel.rehearsal.dump.plain.text import DumpText
@@ -22,6 +23,11 @@ _CLIENT_VERSION = re.compile(rb"^-- Dumped by pg_dump version ([0-9][0-9A-Za-z.]
 _DATABASE_SETTING = re.compile(
     rb"ALTER DATABASE (?:\"(?:[^\"]|\"\")+\"|\S+) SET (?P<name>\S+) (?:TO|=) (?P<value>.*);\Z", re.DOTALL
 )
+_CREATE_TABLE = re.compile(
+    rb"CREATE (?:UNLOGGED TABLE|FOREIGN TABLE|MATERIALIZED VIEW|TABLE) (?:IF NOT EXISTS )?(?:%b\.)?(%b)"
+    % (IDENTIFIER, IDENTIFIER)
+)
+_COPIED_COLUMNS = re.compile(rb" \(([^()]*)\) FROM stdin;")
 _COLLATE = re.compile(rb'COLLATE pg_catalog\."((?:[^"]|"")+)"')
 _COLLATION_PROVIDER = re.compile(rb"provider = (\w+)")
 _DATABASE_PROVIDER = re.compile(rb"LOCALE_PROVIDER = (\w+)")
@@ -93,6 +99,25 @@ class DumpIndex:
                 yield f"{summarise_statement(self.sql(item))}: left out, a copy does not reach other servers"
 
 
+def recorded_versions(text: DumpText, items: Iterable[DumpStatement | RowBlock]) -> frozenset[int] | None:
+    """The versions in the rows of the one ledger of a dump; None without one, or when its rows are not COPY's."""
+    blocks = [
+        item
+        for item in items
+        if isinstance(item, RowBlock) and item.table.rpartition(b".")[2].strip(b'"') == LEDGER_TABLE.encode()
+    ]
+    if len(blocks) != 1:
+        return None
+    statement = text.read(blocks[0].statement_offset, blocks[0].statement_length)
+    columns = _COPIED_COLUMNS.search(statement)
+    rows = text.read(blocks[0].offset, blocks[0].length).splitlines()
+    try:
+        place = columns[1].split(b", ").index(b"version") if columns else -1
+        return frozenset(int(row.split(b"\t")[place]) for row in rows) if columns else None
+    except (ValueError, IndexError):
+        return None
+
+
 class ContentsCollector:
     """Collects what the statements of a dump need: names by kind, each once, in the order of the dump."""
 
@@ -102,6 +127,7 @@ class ContentsCollector:
         self._roles: dict[str, None] = {}
         self._collations: dict[Collation, None] = {}
         self._settings: list[tuple[str, str]] = []
+        self._table_names: set[str] = set()
         self._data_bytes = 0
 
     def add_rows(self, length: int) -> None:
@@ -138,11 +164,14 @@ class ContentsCollector:
             collations=tuple(self._collations),
             tablespaces=tuple(value for value in settings.values(b"default_tablespace") if value),
             settings=tuple(self._settings),
+            table_names=frozenset(self._table_names),
             data_bytes=self._data_bytes,
         )
 
     def _add_plain(self, sql: bytes) -> None:
-        if sql.startswith(b"CREATE COLLATION "):
+        if table := _CREATE_TABLE.match(sql):
+            self._table_names.add(unquote_identifier(table[1]))
+        elif sql.startswith(b"CREATE COLLATION "):
             self._add_locales(sql, _COLLATION_PROVIDER.search(sql))
         elif sql.startswith(b"CREATE POLICY "):
             self._add_roles(sql)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.errors import DumpUnreadable
@@ -20,7 +21,13 @@ from kernel.rehearsal.dump.plain.classify import (
     copied_table,
     inserted_table,
 )
-from kernel.rehearsal.dump.plain.contents import ContentsCollector, DumpIndex, DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.contents import (
+    ContentsCollector,
+    DumpIndex,
+    DumpStatement,
+    RowBlock,
+    recorded_versions,
+)
 from kernel.rehearsal.dump.plain.text import SqlStream, open_dump_text
 from kernel.sql.lexer import Fault, LexerError, PartKind, split_script
 from kernel.sql.tokens import copy_direction, first_tokens
@@ -125,11 +132,12 @@ class _DumpScanner:
             raise _SkippedWrongly
         self._restriction.check_closed()
         self._refuse_truncated(last)
+        contents = self._contents.contents(self._dump.read(0, _HEAD_BYTES), self._settings)
         return DumpIndex(
             text=self._dump,
             items=tuple(self._items),
             settings=self._settings.states,
-            contents=self._contents.contents(self._dump.read(0, _HEAD_BYTES), self._settings),
+            contents=replace(contents, applied_versions=recorded_versions(self._dump, self._items)),
         )
 
     def _check_skipped(self, part: Part) -> None:
