@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from kernel.rehearsal.request import RehearsalRequest, Reporter
 
 
+_WITHOUT_ROWS = (
+    "--schema-only: no rows were restored, so nothing was rehearsed that depends on rows, as times and losses do"
+)
 _MAX_NAMED_LOSSES = 12  # the rest is counted
 _UNKNOWN_FREE_BYTES = 1 << 62  # a user's server does not show its free disk space
 
@@ -130,7 +133,8 @@ def _restore(
         outcome = restore_archive(dump.dump, url, programs, jobs=jobs, schema_only=schema_only, progress=show)
     if outcome.lost:
         raise _restore_error(dump.source.name, [str(problem) for problem in outcome.lost])
-    return (*describe_differences(contents, server), *outcome.harmless, *disable_external_access(url))
+    without_rows = [_WITHOUT_ROWS] if schema_only else []
+    return (*without_rows, *describe_differences(contents, server), *outcome.harmless, *disable_external_access(url))
 
 
 def _restore_error(name: str, lost: list[str]) -> RestoreFailed:

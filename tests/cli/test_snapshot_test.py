@@ -138,6 +138,22 @@ def test_a_pending_file_that_cannot_be_rehearsed_is_found_before_the_restore(
     assert rehearsals.run("--dump", rehearsals.dump(*options, name="again"), "--fail-on", "never").code == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--format=custom",)])
+def test_schema_only_says_that_no_rows_were_rehearsed(rehearsals: Rehearsals, options: tuple[str, ...]) -> None:
+    rehearsals.pending("CREATE TABLE IF NOT EXISTS another (id int);\n")
+    dump = rehearsals.dump(*options)
+    assert "--schema-only: no rows were restored" in rehearsals.run("--dump", dump, "--schema-only").err
+    assert "no rows" not in rehearsals.run("--dump", dump).err
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device")
+def test_a_device_is_no_place_for_a_report_and_stays_a_device(rehearsals: Rehearsals) -> None:
+    result = rehearsals.run("--dump", rehearsals.dump(), "--report", "/dev/null")
+    assert (result.code, result.out) == (2, "")
+    assert "--report /dev/null: cannot be written: it is no ordinary file; name another place" in result.err
+    assert Path("/dev/null").is_char_device()
+
+
 def test_the_pending_files_are_checked_before_a_restore_that_would_fail(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
     text = dump.read_text().replace(

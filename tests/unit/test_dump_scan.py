@@ -323,3 +323,42 @@ def test_the_names_of_tables_are_those_of_every_kind_of_table(tmp_path: Path) ->
     )
     with open_plain_dump(identify_dump(path)) as index:
         assert index.contents.table_names == {"a", "b", "c", "d", "E e"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,name\n1,ann\n",
+        "comment,created\n1,2026-01-01\n",
+        '{"tables": []}\n',
+        "<!DOCTYPE html><p>It's not found</p>\n",
+        "# Read me\n\nSELECT 1; \\set x\n",
+        "2026-01-01 ERROR failed; retry\n",
+        "pg_dump: error: connection to server failed\n",
+        "\n  \n",
+        "-- a comment /* and */ nothing else\n/* ; */\n",
+        "USE db;\nINSERT INTO t VALUES (1);\n",
+    ],
+)
+def test_a_text_that_is_none_is_told_as_not_a_pg_dump_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "given"
+    path.write_text(text)
+    with pytest.raises(DumpUnreadable, match=r"^given: not a pg_dump file: .*; dump the database with pg_dump$"):
+        open_plain_dump(identify_dump(path)).__enter__()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select 1;\n",
+        "\ufeff-- by hand\n/* twice */ /* over */ ;\nCREATE TABLE t ();\n",
+        "/* nested /* comment */ */ CREATE TABLE t ();\n",
+        "(SELECT 1);\n",
+        f"{'-- long' * 2000}\nCREATE TABLE t ();\n",
+    ],
+)
+def test_a_script_in_sql_is_a_dump_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "given.sql"
+    path.write_text(text)
+    with open_plain_dump(identify_dump(path)) as index:
+        assert len(index.items) == 1

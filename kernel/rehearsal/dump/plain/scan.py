@@ -49,6 +49,15 @@ _HEAD_BYTES = 1 << 13
 _HEADER = b"-- PostgreSQL database dump\n"
 _TRAILER = b"-- PostgreSQL database dump complete"
 _RESTRICT_COMMANDS = ("\\restrict", "\\unrestrict")
+# Comments that are nested end early here; then the text passes.
+_BEFORE_STATEMENT = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:\s+|;|--[^\n]*|/\*.*?\*/)*+", re.DOTALL)
+_COMMAND_WORD = re.compile(rb"[A-Za-z]+(?=[\s(;/'-]|\Z)")
+_COMMANDS = frozenset(  # PostgreSQL documentation, "SQL Commands"
+    b"ABORT ALTER ANALYZE BEGIN CALL CHECKPOINT CLOSE CLUSTER COMMENT COMMIT COPY CREATE DEALLOCATE DECLARE DELETE"
+    b" DISCARD DO DROP END EXECUTE EXPLAIN FETCH GRANT IMPORT INSERT LISTEN LOAD LOCK MERGE MOVE NOTIFY PREPARE"
+    b" REASSIGN REFRESH REINDEX RELEASE RESET REVOKE ROLLBACK SAVEPOINT SECURITY SELECT SET SHOW START TABLE TRUNCATE"
+    b" UNLISTEN UPDATE VACUUM VALUES WITH".split()
+)
 _ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
 # Client encodings with bytes below 0x80 inside of characters, which look like a backslash or a quote.
 _UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFT_JIS_2004", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB"})
@@ -72,6 +81,7 @@ def open_plain_dump(dump: Dump) -> Iterator[DumpIndex]:
 
 def scan_dump(dump: DumpText) -> DumpIndex:
     """The index of a dump. Raises DumpUnreadable."""
+    _refuse_other_text(dump)
     encoding = _ENCODING.search(dump.read(0, _HEAD_BYTES))
     if encoding and encoding[1].upper() in _UNSAFE_ENCODINGS:
         raise DumpUnreadable(
@@ -90,6 +100,21 @@ def scan_dump(dump: DumpText) -> DumpIndex:
                 continue  # the guess may have been wrong
             raise _lexer_error(dump, stream, error) from error
     raise AssertionError("a stream without guesses cannot guess wrong")
+
+
+def _refuse_other_text(dump: DumpText) -> None:
+    """Refuse a text that has not pg_dump's first line, and does not begin with a statement or a command of psql."""
+    head = dump.read(0, _HEAD_BYTES)
+    if _HEADER in head.replace(b"\r\n", b"\n"):
+        return
+    rest = _BEFORE_STATEMENT.sub(b"", head, count=1)
+    word = _COMMAND_WORD.match(rest)
+    begins = word[0].upper() in _COMMANDS if word else rest.startswith((b"\\", b"(", b"*"))
+    if not begins and (rest or dump.size_bytes == len(head)):
+        raise DumpUnreadable(
+            f"{dump.name}: not a pg_dump file: it has neither the first line of one nor SQL at its beginning; "
+            "dump the database with pg_dump"
+        )
 
 
 class _SkippedWrongly(Exception):
