@@ -31,13 +31,16 @@ FILE_COPY_STRATEGY_SINCE = 150000  # server_version_num; earlier servers always 
 # Set on the template database, so that sessions do not change it by accident; clones do not inherit it.
 READ_ONLY_SETTING = "default_transaction_read_only"
 
-# A role that may not see sessions of other roles finds NULL in backend_type.
+# A role that may not see sessions of other roles finds NULL in backend_type and client_addr.
 _CONNECTIONS_QUERY = """
-SELECT format('pid %%s (%%s, %%s) from %%s', pid, usename, coalesce(nullif(application_name, ''), 'unnamed'),
-    coalesce(host(client_addr), 'this machine'))
+SELECT format('pid %%s (%%s, %%s)', pid, coalesce(usename, 'a dropped role'),
+    coalesce(nullif(application_name, ''), 'unnamed'))
+    || CASE WHEN backend_type IS NULL THEN '' ELSE ' from ' || coalesce(host(client_addr), 'this machine') END
 FROM pg_stat_activity
-WHERE datname = %s AND (backend_type = 'client backend' OR (backend_type IS NULL AND usename IS NOT NULL))
-ORDER BY pid
+WHERE datname = %(name)s
+    AND (backend_type IN ('client backend', 'walsender') OR (backend_type IS NULL AND usename IS NOT NULL))
+UNION ALL SELECT format('prepared transaction %%L (%%s)', gid, owner) FROM pg_prepared_xacts WHERE database = %(name)s
+ORDER BY 1
 """
 # A session that was just closed is listed for a moment longer.
 _DISCONNECT_GRACE_SECONDS = 2.0
@@ -134,10 +137,10 @@ def require_no_connections(session: Session, name: str) -> None:
     The sessions are not terminated: they belong to other users.
     """
     deadline = time.monotonic() + _DISCONNECT_GRACE_SECONDS
-    while connected := [text for (text,) in session.connection.execute(_CONNECTIONS_QUERY, (name,))]:
+    while connected := [text for (text,) in session.connection.execute(_CONNECTIONS_QUERY, {"name": name})]:
         if time.monotonic() > deadline:
             raise DatabaseRefused(
-                f"{name}: other sessions are connected to it: {'; '.join(connected)}; close them, then run this again"
+                f"{name}: other sessions are connected to it: {'; '.join(connected)}; end them, then run this again"
             )
         time.sleep(_POLL_SECONDS)
 

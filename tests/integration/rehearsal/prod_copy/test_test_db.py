@@ -390,3 +390,29 @@ def test_what_a_killed_rehearsal_leaves_the_next_one_drops(
     copy = rehearse(production, database)
     assert copy.restored.reused is (moment == "using")
     assert there(server, database) == []
+
+
+def test_a_session_of_another_role_is_named_without_what_the_server_hides(
+    server: Server, database: str, production: Production
+) -> None:
+    with role(server, "limited", "CREATEDB") as limited:
+        rows(server.conninfo, f"ALTER DATABASE {named(database)} OWNER TO {limited}")
+        url = make_conninfo(database, user=limited)
+        with psycopg.connect(database, application_name="psql") as other:
+            named_so = rf"connected to it: pid {other.info.backend_pid} \(postgres, psql\); end them"
+            with pytest.raises(DatabaseRefused, match=named_so):
+                rehearse(production, url)
+        rows(server.conninfo, f"ALTER DATABASE {named(database)} OWNER TO postgres")
+
+
+def test_a_prepared_transaction_in_test_db_is_named(database: str, production: Production) -> None:
+    with psycopg.connect(database) as other:
+        other.execute("CREATE TABLE t ()")
+        other.execute("PREPARE TRANSACTION 'it''s one'")
+    try:
+        with pytest.raises(
+            DatabaseRefused, match=r"connected to it: prepared transaction 'it''s one' \(postgres\); end"
+        ):
+            rehearse(production, database, allow_overwrite=True)
+    finally:
+        rows(database, "ROLLBACK PREPARED 'it''s one'")
