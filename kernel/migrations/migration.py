@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.replaced import REPLACED_FOLDER, may_replace, read_replaced
+from kernel.migrations.replaced import REPLACED_FOLDER, REPLACED_MARK, read_replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -236,7 +236,7 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
         version, _description = parsed
         try:
             digest, first_bytes = _checksum_and_first_bytes(f"{folder}/{filename}")
-            replaces = read_replaced(directory / filename) if may_replace(first_bytes) else ()
+            replaces = read_replaced(directory / filename) if REPLACED_MARK in first_bytes else ()
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue

@@ -27,7 +27,7 @@ _VALUE = re.compile(r"(?P<version>[0-9]{3,}):(?P<checksum>[0-9a-f]{64})")
 _LINE = re.compile(
     rb"^--[ \t]*migrate:[ \t]*(?P<name>replaces|replaced-earlier)=(?P<value>[0-9]{3,}:[0-9a-f]{64})[ \t\r]*$"
 )
-_MARK = b"-- migrate: replace"
+REPLACED_MARK = b"-- migrate: replace"  # in the first kilobytes of a squash file, and of few others
 
 
 class ReplacedVersion(NamedTuple):
@@ -51,11 +51,6 @@ class ReplacedVersion(NamedTuple):
 def is_replaced_value(value: str) -> bool:
     """Whether the value of a directive is a version and a checksum."""
     return _VALUE.fullmatch(value) is not None
-
-
-def may_replace(first_bytes: bytes) -> bool:
-    """Whether the beginning of a file, of some kilobytes, is that of a squash file."""
-    return _MARK in first_bytes
 
 
 def read_replaced(path: Path) -> tuple[ReplacedVersion, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from kernel.errors import UsageError
 from kernel.migrations.git_history import open_git_repository
 from kernel.migrations.migration import parse_filename
-from kernel.migrations.replaced import may_replace
+from kernel.migrations.replaced import REPLACED_MARK
 from kernel.migrations.scaffold_text import migration_text, revert_text
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def renumber_migration(
             version = f"{to or max(numbers) + 1:03}"
             old = [path for path in (directory / filename, directory / REVERT_DIRECTORY / filename) if path.is_file()]
             new = [path.with_name(version + match[2]) for path in old]
-            if may_replace(old[0].read_bytes()):
+            if REPLACED_MARK in old[0].read_bytes():
                 raise UsageError(f"{filename}: a squash file has the number of the last file that it replaces")
             contents = [_renumber_header(path.read_bytes(), int(match[1]), version) for path in old]
             create_files(dict(zip(new, contents, strict=True)))

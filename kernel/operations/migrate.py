@@ -101,7 +101,8 @@ def migrate(
         pending = _pending(status, options)
         if not status.ledger.exists:
             create_ledger(session, status.ledger)
-        recorded = record_squashes(session, status.ledger, squashes_to_record(status, options))
+        squashes = squashes_to_record(status, options)
+        recorded = record_squashes(session, status.ledger, squashes) if squashes else ()
         applied = _apply(executor, [file for file in files if file[0] in pending], options)
     result = _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
     return replace(result, recorded=recorded)

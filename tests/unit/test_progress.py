@@ -17,8 +17,7 @@ from kernel.apply.events import (
     StatementBlocked,
     StatementRunning,
 )
-from kernel.cli.context import Console
-from kernel.cli.progress import Progress
+from kernel.cli.console import Console, Progress
 from kernel.migrations.migration import Migration
 from kernel.migrations.script import parse_script
 
