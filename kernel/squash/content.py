@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kernel.db.connection import Connection, Session
 
 
-# Roles, their memberships and settings, and tablespaces: pg_dump leaves them out.
+# Roles, their memberships and settings, tablespaces, databases and settings of the server: pg_dump leaves them out.
 _GLOBALS = """
 SELECT 'role ' || rolname, (to_jsonb(r) - 'oid')::text FROM pg_authid r WHERE rolname NOT LIKE 'pg\\_%'
 UNION ALL
@@ -28,7 +28,16 @@ SELECT 'settings of role ' || r.rolname, s.setconfig::text
 FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = 0
 UNION ALL
 SELECT 'tablespace ' || spcname, (to_jsonb(t) - 'oid')::text FROM pg_tablespace t
+UNION ALL
+SELECT 'comment on role ' || rolname, shobj_description(oid, 'pg_authid') FROM pg_roles
+WHERE shobj_description(oid, 'pg_authid') IS NOT NULL
+UNION ALL
+SELECT 'database ' || datname, '' FROM pg_database
+UNION ALL
+SELECT 'setting of the server ' || name, setting FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf'
 """
+_PARAMETER_PRIVILEGES = "SELECT 'privileges on parameter ' || parname, paracl::text FROM pg_parameter_acl"
+_PARAMETER_PRIVILEGES_SINCE = 150000
 # pg_roles and not pg_authid: passwords do not go into a file. The names are those of _GLOBALS.
 _ROLE_STATEMENTS = """
 SELECT 1, format('DO $role$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %%L) '
@@ -60,8 +69,11 @@ Content = dict[str, tuple[object, ...]]
 
 
 def read_globals(connection: Connection) -> dict[str, str]:
-    """The roles, memberships, role settings and tablespaces of a server, each with its attributes as text."""
-    return {str(name): str(attributes) for name, attributes in connection.execute(_GLOBALS).fetchall()}
+    """What a server has outside of its databases, each with its attributes as text."""
+    rows = connection.execute(_GLOBALS).fetchall()
+    if connection.info.server_version >= _PARAMETER_PRIVILEGES_SINCE:
+        rows += connection.execute(_PARAMETER_PRIVILEGES).fetchall()
+    return {str(name): str(attributes) for name, attributes in rows}
 
 
 def role_statements(connection: Connection, names: list[str]) -> list[str]:

@@ -98,6 +98,15 @@ def test_where_all_replaced_files_are_applied_the_file_is_recorded_and_not_run(h
     assert history.state() == after
 
 
+def test_a_role_that_may_not_update_the_record_is_refused(history: Project, role: str) -> None:
+    assert history.inv("db.migrate").code == 0
+    history.rows(f"GRANT SELECT, INSERT ON schema_migrations TO {role}")
+    history.inv("db.squash", "all_users", "--to", "3")
+    refused = history.inv("db.migrate", DATABASE_URL=history.url_with(user=role))
+    assert refused.code == 7
+    assert "no privilege for UPDATE on public.schema_migrations" in refused.err
+
+
 def test_the_record_is_made_with_nothing_else_to_apply(history: Project) -> None:
     assert history.inv("db.migrate").code == 0
     history.inv("db.squash", "all_users", "--to", "3")
@@ -176,6 +185,8 @@ def test_a_dry_run_proves_and_changes_no_file(history: Project) -> None:
             "database: setting work_mem",
         ),
         ("CREATE ROLE {role}_login LOGIN PASSWORD 'x';\n", "role {role}_login: made or changed by the older files"),
+        ("COMMENT ON ROLE {role} IS 'reads';\n", "comment on role {role}: made or changed by the older files"),
+        ("ALTER SYSTEM SET work_mem = '3MB';\n", "setting of the server work_mem: made or changed by the older files"),
         ("SELECT 1 FROM nowhere;\n", '004_add_age.sql:1: relation "nowhere" does not exist'),
     ],
 )
