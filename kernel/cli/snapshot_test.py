@@ -76,7 +76,10 @@ def run_snapshot_test(
     folder = _write_page_and_suggestions(page, rehearsal) if page else None
     for line in _copy_notes(rehearsal.restore.warnings):
         context.console.print_line(line)
-    context.print_result(lambda: _snapshot_test_text(rehearsal, page, folder), lambda: rehearsal_document(rehearsal))
+    context.print_result(
+        lambda: _snapshot_test_text(rehearsal, page, folder, terminal=context.console.out.isatty()),
+        lambda: rehearsal_document(rehearsal),
+    )
     return FINDINGS_EXIT if rehearsal.reasons else 0
 
 
@@ -134,11 +137,11 @@ def _copy_notes(warnings: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _snapshot_test_text(rehearsal: Rehearsal, page: Path | None, folder: Path | None) -> str:
+def _snapshot_test_text(rehearsal: Rehearsal, page: Path | None, folder: Path | None, *, terminal: bool) -> str:
     if not rehearsal.runs:
         text = f"nothing to rehearse: every migration is applied in {to_one_line(rehearsal.source.name)}"
         return f"{text}\nreport     {page}" if page else text
-    text = rehearsal_text(rehearsal, report=page)
+    text = rehearsal_text(rehearsal, report=page, terminal=terminal)
     if rehearsal.advice is None:
         return text
     suggestions = suggestions_text(rehearsal.advice, folder=folder)

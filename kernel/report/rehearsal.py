@@ -1,6 +1,6 @@
-"""The text of a rehearsal for the terminal: one screen, the verdict first, then the reasons, worst first.
+"""The text of a rehearsal: the verdict first, then the findings, worst first, then what was measured.
 
-Plain text without colours.
+Plain text without colours; on a terminal one screen, elsewhere uncut.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Receipt, Rehearsal, Run, RunFailure
 
 REHEARSAL_LINES = 40
-_MAX_REASONS, _MAX_REASON_LINES = 8, 16
-_MAX_BELOW_THRESHOLD = 3
 _MAX_MIGRATIONS = 6
 _MAX_TABLES = 3
 _TABLE_FORMAT = tabulate.TableFormat(
@@ -72,93 +70,165 @@ def _count_by_severity(findings: Sequence[Finding]) -> str:
     )
 
 
-def rehearsal_text(rehearsal: Rehearsal, *, report: Path | None = None) -> str:
-    """At most 40 lines of at most 100 columns, without a newline at the end; `report` is where the page was written."""
-    above = [_verdict_lines(rehearsal), _reasons_lines(rehearsal, paged=report is not None)]
-    facts = [*_traffic_lines(rehearsal), *_data_lines(rehearsal), *_practices_lines(rehearsal)]
-    if report is not None:
-        facts.append(label_line("report", to_one_line(str(report))))
-    below = [_migrations_table(rehearsal), facts]
-    room = REHEARSAL_LINES - sum(len(block) + 1 for block in (*above, *below) if block)
-    blocks = (*above, _below_threshold_lines(rehearsal, room), *below)
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+def rehearsal_text(rehearsal: Rehearsal, *, report: Path | None = None, terminal: bool = True) -> str:
+    """The text, without a newline at the end; `report` is where the page was written.
+
+    For a terminal at most 40 lines of at most 100 columns; elsewhere nothing is cut or left out.
+    """
+    return "\n\n".join("\n".join(block) for block in _Text(rehearsal, report, cut=terminal).blocks() if block)
 
 
-def _verdict_lines(rehearsal: Rehearsal) -> list[str]:
-    """The verdict with its counts, and below it how many migrations ran on which copy."""
-    restore = rehearsal.restore
-    word, seconds = ("cloned", restore.clone_seconds) if restore.reused else ("restored", restore.seconds)
-    copied = f"{format_bytes(restore.size_bytes)}, {word} in {format_seconds(seconds)}"
-    count = format_quantity(len(rehearsal.runs), "migration")
-    return [
-        label_line(rehearsal.verdict.upper(), summarize_findings(rehearsal)),
-        label_line("", f"{count} rehearsed on {short_name(rehearsal.source.name)} ({copied})"),
-    ]
+class _Text:
+    """The blocks of lines. With `cut`, names, sentences and lists are cut to fit one screen."""
 
+    def __init__(self, rehearsal: Rehearsal, report: Path | None, *, cut: bool) -> None:
+        self._rehearsal = rehearsal
+        self._report = report
+        self._cut = cut
 
-def _reasons_lines(rehearsal: Rehearsal, *, paged: bool) -> list[str]:
-    """Failures, then findings, each with its place and its remedy, as far as the screen has room."""
-    blocks = [_failure_lines(run.filename, run.failed) for run in rehearsal.runs if run.failed]
-    blocks += [_finding_lines(one) for one in rehearsal.reasons]
-    lines: list[str] = []
-    shown = 0
-    for block in blocks[:_MAX_REASONS]:
-        if lines and len(lines) + len(block) > _MAX_REASON_LINES:
-            break
-        lines += block
-        shown += 1
-    if rest := len(blocks) - shown:
-        where = "in the report" if paged else "with --report PATH.html"
-        lines.append(label_line("", f"and {format_count(rest)} more {where}"))
-    return lines
+    def blocks(self) -> tuple[list[str], ...]:
+        facts = [*self._traffic_lines(), *self._data_lines(), *self._practices_lines()]
+        if self._report is not None:
+            facts.append(label_line("report", to_one_line(str(self._report))))
+        verdict, table = self._verdict_lines(), self._migrations_table()
+        room = REHEARSAL_LINES - sum(len(block) + 1 for block in (verdict, table, facts) if block)
+        return verdict, self._findings_lines(room), table, facts
 
+    def _name(self, name: str) -> str:
+        return short_name(name) if self._cut else to_one_line(name)
 
-def _below_threshold_lines(rehearsal: Rehearsal, room: int) -> list[str]:
-    """A few findings that are no reasons, in the lines that are left; the first line has counted all of them."""
-    lines: list[str] = []
-    for one in findings_below_threshold(rehearsal)[:_MAX_BELOW_THRESHOLD]:
-        block = _finding_lines(one)
-        if len(lines) + len(block) > room:
-            break
-        lines += block
-    return lines
+    def _lines(self, label: str, sentence: str, *, max_lines: int = 1) -> list[str]:
+        return labelled_lines(label, sentence, max_lines=max_lines if self._cut else None)
 
+    def _verdict_lines(self) -> list[str]:
+        """The verdict with its counts, and below it how many migrations ran on which copy."""
+        rehearsal, restore = self._rehearsal, self._rehearsal.restore
+        word, seconds = ("cloned", restore.clone_seconds) if restore.reused else ("restored", restore.seconds)
+        copied = f"{format_bytes(restore.size_bytes)}, {word} in {format_seconds(seconds)}"
+        count = format_quantity(len(rehearsal.runs), "migration")
+        return [
+            label_line(rehearsal.verdict.upper(), summarize_findings(rehearsal)),
+            label_line("", f"{count} rehearsed on {self._name(rehearsal.source.name)} ({copied})"),
+        ]
 
-def _failure_lines(filename: str, failed: RunFailure) -> list[str]:
-    place = failed.failure
-    line = f":{place.line}" if place and place.line else ""
-    code = f" ({place.sqlstate})" if place and place.sqlstate else ""
-    lines = labelled_lines("failed", f"{short_name(filename)}{line}: {to_one_line(failed.message)}{code}", max_lines=2)
-    for one in failed.violations[:1]:
-        sentence = f"{format_quantity(one.rows, 'row')} in the way: {to_one_line(one.query)}"
-        lines += labelled_lines("", sentence, max_lines=2)
-    return lines + labelled_lines("", f"next: {to_one_line(failed.hint)}" if failed.hint else "", max_lines=1)
+    def _findings_lines(self, room: int) -> list[str]:
+        """Failures, then findings, an entry for each rule and file, as far as there is room; the rest is counted."""
+        rehearsal = self._rehearsal
+        entries = [(1, self._failure_lines(run.filename, run.failed)) for run in rehearsal.runs if run.failed]
+        for findings in (rehearsal.reasons, findings_below_threshold(rehearsal)):
+            groups: dict[tuple[str, str, str], list[Finding]] = {}
+            for one in findings:
+                groups.setdefault((one.severity, one.rule, one.filename or one.version), []).append(one)
+            entries += [(len(group), self._finding_lines(group)) for group in groups.values()]
+        lines: list[str] = []
+        rest = sum(number for number, _ in entries)
+        for number, entry in entries:
+            if self._cut and lines and len(lines) + len(entry) + 1 >= room:
+                break
+            lines += entry
+            rest -= number
+        if rest:
+            where = "in the report" if self._report else "shown by --report PATH.html or --json"
+            lines.append(label_line("", f"and {format_quantity(rest, 'more finding')}, {where}"))
+        return lines
 
+    def _failure_lines(self, filename: str, failed: RunFailure) -> list[str]:
+        place = failed.failure
+        line = f":{place.line}" if place and place.line else ""
+        code = f" ({place.sqlstate})" if place and place.sqlstate else ""
+        sentence = f"{self._name(filename)}{line}: {to_one_line(failed.message)}{code}"
+        lines = self._lines("failed", sentence, max_lines=2)
+        for one in failed.violations[:1]:
+            rows = f"{format_quantity(one.rows, 'row')} of {self._name(one.relation)} prevent it"
+            lines += self._lines("", f"{rows}: {to_one_line(one.query)}", max_lines=2)
+        return lines + self._lines("", f"next: {to_one_line(failed.hint)}" if failed.hint else "")
 
-def _finding_lines(finding: Finding) -> list[str]:
-    file = finding.filename or finding.version
-    place = short_name(file) + (f":{finding.line}" if finding.line else "") if file else short_name(finding.relation)
-    sentence = to_one_line(finding.message.partition("\n")[0])  # what follows, such as a plan, is for the page
-    lines = labelled_lines(finding.severity.value, f"{place}: {sentence}" if place else sentence, max_lines=3)
-    return lines + labelled_lines("", f"-> {to_one_line(finding.remedy)}" if finding.remedy else "", max_lines=2)
+    def _finding_lines(self, group: Sequence[Finding]) -> list[str]:
+        """The first finding of a rule in a file, the number of the others, and the remedy."""
+        finding = group[0]
+        file = finding.filename or finding.version
+        place = self._name(file or finding.relation) + (f":{finding.line}" if finding.line and file else "")
+        if others := len(group) - 1:
+            place += f" and {format_quantity(others, 'more place')}"
+        sentence = to_one_line(finding.message.partition("\n")[0])  # what follows, such as a plan, is for the page
+        lines = self._lines(finding.severity.value, f"{place}: {sentence}" if place else sentence, max_lines=3)
+        return lines + self._lines("", f"-> {to_one_line(finding.remedy)}" if finding.remedy else "", max_lines=2)
 
+    def _migrations_table(self) -> list[str]:
+        """A row for each; of many, the slowest in their order, and the rest as one."""
+        runs = self._rehearsal.runs
+        most = _MAX_MIGRATIONS if self._cut else len(runs)
+        slowest = sorted(runs, key=lambda run: (run.failed is None, -run.seconds))[:most]
+        rows: list[tuple[str, ...]] = [("migration", "time", "reads blocked", "writes blocked", "rewrites", "WAL")]
+        for run in runs:
+            if run in slowest:
+                name = self._name(run.filename) + (" failed" if run.failed else "")
+                rows.append((name, *_row_figures(self._rehearsal, [run])))
+        if rest := [run for run in runs if run not in slowest]:
+            rows.append((f"and {format_count(len(rest))} more", *_row_figures(self._rehearsal, rest)))
+        aligned = ("left", *("right",) * (len(rows[0]) - 1))
+        return tabulate.tabulate(rows, tablefmt=_TABLE_FORMAT, colalign=aligned, disable_numparse=True).split("\n")
 
-def _migrations_table(rehearsal: Rehearsal) -> list[str]:
-    """A row for each; of many, the slowest in their order, and the rest as one."""
-    slowest = sorted(rehearsal.runs, key=lambda run: (run.failed is None, -run.seconds))[:_MAX_MIGRATIONS]
-    rows: list[tuple[str, ...]] = [("migration", "time", "no reads", "no writes", "rewrites", "WAL")]
-    for run in rehearsal.runs:
-        if run in slowest:
-            name = short_name(run.filename) + (" failed" if run.failed else "")
-            rows.append((name, *_row_figures(rehearsal, [run])))
-    if rest := [run for run in rehearsal.runs if run not in slowest]:
-        rows.append((f"and {format_count(len(rest))} more", *_row_figures(rehearsal, rest)))
-    aligned = ("left", *("right",) * (len(rows[0]) - 1))
-    return tabulate.tabulate(rows, tablefmt=_TABLE_FORMAT, colalign=aligned, disable_numparse=True).split("\n")
+    def _traffic_lines(self) -> list[str]:
+        """The relation on which probe sessions waited longest."""
+        worst = max(
+            self._rehearsal.traffic,
+            key=lambda one: max(one.reads_longest_seconds, one.writes_longest_seconds),
+            default=None,
+        )
+        if worst is None:
+            return []
+        waited = [
+            f"{word} waited {format_seconds(seconds)}"
+            for word, seconds in (("reads", worst.reads_longest_seconds), ("writes", worst.writes_longest_seconds))
+            if seconds
+        ]
+        queue = f", {format_quantity(worst.queued, 'session')} in the queue" if worst.queued else ""
+        waits = ", ".join(waited) or "no session waited"
+        return self._lines("traffic", f"{self._name(worst.relation)}: {waits}{queue}")
+
+    def _data_lines(self) -> list[str]:
+        """How many tables kept their rows, and the tables that did not, undeclared changes first."""
+        if not self._rehearsal.receipts:
+            return []
+        words = {
+            TableContent.CHANGED: "changed undeclared",
+            TableContent.EXPECTED: "changed as declared",
+            TableContent.SAME: "the same",
+        }
+        ordered = sorted(self._rehearsal.receipts, key=lambda one: list(words).index(one.content))
+        counts = [(word, len(list(group))) for word, group in groupby(ordered, key=lambda one: words[one.content])]
+        contents = ", ".join(f"{format_count(number)} {word}" for word, number in counts)
+        lines = self._lines("data", f"{format_quantity(len(ordered), 'table')}: {contents}")
+        changed = [one for one in ordered if one.content is not TableContent.SAME]
+        for one in changed[: _MAX_TABLES if self._cut else None]:
+            counted = ((one.added, "added"), (one.removed, "removed"), (one.changed, "changed"))
+            rows = ", ".join(f"{format_quantity(number, 'row')} {word}" for number, word in counted if number)
+            columns = ", ".join(self._name(column.column) for column in one.columns)
+            declared = "undeclared" if one.content is TableContent.CHANGED else "as declared"
+            what = f"{rows or _row_counts(one)}{f' in {columns}' if columns else ''}"
+            lines += self._lines("", f"{self._name(one.table)}: {what}, {declared}")
+        return lines
+
+    def _practices_lines(self) -> list[str]:
+        """How many practices held; of each other one why it did not, or why it was not tried."""
+        practices = self._rehearsal.practices
+        if not practices:
+            return []
+        words = {True: "held", False: "not held", None: "not tried"}
+        counts = [(word, sum(one.held is held for one in practices)) for held, word in words.items()]
+        lines = self._lines("practices", ", ".join(f"{number} {word}" for word, number in counts if number))
+        others = sorted((one for one in practices if one.held is not True), key=lambda one: one.held is None)
+        for one in others[: _MAX_TABLES if self._cut else None]:
+            why = "; ".join(map(to_one_line, one.details[:1] if self._cut else one.details))
+            more = f" (and {len(one.details) - 1} more)" if self._cut and len(one.details) > 1 else ""
+            sentence = f"{words[one.held]}: {to_one_line(one.name)}{f': {why}' if why else ''}{more}"
+            lines += self._lines("", sentence, max_lines=2)
+        return lines
 
 
 def _row_figures(rehearsal: Rehearsal, runs: Sequence[Run]) -> tuple[str, ...]:
-    """Sums; of the times without reads and writes the longest, because that is the wait of an application."""
+    """Sums; of the times blocked the longest, because that is the wait of an application."""
     versions = {run.version for run in runs}
     blocked = [one for one in rehearsal.blocked if one.version in versions]
     reads = max((one.reads_seconds for one in blocked), default=0.0)
@@ -173,67 +243,9 @@ def _row_figures(rehearsal: Rehearsal, runs: Sequence[Run]) -> tuple[str, ...]:
     )
 
 
-def _traffic_lines(rehearsal: Rehearsal) -> list[str]:
-    """The relation on which probe sessions waited longest."""
-    worst = max(
-        rehearsal.traffic, key=lambda one: max(one.reads_longest_seconds, one.writes_longest_seconds), default=None
-    )
-    if worst is None:
-        return []
-    waited = [
-        f"{word} waited {format_seconds(seconds)}"
-        for word, seconds in (("reads", worst.reads_longest_seconds), ("writes", worst.writes_longest_seconds))
-        if seconds
-    ]
-    queue = f", {format_quantity(worst.queued, 'session')} in the queue" if worst.queued else ""
-    waits = ", ".join(waited) or "no session waited"
-    return labelled_lines("traffic", f"{short_name(worst.relation)}: {waits}{queue}", max_lines=1)
-
-
-def _data_lines(rehearsal: Rehearsal) -> list[str]:
-    """How many tables kept their rows, and the tables that did not, undeclared changes first."""
-    if not rehearsal.receipts:
-        return []
-    words = {
-        TableContent.CHANGED: "changed undeclared",
-        TableContent.EXPECTED: "changed as declared",
-        TableContent.SAME: "the same",
-    }
-    ordered = sorted(rehearsal.receipts, key=lambda one: list(words).index(one.content))
-    counts = [(word, len(list(group))) for word, group in groupby(ordered, key=lambda one: words[one.content])]
-    contents = ", ".join(f"{format_count(number)} {word}" for word, number in counts)
-    lines = labelled_lines("data", f"{format_quantity(len(ordered), 'table')}: {contents}", max_lines=1)
-    changed = [one for one in ordered if one.content is not TableContent.SAME]
-    for one in changed[:_MAX_TABLES]:
-        counted = ((one.added, "added"), (one.removed, "removed"), (one.changed, "changed"))
-        rows = ", ".join(f"{format_quantity(number, 'row')} {word}" for number, word in counted if number)
-        columns = ", ".join(short_name(column.column) for column in one.columns)
-        declared = "undeclared" if one.content is TableContent.CHANGED else "as declared"
-        sentence = (
-            f"{short_name(one.table)}: {rows or _row_counts(one)}{f' in {columns}' if columns else ''}, {declared}"
-        )
-        lines += labelled_lines("", sentence, max_lines=1)
-    return lines
-
-
 def _row_counts(receipt: Receipt) -> str:
     if receipt.rows_before is None:
         return f"new, with {format_quantity(receipt.rows_after or 0, 'row')}"
     if receipt.rows_after is None:
         return f"dropped, with {format_quantity(receipt.rows_before, 'row')}"
     return "no row differs"
-
-
-def _practices_lines(rehearsal: Rehearsal) -> list[str]:
-    """How many practices held, and the first detail of each that did not."""
-    held = sum(one.held is True for one in rehearsal.practices)
-    if not rehearsal.practices:
-        return []
-    broken = [one for one in rehearsal.practices if one.held is False]
-    untried = sum(one.held is None for one in rehearsal.practices)
-    counts = ((held, "held"), (len(broken), "not held"), (untried, "not tried"))
-    lines = labelled_lines("practices", ", ".join(f"{number} {word}" for number, word in counts if number), max_lines=1)
-    for one in broken[:_MAX_TABLES]:
-        why = f": {to_one_line(one.details[0])}" if one.details else ""
-        lines += labelled_lines("", f"not held: {to_one_line(one.name)}{why}", max_lines=1)
-    return lines

@@ -82,11 +82,16 @@ def short_name(name: str) -> str:
     return shorten_middle(to_one_line(name), _NAME_COLUMNS)
 
 
-def labelled_lines(label: str, sentence: str, *, max_lines: int) -> list[str]:
-    """The lines of a label and a sentence; leading blanks indent every line. [] for an empty sentence."""
+def labelled_lines(label: str, sentence: str, *, max_lines: int | None) -> list[str]:
+    """The lines of a label and a sentence, uncut without `max_lines`; leading blanks indent every line.
+
+    [] for an empty sentence.
+    """
     indent = " " * (len(sentence) - len(sentence.lstrip()))
     room = TERMINAL_COLUMNS - LABEL_COLUMNS
-    lines = wrap(sentence.strip(), room - len(indent), break_on_hyphens=False)
+    lines = wrap(sentence.strip(), room - len(indent), break_on_hyphens=False, break_long_words=max_lines is not None)
+    if max_lines is None:
+        return [f"{label if not at else '':{LABEL_COLUMNS}}{indent}{line}" for at, line in enumerate(lines)]
     if len(lines) > max_lines:
         lines = [*lines[: max_lines - 1], " ".join(lines[max_lines - 1 :])]
     return [

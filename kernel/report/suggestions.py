@@ -109,10 +109,10 @@ def _suggestions_lines(advice: SuggestionResult, folder: Path | None) -> Iterato
 def _proof_sentence(advice: SuggestionResult) -> str:
     count = format_quantity(len(advice.trials), "migration")
     if advice.failure:
-        return f"{count} written anew, which fail: {to_one_line(advice.failure)}"
+        return f"{count} rewritten, which fail: {to_one_line(advice.failure)}"
     if advice.differences:
-        return f"{count} written anew, which do not come to the same end"
-    return f"{count} written anew, tried on a clone: the same schema and the same rows{_uncompared_clause(advice)}"
+        return f"{count} rewritten, with another result"
+    return f"{count} rewritten, tried on a clone: the same schema and the same rows{_uncompared_clause(advice)}"
 
 
 def _uncompared_clause(advice: SuggestionResult) -> str:
@@ -121,7 +121,7 @@ def _uncompared_clause(advice: SuggestionResult) -> str:
         return ""
     first, *others = advice.nondeterministic_values
     more = f", and {format_count(len(others))} more" if others else ""
-    return f", but for what is another in every run ({first}{more})"
+    return f", except values that differ in every run ({first}{more})"
 
 
 def _trial_lines(trial: SuggestionTrial) -> Iterator[str]:
@@ -146,9 +146,9 @@ def _blocked_sentences(trial: SuggestionTrial) -> Iterator[str]:
             )
             if before or after
         ]
-        yield f"{short_name(row.relation)}: shut out: {', '.join(changes)}"
+        yield f"{short_name(row.relation)}: blocked: {', '.join(changes)}"
     if blocks_no_shorter(trial):
-        yield "it shuts others out no shorter than the original"
+        yield "it blocks other sessions no shorter than the original"
 
 
 def _limited_lines(label: str, sentences: list[str], most: int) -> Iterator[str]:

@@ -87,7 +87,7 @@ def test_what_lasts_longer_than_the_limit_is_an_error_with_the_figures() -> None
     one = only(findings_of(index_built(41.2), text=(FEARED,)))
     assert (one.rule, one.severity) == (FEARED.rule, Severity.ERROR)
     assert "4 000 000 rows read" in one.message
-    assert "writes shut out for 41.2 s" in one.message
+    assert "writes blocked for 41.2 s" in one.message
 
 
 def test_what_reads_rows_within_the_limit_is_a_warning() -> None:
@@ -167,7 +167,7 @@ def test_an_unexplained_standstill_is_reported_where_it_began() -> None:
     shut = BlockedTime(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
     one = only(findings_of(waiting, blocking=(shut,)))
     assert (one.rule, one.line, one.relation) == ("standstill", 1, "public.users")
-    assert "reads and writes shut out for 3.00 s" in one.message
+    assert "reads and writes blocked for 3.00 s" in one.message
 
 
 def test_a_relation_is_not_taken_for_one_whose_name_ends_alike() -> None:

@@ -133,7 +133,7 @@ def test_an_unapplied_file_below_the_newest_record_is_out_of_order() -> None:
     assert states(found) == [("001", VersionState.OUT_OF_ORDER), ("002", VersionState.APPLIED)]
     assert drift(found) == [
         (
-            "001_a.sql: pending, but 002 is applied already; move it behind with: inv db.renumber 001_a.sql, "
+            "001_a.sql: pending, but 002 is applied already; give it a later number with: inv db.renumber 001_a.sql, "
             "or apply it where it is with: inv db.migrate --allow-out-of-order"
         )
     ]

@@ -39,13 +39,15 @@ def test_a_passing_rehearsal_shows_its_migrations_and_their_cost() -> None:
         "PASS       nothing to settle first\n"
         "           1 migration rehearsed on shop-2026-11-01.dump (1.98 GB, cloned in 482 ms)\n"
         "\n"
-        "migration                    time  no reads  no writes  rewrites      WAL\n"
-        "016_create_order_notes.sql  23 ms         -      14 ms         -  48.3 kB\n"
+        "migration                    time  reads blocked  writes blocked  rewrites      WAL\n"
+        "016_create_order_notes.sql  23 ms              -           14 ms         -  48.3 kB\n"
         "\n"
         "traffic    public.orders: writes waited 16 ms\n"
         "data       3 tables: 1 changed as declared, 2 the same\n"
         "           public.order_notes: new, with 0 rows, as declared\n"
         "practices  3 held, 1 not tried\n"
+        "           not tried: The revert files bring back schema and data: 016_create_order_notes.sql has no\n"
+        "           revert file\n"
         "report     /srv/ci/rehearsal.html"
     )
 
@@ -57,15 +59,16 @@ def test_the_verdict_comes_first_then_failures_then_reasons() -> None:
         for part in (
             "FAIL       1 migration failed, 2 errors, 2 warnings, 1 warning below the threshold",
             "failed     018_require_effective_from.sql:4: ",
-            "31 rows in the way: SELECT * FROM public.business_terms",
+            "31 rows of public.business_terms prevent it: SELECT * FROM public.business_terms",
             "error      017_widen_order_ids.sql:5: 4 012 331 rows of public.orders",
             "error      018_require_effective_from.sql:2: 14 rows of public.business_terms are gone",
             "-> keep the rows, or declare it",
-            "017_widen_order_ids.sql                43.2 s    41.4 s     41.4 s         1  1.40 GB",
+            "017_widen_order_ids.sql                43.2 s         41.4 s          41.4 s         1  1.40 GB",
             "traffic    public.orders: reads waited 41.9 s, writes waited 41.9 s, 38 sessions in the queue",
             "public.business_terms: 14 rows removed, undeclared",
             "public.users: 12 004 rows changed in last_order_id, as declared",
             "not held: Safe to run again: 017_widen_order_ids.sql:9",
+            "not tried: The revert files bring back schema and data: 016_create_order_notes.sql has no",
         )
     ]
     assert places == sorted(places)
@@ -78,12 +81,42 @@ def test_the_text_fits_one_screen(sample: Callable[[], Rehearsal]) -> None:
     assert max(display_width(line) for line in lines) <= TERMINAL_COLUMNS
 
 
-@pytest.mark.parametrize(("report", "where"), [(REPORT, "in the report"), (None, "with --report PATH.html")])
-def test_reasons_without_room_are_counted(report: Path | None, where: str) -> None:
-    lines = rehearsal_text(huge(), report=report).splitlines()
+@pytest.mark.parametrize(
+    ("report", "where"), [(REPORT, "in the report"), (None, "shown by --report PATH.html or --json")]
+)
+def test_findings_without_room_are_counted(report: Path | None, where: str) -> None:
+    reasons = tuple(replace(REWRITE, filename=f"{number:03}_file.sql") for number in range(30))
+    below = tuple(replace(INDEX, filename=f"{number:03}_file.sql") for number in range(7))
+    lines = rehearsal_text(replace(passing(), reasons=reasons, findings=(*reasons, *below)), report=report).splitlines()
     shown = sum(line.startswith(("error", "warning")) for line in lines)
-    assert 0 < shown < 60
-    assert f"           and {60 - shown} more {where}" in lines
+    assert 0 < shown < 30
+    assert f"           and {37 - shown} more findings, {where}" in lines
+
+
+def test_findings_of_one_rule_in_one_file_are_one_entry() -> None:
+    lines = rehearsal_text(huge()).splitlines()
+    entries = [line for line in lines if line.startswith(("error", "warning"))]
+    assert [line.partition(":")[2][:27] for line in entries] == [
+        "1 and 19 more places: tenan",
+        "21 and 39 more places: tena",
+    ]
+    again = tuple(replace(LOSS, line=line, filename=f"{line % 2 + 1:03}_file.sql") for line in range(1, 9))
+    shown = rehearsal_text(replace(passing(), reasons=again, findings=again))
+    assert "002_file.sql:1 and 3 more places: 14 rows" in shown
+    assert "001_file.sql:2 and 3 more places: 14 rows" in shown
+
+
+def test_nothing_is_cut_where_no_terminal_is() -> None:
+    details = tuple(f"{number:03}_a_long_description_of_a_migration.sql: " + "why " * 60 for number in range(9))
+    practice = replace(passing().practices[0], held=None, details=details)
+    reasons = tuple(replace(REWRITE, filename=f"{number:03}_file.sql") for number in range(30))
+    full = replace(passing(), reasons=reasons, findings=reasons, practices=(practice,))
+    shown = " ".join(rehearsal_text(full, terminal=False).split())
+    assert all(f"{number:03}_file.sql:5: {REWRITE.message}" in shown for number in range(30))
+    assert all(detail.strip() in shown for detail in details)
+    assert "…" not in shown
+    cut = rehearsal_text(full)
+    assert "(and 8 more)" in cut or "…" in cut
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
@@ -119,11 +152,8 @@ def test_warnings_below_the_threshold_follow_the_reasons() -> None:
 def test_a_passing_rehearsal_shows_the_worst_findings_below_the_threshold() -> None:
     below = replace(passing(), findings=(INDEX, TIMEOUT, REWRITE, DEARER))
     lines = rehearsal_text(below, report=REPORT).splitlines()
-    assert [line.split()[0] for line in lines if line.startswith(("error", "warning"))] == [
-        "error",
-        "warning",
-        "warning",
-    ]
+    labels = [line.split()[0] for line in lines if line.startswith(("error", "warning"))]
+    assert labels == ["error", "warning", "warning", "warning"]
 
 
 def test_warnings_without_room_are_left_to_the_report() -> None:

@@ -83,7 +83,7 @@ class LockImpact:
             lock = longest[order[0]]
             waiting = "reads and writes" if blocks_reads(lock.mode) else "writes"
             name = _name_unless_about("of ", order[0], about)
-            yield f"{waiting} {name}shut out for {format_seconds(lock.held_seconds)}"
+            yield f"{waiting} {name}blocked for {format_seconds(lock.held_seconds)}"
         if others := order[1:]:
             yield f"{_one_or_count(others)} too"
 

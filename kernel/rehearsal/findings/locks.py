@@ -234,7 +234,7 @@ def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:
             too_long = lock.held_seconds > limits.block_seconds
             yield make_finding(
                 "drop-locks-parent",
-                f"{one.name}: locked because what refers to it is dropped; measured: reads and writes shut out for "
+                f"{one.name}: locked because what refers to it is dropped; measured: reads and writes blocked for "
                 f"{format_seconds(lock.held_seconds)}",
                 severity=Severity.ERROR if too_long else Severity.HARMLESS,
                 run=run,

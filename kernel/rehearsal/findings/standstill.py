@@ -42,7 +42,7 @@ def findings_for_standstills(evidence: Evidence, known: Sequence[Finding]) -> It
         ):
             continue
         waiting = "reads and writes" if reads_seconds > limit else "writes"
-        verb = "shut out" if version else "stood still under traffic"
+        verb = "blocked" if version else "blocked under traffic"
         found = make_finding(
             "standstill",
             f"{name}: {waiting} {verb} for {format_seconds(seconds)}, more than {format_seconds(limit)}",

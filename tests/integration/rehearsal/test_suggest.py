@@ -259,7 +259,7 @@ def test_the_folder_holds_the_files_of_the_last_rehearsal_and_nothing_else(tried
 def test_the_text_tells_both_timelines(tried: Tried) -> None:
     text = suggestions_text(tried.advice, folder=Path("page-suggested"))
     assert "tried on a clone: the same schema and the same rows" in text
-    assert "public.token: shut out: reads" in text
+    assert "public.token: blocked: reads" in text
     assert all(len(line) <= TERMINAL_COLUMNS for line in text.splitlines())
 
 
