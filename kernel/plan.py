@@ -277,8 +277,8 @@ def _entry_without_record(migration: Migration, newest: Record | None, partial: 
     if newest is None or newest.number is None or migration.number > newest.number:
         return PlanEntry(state=VersionState.PENDING, migration=migration)
     drift = (
-        f"pending, but {newest.version} is applied already; give it a later number with: inv db.renumber {migration.filename}, "
-        "or apply it where it is with: inv db.migrate --allow-out-of-order"
+        f"pending, but {newest.version} is applied already; give it a later number with: "
+        f"inv db.renumber {migration.filename}, or apply it where it is with: inv db.migrate --allow-out-of-order"
     )
     return PlanEntry(state=VersionState.OUT_OF_ORDER, migration=migration, drift=drift, reason=Reason.OUT_OF_ORDER)
 

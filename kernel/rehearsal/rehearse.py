@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_session
@@ -81,6 +82,7 @@ def rehearse_on_copy(
             *preconditions.environment,
             *([("programs", copy.programs_origin)] if copy.programs_origin else []),
         ),
+        began_at=datetime.now(UTC),
     )
     if not preconditions.pending:
         return rehearsal

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from kernel.lint.finding import Severity
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kernel.errors import Failure
     from kernel.lint.finding import Finding
 
@@ -352,6 +354,12 @@ class Rehearsal:
     environment: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
     advice: SuggestionResult | None = None
+    began_at: datetime | None = None
+
+    @property
+    def server_version(self) -> str:
+        """The version of the server on which it ran, "" if it is not known."""
+        return dict(self.environment).get("server_version", "")
 
     @property
     def verdict(self) -> str:

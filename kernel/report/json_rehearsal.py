@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
 from kernel.rehearsal.result import Relation
-from kernel.report.json_documents import failure_document
+from kernel.report.json_documents import failure_document, utc_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ def rehearsal_document(rehearsal: Rehearsal) -> JsonDocument:
     return {
         "verdict": rehearsal.verdict,
         "database": rehearsal.database,
+        "began_at": utc_timestamp(rehearsal.began_at) if rehearsal.began_at else None,
         "seconds": _round_seconds(rehearsal.seconds),
         "source": _source_document(rehearsal.source),
         "restore": _restore_document(rehearsal.restore),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from kernel.errors import Failure
 from kernel.lint.finding import Finding, Severity
 from kernel.rehearsal.result import (
@@ -37,6 +39,7 @@ INVOICES = Relation(oid=16_440, name="billing.invoices", rows=912_440, size_byte
 TERMS = Relation(oid=16_460, name="public.business_terms", rows=212, size_bytes=98_304)
 NOTES = Relation(oid=16_480, name="public.order_notes", created=True)
 
+BEGAN_AT = datetime(2026, 11, 1, 8, 5, tzinfo=UTC)
 SOURCE = DumpSource(
     name="shop-2026-11-01.dump",
     kind="custom archive",
@@ -44,7 +47,7 @@ SOURCE = DumpSource(
     server_version="15.18",
 )
 ENVIRONMENT = (
-    ("PostgreSQL", "15.18 (Debian), /usr/lib/postgresql/15/bin"),
+    ("server_version", "15.18 (Debian 15.18-0+deb12u1)"),
     ("lock_timeout", "5s"),
     ("statement_timeout", "0"),
     ("work_mem", "4MB"),
@@ -343,6 +346,7 @@ def passing() -> Rehearsal:
         traffic=(Standstill(relation="public.orders", writes_longest_seconds=0.016, writes_total_seconds=0.016),),
         findings=(FEARED,),
         environment=ENVIRONMENT,
+        began_at=BEGAN_AT,
         seconds=2.318,
     )
 
@@ -432,6 +436,7 @@ def failing() -> Rehearsal:
         advice=suggested(),
         reasons=(REWRITE, LOSS, INDEX, TIMEOUT),
         environment=ENVIRONMENT,
+        began_at=BEGAN_AT,
         seconds=112.4,
     )
 
@@ -493,6 +498,7 @@ def huge() -> Rehearsal:
         findings=found,
         reasons=found,
         environment=ENVIRONMENT,
+        began_at=BEGAN_AT,
         seconds=268.0,
     )
 

@@ -115,6 +115,17 @@ def test_the_page_never_scrolls_sideways(browser: Browser, reports: dict[str, Pa
         assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [1280, 1024, 800])
+def test_no_name_that_fits_a_line_is_broken(browser: Browser, reports: dict[str, Path], width: int) -> None:
+    lines = "all => all.map(one => [one.textContent, new Set([...one.getClientRects()].map(box => box.top)).size, "
+    lines += "one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)])"
+    with opened(browser, reports["failing"], width=width) as (tab, _):
+        tab.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+        names = tab.eval_on_selector_all("code.name", lines)
+    assert len(names) > 30
+    assert [name for name, rows, height in names if rows > 1 or height > 1.9] == []
+
+
 def test_print_shows_folded_content(browser: Browser, reports: dict[str, Path]) -> None:
     shown = "all => all.map(one => one.checkVisibility())"
     for look, visible in (("light", False), ("print", True)):

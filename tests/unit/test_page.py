@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kernel.rehearsal.result import TableContent
 from kernel.report import html_page
 from kernel.report.html_page.filters import unbroken_figure
 from kernel.report.html_page.page import render_page
 from kernel.report.json_rehearsal import rehearsal_document
 from kernel.report.safe_text import show_hidden_characters
 from kernel.units import format_bytes, format_count, format_seconds
-from tests.browser.samples import DEARER, HOSTILE, LOSS, ORDERS, SAMPLES, failing, huge, passing, suggested
-from tests.unit.runs import lock
+from tests.browser.samples import DEARER, HOSTILE, LOSS, ORDERS, SAMPLES, failing, huge, passing, suggested, untouched
+from tests.unit.runs import lock, run, statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,29 +239,76 @@ def test_each_plot_has_a_title_and_a_description() -> None:
     titles = [one.text for one in parsed(failing()).find("title")[1:]]
     assert titles == [
         "Locks on public.orders",
+        "Locks on public.orders, enlarged",
         "Locks on public.orders",
         "Locks on billing.invoices",
         "Locks on public.users",
-        "Locks on public.orders, as it is",
-        "Locks on billing.invoices, as it is",
-        "Locks on public.users, as it is",
+        "Locks on public.orders, original",
+        "Locks on billing.invoices, original",
+        "Locks on public.users, original",
         "Locks on public.orders, suggested",
         "Locks on billing.invoices, suggested",
     ]
-    assert parsed(failing()).find("desc")[1].text == (
-        "ACCESS EXCLUSIVE by statement 2 from 1.80 s for 41.4 s. "
-        "Reads at a standstill for 41.4 s. Writes at a standstill for 41.4 s."
+    assert parsed(failing()).find("desc")[2].text == (
+        "ACCESS EXCLUSIVE by statement 2 from 1.80 s for 41.4 s. Reads blocked for 41.4 s. Writes blocked for 41.4 s."
     )
 
 
 def test_bars_are_placed_by_the_times_of_the_locks() -> None:
-    (_, lane, *_) = [one for one in parsed(failing()).find("svg") if one.attributes.get("role") == "img"]
+    (_, _, lane, *_) = [one for one in parsed(failing()).find("svg") if one.attributes.get("role") == "img"]
     queue, lock, still = lane.find("rect")
     assert [one.attributes["class"] for one in (queue, lock, still)] == ["queue", "reads", "still"]
     # The migration began at 0.31 s and took 43.182 s; its lock was requested at 1.52 s, and granted at 2.112 s.
     assert float(str(queue.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.21 / 43.182, abs=0.01)
     assert float(str(lock.attributes["x"]).removesuffix("%")) == pytest.approx(100 * 1.802 / 43.182, abs=0.01)
     assert lock.attributes["width"] == still.attributes["width"]
+
+
+def widths(root: Element, kind: str) -> list[float]:
+    """The widths of the bars of a kind, in percent of their plots."""
+    bars = [one for one in root.find("rect") if one.attributes.get("class") == kind]
+    return [float(str(one.attributes["width"]).removesuffix("%")) for one in bars]
+
+
+def test_locks_of_all_migrations_are_drawn_on_one_scale_and_short_ones_enlarged_too() -> None:
+    short = run(statement("A", seconds=0.003, locks=(lock(ORDERS, "SHARE", 0.003),)), version="001", seconds=0.003)
+    long = run(
+        statement("B", at=1.0, seconds=0.257, locks=(lock(ORDERS, "SHARE", 0.257, at=1.0),)),
+        version="002",
+        at=1.0,
+        seconds=0.257,
+    )
+    root = parsed(replace(passing(), runs=(short, long), blocked=()))
+    assert widths(root, "writes") == [pytest.approx(100 * 3 / 257, abs=0.01), 100, 100]
+    assert "Enlarged 86 times" in root.text
+    both = parsed(replace(passing(), runs=(long, replace(long, version="003", at_seconds=2.0)), blocked=()))
+    assert "Enlarged" not in both.text
+
+
+def head_text(rehearsal: Rehearsal) -> str:
+    text = parsed(rehearsal).find("header")[0].text.replace("\n", " ")
+    return re.sub(r"\s+", " ", text)  # narrow and unbreakable blanks as well
+
+
+def test_the_head_has_the_date_the_server_and_the_number_of_findings() -> None:
+    assert "Rehearsed on 2026-11-01 08:05 UTC with PostgreSQL 15.18 (Debian 15.18-0+deb12u1)." in head_text(failing())
+    assert "Findings1 failed2 errors, 3 warnings" in head_text(failing())
+    assert "Findingsno errors2 warnings" in head_text(replace(passing(), findings=(DEARER, DEARER)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({"removed": 1200}, "Rows removed1 200public.orders"),
+        ({"changed": 7, "added": 9}, "Rows changed7public.orders"),
+        ({"rows_before": 31, "rows_after": None}, "Rows removed31public.orders"),
+        ({"rows_before": None, "rows_after": 5}, "Rows added5public.orders"),
+    ],
+)
+def test_the_head_says_how_many_rows_a_migration_changes(changed: dict[str, Any], shown: str) -> None:
+    receipt = replace(untouched("public.orders", 31), content=TableContent.CHANGED, **changed)
+    assert shown in head_text(replace(passing(), receipts=(receipt,)))
+    assert "Rowsunchanged" in head_text(replace(passing(), receipts=passing().receipts[1:]))
 
 
 def test_untouched_tables_are_folded_into_one_line() -> None:

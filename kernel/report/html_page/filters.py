@@ -92,6 +92,7 @@ TEXT_FILTERS = {
     "excerpt": excerpt,
     "inline_sql": inline_sql,
     "noun": counted_noun,
+    "plural": plural_form,
     "seconds": short_seconds,
     "show_hidden": show_hidden_characters,
     "unbroken_sentence": unbroken_sentence,

@@ -11,8 +11,16 @@ from markupsafe import Markup
 from kernel.lint.lock_modes import blocked_commands
 from kernel.report.html_page.filters import TEXT_FILTERS, fits_inline
 from kernel.report.html_page.lanes import number_locks
-from kernel.report.html_page.timeline import lock_kind, run_timeline, to_percent, trial_timelines
+from kernel.report.html_page.timeline import (
+    lock_kind,
+    magnification,
+    run_timeline,
+    timeline_seconds,
+    to_percent,
+    trial_timelines,
+)
 from kernel.report.html_page.views import (
+    count_findings,
     harmless_findings,
     longest_wait,
     message_parts,
@@ -20,6 +28,7 @@ from kernel.report.html_page.views import (
     refused_without_suggestion,
     serious_findings,
     statement_of,
+    summarize_rows,
 )
 from kernel.report.rehearsal import summarize_findings, summarize_reasons
 from kernel.report.safe_text import show_hidden_characters, to_one_line
@@ -32,9 +41,11 @@ _FUNCTIONS = (
     blocked_commands,
     blocks_no_shorter,
     compared_relations,
+    count_findings,
     fits_inline,
     harmless_findings,
     lock_kind,
+    magnification,
     longest_blocked,
     longest_wait,
     message_parts,
@@ -46,6 +57,8 @@ _FUNCTIONS = (
     statement_of,
     summarize_findings,
     summarize_reasons,
+    summarize_rows,
+    timeline_seconds,
     to_percent,
     trial_timelines,
 )

@@ -28,6 +28,7 @@ _NUMBERED_PERCENT = 3  # about ten pixels on a telephone: a wider bar has room f
 _SEPARATE_PERCENT = 0.1  # about a pixel of a screen
 _LABELLED_UP_TO = 0.97  # of the whole; a label further right would be cut off
 _LOCKS_OF_A_LANE = 6
+_LEAST_MAGNIFICATION = 5
 # What a label has room for. The style sheet cuts too, but at the end, where names differ.
 _COLUMNS_OF_A_NAME, _COLUMNS_OF_A_LABEL = 28, 44
 
@@ -114,15 +115,25 @@ class Timeline(NamedTuple):
     lanes_left_out: int
 
 
-def run_timeline(rehearsal: Rehearsal, run: Run, most_lanes: int) -> Timeline:
+def timeline_seconds(rehearsal: Rehearsal) -> float:
+    """The scale of all timelines: the longest time from the start of a migration to the end of its last lock."""
+    return max((_length_seconds((run,)) for run in rehearsal.runs), default=0.0)
+
+
+def magnification(timeline: Timeline, scale_seconds: float) -> int:
+    """How many times larger a short timeline is on a scale of its own; 0 where it is long enough to be read."""
+    times = scale_seconds / timeline.seconds if timeline.seconds > 0 and timeline.lanes else 0.0
+    return round(times) if times >= _LEAST_MAGNIFICATION else 0
+
+
+def run_timeline(rehearsal: Rehearsal, run: Run, most_lanes: int, scale_seconds: float) -> Timeline:
     """The timeline of a migration with statements: a row in a lane for each of its strongest locks."""
-    seconds = last_end_seconds(run) - run.at_seconds
-    scale = TimeScale(begin=run.at_seconds, seconds=seconds)
+    scale = TimeScale(begin=run.at_seconds, seconds=scale_seconds)
     spans = [TimeSpan(begin=one.at_seconds, end=one.at_seconds + one.seconds) for one in run.statements]
     lanes = lanes_by_relation(run)
     drawn = tuple(_run_lane(rehearsal, run, lane, scale) for lane in lanes[:most_lanes])
     return Timeline(
-        seconds=seconds,
+        seconds=_length_seconds((run,)),
         ticks=_ticks(scale),
         part="Statements",
         parts=_numbered_bars(scale, spans),
@@ -225,13 +236,13 @@ def _run_lane(rehearsal: Rehearsal, run: Run, lane: Lane, scale: TimeScale) -> D
     ]
     for word, spans in (("Reads", lane.reads), ("Writes", lane.writes)):
         if spans:
-            clauses.append(f"{word} at a standstill for {format_seconds(sum(one.seconds for one in spans))}")
+            clauses.append(f"{word} blocked for {format_seconds(sum(one.seconds for one in spans))}")
     # The figures of the JSON document, where it has the relation.
     key = run.version, lane.relation.oid
     at = next((at for at, one in enumerate(rehearsal.blocked) if (one.version, one.relation.oid) == key), None)
     blocked = None if at is None else rehearsal.blocked[at]
-    reads = LaneRow("no reads", "", blocked.reads_seconds if blocked else _longest(lane.reads))
-    writes = LaneRow("no writes", "", blocked.writes_seconds if blocked else _longest(lane.writes))
+    reads = LaneRow("reads blocked", "", blocked.reads_seconds if blocked else _longest(lane.reads))
+    writes = LaneRow("writes blocked", "", blocked.writes_seconds if blocked else _longest(lane.writes))
     if blocked:
         reads = reads._replace(pointer=f"/blocked/{at}/reads_seconds")
         writes = writes._replace(pointer=f"/blocked/{at}/writes_seconds")
@@ -249,8 +260,9 @@ def _trial_lane(lane: Lane, scale: TimeScale) -> DrawnLane:
         clauses.append(f"{mode}, {format_quantity(len(spans), 'time')}, for {format_seconds(_longest(spans))} at most")
     for word, spans_ in (("Reads", lane.reads), ("Writes", lane.writes)):
         if spans_:
-            clauses.append(f"{word} at a standstill for {format_seconds(_longest(spans_))} at a stretch")
-    reads, writes = LaneRow("no reads", "", _longest(lane.reads)), LaneRow("no writes", "", _longest(lane.writes))
+            clauses.append(f"{word} blocked for {format_seconds(_longest(spans_))} at a stretch")
+    reads = LaneRow("reads blocked", "", _longest(lane.reads))
+    writes = LaneRow("writes blocked", "", _longest(lane.writes))
     return _drawn(lane, scale, rows=rows, bars=bars, reads=reads, writes=writes, clauses=clauses)
 
 
@@ -267,7 +279,7 @@ def _drawn(
     """A lane with the rows of its standstill, in one row where reads and writes are blocked for the same time."""
     standstills = [(row, spans) for row, spans in ((reads, lane.reads), (writes, lane.writes)) if spans]
     if len(standstills) > 1 and lane.reads == lane.writes and reads.seconds == writes.seconds:
-        standstills = [(reads._replace(label="no reads, no writes"), lane.reads)]
+        standstills = [(reads._replace(label="reads and writes blocked"), lane.reads)]
     for row, spans in standstills:
         rows.append(row)
         bars += [_bar(scale, span, len(rows), "still") for span in spans]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.rehearsal.result import TableContent
@@ -74,6 +74,42 @@ def _is_touched(receipt: Receipt) -> bool:
     """Whether its rows had to be compared; for the others the counters of the server suffice, which takes no time."""
     counts = (receipt.added, receipt.removed, receipt.changed, receipt.columns, receipt.unexpected, receipt.seconds)
     return receipt.content is not TableContent.SAME or any(counts) or receipt.rows_before != receipt.rows_after
+
+
+def count_findings(rehearsal: Rehearsal) -> tuple[int, int, int]:
+    """The numbers of failed migrations, errors and warnings, at or above the threshold and below it."""
+    severities = [one.severity for one in rehearsal.findings]
+    failed = sum(run.failed is not None for run in rehearsal.runs)
+    return failed, severities.count(Severity.ERROR), severities.count(Severity.WARNING)
+
+
+class RowsSummary(NamedTuple):
+    """The changes of rows: a number with its label, or a `text` alone, and how many tables; `table` is a single one."""
+
+    label: str
+    text: str
+    tables: int
+    number: int | None = None
+    table: str = ""
+    severity: str = ""
+
+
+def summarize_rows(rehearsal: Rehearsal) -> RowsSummary:
+    """Rows removed, else changed, else added; undeclared changes before declared ones."""
+    for content, text, severity in (
+        (TableContent.CHANGED, "not declared", "error"),
+        (TableContent.EXPECTED, "as declared", "harmless"),
+    ):
+        receipts = [one for one in rehearsal.receipts if one.content is content]
+        counts = {
+            "removed": sum(one.removed or (one.rows_before or 0) * (one.rows_after is None) for one in receipts),
+            "changed": sum(one.changed for one in receipts),
+            "added": sum(one.added or (one.rows_after or 0) * (one.rows_before is None) for one in receipts),
+        }
+        if word := next((word for word, number in counts.items() if number), ""):
+            table = receipts[0].table if len(receipts) == 1 else ""
+            return RowsSummary(f"Rows {word}", text, len(receipts), counts[word], table, severity)
+    return RowsSummary("Rows", "unchanged" if rehearsal.receipts else "not compared", len(rehearsal.receipts))
 
 
 def refused_without_suggestion(advice: SuggestionResult) -> list[tuple[str, RefusedSuggestion]]:
