@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,19 @@ def test_the_changelog_names_every_task_and_flag() -> None:
     positional = {"--name", "--file", "--directory"}
     optional = {flag for name in tasks.namespace.task_names for flag in flags(name)} - positional
     assert optional <= set(FLAG.findall(text))
+
+
+def test_git_ignores_the_reports_and_suggested_files_of_the_examples() -> None:
+    patterns = (PROJECT / ".gitignore").read_text(encoding="utf-8").split()
+    examples = {
+        path
+        for document in ("README.md", "docs/rehearsal.md")
+        for path in re.findall(r"--report (\S+\.html)", (PROJECT / document).read_text(encoding="utf-8"))
+    }
+    assert examples
+    for path in examples:
+        assert any(fnmatch(path, pattern) for pattern in patterns), path
+        assert any(fnmatch(f"{path.removesuffix('.html')}-suggested/", pattern) for pattern in patterns), path
 
 
 def test_the_readme_is_short() -> None:

@@ -300,7 +300,7 @@ def test_the_head_has_the_date_the_server_and_the_number_of_findings() -> None:
     ("changed", "shown"),
     [
         ({"removed": 1200}, "Rows removed1 200public.orders"),
-        ({"changed": 7, "added": 9}, "Rows changed7public.orders"),
+        ({"changed": 7, "added": 9}, "Rows changed7public.orders9 rows addednot declared"),
         ({"rows_before": 31, "rows_after": None}, "Rows removed31public.orders"),
         ({"rows_before": None, "rows_after": 5}, "Rows added5public.orders"),
     ],

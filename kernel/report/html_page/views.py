@@ -84,14 +84,17 @@ def count_findings(rehearsal: Rehearsal) -> tuple[int, int, int]:
 
 
 class RowsSummary(NamedTuple):
-    """The changes of rows: a number with its label, or a `text` alone, and how many tables; `table` is a single one."""
+    """The rows that changed most gravely: their number, its label and the tables; a `text` alone where none changed.
+
+    `others` are the numbers of rows that changed otherwise, with a verb.
+    """
 
     label: str
     text: str
-    tables: int
-    number: int | None = None
-    table: str = ""
     severity: str = ""
+    number: int | None = None
+    tables: tuple[str, ...] = ()
+    others: tuple[tuple[int, str], ...] = ()
 
 
 def summarize_rows(rehearsal: Rehearsal) -> RowsSummary:
@@ -102,14 +105,21 @@ def summarize_rows(rehearsal: Rehearsal) -> RowsSummary:
     ):
         receipts = [one for one in rehearsal.receipts if one.content is content]
         counts = {
-            "removed": sum(one.removed or (one.rows_before or 0) * (one.rows_after is None) for one in receipts),
-            "changed": sum(one.changed for one in receipts),
-            "added": sum(one.added or (one.rows_after or 0) * (one.rows_before is None) for one in receipts),
+            "removed": {one.table: one.removed or _all_rows(one.rows_before, one.rows_after) for one in receipts},
+            "changed": {one.table: one.changed for one in receipts},
+            "added": {one.table: one.added or _all_rows(one.rows_after, one.rows_before) for one in receipts},
         }
-        if word := next((word for word, number in counts.items() if number), ""):
-            table = receipts[0].table if len(receipts) == 1 else ""
-            return RowsSummary(f"Rows {word}", text, len(receipts), counts[word], table, severity)
-    return RowsSummary("Rows", "unchanged" if rehearsal.receipts else "not compared", len(rehearsal.receipts))
+        totals = [(sum(by_table.values()), verb) for verb, by_table in counts.items() if any(by_table.values())]
+        if totals:
+            number, verb = totals[0]
+            tables = tuple(table for table, rows in counts[verb].items() if rows)
+            return RowsSummary(f"Rows {verb}", text, severity, number, tables, tuple(totals[1:]))
+    return RowsSummary("Rows", "unchanged" if rehearsal.receipts else "not compared")
+
+
+def _all_rows(of_one_side: int | None, of_the_other: int | None) -> int:
+    """The rows of a table that exists on one side only."""
+    return (of_one_side or 0) if of_the_other is None else 0
 
 
 def refused_without_suggestion(advice: SuggestionResult) -> list[tuple[str, RefusedSuggestion]]:
