@@ -14,8 +14,6 @@ from psycopg import pq
 
 from kernel.errors import Failure, MigrationFailed
 from kernel.sql.passwords import find_passwords, mask_passwords
-from kernel.sql.plpgsql import do_block_body
-from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
     import psycopg
@@ -48,6 +46,9 @@ def locate_error(
     migration: Migration, batch: Batch, index: int, offset: int | None, result: pq.abc.PGresult
 ) -> tuple[str, Failure]:
     """(the server's message, the place) of an error at a byte offset, where known, of a statement of a batch."""
+    from kernel.sql.plpgsql import do_block_body  # noqa: PLC0415 - after a failure only
+    from kernel.sql.reader import read_words  # noqa: PLC0415 - likewise
+
     part = batch.statements[index]
     context = error_field(result, _FIELD.CONTEXT)
     line, column = part.line, None

@@ -16,7 +16,7 @@ from psycopg import pq, sql
 
 from kernel.db.connection import current_role, format_identifier
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
-from kernel.migrations.ledger_changes import LedgerName
+from kernel.migrations.script import LedgerName
 
 if TYPE_CHECKING:
     from datetime import datetime

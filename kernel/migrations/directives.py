@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 # -- migrate:up and -- migrate:down are those of dbmate.
 _DIRECTIVE = re.compile(rb"^[ \t]*--[ \t]*migrate[ \t]*:(?![ \t]*(?:up|down)\b)(?P<words>[^\r\n]*)", re.MULTILINE)
+# What a comment needs to have a mark of another tool, or a near miss of a directive: most are read no further.
+_WORTH_A_LOOK = re.compile(
+    rb"goose|micrate|\+\w+\s|migrate:[ \t]*(?:up|down)|rambler|!(?:up|down)s"
+    rb"|transaction|atlas:|\.sql\s|--!|tern:|drop below|evolve|flyway|liquibase|changeset|txn-mode|@marv|//\s*@"
+    rb"|(?:lock[_-]?timeout|allow)\s*="
+    rb"|\b(?:ups?|downs?|undo|rollback|revert)\b[^\w;\n]*(?:\w+[^\w;\n]*)?$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ALLOW = re.compile(r"\s*allow\s*=\s*(?P<rule>[^\s,]*)(?P<reason>.*)", re.DOTALL)
 
 
@@ -90,3 +98,8 @@ def misplaced_directive_problems(comments: bytes, file: str, line: int) -> Itera
             continue
         at = line + comments.count(b"\n", 0, directive.start())
         yield Problem(message="a directive below the first statement; move it to the top", file=file, line=at)
+
+
+def may_have_foreign_marks(comments: bytes) -> bool:
+    """Whether kernel.migrations.foreign has to look at these comments."""
+    return _WORTH_A_LOOK.search(comments) is not None

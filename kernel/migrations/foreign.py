@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import Problem
+from kernel.migrations.directives import may_have_foreign_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,14 +97,6 @@ _RULES = (
     _Rule("", Mark.NO_TRANSACTION, rb"--[\W_]*(?:\w+[\W_]+)?" + _WITHOUT_TRANSACTION + rb"s?[^\w;]*$"),
     _Rule("", Mark.NEAR_MISS, rb"--[\W_]*(?:migrat\w*[\W_]+|\w+\s*:\s*)(?:lock[_-]?timeout|allow)\s*=\s*[^\s;]+"),
 )  # fmt: skip
-# What a comment needs for any of the rules; most are read no further, and the patterns are not compiled.
-_WORTH_A_LOOK = re.compile(
-    rb"goose|micrate|\+\w+\s|migrate:[ \t]*(?:up|down)|rambler|!(?:up|down)s"
-    rb"|transaction|atlas:|\.sql\s|--!|tern:|drop below|evolve|flyway|liquibase|changeset|txn-mode|@marv|//\s*@"
-    rb"|(?:lock[_-]?timeout|allow)\s*="
-    rb"|\b(?:ups?|downs?|undo|rollback|revert)\b[^\w;\n]*(?:\w+[^\w;\n]*)?$",
-    re.IGNORECASE | re.MULTILINE,
-)
 _OURS = re.compile(rb"--[ \t]*migrate[ \t]*:(?![ \t]*(?:up|down)\b)")
 # The tools that inv db.adopt reads.
 _ADOPTED = {
@@ -144,14 +137,12 @@ def find_foreign_marks(
 
     With `mid_line` they begin on the last line of a statement.
     """
-    if not _WORTH_A_LOOK.search(comments):
-        return
     if b"/*" in comments:
         comments = _BLOCK_COMMENT.sub(lambda match: b"\n" * match[0].count(b"\n"), comments)
     lines = comments.split(b"\n")
     for index, one in enumerate(lines):
         text = one.strip()
-        if not _WORTH_A_LOOK.search(text) or _OURS.match(text):
+        if not may_have_foreign_marks(text) or _OURS.match(text):
             continue
         rule = next((rule for rule in _RULES if _compiled(rule.pattern).match(text)), None)
         if rule is None:

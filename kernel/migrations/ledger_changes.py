@@ -16,6 +16,7 @@ from kernel.sql.reader import WordReader, contains_words, read_words, split_at_c
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kernel.migrations.script import LedgerName
     from kernel.sql.reader import Word
 
 
@@ -23,32 +24,6 @@ _PROGRESS_SUFFIX = "_progress"  # of the runner's table next to the ledger
 _USUAL_SCHEMA = "public"
 _COLUMNS = frozenset({"version", "filename", "applied_at", "checksum"})
 _MAX_STATEMENT_BYTES = 1 << 18  # a longer statement is data, and its beginning is enough
-
-
-class LedgerName(NamedTuple):
-    """The ledger: its table, and its schema where it is known."""
-
-    schema: str | None = None
-    table: str = "schema_migrations"
-
-    @property
-    def needle(self) -> bytes:
-        """The name of the table as it stands in SQL, in lower case: a text without it does not name the table."""
-        return self.table.replace('"', '""').encode().lower()
-
-    def is_found_first(self, search_path: Sequence[str]) -> bool:
-        """Whether the ledger's schema is the first of a search path, after that of the user."""
-        return self.is_schema([name for name in search_path if name != "$user"][:1])
-
-    def is_table(self, name: Sequence[str]) -> bool:
-        """Whether a name, given as its parts, is that of a table of the runner; one without a schema is."""
-        if not name or name[-1] not in (self.table, self.table + _PROGRESS_SUFFIX):
-            return False
-        return len(name) == 1 or self.is_schema(name[-2:-1])
-
-    def is_schema(self, name: Sequence[str]) -> bool:
-        """Whether a name is that of the ledger's schema."""
-        return tuple(name) == (self.schema or _USUAL_SCHEMA,)
 
 
 class LedgerChange(NamedTuple):
@@ -61,6 +36,22 @@ class LedgerChange(NamedTuple):
     begin: int
     creates: bool = False
     qualified: bool = True
+
+
+def is_found_first(ledger: LedgerName, search_path: Sequence[str]) -> bool:
+    """Whether the ledger's schema is the first of a search path, after that of the user."""
+    return _is_schema(ledger, [name for name in search_path if name != "$user"][:1])
+
+
+def _is_table(ledger: LedgerName, name: Sequence[str]) -> bool:
+    """Whether a name, given as its parts, is that of a table of the runner; one without a schema is."""
+    if not name or name[-1] not in (ledger.table, ledger.table + _PROGRESS_SUFFIX):
+        return False
+    return len(name) == 1 or _is_schema(ledger, name[-2:-1])
+
+
+def _is_schema(ledger: LedgerName, name: Sequence[str]) -> bool:
+    return tuple(name) == (ledger.schema or _USUAL_SCHEMA,)
 
 
 def read_search_path(sql: bytes) -> tuple[str, ...] | None:
@@ -89,10 +80,8 @@ class LocatedChange(NamedTuple):
     column: int | None
 
 
-def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, file: str) -> Iterator[Problem]:
-    """Yield the problem of all changes of the ledger in a file; that of a CREATE TABLE explains the others."""
-    if not changes:
-        return
+def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, file: str) -> Problem:
+    """Return the problem of all changes of the ledger in a file; that of a CREATE TABLE explains the others."""
     shown = next((one for one in changes if one.change.creates), changes[0])
     if shown.change.creates:
         remedy = (
@@ -107,7 +96,7 @@ def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, 
     if not shown.change.qualified:
         remedy += "; write another table of that name with its schema"
     also = also_on_lines([one.line for one in changes if one is not shown])
-    yield Problem(message=f"{shown.change.command}{also}: {remedy}", file=file, line=shown.line, column=shown.column)
+    return Problem(message=f"{shown.change.command}{also}: {remedy}", file=file, line=shown.line, column=shown.column)
 
 
 def find_ledger_changes(sql: bytes, ledger: LedgerName) -> Iterator[LedgerChange]:
@@ -153,7 +142,7 @@ def _read_create(reader: WordReader, ledger: LedgerName) -> Iterator[LedgerChang
     name = _take_name(reader)
     # The ledger exists when a file runs: this does nothing then, unless the file counts on another shape.
     does_nothing = if_absent and {word.text for word in reader.words} >= _COLUMNS
-    if ledger.is_table(name) and not does_nothing:
+    if _is_table(ledger, name) and not does_nothing:
         yield _ledger_change("CREATE TABLE", name, begin)._replace(creates=True)
 
 
@@ -166,11 +155,11 @@ def _read_command(reader: WordReader, ledger: LedgerName) -> Iterator[LedgerChan
     command = f"{first} {second}" if second else first
     reader.take("TABLE")  # of TRUNCATE
     reader.take("IF", "EXISTS")
-    is_ours = ledger.is_schema if second == "SCHEMA" else ledger.is_table
+    is_ours = _is_schema if second == "SCHEMA" else _is_table
     names = [_take_name(reader)]
     while first in ("TRUNCATE", "DROP") and reader.take(","):
         names.append(_take_name(reader))
-    if (name := next(filter(is_ours, names), ())) and _is_change(command, reader):
+    if (name := next((name for name in names if is_ours(ledger, name)), ())) and _is_change(command, reader):
         yield _ledger_change(command, name, begin)
 
 

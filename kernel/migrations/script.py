@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.directives import misplaced_directive_problems, parse_directives
-from kernel.migrations.foreign import find_foreign_marks, foreign_mark_problems
-from kernel.migrations.ledger_changes import (
-    LedgerName,
-    LocatedChange,
-    find_ledger_changes,
-    ledger_change_problem,
-    read_search_path,
-)
+from kernel.migrations.directives import may_have_foreign_marks, misplaced_directive_problems, parse_directives
 from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
 from kernel.migrations.transactions import RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
@@ -27,13 +20,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.migrations.foreign import ForeignMark
+    from kernel.migrations.ledger_changes import LocatedChange
     from kernel.sql.lexer import Part
 
 
 REVERT_FOLDER = "revert"
+_NAMES_PATH = re.compile(rb"search_path|schema", re.IGNORECASE)
 PSQL_COMMAND_RULE = "psql-meta-command"
 UNWRITTEN = "still as db.new wrote it, without a statement"
 UNWRITTEN_REMEDY = "write the migration, or delete the file (inv db.migrate --allow-empty applies it as it is)"
+
+
+class LedgerName(NamedTuple):
+    """The ledger, which a file must not change: its table, and its schema where it is known."""
+
+    schema: str | None = None
+    table: str = "schema_migrations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,7 @@ class _ScriptScan:
         self._name = name
         self._keep_bytes = keep_bytes
         self._ledger = ledger
+        self._ledger_bytes = ledger.table.replace('"', '""').encode().lower()  # as it stands in SQL, in any capitals
         self.head = b""
         self.specials: list[SpecialStatement] = []
         self.characteristics: list[bytes] = []  # SET TRANSACTION statements preceded only by BEGIN
@@ -167,7 +170,7 @@ class _ScriptScan:
         """Process the parts of the file. Raises LexerError and the errors of reading."""
         # The loop runs once per statement of the file: look up constants and methods before it.
         statement, plain, effect_of = PartKind.STATEMENT, StatementEffect.PLAIN, statement_effect
-        keep, room_bytes, needle = self.kept_parts.append, self._keep_bytes, self._ledger.needle
+        keep, room_bytes, needle = self.kept_parts.append, self._keep_bytes, self._ledger_bytes
         just_begun = True  # at the beginning of the file, or after the BEGIN of a transaction
         for part in split_script(self._reading_for_ledger(read), self._psql_commands.append):
             kind, text, _, start, _ = part
@@ -195,14 +198,20 @@ class _ScriptScan:
         effects = {one.position: one.effect for one in self.specials}
         first = int(effects.get(0) is StatementEffect.BEGIN)
         last = self.statement_count - (effects.get(self.statement_count - 1) is StatementEffect.COMMIT)
-        yield from foreign_mark_problems(self._foreign_marks, self._name, first=first, last=last)
+        if self._foreign_marks:
+            from kernel.migrations.foreign import foreign_mark_problems  # noqa: PLC0415 - for few files
+
+            yield from foreign_mark_problems(self._foreign_marks, self._name, first=first, last=last)
         yield from self._misplaced
         yield from _psql_command_problems(self._psql_commands, self._name)
-        yield from ledger_change_problem(self._ledger_changes, self._ledger, self._name)
+        if self._ledger_changes:
+            from kernel.migrations.ledger_changes import ledger_change_problem  # noqa: PLC0415 - for few files
+
+            yield ledger_change_problem(self._ledger_changes, self._ledger, self._name)
 
     def _reading_for_ledger(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
         """Read, and note when the name of the ledger occurs: only then statements are searched for it."""
-        needle, end = self._ledger.needle, b""
+        needle, end = self._ledger_bytes, b""
 
         def read_and_look(size: int) -> bytes:
             nonlocal end
@@ -217,14 +226,20 @@ class _ScriptScan:
     def _add_special(self, effect: StatementEffect, part: Part) -> None:
         sql = b"" if effect is StatementEffect.LARGE_OBJECT else part.sql
         self.specials.append(SpecialStatement(effect, self.statement_count, part.line, sql))
-        if effect in (StatementEffect.SETTING, StatementEffect.LOCAL_SEARCH_PATH):
-            path = read_search_path(part.sql)
-            if path is not None:
-                self._finds_ledger = self._ledger.is_found_first(path)
+        if effect in (StatementEffect.SETTING, StatementEffect.LOCAL_SEARCH_PATH) and _NAMES_PATH.search(sql):
+            self._read_search_path(part.sql)
         if effect is StatementEffect.SCHEMA or (effect is StatementEffect.PROCEDURE and b"schema" in sql.lower()):
             self._check_ledger(part)
 
+    def _read_search_path(self, sql: bytes) -> None:
+        from kernel.migrations.ledger_changes import is_found_first, read_search_path  # noqa: PLC0415 - for few files
+
+        if (path := read_search_path(sql)) is not None:
+            self._finds_ledger = is_found_first(self._ledger, path)
+
     def _check_ledger(self, part: Part) -> None:
+        from kernel.migrations.ledger_changes import LocatedChange, find_ledger_changes  # noqa: PLC0415 - for few files
+
         changes = find_ledger_changes(part.sql, self._ledger)
         change = next((one for one in changes if one.qualified or self._finds_ledger), None)
         if change and all(one.statement != self.statement_count for one in self._ledger_changes[-1:]):
@@ -251,7 +266,10 @@ class _ScriptScan:
             return
         first = line - comments.count(b"\n")
         mid_line = before != self._statements_before_data
-        self._foreign_marks += find_foreign_marks(comments, first, statements_before=before, mid_line=mid_line)
+        if may_have_foreign_marks(comments):
+            from kernel.migrations.foreign import find_foreign_marks  # noqa: PLC0415 - for few files
+
+            self._foreign_marks += find_foreign_marks(comments, first, statements_before=before, mid_line=mid_line)
         if before:
             self._misplaced += misplaced_directive_problems(comments, self._name, first)
 

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.sql.classify import StatementEffect
 from kernel.sql.passwords import mask_passwords
-from kernel.sql.plpgsql import do_block_body, transaction_ends
-from kernel.sql.reader import read_words
 from kernel.sql.tokens import first_tokens
 
 if TYPE_CHECKING:
@@ -153,7 +151,12 @@ def _refuse_end(one: SpecialStatement, end: TransactionEnd, reason: str) -> Refu
 
 def _ends_in_do_block(one: SpecialStatement) -> Iterator[TransactionEnd]:
     """Yield each COMMIT and ROLLBACK in a DO block."""
-    if one.effect is StatementEffect.PROCEDURE and (body := do_block_body(read_words(one.sql))):
+    if one.effect is not StatementEffect.PROCEDURE:
+        return
+    from kernel.sql.plpgsql import do_block_body, transaction_ends  # noqa: PLC0415 - for few files
+    from kernel.sql.reader import read_words  # noqa: PLC0415 - likewise
+
+    if body := do_block_body(read_words(one.sql)):
         yield from transaction_ends(body)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.migrations.migration import parse_filename
-from kernel.migrations.scaffold_text import unwritten_checksums
 from kernel.plan import Reason, describe_changed_file, describe_file_applied_empty, describe_missing_file
 from kernel.sql.lexer import LexerError, PartKind, split_script
 
@@ -99,6 +98,8 @@ def _trace_entry(entry: PlanEntry, plan: Plan, known: GitHistory | None, locatio
 
 def _had_no_statement(record: Record, migration: Migration, kept: CommittedContent | None) -> bool:
     """Whether a file had no statement when it was applied, and has one now."""
+    from kernel.migrations.scaffold_text import unwritten_checksums  # noqa: PLC0415 - only after drift
+
     try:
         now = migration.path.read_bytes()
     except OSError:

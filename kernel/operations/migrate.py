@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from kernel.apply.executor import Executor
     from kernel.db.connection import Session
     from kernel.db.ledger import Record
-    from kernel.migrations.ledger_changes import LedgerName
     from kernel.migrations.migration import Migration
-    from kernel.migrations.script import Script
+    from kernel.migrations.script import LedgerName, Script
     from kernel.plan import PlanEntry, Status
 
     PendingFile = tuple[Migration, Script]
