@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
 FLAGS = {
-    "db.migrate": {"to", "dry-run", "single-transaction", "allow-out-of-order", "lock-wait", "json"},
+    "db.migrate": {"to", "dry-run", "single-transaction", "allow-out-of-order", "allow-empty", "lock-wait", "json"},
     "db.status": {"check", "json"},
-    "db.rollback": {"steps", "to", "revert", "yes", "json"},
+    "db.rollback": {"steps", "to", "revert", "yes", "dry-run", "json"},
     "db.new": {"name", "description", "revert", "no-transaction"},
 }
 
