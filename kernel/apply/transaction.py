@@ -330,8 +330,8 @@ class _FileTransaction:
         if found[1] == "changed":
             own = int(self._file_run.leaves_record)
             before, after = self._before.records + self._claims - own, int(found[2]) - own
-            counts = f"{before} before it, {after} after it"
-            text = f"it changes records of other migrations in {ledger} ({counts}); {_LEAVE_LEDGER}"
+            counts = f"{before} before, {after} after"
+            text = f"records of other migrations in {ledger} changed while it ran ({counts}); {_LEAVE_LEDGER}"
             return refused_error(migration, text)
         if found[2] == self._xid:
             return refused_error(migration, f"it changes its own record in {ledger}; {_LEAVE_LEDGER}")
