@@ -249,7 +249,7 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
             problems.append(Problem(message=message, file=filename))
         elif other is not migration:
             squash, old = (other, migration) if other.replaces else (migration, other)
-            problems.append(Problem(message=_replaced_message(squash), file=old.filename))
+            problems.append(_problem_below_squash(old, squash))
     migrations = tuple(by_number[number] for number in sorted(by_number))
     return migrations, (*problems, *_problems_below_squash(migrations))
 
@@ -257,20 +257,20 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
 def _problems_below_squash(migrations: tuple[Migration, ...]) -> Iterator[Problem]:
     """Yield a problem for each file below a squash file: an empty database would run it before its tables are there."""
     squash = next((migration for migration in reversed(migrations) if migration.replaces), None)
-    for migration in migrations:
-        if squash is None or migration.number >= squash.number:
-            return
-        message = _replaced_message(squash)
-        if migration.number not in {one.number for one in squash.replaces}:
-            message = (
-                f"below {squash.filename}, which stands for all files before it; "
-                f"move it behind with: inv db.renumber {migration.filename}"
-            )
-        yield Problem(message=message, file=migration.filename)
+    if squash is not None:
+        yield from (_problem_below_squash(one, squash) for one in migrations if one.number < squash.number)
 
 
-def _replaced_message(squash: Migration) -> str:
-    return f"replaced by {squash.filename}; move it to {REPLACED_FOLDER}/{squash.filename[:-4]}/, or remove it"
+def _problem_below_squash(migration: Migration, squash: Migration) -> Problem:
+    """The problem of a file that a squash file has replaced, or that another branch added since."""
+    if any(one.number == migration.number and one.checksum == migration.checksum for one in squash.replaces):
+        message = f"replaced by {squash.filename}; move it to {REPLACED_FOLDER}/{squash.filename[:-4]}/, or remove it"
+    else:
+        message = (
+            f"none of the files that {squash.filename} replaces, and numbered among them; "
+            f"move it behind with: inv db.renumber {migration.filename}"
+        )
+    return Problem(message=message, file=migration.filename)
 
 
 def list_candidates(directory: Path) -> list[str]:

@@ -126,7 +126,7 @@ def _run_older_files(session: Session, replaced: tuple[Migration, ...], roles: l
     before = read_globals(session.connection)
     while True:
         try:
-            migrate(session, replaced, MigrateOptions(), ignore_event)
+            migrate(session, replaced, MigrateOptions(allow_empty=True), ignore_event)
         except MigrationFailed as error:
             absent = _ABSENT_ROLE.search(str(error)) if error.failure.sqlstate == _UNDEFINED_OBJECT else None
             if absent is None or absent[1] in roles:
