@@ -30,7 +30,7 @@ _WORTH_A_LOOK = re.compile(
     rb"goose|micrate|\+\w+\s|migrate:[ \t]*(?:up|down)|rambler|!(?:up|down)s"
     rb"|transaction|atlas:|\.sql\s|--!|tern:|drop below|evolve|flyway|liquibase|changeset|txn-mode|@marv|//\s*@"
     rb"|(?:lock[_-]?timeout|allow)\s*="
-    rb"|\b(?:ups?|downs?|undo|rollback|revert)\b[^\w;\n]*(?:\w+[^\w;\n]*)?$",
+    rb"|\b(?:ups?|downs?|undo|rollback|revert|reverse|backwards?)\b[^\w;\n]*(?:\w+[^\w;\n]*)?$",
     re.IGNORECASE | re.MULTILINE,
 )
 _ALLOW = re.compile(r"\s*allow\s*=\s*(?P<rule>[^\s,]*)(?P<reason>.*)", re.DOTALL)

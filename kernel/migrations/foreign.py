@@ -43,7 +43,8 @@ class _Rule(NamedTuple):
 
 
 _PLAIN_BEFORE = rb"[\W_]*(?:(?:begin|start|run|migrate|migration|[0-9]+)[\W_]+|\w+:)?"
-_PLAIN_AFTER = rb"(?:[\W_]+(?:migrations?|section|part|scripts?|sql|here|below))?[^\w;]*$"
+_DOWN_WORD = rb"(?:downs?|rollback|undo|revert|reverse|backwards?)"
+_PLAIN_AFTER = rb"(?:[\W_]+(?:migrations?|section|part|scripts?|sql|here|below|" + _DOWN_WORD + rb"))?[^\w;]*$"
 _WITHOUT_TRANSACTION = rb"(?:no|disable|without)[\W_]*(?:ddl[\W_]*)?transaction"
 _RULES = (
     _Rule("goose", Mark.NO_TRANSACTION, rb"--\s*\+goose\s+no[\s_-]*transaction\b"),
@@ -91,12 +92,13 @@ _RULES = (
     _Rule("another tool", Mark.DOWN, rb"--\s*\+\w+\s+(?:down|undo|rollback|revert)\b"),
     _Rule("another tool", Mark.UP, rb"--\s*\+\w+\s+up\b"),
     # The whole line: -- Down, ==== DOWN ====, -- rollback script, -- @down, -- tool:down, -- 1 down.
-    _Rule("", Mark.DOWN, rb"--" + _PLAIN_BEFORE + rb"(?:downs?|rollback|undo|revert)" + _PLAIN_AFTER),
+    _Rule("", Mark.DOWN, rb"--" + _PLAIN_BEFORE + _DOWN_WORD + _PLAIN_AFTER),
     _Rule("", Mark.UP, rb"--" + _PLAIN_BEFORE + rb"ups?" + _PLAIN_AFTER),
     # Near misses of our own directives.
-    _Rule("", Mark.NO_TRANSACTION, rb"--[\W_]*(?:\w+[\W_]+)?" + _WITHOUT_TRANSACTION + rb"s?[^\w;]*$"),
+    _Rule("", Mark.NO_TRANSACTION, rb"--[\W_]*(?:\w+[\W_]+)?" + _WITHOUT_TRANSACTION + rb"[^\w;]*$"),
     _Rule("", Mark.NEAR_MISS, rb"--[\W_]*(?:migrat\w*[\W_]+|\w+\s*:\s*)(?:lock[_-]?timeout|allow)\s*=\s*[^\s;]+"),
 )  # fmt: skip
+_OURS_IN_BLOCK = _Rule("", Mark.NEAR_MISS, b"")
 _OURS = re.compile(rb"--[ \t]*migrate[ \t]*:(?![ \t]*(?:up|down)\b)")
 # The tools that inv db.adopt reads.
 _ADOPTED = {
@@ -108,7 +110,15 @@ _ADOPTED = {
 }
 _SHOWN_MARKS = 2
 _BLOCK_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
-_COMMENTED_SQL = re.compile(rb"--[^\n]*;[ \t\r]*$", re.MULTILINE)
+_BLOCK_COMMENT_ON_LINE = re.compile(rb"^[ \t]*/\*+[ \t]*([^*\n]*?)[ \t]*\*+/[ \t\r]*$", re.MULTILINE)
+# ROLLBACK itself, or an object of that name.
+_DESCRIBED_BY_PLAIN_MARK = re.compile(
+    rb"ROLLBACK\b|CREATE\b.{0,200}(?:rollback|undo|revert|reverse)", re.IGNORECASE | re.DOTALL
+)
+_COMMENTED_SQL = re.compile(
+    rb"--[^\n]*;[ \t\r]*$|^[ \t]*--[ \t]*(?:ALTER|CREATE|DELETE|DROP|GRANT|INSERT|REVOKE|TRUNCATE|UPDATE)\b",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,20 +141,26 @@ class ForeignMark:
 
 
 def find_foreign_marks(
-    comments: bytes, line: int, *, statements_before: int = 0, mid_line: bool = False
+    comments: bytes, line: int, *, statements_before: int = 0, mid_line: bool = False, statement: bytes = b""
 ) -> Iterator[ForeignMark]:
-    """Yield the marks in the comments between two statements; the comments begin at `line`.
+    """Yield the marks in the comments above a statement; the comments begin at `line`.
 
-    With `mid_line` they begin on the last line of a statement.
+    With `mid_line` they begin on the last line of another statement. A block comment alone on its line counts too.
     """
+    blocks: set[int] = set()
     if b"/*" in comments:
+        blocks = {comments.count(b"\n", 0, match.start()) for match in _BLOCK_COMMENT_ON_LINE.finditer(comments)}
+        comments = _BLOCK_COMMENT_ON_LINE.sub(rb"-- \1", comments)
         comments = _BLOCK_COMMENT.sub(lambda match: b"\n" * match[0].count(b"\n"), comments)
     lines = comments.split(b"\n")
     for index, one in enumerate(lines):
         text = one.strip()
-        if not may_have_foreign_marks(text) or _OURS.match(text):
+        if _OURS.match(text):
+            rule = _OURS_IN_BLOCK if index in blocks else None
+        elif may_have_foreign_marks(text):
+            rule = next((rule for rule in _RULES if _compiled(rule.pattern).match(text)), None)
+        else:
             continue
-        rule = next((rule for rule in _RULES if _compiled(rule.pattern).match(text)), None)
         if rule is None:
             continue
         mark = ForeignMark(
@@ -154,10 +170,15 @@ def find_foreign_marks(
             line=line + index,
             statements_before=statements_before,
         )
-        if mark.is_plain_section and mid_line and not index:
-            continue  # about the statement
-        if mark.is_plain_section and _COMMENTED_SQL.search(b"\n".join(lines[index + 1 :])):
-            continue  # the heading of commented-out SQL, which does not run
+        if (
+            mark.is_plain_section
+            and (
+                (mid_line and not index)  # about the statement on that line
+                or _DESCRIBED_BY_PLAIN_MARK.match(statement)
+                or _COMMENTED_SQL.search(b"\n".join(lines[index + 1 :]))  # the heading of SQL that does not run
+            )
+        ):
+            continue
         yield mark
 
 
@@ -203,7 +224,7 @@ _REMEDIES = {
     Mark.STATEMENT: "take it out, statements are split without it",
     Mark.VARIABLES: "take it out, and write the values of the variables into the file",
     Mark.OTHER: "take it out",
-    Mark.NEAR_MISS: "a directive begins with -- migrate: in lower case",
+    Mark.NEAR_MISS: "a directive is a comment of its own that begins with -- migrate: in lower case",
 }
 
 

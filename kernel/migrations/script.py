@@ -262,14 +262,16 @@ class _ScriptScan:
             self.head += comments
         if part.text.startswith(b"#", part.start):  # the comments of Play evolutions, which are none to the server
             comments += part.sql.partition(b"\n")[0]
-        if b"--" not in comments:
+        if b"--" not in comments and b"/*" not in comments:
             return
         first = line - comments.count(b"\n")
         mid_line = before != self._statements_before_data
         if may_have_foreign_marks(comments):
             from kernel.migrations.foreign import find_foreign_marks  # noqa: PLC0415 - for few files
 
-            self._foreign_marks += find_foreign_marks(comments, first, statements_before=before, mid_line=mid_line)
+            self._foreign_marks += find_foreign_marks(
+                comments, first, statements_before=before, mid_line=mid_line, statement=part.sql
+            )
         if before:
             self._misplaced += misplaced_directive_problems(comments, self._name, first)
 

@@ -122,6 +122,9 @@ PLAIN_DOWN = [
     "-- 1 down",
     "-- [down]",
     "/* about it */\n-- Down",
+    "/* DOWN */",
+    "-- Down / Rollback",
+    "-- Reverse migration",
     "-- Down\n-- drops the table again",
 ]
 
@@ -129,7 +132,7 @@ PLAIN_DOWN = [
 @pytest.mark.parametrize("mark", PLAIN_DOWN)
 def test_a_plain_mark_between_two_halves_is_refused_with_its_line(tmp_path: Path, mark: str) -> None:
     (problem,) = refusals(tmp_path, f"-- Up\nCREATE TABLE t ();\n\n{mark}\nDROP TABLE t;\n")
-    line = 4 + mark.startswith("/*")
+    line = 4 + mark.startswith("/* about")
     assert problem.startswith(f"{line}: --")
     assert "like a section of another tool" in problem
     assert REVERT in problem
@@ -142,12 +145,18 @@ def test_a_plain_mark_between_two_halves_is_refused_with_its_line(tmp_path: Path
         "-- down the road this becomes NOT NULL\nSELECT 1;\n-- down the road\nSELECT 2;\n",
         "SELECT 1;\n-- ROLLBACK;\nSELECT 2;\n",
         "BEGIN;\nSELECT 1;\n-- rollback\nCOMMIT;\n",
+        "SAVEPOINT a;\nSELECT 1;\n-- rollback\nROLLBACK TO a;\nSELECT 2;\n",
+        "SELECT 1;\n/* Down\n   the road */\nSELECT 2;\n",
+        "/* see the manual: -- migrate: no-transaction */\nSELECT 1;\n",
         "-- rollback\nBEGIN;\nSELECT 1;\nCOMMIT;\n",
         "BEGIN;\n-- rollback\nDROP TABLE t;\nCOMMIT;\n",
         "CREATE TABLE t ();\n-- Down\n-- DROP TABLE t;\n",
         "CREATE INDEX a ON t (a);\n-- Rollback:\n-- DROP INDEX a;\n\nCREATE INDEX b ON t (b);\n",
         "SELECT 1;\n-- rollback is done by hand\nSELECT 2;\n",
         "SELECT 1;\n-- undo log\nSELECT 2;\n",
+        "SELECT 1;\n-- Revert\nCREATE OR REPLACE FUNCTION revert_config() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
+        "SELECT 1;\n-- ==========\n-- ROLLBACK\n-- ==========\n-- DROP TABLE t\n\nSELECT 2;\n",
+        "SELECT 1;\n-- no transactions\nSELECT 2;\n",
         "SELECT 1;\n-- setup\nSELECT 2;\n-- ups\nSELECT 3;\n",
         "SELECT 1;\n-- slow down\nSELECT 2;\n-- teardown\nSELECT 3;\n",
         "SELECT 1; -- down\nSELECT 2;\n",
@@ -188,6 +197,7 @@ def test_in_a_revert_file_the_heading_down_passes_and_two_halves_do_not(tmp_path
         "-- migration: no-transaction",
         "-- mirgate: no-transaction",
         "-- no transaction",
+        "/* migrate: no-transaction */",
         "-- disable ddl transaction",
         "-- Migrate: lock_timeout=2s",
         "-- migrate lock_timeout=2s",
@@ -196,5 +206,6 @@ def test_in_a_revert_file_the_heading_down_passes_and_two_halves_do_not(tmp_path
 )
 def test_a_near_miss_of_a_directive_is_refused(tmp_path: Path, comment: str) -> None:
     (problem,) = refusals(tmp_path, f"{comment}\nSELECT 1;\n")
-    assert problem.startswith(f"1: {comment}: not read as a directive; ")
+    shown = comment.replace("/*", "--").removesuffix(" */")
+    assert problem.startswith(f"1: {shown}: not read as a directive; ")
     assert "-- migrate: " in problem
