@@ -75,7 +75,8 @@ def statement_effect(text: bytes, start: int = 0) -> StatementEffect:
         return _PLAIN
     words = first_tokens(text, start, limit=_SHORT_LOOK_TOKENS)
     if len(words) == _SHORT_LOOK_TOKENS and (name in _LONG_LOOK_COMMANDS or words[1] == "SUBSCRIPTION"):
-        words = first_tokens(text, start, limit=None if name == b"COPY" else _LONG_LOOK_TOKENS)
+        limit = None if name == b"COPY" else _LONG_LOOK_TOKENS
+        words = first_tokens(text, start, limit=limit, contents=name != b"COPY")  # options may have quoted values
     return classify(words)
 
 
@@ -192,7 +193,7 @@ def _with_options(words: tuple[str, ...]) -> dict[str, bool]:
 def _parenthesized_options(words: tuple[str, ...]) -> tuple[dict[str, bool], tuple[str, ...]]:
     """Return the options in the parentheses that `words` begin with, each on or off, and the words after them.
 
-    The last of one name counts, as in PostgreSQL. A quoted value counts as on.
+    The last of one name counts, as in PostgreSQL.
     """
     if words[:1] != ("(",) or ")" not in words:
         return {}, words
@@ -201,11 +202,11 @@ def _parenthesized_options(words: tuple[str, ...]) -> tuple[dict[str, bool], tup
     name = ""
     for word in words[1:end]:
         if not name:
-            name = word
+            name = word.strip('"')
             options[name] = True
         elif word == ",":
             name = ""
-        elif word in _OFF:
+        elif word.strip("'\"") in _OFF:
             options[name] = False
     return options, words[end + 1 :]
 

@@ -203,17 +203,20 @@ def scan_tokens(buffer: bytes, at: int, *, standard: bool = True) -> Iterator[tu
         at = end
 
 
-def first_tokens(text: bytes, start: int = 0, *, limit: int | None = None, standard: bool = True) -> tuple[str, ...]:
+def first_tokens(
+    text: bytes, start: int = 0, *, limit: int | None = None, standard: bool = True, contents: bool = False
+) -> tuple[str, ...]:
     """Return the first `limit` tokens of a statement, those before an unclosed token if there is one.
 
-    Words are in upper case, a quoted name is '"', a string is "'", all else is as written.
+    Words are in upper case, a quoted name is '"', a string is "'", all else is as written. With `contents` quoted names
+    and strings are whole and in upper case.
     """
     tokens: list[str] = []
     try:
         for kind, begin, end in scan_tokens(text, start, standard=standard):
             if len(tokens) == limit:
                 break
-            if kind in ("quoted", "string"):
+            if kind in ("quoted", "string") and not contents:
                 tokens.append('"' if kind == "quoted" else "'")
             else:  # only ASCII letters change case, as in PostgreSQL's keywords
                 tokens.append(text[begin:end].upper().decode(errors="replace"))

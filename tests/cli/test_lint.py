@@ -88,6 +88,7 @@ def test_the_document_has_what_was_found_and_what_is_accepted(project: Project) 
         "file": "001_one.sql",
         "line": 3,
         "column": 1,
+        "offset": 58,
         "relation": "one",
         "message": "one: a column is dropped",
         "remedy": "stop using it first; then drop it in a later release, and say so with -- migrate: allow",
