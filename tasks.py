@@ -305,21 +305,25 @@ def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False
     auto_shortflags=False,
     help={
         "accept": "accept the current content of this version's file, such as 009 (default: none)",
+        "restart": "run the partial file of this version from its beginning next time (default: none)",
         "forget": "remove the record of this version, whose file was deleted on purpose (default: none)",
         "yes": _YES,
         "json": _JSON,
     },
 )
-def repair(_c: Context, *, accept: str = "", forget: str = "", yes: bool = False, json: bool = False) -> None:
-    """Accept an applied file as it is, or forget a deleted one.
+def repair(
+    _c: Context, *, accept: str = "", restart: str = "", forget: str = "", yes: bool = False, json: bool = False
+) -> None:
+    """Accept a changed file, restart a partial one, or forget.
 
-    Updates the record with the file's checksum, name and number, or removes it. Exit codes: 0; 2 flags, settings,
-    files, or nothing to accept or forget; 5 lock busy; 7 no database.
+    Updates the record with the file's checksum, name and number, forgets which statements of a no-transaction file are
+    finished, or removes the record of a deleted file. No SQL of a file runs. Exit codes: 0; 2 flags, settings, files,
+    or nothing to repair; 5 lock busy; 7 no database.
     """
     with task_context(json=json) as context:
-        from kernel.cli.baseline import run_repair
+        from kernel.cli.repair import run_repair
 
-        run_repair(context, accept=accept, forget=forget, yes=yes)
+        run_repair(context, accept=accept, restart=restart, forget=forget, yes=yes)
 
 
 @task(

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
-from kernel.db.ledger import find_ledger, read_progress, read_records
+from kernel.db.ledger import find_ledger, read_records
+from kernel.db.progress_table import left_indexes, read_progress
 from kernel.errors import Drift, Problem, UsageError
 from kernel.migrations.migration import format_version
 from kernel.migrations.replaced import REPLACED_FOLDER, describe_range
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable, Mapping
 
     from kernel.db.connection import Session
     from kernel.db.ledger import Ledger, Record
@@ -46,11 +47,27 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialRun:
+    """Where a file stopped that runs statement by statement; statements count from 1.
+
+    `invalid_indexes`, quoted and with their schema, are what it left behind; the next run drops them.
+    """
+
+    finished: int
+    invalid_indexes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        left = "".join(f"; {name} is INVALID, and is dropped first" for name in self.invalid_indexes)
+        return f"the next run begins with statement {self.finished + 1}{left}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanEntry:
     """One version: its file, its record, or both; `drift` describes a difference and its remedy, "" for none.
 
     `reason` is the kind of drift, None for none. kernel.operations.drift adds `commit` and `diff`.
-    `stands_for` are the records of all versions that a squash file replaces, until db.migrate has recorded it.
+    `partial` is that of a file in the state PARTIAL. `stands_for` are the records of all versions that a squash file
+    replaces, until db.migrate has recorded it.
     """
 
     state: VersionState
@@ -61,6 +78,7 @@ class PlanEntry:
     commit: str | None = None
     diff: str | None = None
     stands_for: tuple[Record, ...] = ()
+    partial: PartialRun | None = None
 
     @property
     def version(self) -> str:
@@ -138,11 +156,20 @@ def read_status(session: Session, migrations: Iterable[Migration]) -> Status:
     ledger = find_ledger(session)
     records = read_records(session, ledger)
     progress = read_progress(session, ledger) if ledger.exists else {}
-    return Status(database=session.name, ledger=ledger, plan=build_plan(migrations, records, partial=progress.keys()))
+    partial = {
+        version: PartialRun(
+            finished=one.finished,
+            invalid_indexes=tuple(index.name for index in left_indexes(session.connection, one)),
+        )
+        for version, one in progress.items()
+    }
+    return Status(database=session.name, ledger=ledger, plan=build_plan(migrations, records, partial=partial))
 
 
-def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial: Collection[str] = ()) -> Plan:
-    """Compare files with records; `partial` are the versions of no-transaction files that are partly done."""
+def build_plan(
+    files: Iterable[Migration], records: Iterable[Record], *, partial: Mapping[str, PartialRun] | None = None
+) -> Plan:
+    """Compare files with records; `partial` are the no-transaction files that are partly done, by version."""
     by_number = {migration.number: migration for migration in files}
     recorded: dict[int, Record] = {}
     entries = []
@@ -165,7 +192,7 @@ def build_plan(files: Iterable[Migration], records: Iterable[Record], *, partial
         elif migration and matching:
             entries.append(_entry_with_file_and_record(migration, matching))
         elif migration:
-            entries.append(_entry_without_record(migration, newest_record, partial))
+            entries.append(_entry_without_record(migration, newest_record, (partial or {}).get(migration.version)))
         elif matching:
             same_content = unrecorded.get(matching.checksum)
             entries.append(_entry_without_file(matching, same_content, ahead=number > newest_file))
@@ -271,9 +298,9 @@ def _accept_remedy(version: str) -> str:
     return f"accept it with: inv db.repair --accept {version}"
 
 
-def _entry_without_record(migration: Migration, newest: Record | None, partial: Collection[str]) -> PlanEntry:
-    if migration.version in partial:
-        return PlanEntry(state=VersionState.PARTIAL, migration=migration)
+def _entry_without_record(migration: Migration, newest: Record | None, partial: PartialRun | None) -> PlanEntry:
+    if partial:
+        return PlanEntry(state=VersionState.PARTIAL, migration=migration, partial=partial)
     if newest is None or newest.number is None or migration.number > newest.number:
         return PlanEntry(state=VersionState.PENDING, migration=migration)
     drift = (

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kernel.apply.batches import Batch
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Session
+    from kernel.errors import Problem
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
 
@@ -23,6 +24,13 @@ class WaitingForLock:
     """The run waits for another runner, which holds the lock."""
 
     holder: LockHolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWarning:
+    """A statement of a pending file will not do what it seems to do; nothing has run yet."""
+
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +121,8 @@ class MigrationApplied:
 
 
 Event = (
-    WaitingForLock
+    FileWarning
+    | WaitingForLock
     | MigrationStarted
     | MigrationProgressed
     | StatementRunning

@@ -73,7 +73,7 @@ def locate_error(
         line=line,
         column=column,
         offset=part.offset + (offset or 0),
-        statement=_shorten(part.sql),
+        statement=shorten_statement(part.sql),
         excerpt=statement_excerpt(part, part.line if batch.is_copy else line, column),
         sqlstate=error_sqlstate(result),
         detail=quoted(_FIELD.MESSAGE_DETAIL),
@@ -145,7 +145,8 @@ def _indentation(part: Part) -> int:
     return len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in before else 0
 
 
-def _shorten(sql: bytes) -> str:
+def shorten_statement(sql: bytes) -> str:
+    """The beginning of a statement for an error, with its passwords masked."""
     text = mask_passwords(sql.decode(errors="replace"))
     limit = _LINES_SHOWN * _LINE_CHARACTERS
     return text if len(text) <= limit else text[:limit] + "…"

@@ -12,6 +12,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 from kernel.apply.events import (
+    FileWarning,
     IndexBuildProgressed,
     MigrationApplied,
     MigrationProgressed,
@@ -138,6 +139,8 @@ class Progress:
         match event:
             case WaitingForLock():
                 self._show_wait("", (f"another runner: {event.holder}",))
+            case FileWarning():
+                self._console.print_line(show_hidden_characters(f"warning: {event.problem}"))
             case MigrationStarted():
                 self._show_start(event)
             case MigrationProgressed():

@@ -51,6 +51,8 @@ def run_migrate(
     ):
         if dry_run:
             status, files = prepare_migrate(session, migrations, options)
+            for warning in (warning for _, script in files for warning in script.warnings):
+                context.console.print_line(f"warning: {warning}")
             recorded = tuple(entry.migration for entry in squashes_to_record(status, options) if entry.migration)
             pending = tuple(migration for migration, _ in files)
             planned = MigrateResult(database=status.database, recorded=recorded, pending=pending)

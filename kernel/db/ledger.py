@@ -1,8 +1,8 @@
-"""The ledger: the table schema_migrations, its records, and the progress of files outside of a transaction.
+"""The ledger: the table schema_migrations and its records.
 
 Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
 the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
-Progress has a table of its own next to it, which exists only while a file is unfinished.
+kernel/db/progress_table.py is the table next to it, for files outside of a transaction.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import psycopg
 from psycopg import pq, sql
 
 from kernel.db.connection import current_role, format_identifier
+from kernel.db.progress_table import create_progress_table
 from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
 from kernel.migrations.script import LedgerName
 
@@ -58,14 +59,6 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND to_regclass('{LEDGER_TABLE}
 """  # noqa: S608 - a constant
 _XMIN_BITS = 2**32 - 1  # xmin is an id without its epoch
 PROGRESS_TABLE = "schema_migrations_progress"
-_CREATE_PROGRESS = """
-CREATE TABLE IF NOT EXISTS {} (
-  version VARCHAR(255) PRIMARY KEY,
-  finished INTEGER NOT NULL,
-  digest VARCHAR(64) NOT NULL,
-  begun INTEGER NOT NULL,
-  updated_at TIMESTAMP NOT NULL
-)"""
 
 
 class Record(NamedTuple):
@@ -100,6 +93,18 @@ class Ledger:
     @property
     def name(self) -> str:
         return f"{format_identifier(self.schema)}.{LEDGER_TABLE}"
+
+    @property
+    def progress_table(self) -> str:
+        return PROGRESS_TABLE
+
+    @property
+    def progress_identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.progress_table)
+
+    @property
+    def progress_name(self) -> str:
+        return f"{format_identifier(self.schema)}.{PROGRESS_TABLE}"
 
 
 def ledger_name(ledger: Ledger) -> LedgerName:
@@ -185,7 +190,7 @@ def refuse_missing_privilege(session: Session, ledger: Ledger, privilege: str) -
 
 
 def create_ledger(session: Session, ledger: Ledger) -> Ledger:
-    """Create the table, under the lock. Raises DatabaseRefused without the privilege."""
+    """Create the table and the one of progress, under the lock. Raises DatabaseRefused without the privilege."""
     try:
         session.connection.execute(sql.SQL(_CREATE_LEDGER).format(ledger.identifier))
     except psycopg.errors.InsufficientPrivilege as error:
@@ -194,6 +199,7 @@ def create_ledger(session: Session, ledger: Ledger) -> Ledger:
             f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} "
             f"TO {current_role(session)}"
         ) from error
+    create_progress_table(session, ledger)
     return Ledger(schema=ledger.schema, exists=True)
 
 
@@ -304,6 +310,16 @@ def read_fingerprint(session: Session, ledger: Ledger) -> LedgerFingerprint:
     return LedgerFingerprint(records=int(records), xmin_sum=int(xmin_sum))
 
 
+def update_record(session: Session, ledger: Ledger, record: Record, migration: Migration) -> None:
+    """Give a record the version, filename and checksum of a file."""
+    session.connection.execute(
+        sql.SQL("UPDATE {} SET version = %s, filename = %s, checksum = %s WHERE version = %s").format(
+            ledger.identifier
+        ),
+        (migration.version, migration.filename, migration.checksum, record.version),
+    )
+
+
 def is_recorded(session: Session, ledger: Ledger, version: str) -> bool:
     """Whether a version is recorded."""
     query = sql.SQL("SELECT FROM {} WHERE version = %s").format(ledger.identifier)
@@ -315,80 +331,3 @@ def _privilege_error(session: Session, ledger: Ledger, privilege: str) -> Databa
         f"{session.name}: no privilege for {privilege} on {ledger.name}; "
         f"let its owner run: GRANT {privilege} ON {ledger.name} TO {current_role(session)}"
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileProgress:
-    """Progress of a file: the number of `finished` statements, the SHA-256 of their text, the last one `begun`.
-
-    Statements count from 1. One that is begun and not finished ran outside of a transaction: it may be done, half done,
-    or not done at all.
-    """
-
-    finished: int
-    digest: str
-    begun: int = 0
-
-
-def read_progress(session: Session, ledger: Ledger) -> dict[str, FileProgress]:
-    """Progress by version. Read-only; empty without the table or the privilege."""
-    try:
-        rows = session.connection.execute(
-            sql.SQL("SELECT version, finished, digest, begun FROM {}").format(_progress_identifier(ledger))
-        ).fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        return {}
-    return {
-        version: FileProgress(finished=finished, digest=digest, begun=begun)
-        for version, finished, digest, begun in rows
-    }
-
-
-def progress_xid(connection: Connection, ledger: Ledger, version: str) -> str:
-    """The id of the transaction that saved the progress of a version last."""
-    query = sql.SQL("SELECT xmin::text FROM {} WHERE version = %s").format(_progress_identifier(ledger))
-    (row,) = connection.execute(query, (version,)).fetchall()
-    return str(row[0])
-
-
-def create_progress_table(session: Session, ledger: Ledger) -> None:
-    """Create the table of progress, under the lock."""
-    session.connection.execute(sql.SQL(_CREATE_PROGRESS).format(_progress_identifier(ledger)))
-
-
-def upsert_progress_statement(connection: Connection, ledger: Ledger, version: str, progress: FileProgress) -> bytes:
-    """The statement that saves the progress of a version."""
-    return (
-        sql.SQL(
-            "INSERT INTO {table} AS saved (version, finished, digest, begun, updated_at) "
-            "VALUES ({version}, {finished}, {digest}, {begun}, pg_catalog.clock_timestamp() AT TIME ZONE 'UTC') "
-            "ON CONFLICT (version) DO UPDATE SET finished = excluded.finished, digest = excluded.digest, "
-            "begun = excluded.begun, updated_at = excluded.updated_at"
-        )
-        .format(
-            table=_progress_identifier(ledger),
-            version=version,
-            finished=progress.finished,
-            digest=progress.digest,
-            begun=progress.begun,
-        )
-        .as_bytes(connection)
-    )
-
-
-def delete_progress_statement(connection: Connection, ledger: Ledger, version: str) -> bytes:
-    """The statement that deletes the progress of a version."""
-    return (
-        sql.SQL("DELETE FROM {} WHERE version = {}").format(_progress_identifier(ledger), version).as_bytes(connection)
-    )
-
-
-def drop_empty_progress_table(session: Session, ledger: Ledger) -> None:
-    """Drop the table of progress unless another file is unfinished."""
-    row = session.connection.execute(sql.SQL("SELECT FROM {} LIMIT 1").format(_progress_identifier(ledger))).fetchone()
-    if row is None:
-        session.connection.execute(sql.SQL("DROP TABLE {}").format(_progress_identifier(ledger)))
-
-
-def _progress_identifier(ledger: Ledger) -> sql.Identifier:
-    return sql.Identifier(ledger.schema, PROGRESS_TABLE)

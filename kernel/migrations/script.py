@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from kernel.migrations.autocommit import SessionObject
     from kernel.migrations.foreign import ForeignMark
     from kernel.migrations.ledger_changes import LocatedChange
     from kernel.sql.lexer import Part
@@ -59,7 +60,8 @@ class Script:
     A SET TRANSACTION at the beginning of the file is part of `begin_sql`: it must precede the claim, the first query.
     `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read only once.
     `all_plain` means that the effect of each statement is PLAIN, `unwritten` that the file has nothing but what db.new
-    writes into it.
+    writes into it. `session_objects` and `warnings`, each with its line, are those of a file that runs statement by
+    statement.
     """
 
     mode: RunMode
@@ -71,6 +73,8 @@ class Script:
     lock_timeout_ms: int | None = None
     all_plain: bool = False
     unwritten: bool = False
+    session_objects: tuple[SessionObject, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 class OpenScript(NamedTuple):
@@ -125,7 +129,7 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
         ]
     if problems:
         raise FilesInvalid(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
-    return Script(
+    script = Script(
         mode=chosen.mode,
         statement_count=scan.statement_count - chosen.not_sent,
         size_bytes=scan.size_bytes,
@@ -135,6 +139,15 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
         lock_timeout_ms=directives.lock_timeout_ms,
         all_plain=not scan.specials,
         unwritten=not scan.statement_count and _is_unwritten(scan.head),
+    )
+    if chosen.mode is not RunMode.NO_TRANSACTION:
+        return script
+    from kernel.migrations.autocommit import review_statements  # noqa: PLC0415 - for no-transaction files only
+
+    with open_script(script, path) as reading:
+        session_objects, warnings = review_statements(reading.parts)
+    return replace(
+        script, session_objects=session_objects, warnings=tuple(replace(warning, file=name) for warning in warnings)
     )
 
 

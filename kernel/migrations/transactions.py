@@ -161,15 +161,10 @@ def _ends_in_do_block(one: SpecialStatement) -> Iterator[TransactionEnd]:
 
 
 def _refuse_in_steps(specials: Iterable[SpecialStatement]) -> Iterator[Refusal]:
-    """Refuse transactions of a no-transaction file that are not ended, chained or prepared, and COMMIT in DO blocks."""
+    """Refuse transactions of a no-transaction file that are not ended, chained or prepared, and what none can hold."""
     opened: SpecialStatement | None = None
     for one in specials:
-        for end in _ends_in_do_block(one):
-            if end.caught:
-                yield _refuse_end(one, end, _CAUGHT)
-            elif opened:
-                remedy = "take that BEGIN and its COMMIT out"
-                yield _refuse_end(one, end, f"in a DO block, but line {opened.line} begins a transaction; {remedy}")
+        yield from _refuse_where_opened(one, opened)
         if one.effect is StatementEffect.BEGIN:
             opened = opened or one
         elif one.effect in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
@@ -181,6 +176,18 @@ def _refuse_in_steps(specials: Iterable[SpecialStatement]) -> Iterator[Refusal]:
             yield _refusal(one, f"{one.effect.value}, which a migration cannot do")
     if opened:
         yield _refusal(opened, "begins a transaction that the file does not end; add COMMIT")
+
+
+def _refuse_where_opened(one: SpecialStatement, opened: SpecialStatement | None) -> Iterator[Refusal]:
+    """Refuse what cannot run in the transaction that `opened` begins, or, as COMMIT under EXCEPTION, in none."""
+    if one.effect is StatementEffect.OUTSIDE and opened:
+        yield _refusal(one, f"cannot run in the transaction that begins in line {opened.line}; put it after its COMMIT")
+    for end in _ends_in_do_block(one):
+        if end.caught:
+            yield _refuse_end(one, end, _CAUGHT)
+        elif opened:
+            remedy = "take that BEGIN and its COMMIT out"
+            yield _refuse_end(one, end, f"in a DO block, but line {opened.line} begins a transaction; {remedy}")
 
 
 def _refusal(one: SpecialStatement, message: str) -> Refusal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK
 from kernel.apply.no_transaction import run_outside_transaction
@@ -15,6 +16,7 @@ from kernel.apply.transaction import apply_in_transaction, file_run_for_migratio
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import create_ledger, ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
+from kernel.db.progress_table import prepare_progress_table
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import UNWRITTEN, UNWRITTEN_REMEDY, parse_script
 from kernel.migrations.transactions import RunMode
@@ -89,6 +91,9 @@ def migrate(
     refuse_missing_privilege(session, status.ledger, "INSERT")
     if squashes_to_record(status, options):
         refuse_missing_privilege(session, status.ledger, "UPDATE")
+    for _migration, script in files:
+        for warning in script.warnings:
+            observer(FileWarning(problem=warning))
     session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
     with (
         open_executor(session, status.ledger, waits=options.waits, observer=observer, hooks=hooks) as executor,
@@ -102,6 +107,8 @@ def migrate(
             create_ledger(session, status.ledger)
         squashes = squashes_to_record(status, options)
         recorded = record_squashes(session, status.ledger, squashes) if squashes else ()
+        if any(script.mode is not RunMode.TRANSACTION for migration, script in files if migration in pending):
+            prepare_progress_table(session, status.ledger)
         applied = _apply(executor, [file for file in files if file[0] in pending], options)
     result = _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
     return replace(result, recorded=recorded)

@@ -130,6 +130,11 @@ def _entry_document(entry: PlanEntry) -> JsonDocument:
         "applied_at": utc_timestamp(record.applied_at) if record else None,
         "checksum": checksum,
     }
+    if entry.partial:
+        document |= {
+            "next_statement": entry.partial.finished + 1,
+            "invalid_indexes": list(entry.partial.invalid_indexes),
+        }
     return document | _without_nulls({"drift": entry.drift or None, "commit": entry.commit, "diff": entry.diff})
 
 

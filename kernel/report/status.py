@@ -43,6 +43,8 @@ def status_text(plan: Plan, *, emoji: bool) -> str:
         "Migrations:",
         _versions_table(plan.entries, emoji=emoji),
     ]
+    if partial := [f"  {entry.filename}: {entry.partial}" for entry in plan.entries if entry.partial]:
+        lines += ["", "Partial:", *(show_hidden_characters(line) for line in partial)]
     if drift := plan.drift():
         details = [show_hidden_characters(line, keep="\t") for problem in drift for line in problem_lines(problem)]
         lines += ["", "Drift:", *(f"  {line}" for line in details)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.sql.tokens import BackslashOutsideQuotes, UnclosedToken, scan_tokens
@@ -18,6 +19,7 @@ _NO = frozenset({"false", "off", "0"})
 MAX_NAME_BYTES = 63  # NAMEDATALEN - 1; PostgreSQL cuts longer names at a character
 _DOLLAR = re.compile(rb"\$[^$\s]*\$")
 _STRING_OPENING = re.compile(rb"[eE]?'")
+_UNICODE_PREFIX = re.compile(rb'[uU]&"')
 
 
 class Word(NamedTuple):
@@ -49,7 +51,7 @@ def read_words(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
             words.append(_read_word(kind, sql[begin:end], offset + begin))
     except (UnclosedToken, BackslashOutsideQuotes):
         pass
-    return tuple(words)
+    return tuple(_join_unicode_names(words) if _UNICODE_PREFIX.search(sql) else words)
 
 
 def _read_word(kind: str, text: bytes, begin: int) -> Word:
@@ -70,6 +72,40 @@ def _read_word(kind: str, text: bytes, begin: int) -> Word:
 
 def _as_name(text: bytes) -> str:
     return text[:MAX_NAME_BYTES].decode(errors="ignore" if len(text) > MAX_NAME_BYTES else "replace")
+
+
+def _join_unicode_names(words: Sequence[Word]) -> list[Word]:
+    """Replace the words of each U&"name" [UESCAPE 'character'] by the name that it stands for.
+
+    Source: PostgreSQL documentation, "Lexical Structure", Identifiers and Key Words.
+    """
+    joined: list[Word] = []
+    at = 0
+    while at < len(words):
+        keys = [word.key for word in words[at : at + 5]]
+        prefix, mark, name = words[at : at + 3] if keys[:3] == ["U", "&", QUOTED_KEY] else (words[at],) * 3
+        if not prefix.end == mark.begin < mark.end == name.begin:
+            joined.append(prefix)
+            at += 1
+            continue
+        has_escape = keys[3:] == ["UESCAPE", STRING_KEY]
+        taken = words[at : at + (5 if has_escape else 3)]
+        text = _decode_escapes(name.text, taken[-1].text if has_escape else "\\")
+        joined.append(Word(QUOTED_KEY, text, prefix.begin, taken[-1].end))
+        at += len(taken)
+    return joined
+
+
+def _decode_escapes(text: str, escape: str) -> str:
+    """Decode the Unicode escapes of a name: the escape character twice, with 4 digits, or with + and 6 digits."""
+    mark = re.escape(escape)
+    pattern = rf"{mark}(?:({mark})|([0-9A-Fa-f]{{4}})|\+([0-9A-Fa-f]{{6}}))"
+
+    def decode(match: re.Match[str]) -> str:
+        return match[1] or chr(min(int(match[2] or match[3], 16), sys.maxunicode))
+
+    # Two escapes of 4 digits may be the halves of one character.
+    return re.sub(pattern, decode, text).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class WordReader:
@@ -138,6 +174,16 @@ class WordReader:
                 break
         if len(parts) > 1 and parts[0] == "public":
             del parts[0]
+        return ".".join(parts)
+
+    def take_identifier(self) -> str:
+        """Take a name, qualified or not, as PostgreSQL reads it in to_regclass and parse_ident; "" if there is none."""
+        parts: list[str] = []
+        while self.index < len(self.words) and (word := self.words[self.index]).is_name:
+            parts.append('"' + word.text.replace('"', '""') + '"' if word.key == QUOTED_KEY else word.text)
+            self.index += 1
+            if not self.take("."):
+                break
         return ".".join(parts)
 
     def take_names(self) -> list[str]:

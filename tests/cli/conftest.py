@@ -133,7 +133,7 @@ class Project:
     def tables(self) -> set[str]:
         """The names of the tables in public, the ledger left out."""
         found = self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        return {name for (name,) in found} - {"schema_migrations"}
+        return {name for (name,) in found} - {"schema_migrations", "schema_migrations_progress"}
 
     def state(self) -> object:
         """What is in the database, down to the transaction that made it."""

@@ -21,6 +21,7 @@ WAITING = (
 )
 INDEXES = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'app.t'::regclass"
 KEPT = [("app.t_id", True)]
+LONG = "t_on_organization_id_and_created_at_descending_where_not_deleted_yet"  # the server cuts it to 63 bytes
 TWICE = [("app.t_id_idx", True), ("app.t_id_idx1", True)]
 
 
@@ -33,6 +34,9 @@ TWICE = [("app.t_id_idx", True), ("app.t_id_idx1", True)]
         ("SELECT 1", "CREATE INDEX CONCURRENTLY t_id ON app.t (id)", KEPT),
         ("SELECT 1", "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS t_id ON app.t (id)", KEPT),
         ("SELECT 1", "CREATE INDEX CONCURRENTLY ON app.t (id)", [("app.t_id_idx", True)]),
+        ("SELECT 1", f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {LONG} ON app.t (id)", [(f"app.{LONG[:63]}", True)]),
+        ("SELECT 1", 'CREATE INDEX CONCURRENTLY "t""id" ON app.t (id)', [('app."t""id"', True)]),
+        ("SELECT 1", r'CREATE INDEX CONCURRENTLY IF NOT EXISTS U&"t\005fid" ON "app".U&"\0074" (id)', KEPT),
     ],
 )
 @pytest.mark.parametrize("alone", [True, False])
@@ -84,3 +88,49 @@ def test_a_change_that_was_done_when_its_answer_was_lost_is_not_done_again(
     code, _, err = runner.run(target.folder, target.url)
     assert code == 0, err
     assert sorted(target.observer.execute(INDEXES)) == after
+
+
+def test_what_a_killed_reindex_of_a_partitioned_table_left_is_dropped(target: FaultDatabase) -> None:
+    target.observer.execute(
+        "CREATE TABLE app.m (id int) PARTITION BY LIST (id); CREATE INDEX m_id ON app.m (id); "
+        "CREATE TABLE app.m1 PARTITION OF app.m FOR VALUES IN (1); CREATE TABLE app.m2 PARTITION OF app.m DEFAULT"
+    )
+    audit.write(target.folder, audit.FIRST, {"002_change.sql": "REINDEX TABLE CONCURRENTLY app.m;\n"})
+    with psycopg.connect(target.url) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")  # the new index waits for this snapshot to end
+        process = runner.start(target.folder, target.url)
+        audit.await_row(target.observer, "SELECT FROM pg_index WHERE NOT indisvalid AND indisready")
+        process.kill()
+        process.communicate()
+        audit.await_free_lock(target.observer)
+    assert target.observer.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetchone() != (0,)
+    code, _, err = runner.run(target.folder, target.url)
+    assert code == 0, err
+    assert target.observer.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall() == []
+    assert audit.recorded(target.observer) == {"001", "002"}
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_file_that_lets_go_of_the_lock_is_run_once_by_two_runners(target: FaultDatabase, killed: bool) -> None:
+    marks = [f"INSERT INTO audit.ran VALUES ('002', '{mark}');\n" for mark in ("first", "second")]
+    gate = f"SELECT pg_advisory_unlock_all(), pg_advisory_xact_lock({audit.GATE});\n"
+    audit.write(
+        target.folder, audit.FIRST, {"002_change.sql": f"-- migrate: no-transaction\n{marks[0]}{gate}{marks[1]}"}
+    )
+    target.observer.execute("SELECT pg_advisory_lock(%s)", (audit.GATE,))
+    at_gate = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted HAVING count(*) = "
+    first = runner.start(target.folder, target.url)
+    audit.await_row(target.observer, at_gate + "1")
+    second = runner.start(target.folder, target.url)
+    audit.await_row(target.observer, at_gate + "2")  # the lock was free for it
+    if killed:
+        first.kill()
+        first.communicate()
+    target.observer.execute("SELECT pg_advisory_unlock(%s)", (audit.GATE,))
+    codes = [runner.finish(process)[0] for process in ([second] if killed else [first, second])]
+    assert set(codes) <= {0, 5}, codes
+    assert runner.run(target.folder, target.url)[0] == 0
+    ran = target.observer.execute("SELECT mark FROM audit.ran WHERE version = '002' ORDER BY mark").fetchall()
+    assert ran == [("first",), ("second",)]
+    assert audit.recorded(target.observer) == {"001", "002"}

@@ -9,11 +9,13 @@ import pytest
 from kernel.db.advisory_lock import advisory_lock_key, try_advisory_lock
 from kernel.db.connection import open_session
 from kernel.errors import Drift, LockBusy, UsageError
-from kernel.operations.baseline import record_baseline, repair_record
+from kernel.operations.baseline import record_baseline
+from kernel.operations.repair import accept_file
 from kernel.plan import VersionState
 
 if TYPE_CHECKING:
-    from kernel.operations.baseline import BaselineResult, RepairResult
+    from kernel.operations.baseline import BaselineResult
+    from kernel.operations.repair import AcceptResult
     from tests.integration.conftest import Project
 
 
@@ -28,9 +30,9 @@ def baseline(project: Project, to: str) -> BaselineResult:
         return record_baseline(session, project.files(), to=to, lock_wait_seconds=0, waiting=lambda _holder: None)
 
 
-def repair(project: Project, accept: str) -> RepairResult:
+def repair(project: Project, accept: str) -> AcceptResult:
     with open_session(project.url) as session:
-        return repair_record(session, project.files(), accept=accept, lock_wait_seconds=0, waiting=lambda _holder: None)
+        return accept_file(session, project.files(), accept=accept, lock_wait_seconds=0, waiting=lambda _holder: None)
 
 
 def test_a_baseline_records_files_without_running_them_and_the_rest_goes_on(project: Project) -> None:

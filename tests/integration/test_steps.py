@@ -40,7 +40,7 @@ def test_each_statement_is_committed_by_itself(project: Project) -> None:
     assert outcome.applied[0].statements == 3
     assert project.rows("SELECT count(DISTINCT id) FROM x") == [(3,)]
     assert project.recorded() == ["001", "002"]
-    assert not project.has(PROGRESS)
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == []
 
 
 def test_statements_before_a_failure_stay_committed_and_the_next_run_resumes_after_them(project: Project) -> None:
@@ -59,7 +59,7 @@ def test_statements_before_a_failure_stay_committed_and_the_next_run_resumes_aft
     assert outcome.applied[0].note == "went on with statement 3"
     assert project.rows("SELECT * FROM u") == [(1,)]
     assert project.recorded() == ["001", "002"]
-    assert not project.has(PROGRESS)
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == []
 
 
 def test_a_failure_of_the_first_statement_leaves_nothing(project: Project) -> None:
@@ -75,8 +75,8 @@ def test_the_part_that_ran_must_not_change(project: Project) -> None:
     with pytest.raises(Drift) as refused:
         project.migrate()
     assert str(refused.value) == (
-        "002_b.sql: its first 1 statements ran before and have changed since; restore them; to run it "
-        f"from its beginning, remove version 002 from public.{PROGRESS}"
+        "002_b.sql: its first 1 statements ran before and have changed since; restore them, "
+        "or let it run from its beginning: inv db.repair --restart 002"
     )
     path.write_text(HEAD)
     with pytest.raises(Drift):
@@ -184,7 +184,7 @@ def test_a_lone_statement_that_cannot_run_in_a_transaction_runs_without_one(proj
     project.put("002_b.sql", statement)
     project.migrate()
     assert project.recorded() == ["001", "002"]
-    assert not project.has(PROGRESS)
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == []
 
 
 @pytest.mark.parametrize("head", ["", HEAD + "SELECT 1;\n"])
@@ -199,7 +199,7 @@ def test_an_index_left_invalid_by_our_own_build_is_dropped_and_built_again(proje
     project.migrate()
     assert project.rows(INDEXES) == [("t_a", True)]
     assert project.recorded() == ["001", "002"]
-    assert not project.has(PROGRESS)
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == []
 
 
 def test_an_unnamed_index_left_invalid_is_dropped_and_built_again(project: Project) -> None:
@@ -219,7 +219,8 @@ def test_an_invalid_index_that_is_not_ours_is_never_taken_for_done_nor_dropped(
         project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
     project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON t (a);")
     failed = project.failure()
-    assert f"line 1: public.{name} is INVALID, left by a build that failed; drop it with " in str(failed)
+    assert f"public.{name} exists and is INVALID, as a build that failed leaves it; drop it with " in str(failed)
+    assert failed.failure.line == 1
     assert project.rows(INDEXES) == [(name, False)]
     assert project.recorded() == ["001"]
     project.rows(str(failed).partition("drop it with ")[2].partition(",")[0])
@@ -278,7 +279,7 @@ def test_progress_of_several_files_is_kept_apart(project: Project) -> None:
     project.put("002_b.sql", HEAD + "SELECT 1;\nSELECT 2;")
     project.migrate()
     assert project.recorded() == ["001", "002", "003"]
-    assert not project.has(PROGRESS)
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == []
 
 
 def test_a_file_that_changed_since_it_was_planned_is_not_recorded(project: Project) -> None:
@@ -318,3 +319,60 @@ def test_progress_reports_the_statements_sent_of_the_whole_file(project: Project
     sent = [event.sent_bytes for event in told[-3:]]
     assert sent == sorted(sent)
     assert sent[-1] == len(path.read_bytes().rstrip())
+
+
+PARTITIONED = (
+    "CREATE TABLE m (id int, d date) PARTITION BY RANGE (d);\n"
+    "CREATE TABLE m1 PARTITION OF m FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');\n"
+    "CREATE INDEX m_d ON m (d);\n"
+)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["REINDEX TABLE m;", "REINDEX INDEX m_d;", "CLUSTER m USING m_d;", "DO $$ BEGIN CALL p(); END $$;", "CALL p();"],
+)
+def test_what_the_server_refuses_in_a_transaction_runs_outside_of_one(project: Project, statement: str) -> None:
+    project.rows(
+        PARTITIONED + "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO t VALUES (2); COMMIT; END $$"
+    )
+    project.put("002_b.sql", HEAD + f"INSERT INTO t VALUES (3);\n{statement}\nINSERT INTO t VALUES (4);\n")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+    assert project.rows("SELECT a FROM t WHERE a > 2") == [(3,), (4,)]
+
+
+def test_a_block_of_code_without_a_commit_takes_effect_together_with_its_progress(project: Project) -> None:
+    path = project.put(
+        "002_b.sql",
+        HEAD + "DO $$ BEGIN INSERT INTO t VALUES (2); IF current_setting('my.x', true) IS NULL THEN "
+        "PERFORM pg_terminate_backend(pg_backend_pid()); END IF; END $$;\n",
+    )
+    project.failure()
+    assert project.rows(f"SELECT * FROM {PROGRESS}") == [], "nothing of it began outside of a transaction"
+    path.write_text(HEAD + "SET my.x = '1';\n" + path.read_text().removeprefix(HEAD))
+    project.migrate()
+    assert project.rows("SELECT count(*) FROM t WHERE a = 2") == [(1,)]
+
+
+def test_the_true_error_is_shown_when_the_file_has_a_transaction_of_its_own(project: Project) -> None:
+    project.rows(PARTITIONED)
+    project.put("002_b.sql", HEAD + "BEGIN;\nREINDEX TABLE m;\nCOMMIT;\n")
+    failed = project.failure()
+    assert (failed.failure.sqlstate, failed.failure.line) == ("25001", 3)
+    assert failed.hint == "take it out of the transaction that begins in line 2"
+    project.put("002_b.sql", HEAD + "BEGIN;\nCREATE INDEX t_a ON t (a);\nCREATE UNIQUE INDEX t_b ON t (a);\nCOMMIT;\n")
+    failed = project.failure()
+    assert (failed.failure.sqlstate, failed.failure.line) == ("23505", 4)
+    assert failed.aftermath == (
+        "none of its statements is committed; the next run begins with the first; "
+        "the transaction begun in line 2 is rolled back"
+    )
+
+
+def test_a_deferred_constraint_that_fails_is_located_at_its_statement(project: Project) -> None:
+    project.rows("CREATE TABLE u (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    project.put("002_b.sql", HEAD + "INSERT INTO u VALUES (1);\nINSERT INTO u VALUES (1);\n")
+    failed = project.failure()
+    assert (failed.failure.sqlstate, failed.failure.line) == ("23505", 3)
+    assert failed.aftermath == "statement 1, down to line 2, committed and kept; the next run goes on with statement 2"

@@ -54,7 +54,6 @@ ENTRANCES = {
     "psycopg": {
         "kernel.db",
         "kernel.apply",
-        "kernel.operations.baseline",
         "kernel.rehearsal",  # which asks two databases about everything
         "kernel.squash",  # likewise
         "kernel.cli.server",  # the parts of a URL for psql; nothing is connected

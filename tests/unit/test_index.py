@@ -1,31 +1,38 @@
-"""What CREATE and DROP INDEX CONCURRENTLY name, as they are written."""
+"""What statements that change indexes name, as the server's functions for names read it."""
 
 from __future__ import annotations
 
 import pytest
 
-from kernel.apply.no_transaction import ConcurrentIndexBuild, parse_index_build, parse_index_drop
+from kernel.apply.concurrent_indexes import IndexAction, IndexChange, parse_index_change
 
 
 @pytest.mark.parametrize(
-    ("statement", "build"),
+    ("statement", "name", "table"),
     [
-        ("CREATE INDEX CONCURRENTLY i ON t (a);", ConcurrentIndexBuild(name="i", table="t")),
-        ("create unique index concurrently i on t (a)", ConcurrentIndexBuild(name="i", table="t")),
-        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON s.t (a)", ConcurrentIndexBuild(name="i", table="s.t")),
-        ("CREATE INDEX CONCURRENTLY ON t (a)", ConcurrentIndexBuild(name=None, table="t")),
-        ("CREATE INDEX CONCURRENTLY i ON ONLY t (a)", ConcurrentIndexBuild(name="i", table="t")),
-        (
-            'CREATE INDEX CONCURRENTLY "I x" ON "S"."T.t" USING gin (a)',
-            ConcurrentIndexBuild(name='"I x"', table='"S"."T.t"'),
-        ),
-        ("CREATE INDEX CONCURRENTLY größe ON straße (a)", ConcurrentIndexBuild(name="größe", table="straße")),
-        ("CREATE /* a */ INDEX -- b\nCONCURRENTLY i/**/ON t(a)", ConcurrentIndexBuild(name="i", table="t")),
-        ("CREATE INDEX CONCURRENTLY i ON s . t (a)", ConcurrentIndexBuild(name="i", table="s.t")),
+        ("CREATE INDEX CONCURRENTLY i ON t (a);", "i", "t"),
+        ("create unique index concurrently i on t (a)", "i", "t"),
+        ("CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON s.t (a)", "i", "s.t"),
+        ("CREATE INDEX CONCURRENTLY ON t (a)", "", "t"),
+        ('CREATE INDEX CONCURRENTLY "I x" ON "S"."T.t" USING gin (a)', '"I x"', '"S"."T.t"'),
+        ('CREATE INDEX CONCURRENTLY "a""b" ON t (a)', '"a""b"', "t"),
+        ("CREATE INDEX CONCURRENTLY größe ON straße (a)", "größe", "straße"),
+        ("CREATE /* a */ INDEX -- b\nCONCURRENTLY i/**/ON t(a)", "i", "t"),
+        ("CREATE INDEX CONCURRENTLY i ON s . /* c */ t (a)", "i", "s.t"),
+        (r"""CREATE INDEX CONCURRENTLY U&"d\0061t\+000061" ON u&"!00dc" UESCAPE '!' (a)""", '"data"', '"Ü"'),
+        ('CREATE INDEX CONCURRENTLY "on" ON t (a)', '"on"', "t"),
     ],
 )
-def test_a_build_has_a_name_and_a_table(statement: str, build: ConcurrentIndexBuild) -> None:
-    assert parse_index_build(statement.encode()) == build
+def test_a_build_has_a_name_and_a_table(statement: str, name: str, table: str) -> None:
+    assert parse_index_change(statement.encode()) == IndexChange(
+        action=IndexAction.CREATE, name=name, table=table, concurrently=True
+    )
+
+
+def test_a_build_may_be_for_one_partitioned_table_only_and_in_a_transaction() -> None:
+    assert parse_index_change(b"CREATE INDEX IF NOT EXISTS i ON ONLY t (a)") == IndexChange(
+        action=IndexAction.CREATE, name="i", table="t", only=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,16 +40,14 @@ def test_a_build_has_a_name_and_a_table(statement: str, build: ConcurrentIndexBu
     [
         "CREATE INDEX CONCURRENTLY",
         "CREATE INDEX CONCURRENTLY i",
-        "CREATE INDEX i ON t (a)",
-        "CREATE UNIQUE INDEX i ON t (a)",
         "CREATE TABLE concurrently (a int)",
-        "REINDEX INDEX CONCURRENTLY i",
-        "DROP INDEX CONCURRENTLY i",
+        "DROP INDEX i",
+        "DROP TABLE t",
         "SELECT 'CREATE INDEX CONCURRENTLY i ON t (a)'",
     ],
 )
-def test_any_other_statement_builds_nothing(statement: str) -> None:
-    assert parse_index_build(statement.encode()) is None
+def test_any_other_statement_changes_no_index(statement: str) -> None:
+    assert parse_index_change(statement.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -51,10 +56,16 @@ def test_any_other_statement_builds_nothing(statement: str) -> None:
         ("DROP INDEX CONCURRENTLY i;", "i"),
         ("drop index concurrently if exists s.i cascade", "s.i"),
         ('DROP INDEX CONCURRENTLY "S"."I x"', '"S"."I x"'),
-        ("DROP INDEX i", None),
-        ("DROP TABLE t", None),
-        ("CREATE INDEX CONCURRENTLY i ON t (a)", None),
     ],
 )
-def test_a_drop_names_its_index(statement: str, name: str | None) -> None:
-    assert parse_index_drop(statement.encode()) == name
+def test_a_drop_names_its_index(statement: str, name: str) -> None:
+    change = parse_index_change(statement.encode())
+    assert change == IndexChange(action=IndexAction.DROP, name=name, concurrently=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["REINDEX TABLE CONCURRENTLY t", "REINDEX (VERBOSE, CONCURRENTLY) SCHEMA s", "reindex index i"],
+)
+def test_a_reindex_is_one_whatever_it_names(statement: str) -> None:
+    assert parse_index_change(statement.encode()) == IndexChange(action=IndexAction.REINDEX)

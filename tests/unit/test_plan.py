@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kernel.db.ledger import Record
 from kernel.errors import Drift, UsageError
-from kernel.plan import Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
+from kernel.plan import PartialRun, Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
 from tests.unit.fileless_migration import FilelessMigration
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def test_an_unapplied_file_below_the_newest_record_is_out_of_order() -> None:
 
 
 def test_a_file_that_is_under_way_is_partial_and_goes_on_even_below_newer_records() -> None:
-    found = build_plan([migration("001"), migration("002")], [record("002")], partial={"001"})
+    found = build_plan([migration("001"), migration("002")], [record("002")], partial={"001": PartialRun(finished=2)})
     assert states(found) == [("001", VersionState.PARTIAL), ("002", VersionState.APPLIED)]
+    assert str(found.entries[0].partial) == "the next run begins with statement 3"
     assert [one.version for one in migrations_to_apply(found)] == ["001"]
 
 

@@ -232,6 +232,12 @@ def test_with_the_directive_a_transaction_has_to_end(path: Path) -> None:
     ]
 
 
+def test_with_the_directive_a_statement_that_cannot_run_in_the_files_own_transaction_is_refused(path: Path) -> None:
+    assert refusal(path, STEPS + "BEGIN;\nVACUUM t;\nCOMMIT;\nVACUUM t;\n") == [
+        "3: VACUUM t cannot run in the transaction that begins in line 2; put it after its COMMIT"
+    ]
+
+
 def test_with_the_directive_a_prepared_transaction_is_refused(path: Path) -> None:
     assert refusal(path, STEPS + "BEGIN;\nSELECT 1;\nPREPARE TRANSACTION 'a';") == [
         "4: PREPARE TRANSACTION 'a' prepares the transaction, which a migration cannot do"

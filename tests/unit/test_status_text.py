@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.db.ledger import Record
-from kernel.plan import build_plan
+from kernel.plan import PartialRun, build_plan
 from kernel.report.status import status_text
 from tests.unit.fileless_migration import FilelessMigration
 
@@ -76,7 +76,8 @@ def test_every_state_is_named_and_drift_is_listed_with_its_remedy(emoji: bool) -
         migration("007_g.sql", "g"),
     ]
     records = [record("001_a.sql"), record("002_b.sql"), record("003_c.sql"), record("006_f.sql")]
-    text = status_text(build_plan(files, records, partial={"004"}), emoji=emoji)
+    partial = {"004": PartialRun(finished=1, invalid_indexes=("public.t_a",))}
+    text = status_text(build_plan(files, records, partial=partial), emoji=emoji)
     lines = text.splitlines()
     words = [("📊 " if emoji else "") + "Migration Status:", "", "Total migrations: 7", "Applied: 4", "Pending: 3"]
     assert lines[:5] == words
@@ -90,6 +91,9 @@ def test_every_state_is_named_and_drift_is_listed_with_its_remedy(emoji: bool) -
         "⏳ Pending",
     ]
     assert [line[43:] for line in lines[7:14]] == [state if emoji else state[2:] for state in states]
+    assert lines[lines.index("Partial:") + 1] == (
+        "  004_d.sql: the next run begins with statement 2; public.t_a is INVALID, and is dropped first"
+    )
     below = lines[lines.index("Drift:") + 1 :]
     assert [line.split(":")[0] for line in below] == ["  002_b.sql", "  003_c.sql", "  005_e.sql", "  006_f.sql"]
 

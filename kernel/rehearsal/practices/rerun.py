@@ -15,13 +15,11 @@ from kernel.db.ledger import (
     PROGRESS_TABLE,
     Ledger,
     claim_statement,
-    delete_progress_statement,
     delete_record_statement,
-    drop_empty_progress_table,
     find_ledger,
     is_recorded,
-    read_progress,
 )
+from kernel.db.progress_table import delete_progress_statement, read_progress
 from kernel.errors import MigrationFailed
 from kernel.migrations.script import open_script, parse_script
 from kernel.rehearsal.practices.result import (
@@ -314,6 +312,5 @@ def _restore_record(session: Session, ledger: Ledger, migration: Migration) -> N
     """Restore the record of a file that failed the second time, so that the next one runs as if it had not."""
     connection = session.connection
     connection.execute(claim_statement(connection, ledger, migration))
-    if migration.version in read_progress(session, ledger):
-        connection.execute(delete_progress_statement(connection, ledger, migration.version))
-        drop_empty_progress_table(session, ledger)
+    if progress := read_progress(session, ledger).get(migration.version):
+        connection.execute(delete_progress_statement(connection, ledger, migration.version, xid=progress.xid))

@@ -186,7 +186,7 @@ def test_each_file_is_tested_alone_and_all_records_are_restored(begun: Project) 
     found = check(begun)
     assert [(fault.filename, fault.line) for fault in found.faults] == [("002_bad.sql", 1), ("004_bad.sql", 3)]
     assert begun.recorded() == ["001", "002", "003", "004"]
-    assert not begun.has("schema_migrations_progress")
+    assert begun.rows("SELECT * FROM schema_migrations_progress") == []
 
 
 def test_a_file_runs_again_before_the_next_one_changes_what_it_made(begun: Project) -> None:
