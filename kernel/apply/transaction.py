@@ -37,6 +37,7 @@ from kernel.db.ledger import (
     claim_holds_expression,
     claim_statement,
     delete_record_statement,
+    is_recorded,
     read_fingerprint,
 )
 from kernel.errors import LockBusy, MigrationFailed
@@ -124,6 +125,7 @@ def apply_in_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tu
             try:
                 return _run_transaction(executor, remaining)
             except _ClaimedByAnotherError as conflict:
+                _verify_claimed(executor, conflict.file_run)
                 remaining.remove(conflict.file_run)
         return ()
 
@@ -131,6 +133,15 @@ def apply_in_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tu
     for event in applied:
         executor.observer(event)
     return applied
+
+
+def _verify_claimed(executor: Executor, file_run: FileRun) -> None:
+    """Raise MigrationFailed when the claim changed nothing, but no other runner was first: a trigger prevents it."""
+    migration, ledger = file_run.migration, executor.ledger
+    if is_recorded(executor.session, ledger, migration.version) != file_run.leaves_record:
+        what = "insert its record into" if file_run.leaves_record else "delete its record from"
+        text = f"cannot {what} {ledger.name}: the statement has no effect; look for a trigger on that table"
+        raise refused_error(migration, text)
 
 
 def _run_transaction(executor: Executor, file_runs: Sequence[FileRun]) -> tuple[MigrationApplied, ...]:

@@ -122,6 +122,12 @@ def test_in_a_single_transaction_all_files_are_rolled_back(project: Project) -> 
     assert project.recorded() == ["001"]
 
 
+@pytest.mark.parametrize("change", CHANGES_OWN)
+def test_in_a_single_transaction_a_file_that_changes_its_own_record_is_named(project: Project, change: str) -> None:
+    project.put("003_c.sql", "CREATE TABLE c (i int);")
+    assert "it changes its own record" in refusal(project, HIDDEN.format(change), single_transaction=True)
+
+
 def test_a_file_of_many_messages_is_checked_at_its_end(project: Project) -> None:
     many = "INSERT INTO a VALUES (1);\n" * 1200
     assert "records of other migrations in" in refusal(project, f"{many}{HIDDEN.format(CHANGES_OTHERS[0])}\n{many}")

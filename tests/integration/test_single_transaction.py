@@ -155,16 +155,6 @@ def test_another_runner_waits_to_record_a_file_that_has_run(
     assert project.rows("SELECT a FROM t ORDER BY a") == [(1,), (2,)]
 
 
-def test_a_file_that_changes_its_own_record_fails(project: Project) -> None:
-    project.put("001_a.sql", "CREATE TABLE t (a int);")
-    project.put("002_b.sql", "DELETE FROM schema_migrations WHERE version = '002';")
-    project.put("003_c.sql", "CREATE TABLE u (a int);")
-    failed = project.failure(single_transaction=True)
-    assert failed.failure.file == "002_b.sql"
-    assert str(failed).startswith("it changes its own record in public.schema_migrations")
-    assert (project.recorded(), project.has("t")) == ([], False)
-
-
 def test_a_blocked_file_is_named_and_all_files_run_again(
     project: Project, other: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
