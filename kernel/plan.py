@@ -223,7 +223,13 @@ def _squash_entries(
             if not one.earlier:
                 checksums.setdefault(one.number, set()).add(one.checksum)
         missing = sorted(checksums.keys() - records.keys())
-        other = sorted(n for n in checksums if n in records and records[n].checksum.lower() not in checksums[n])
+        other = [
+            number
+            for number, record in sorted(records.items())
+            if number in checksums
+            and record.checksum.lower() not in checksums[number]
+            and not migration.accepts_replaced(record.filename, record.checksum)
+        ]
         if missing or other:
             state = VersionState.MODIFIED if own else VersionState.PENDING
             drift = _describe_replaced_partly(migration, missing, other)

@@ -202,6 +202,20 @@ class Migration:
         """Whether a recorded checksum is accepted for this file. Raises OSError when the file cannot be read again."""
         return recorded == self.checksum or recorded.lower() in accepted_checksums(self.path)
 
+    def accepts_replaced(self, filename: str, recorded: str) -> bool:
+        """Whether a recorded checksum is accepted for a file that this squash file replaces, other than its own.
+
+        That depends on line ends, which a checksum does not show: the file has to be in the folder of replaced files.
+        """
+        if parse_filename(filename) is None:  # a ledger may contain any text
+            return False
+        path = self.directory / REPLACED_FOLDER / self.filename[:-4] / filename
+        try:
+            known = file_checksum(path) in {one.checksum for one in self.replaces}
+            return known and recorded.lower() in accepted_checksums(path)
+        except OSError:
+            return False
+
 
 def discover_migrations(directory: Path) -> tuple[Migration, ...]:
     """Return the migrations of a directory in version order; () when it contains none.

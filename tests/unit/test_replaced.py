@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,25 @@ def test_a_replaced_version_that_was_recorded_with_other_content_is_named() -> N
             "compare the schema, then accept it with: inv db.repair --accept 003"
         )
     ]
+
+
+def test_a_replaced_version_that_was_recorded_with_other_line_ends_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "replaced/002_all").mkdir(parents=True)
+    replaces = []
+    for version in ("001", "002"):
+        content = f"SELECT {version};\n"
+        (tmp_path / f"replaced/002_all/{version}_a.sql").write_text(content)
+        replaces.append(ReplacedVersion(version, sha256(content.encode()).hexdigest()))
+    text = "".join(f"{one.directive}\n" for one in replaces)
+    write(tmp_path, "002_all.sql", text)
+    windows = [record(version, sha256(f"SELECT {version};\r\n".encode()).hexdigest()) for version in ("001", "002")]
+    plan = build_plan(discover_migrations(tmp_path), windows)
+    assert ([one.filename for one in plan.unrecorded_squashes], drift(plan)) == (["002_all.sql"], [])
+    changed = [windows[0], record("002", "a" * 64)]
+    assert (
+        "of which 002 is recorded here with other content"
+        in drift(build_plan(discover_migrations(tmp_path), changed))[0]
+    )
 
 
 def test_a_record_that_the_squash_file_does_not_replace_stays_missing() -> None:
