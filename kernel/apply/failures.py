@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from psycopg import pq
 
 from kernel.errors import Failure, MigrationFailed
+from kernel.migrations.script import column_at
+from kernel.sql.lexer import advance_column
 from kernel.sql.passwords import find_passwords, mask_passwords
 
 if TYPE_CHECKING:
@@ -51,13 +53,10 @@ def locate_error(
 
     part = batch.statements[index]
     context = error_field(result, _FIELD.CONTEXT)
-    line, column = part.line, None
+    line, column, first_column = part.line, None, column_at(migration.path, part.offset)
     if offset is not None:
-        before = part.sql[:offset]
-        line += before.count(b"\n")
-        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-        if line == part.line:
-            column += _indentation(part)
+        line += part.sql.count(b"\n", 0, offset)
+        column = advance_column(first_column, part.sql[:offset])
     elif (inner := do_block_line(context or "")) and (body := do_block_body(read_words(part.sql))):
         line += part.sql.count(b"\n", 0, body.inner) + inner - 1
     elif batch.is_copy and (inner := copy_line(context or "")):
@@ -74,7 +73,7 @@ def locate_error(
         column=column,
         offset=part.offset + (offset or 0),
         statement=shorten_statement(part.sql),
-        excerpt=statement_excerpt(part, part.line if batch.is_copy else line, column),
+        excerpt=statement_excerpt(part, part.line if batch.is_copy else line, column, first_column=first_column),
         sqlstate=error_sqlstate(result),
         detail=quoted(_FIELD.MESSAGE_DETAIL),
         server_hint=quoted(_FIELD.MESSAGE_HINT),
@@ -106,9 +105,12 @@ def error_field(result: pq.abc.PGresult, code: pq.DiagnosticField) -> str | None
     return value.decode(errors="replace") if value is not None else None
 
 
-def statement_excerpt(part: Part, line: int, column: int | None) -> str:
-    """The lines of a statement around `line`, numbered as in the file, with a caret under `column`."""
-    head = (b" " * _indentation(part) + part.sql).decode(errors="replace")
+def statement_excerpt(part: Part, line: int, column: int | None, *, first_column: int) -> str:
+    """The lines of a statement around `line`, numbered as in the file, with a caret under `column`.
+
+    The statement begins at `first_column`: blanks stand for what is before it on its line.
+    """
+    head = (b" " * (first_column - 1) + part.sql).decode(errors="replace")
     if column:
         column = _masked_column(head, line - part.line, column)
     numbered = list(enumerate(mask_passwords(head).split("\n"), start=part.line))
@@ -117,7 +119,8 @@ def statement_excerpt(part: Part, line: int, column: int | None) -> str:
     width = len(str(shown[-1][0])) if shown else 1
     rows = []
     for number, text in shown:
-        start = max(0, column - _LINE_CHARACTERS // 2) if column and number == line else 0
+        anchor = column if column and number == line else first_column if number == part.line else 1
+        start = max(0, anchor - _LINE_CHARACTERS // 2)
         rows.append(f"{number:>{width}} | {_visible(text[start : start + _LINE_CHARACTERS])}".rstrip())
         if column and number == line:
             pad = "".join(" " if letter != "\t" else letter for letter in _visible(text[start : column - 1]))
@@ -137,12 +140,6 @@ def _masked_column(head: str, index: int, column: int) -> int:
     lines = head.split("\n")[: index + 1]
     before = "\n".join([*lines[:-1], lines[-1][: column - 1]])
     return len(mask_passwords(before).rpartition("\n")[2]) + 1
-
-
-def _indentation(part: Part) -> int:
-    """The number of characters before the statement on its first line."""
-    before = part.text[: part.start]
-    return len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) if b"\n" in before else 0
 
 
 def shorten_statement(sql: bytes) -> str:

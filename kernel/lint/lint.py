@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocatedFinding:
-    """A finding and its place: the statement `statement_number` of its file, from 1.
+    """A finding and its place: the statement `statement_number` of its file, from 1, which begins at `first_column`.
 
     A finding about the whole file has no `part`, and statement number 0. `accepted_reason` is the file's reason to
     accept it, "" if the file does not.
@@ -47,6 +47,7 @@ class LocatedFinding:
     finding: Finding
     part: Part | None = None
     statement_number: int = 0
+    first_column: int = 1
     accepted_reason: str = ""
 
     @property
@@ -224,7 +225,7 @@ def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFi
         offset=part.offset + len(before),
         relation=relation,
     )
-    return LocatedFinding(finding=finding, part=part, statement_number=index + 1)
+    return LocatedFinding(finding=finding, part=part, statement_number=index + 1, first_column=statement.column)
 
 
 def _finding_in_file(

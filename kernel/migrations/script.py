@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from kernel.migrations.directives import may_have_foreign_marks, misplaced_direc
 from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
 from kernel.migrations.transactions import RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
-from kernel.sql.lexer import LexerError, PartKind, split_script
+from kernel.sql.lexer import LexerError, PartKind, advance_column, split_script
 from kernel.sql.tokens import first_tokens
 
 if TYPE_CHECKING:
@@ -343,3 +344,18 @@ def orphaned_revert_problems(filenames: Iterable[str], migrations: Iterable[str]
         message = f"no migration has this name; {remedy}, or remove it"
         problems.append(Problem(message=message, file=f"{REVERT_FOLDER}/{filename}"))
     return tuple(problems)
+
+
+_READ_BYTES = 4096
+
+
+def column_at(path: Path, offset: int) -> int:
+    """The column, in characters from 1, of a byte of a file. Raises OSError."""
+    line = b""
+    with path.open("rb") as file:
+        while offset and b"\n" not in line:
+            size = min(offset, _READ_BYTES)
+            offset -= size
+            file.seek(offset)
+            line = file.read(size) + line
+    return advance_column(1, line.removeprefix(codecs.BOM_UTF8))

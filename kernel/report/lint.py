@@ -50,7 +50,7 @@ def _hazard_lines(one: LocatedFinding) -> Iterator[str]:
     yield f"{_location(one)}: {_SEVERITY_WORDS[finding.severity]}: {_finding_message(one)}"
     if one.part and finding.line:
         yield ""
-        yield statement_excerpt(one.part, finding.line, one.column)
+        yield statement_excerpt(one.part, finding.line, one.column, first_column=one.first_column)
         yield ""
     yield f"effect: {rule.effect}"
     yield f"instead: {finding.remedy}"

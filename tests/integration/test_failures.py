@@ -108,6 +108,14 @@ def test_a_position_in_the_text_of_a_prepared_statement_is_not_taken_for_one_in_
     assert (found.line, found.column, found.sqlstate) == (4, None, "42703")
 
 
+@pytest.mark.parametrize("directive", ["", "-- migrate: no-transaction\n"])
+def test_a_statement_after_another_on_its_line_has_its_column_in_the_file(project: Project, directive: str) -> None:
+    found = place(project, f"{directive}SELECT 'ä'; /* ö */ SELECT nmae; SELECT 2;\n")
+    assert (found.line, found.column, found.offset) == (1 + bool(directive), 28, len(directive) + 29)
+    shown, caret = found.excerpt.split("\n")
+    assert shown[caret.index("^") :].startswith("nmae;")
+
+
 def test_columns_count_characters(project: Project) -> None:
     found = place(project, "SELECT 'größe', '𝄞';\nSELECT 'größe', '𝄞', nmae;")
     assert (found.line, found.column) == (2, 22)

@@ -16,21 +16,21 @@ def last_statement(script: str) -> Part:
 
 def test_the_caret_stands_under_the_column() -> None:
     part = last_statement("SELECT 1;\n\n  SELECT\n    nmae\n  FROM users;")
-    assert statement_excerpt(part, 4, 5) == "3 |   SELECT\n4 |     nmae\n  |     ^\n5 |   FROM users;"
+    assert statement_excerpt(part, 4, 5, first_column=3) == "3 |   SELECT\n4 |     nmae\n  |     ^\n5 |   FROM users;"
 
 
 def test_without_a_column_the_statement_is_shown() -> None:
-    assert statement_excerpt(last_statement("SELECT 1 / 0;"), 1, None) == "1 | SELECT 1 / 0;"
+    assert statement_excerpt(last_statement("SELECT 1 / 0;"), 1, None, first_column=1) == "1 | SELECT 1 / 0;"
 
 
 def test_tabs_ahead_of_the_column_stay_tabs() -> None:
     part = last_statement("SELECT\n\t\tä, nmae;")
-    assert statement_excerpt(part, 2, 6) == "1 | SELECT\n2 | \t\tä, nmae;\n  | \t\t   ^"
+    assert statement_excerpt(part, 2, 6, first_column=1) == "1 | SELECT\n2 | \t\tä, nmae;\n  | \t\t   ^"
 
 
 def test_of_a_long_statement_the_lines_about_the_error_are_shown() -> None:
     part = last_statement("SELECT\n" + "".join(f"  {number},\n" for number in range(2, 30)) + "  30;")
-    rows = statement_excerpt(part, 12, 3).split("\n")
+    rows = statement_excerpt(part, 12, 3, first_column=1).split("\n")
     assert rows[0] == " 8 |   8,"
     assert rows[4:6] == ["12 |   12,", "   |   ^"]
     assert (rows[-2], rows[-1]) == ("15 |   15,", "   | …")
@@ -38,7 +38,7 @@ def test_of_a_long_statement_the_lines_about_the_error_are_shown() -> None:
 
 def test_a_very_long_line_is_cut_about_the_column() -> None:
     part = last_statement("SELECT '" + "x" * 5000 + "', nmae, '" + "y" * 5000 + "';")
-    shown, caret = statement_excerpt(part, 1, 5012).split("\n")
+    shown, caret = statement_excerpt(part, 1, 5012, first_column=1).split("\n")
     assert len(shown) < 200
     assert shown[caret.index("^") :].startswith("nmae,")
 
@@ -47,12 +47,12 @@ def test_a_very_long_line_is_cut_about_the_column() -> None:
 def test_only_a_line_feed_ends_a_line(letter: str) -> None:
     part = last_statement(f"SELECT '{letter}',\n  nmae;")
     shown = f"<U+{ord(letter):04X}>"
-    assert statement_excerpt(part, 2, 3) == f"1 | SELECT '{shown}',\n2 |   nmae;\n  |   ^"
+    assert statement_excerpt(part, 2, 3, first_column=1) == f"1 | SELECT '{shown}',\n2 |   nmae;\n  |   ^"
 
 
 def test_characters_that_cannot_be_seen_are_shown_by_their_number() -> None:
     part = last_statement("SELECT\u00a01,\u200b nmae;\r\n")
-    shown, caret = statement_excerpt(part, 1, 12).split("\n")
+    shown, caret = statement_excerpt(part, 1, 12, first_column=1).split("\n")
     assert shown == "1 | SELECT<U+00A0>1,<U+200B> nmae;"
     assert shown[caret.index("^") :] == "nmae;"
 
@@ -86,3 +86,10 @@ def test_the_line_in_a_do_block_is_read_in_every_language(context: str, line: in
 )
 def test_the_line_of_copy_is_read_in_every_language(context: str) -> None:
     assert copy_line(context) == 6
+
+
+def test_a_statement_after_another_on_its_line_stands_where_it_does_in_the_file() -> None:
+    part = last_statement("SELECT 'ä'; SELECT nmae;")
+    assert statement_excerpt(part, 1, 20, first_column=13) == "1 |             SELECT nmae;\n  |                    ^"
+    assert statement_excerpt(part, 1, None, first_column=13) == "1 |             SELECT nmae;"
+    assert statement_excerpt(part, 1, None, first_column=5013).strip().endswith("SELECT nmae;")

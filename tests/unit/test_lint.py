@@ -344,3 +344,12 @@ def test_the_remedy_for_an_index_of_a_partitioned_table_is_one_that_works(tmp_pa
     before = "CREATE TABLE events (id bigint) PARTITION BY RANGE (id);\n"
     (one,) = findings(tmp_path, "CREATE INDEX IF NOT EXISTS i ON events (id);\n", before=before)
     assert "ON ONLY" in one.remedy
+
+
+def test_findings_of_one_line_have_their_columns_in_the_file(tmp_path: Path) -> None:
+    ahead = "SELECT 'ä'; /* ö */ "
+    result = linted(tmp_path, f"{ahead}{DROP.strip()}   {DROP}")
+    (first, second) = (one.finding for one in result.findings)
+    assert (first.line, second.line) == (1, 1)
+    assert (first.column, second.column) == (len(ahead) + 1, len(ahead) + len(DROP.strip()) + 4)
+    assert first.offset == len(ahead.encode())

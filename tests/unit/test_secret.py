@@ -84,4 +84,7 @@ def test_masking_a_megabyte_takes_no_time_to_speak_of() -> None:
 def test_the_caret_stands_under_its_word_behind_a_masked_password() -> None:
     script = "ALTER ROLE r\n  PASSWORD 'hunter2hunter2' NOLOGON;"
     (part,) = split_script(io.BytesIO(script.encode()).read)
-    assert statement_excerpt(part, 2, 29) == "1 | ALTER ROLE r\n2 |   PASSWORD '…' NOLOGON;\n  |                ^"
+    assert (
+        statement_excerpt(part, 2, 29, first_column=1)
+        == "1 | ALTER ROLE r\n2 |   PASSWORD '…' NOLOGON;\n  |                ^"
+    )

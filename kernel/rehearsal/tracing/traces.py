@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import strongest_lock_mode
+from kernel.migrations.script import column_at
 from kernel.migrations.transactions import RunMode
 from kernel.rehearsal.result import RowsWritten, Run, Scan, TracedStatement
 from kernel.rehearsal.tracing.lock_spans import significant_locks
 from kernel.sql.classify import StatementEffect, statement_effect
-from kernel.sql.lexer import advance_column
 from kernel.sql.passwords import mask_passwords
 from kernel.sql.tokens import first_tokens
 from kernel.units import clip_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from kernel.apply.batches import Batch
     from kernel.migrations.migration import Migration
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.tracing.relation_changes import RelationChanges
 
 
-_READ_BYTES = 4096
 _SHOWN_CHARACTERS = 4000  # of a statement; longer ones are INSERTs of many rows
 _CONTROL_EFFECTS = frozenset(
     {
@@ -49,18 +46,6 @@ def statement_text(batch: Batch) -> str:
     first = clip_text(first, _SHOWN_CHARACTERS)
     more = len(batch.statements) - 1
     return f"{first}\n-- and {more} more INSERT{'s' if more > 1 else ''}" if more else first
-
-
-def _column_at(path: Path, offset: int) -> int:
-    """The column, in characters from 1, of a byte of a file."""
-    line = b""
-    with path.open("rb") as file:
-        while offset and b"\n" not in line:
-            size = min(offset, _READ_BYTES)
-            offset -= size
-            file.seek(offset)
-            line = file.read(size) + line
-    return advance_column(1, line.removeprefix(codecs.BOM_UTF8))
 
 
 def is_control_statement(batch: Batch) -> bool:
@@ -181,7 +166,7 @@ class MigrationTrace:
             statements=tuple(
                 TracedStatement(
                     line=one.batch.statements[0].line,
-                    column=_column_at(self.migration.path, one.batch.statements[0].offset),
+                    column=column_at(self.migration.path, one.batch.statements[0].offset),
                     offset=one.batch.statements[0].offset,
                     sql=statement_text(one.batch),
                     at_seconds=one.begin_seconds,
