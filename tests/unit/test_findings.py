@@ -9,7 +9,13 @@ import pytest
 from kernel.errors import Failure
 from kernel.lint.finding import Finding, Severity
 from kernel.lint.lint import AcceptedRule
-from kernel.rehearsal.data.integrity import IntegrityReport, KeyNearLimit, SequenceBehind, UnvalidatedConstraint
+from kernel.rehearsal.data.integrity import (
+    IntegrityReport,
+    KeyNearLimit,
+    LostSafeguard,
+    SequenceBehind,
+    UnvalidatedConstraint,
+)
 from kernel.rehearsal.findings.evidence import Evidence
 from kernel.rehearsal.findings.statements import is_same_relation
 from kernel.rehearsal.findings.verdict import collect_findings, decisive_findings
@@ -351,7 +357,7 @@ def test_a_stricter_rule_that_every_row_keeps_is_harmless() -> None:
 
 def test_rows_that_violate_a_new_constraint_are_one_finding() -> None:
     fault = PracticeFault(
-        message="constraint c is new", version="002", object_name="public.users", only_rejects_rows=True
+        message="constraint c is new", version="002", object_name="public.users", subject="c", only_rejects_rows=True
     )
     violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
     found = findings_of(
@@ -360,6 +366,37 @@ def test_rows_that_violate_a_new_constraint_are_one_finding() -> None:
         integrity=integrity(unvalidated=(UnvalidatedConstraint(violation=violation, in_production=False),)),
     )
     assert (only(found).rule, only(found).severity) == ("constraint-not-validated", Severity.WARNING)
+
+
+def test_rows_that_violate_one_constraint_silence_no_other() -> None:
+    fault = PracticeFault(
+        message="column users.a takes no NULL any more",
+        version="002",
+        object_name="public.users",
+        subject="a",
+        only_rejects_rows=True,
+    )
+    violation = Violation(relation="public.users", constraint="c", rows=7, query="SELECT 1")
+    unvalidated = UnvalidatedConstraint(violation=violation, in_production=False)
+    found = findings_of(run(), compatibility_faults=(fault,), integrity=integrity(unvalidated=(unvalidated,)))
+    assert {one.rule for one in found} == {"constraint-not-validated", "breaks-running-version"}
+
+
+def test_a_rule_that_a_file_accepts_silences_no_standstill_of_another_kind() -> None:
+    dropped = run(statement("ALTER TABLE users DROP COLUMN a;", locks=(lock(USERS, "ACCESS EXCLUSIVE", 3.0),)))
+    shut = BlockedTime(relation=USERS, version="002", reads_seconds=3.0, writes_seconds=3.0)
+    accepted = replace(FEARED, rule="drop-column", relation="users")
+    assert only(findings_of(dropped, accepted_findings=(accepted,), blocking=(shut,))).rule == "standstill"
+    of_lock = replace(FEARED, rule="policy-or-trigger-lock", relation="users")
+    assert findings_of(dropped, accepted_findings=(of_lock,), blocking=(shut,)) == []
+
+
+def test_a_default_that_went_is_reported_though_statements_name_its_column() -> None:
+    report = replace(integrity(), lost_safeguards=(LostSafeguard(table="public.users", kind="default", name="email"),))
+    written = statement("UPDATE users SET email = '' WHERE id = 1;")
+    assert "rule-gone" in {one.rule for one in findings_of(run(written), integrity=report)}
+    meant = statement("ALTER TABLE users ALTER COLUMN email DROP DEFAULT;")
+    assert "rule-gone" not in {one.rule for one in findings_of(run(written, meant), integrity=report)}
 
 
 def test_what_the_linter_says_the_comparison_of_the_schemas_does_not_say_again() -> None:

@@ -14,6 +14,7 @@ from kernel.rehearsal.findings.statements import (
     names_in_statement,
     runs_opaque_code,
     schema_name,
+    statement_actions,
     statement_verbs,
     unqualified_name,
 )
@@ -162,7 +163,9 @@ def _responsibility(receipt: Receipt, lost: Unexpected, statement: TracedStateme
     deleted, updated = sum(one.deleted for one in mine), sum(one.updated for one in mine)
     rewritten = sum(one.name == table for one in statement.rewrites)
     if column:
-        return (updated, rewritten, deleted)
+        retyped = any(one.verb == "change type" and one.name == column.column for one in statement_actions(statement))
+        named = column.column in names_in_statement(statement)
+        return (retyped, named * updated, updated, rewritten, deleted)
     dropped = f"DROP TABLE {table}" in statement.commands
     return (deleted, 2 * dropped + taken, updated, rewritten)
 

@@ -30,7 +30,7 @@ from kernel.sql.reader import contains_words
 from kernel.units import format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.lint.action import Action
     from kernel.lint.finding import Finding
@@ -142,6 +142,12 @@ LOCK_RULES = (
     | RULES_OF_FOLLOWING_WORK
     | {"type-change-rebuilds-indexes", "type-change-harmless", "standstill"}
 )
+_RULES_OF_REWRITES = frozenset(
+    {
+        *("volatile-default", "computed-column-rewrites", "type-change-rewrites", "storage-change-rewrites"),
+        *("vacuum-full-or-cluster", "refresh-locks-view", "hidden-ddl"),
+    }
+)
 # Dropping these locks the tables that they refer to.
 _DROPS_OF_REFERRING = ("DROP TABLE ", "DROP TABLE CONSTRAINT ", "DROP FOREIGN TABLE ")
 # A statement with a smaller share of the blocked time than this is not its cause.
@@ -193,18 +199,14 @@ def _measure_following_work(run: Run, statement: TracedStatement, finding: Findi
     return add_measurement(finding, measured, found)
 
 
-def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Limits) -> Iterator[Finding]:
+def findings_for_unforeseen_locks(run: Run, known: Sequence[Finding], limits: Limits) -> Iterator[Finding]:
     """Findings of statements that read, rewrote or rebuilt under a lock and that no lint finding covers."""
-    covered = [run.statement_at(one.offset) for one in known if one.rule in LOCK_RULES]
     for statement in run.statements:
-        if any(statement is one for one in covered) or failed_at_statement(run, statement):
+        if failed_at_statement(run, statement):
             continue
         impact = measure_impact(statement)
-        rule = None
-        if impact.grows_with_rows:
-            rule = rule_for_impact(statement, impact)
-        elif impact.locks and "change type" in statement_verbs(statement):
-            rule = "type-change-harmless"
+        rules = {one.rule for one in known if one.rule in LOCK_RULES and run.statement_at(one.offset) is statement}
+        rule = _unforeseen_rule(statement, impact, rules)
         if rule is None:
             continue
         about = impact.main_relation
@@ -217,6 +219,17 @@ def findings_for_unforeseen_locks(run: Run, known: Iterable[Finding], limits: Li
             relation=about,
             remedy="" if impact.grows_with_rows else SAFE_AS_IS,
         )
+
+
+def _unforeseen_rule(statement: TracedStatement, impact: LockImpact, known: set[str]) -> str | None:
+    """The rule that the impact shows and that is not known; of a statement with known ones, only that of a rewrite."""
+    if known:
+        rules = [_rule_for_action(action, impact) for action in statement_actions(statement)]
+        is_new = bool(impact.rewrites) and known.isdisjoint(_RULES_OF_REWRITES)
+        return next((rule for rule in rules if is_new and rule in _RULES_OF_REWRITES), None)
+    if impact.grows_with_rows:
+        return rule_for_impact(statement, impact)
+    return "type-change-harmless" if impact.locks and "change type" in statement_verbs(statement) else None
 
 
 def findings_for_locked_parents(run: Run, limits: Limits) -> Iterator[Finding]:

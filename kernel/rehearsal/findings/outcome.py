@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
 from kernel.rehearsal.findings.evidence import clip_message, make_finding
-from kernel.rehearsal.findings.statements import last_statement_naming, names_in_statement, unqualified_name
+from kernel.rehearsal.findings.statements import (
+    last_statement_naming,
+    names_in_statement,
+    statement_verbs,
+    unqualified_name,
+)
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
@@ -109,7 +114,7 @@ def findings_for_final_state(report: IntegrityReport, runs: Sequence[Run]) -> It
         # The finding of the failed migration covers these rows.
         if (one.violation.relation, one.violation.constraint) not in violated:
             yield _unvalidated_finding(one, runs)
-    named = {word for run in runs for one in run.statements for word in names_in_statement(one)}
+    named = {word for run in runs for one in run.statements if _drops(one) for word in names_in_statement(one)}
     for gone in report.lost_safeguards:
         if unqualified_name(gone.name) not in named:
             yield _missing_rule_finding(gone, runs)
@@ -141,6 +146,11 @@ def _unvalidated_finding(one: UnvalidatedConstraint, runs: Sequence[Run]) -> Fin
         relation=violation.relation,
         remedy=f"list them: {violation.query}" if violation.rows and violation.query else "",
     )
+
+
+def _drops(statement: TracedStatement) -> bool:
+    verbs = (*statement.commands, *(verb.upper() for verb in statement_verbs(statement)))
+    return any(one.startswith("DROP ") for one in verbs)
 
 
 def _missing_rule_finding(gone: LostSafeguard, runs: Sequence[Run]) -> Finding:

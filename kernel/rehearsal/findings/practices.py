@@ -17,7 +17,7 @@ from kernel.rehearsal.findings.statements import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kernel.lint.finding import Finding
     from kernel.rehearsal.findings.evidence import Evidence
@@ -111,10 +111,11 @@ def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> b
 
 
 def _has_violating_rows(fault: PracticeFault, evidence: Evidence) -> bool:
-    """Whether rows are known that violate a new constraint of the table."""
-    unvalidated: Iterable[str] = (
-        one.violation.relation
-        for one in (evidence.integrity.unvalidated_constraints if evidence.integrity else ())
-        if one.violation.rows
+    """Whether rows are known that violate the new constraint."""
+    unvalidated = evidence.integrity.unvalidated_constraints if evidence.integrity else ()
+    return any(
+        one.violation.rows
+        and is_same_relation(one.violation.relation, fault.object_name)
+        and unqualified_name(one.violation.constraint) == fault.subject
+        for one in unvalidated
     )
-    return any(is_same_relation(relation, fault.object_name) for relation in unvalidated)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def findings_for_standstills(evidence: Evidence, known: Sequence[Finding]) -> Iterator[Finding]:
     """Relations whose reads or writes waited longer than the limit, by the locks themselves and under traffic.
 
-    Without those that an error about a lock covers, or that a file accepts.
+    Without those that an error about a lock covers, or a finding about a lock that a file accepts.
     """
     limit = evidence.limits.block_seconds
     errors = [one for one in known if one.severity is Severity.ERROR and one.rule in LOCK_RULES]
-    accepted = [_statement_of_finding(evidence, one) for one in evidence.accepted_findings]
+    accepted = [_statement_of_finding(evidence, one) for one in evidence.accepted_findings if one.rule in LOCK_RULES]
     waits = [
         *((one.relation.name, one.version, one.reads_seconds, one.writes_seconds) for one in evidence.blocking),
         *((one.relation, "", one.reads_longest_seconds, one.writes_longest_seconds) for one in evidence.traffic),

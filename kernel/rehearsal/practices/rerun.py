@@ -21,7 +21,7 @@ from kernel.db.ledger import (
 )
 from kernel.db.progress_table import delete_progress_statement, read_progress
 from kernel.errors import MigrationFailed
-from kernel.migrations.script import open_script, parse_script
+from kernel.migrations.script import column_at, open_script, parse_script
 from kernel.rehearsal.practices.result import (
     PracticeFault,
     PracticeResult,
@@ -233,7 +233,8 @@ class _SecondRun:
         if self.error:
             failure = self.error.failure
             message = f"the second run fails: {format_migration_error(self.error)}"
-            fault = replace(self._fault(message, None), line=failure.line, column=failure.column, offset=failure.offset)
+            column = failure.column or self._column_at(failure.offset)
+            fault = replace(self._fault(message, None), line=failure.line, column=column, offset=failure.offset)
             remedy = find_rerun_remedy(failure.sqlstate, failure.statement or "")
             unchanged = self.schema_changes == () and self.row_counts == ()
             faults.append(replace(fault, remedy=remedy, left_unchanged=unchanged))
@@ -264,8 +265,12 @@ class _SecondRun:
             version=self.migration.version,
             filename=self.migration.filename,
             line=part.line if part else None,
+            column=self._column_at(part.offset) if part else None,
             offset=part.offset if part else None,
         )
+
+    def _column_at(self, offset: int | None) -> int | None:
+        return None if offset is None else column_at(self.migration.path, offset)
 
     def _part_of_change(self, kind: str) -> Part | None:
         """The statement that changed an object of this kind, if only one statement names the kind."""

@@ -155,3 +155,11 @@ def test_a_constraint_that_went_with_a_function_is_reported_at_that_statement(
 def test_an_option_that_says_no_is_measured_under_its_lock(rehearsals: Rehearsals, options: str) -> None:
     found = rehearsals.rehearse(GIVEN, f"REINDEX {options} TABLE users;\n").findings
     assert harmful_rules(found) == {"reindex-not-concurrently"}, as_lines(found)
+
+
+@pytest.mark.parametrize("allow", ["", "-- migrate: allow=set-not-null-scans it is a small table\n"])
+def test_a_rewrite_is_named_though_another_action_of_its_statement_is(rehearsals: Rehearsals, allow: str) -> None:
+    given = f"{GIVEN}CREATE FUNCTION chance() RETURNS float LANGUAGE sql VOLATILE AS 'SELECT random()';"
+    actions = "ALTER COLUMN email SET NOT NULL, ADD COLUMN made float DEFAULT chance()"
+    found = rehearsals.rehearse(given, f"SELECT 1;\n{allow}ALTER TABLE users {actions};\n").findings
+    assert harmful_rules(found) == {"volatile-default"} | ({"set-not-null-scans"} if not allow else set())

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
 GIVEN = """
-CREATE TABLE filled (id int PRIMARY KEY, v int);
-INSERT INTO filled SELECT n, n FROM generate_series(1, 5000) AS n;
+CREATE TABLE filled (id int PRIMARY KEY, v int, code varchar(8), note text);
+INSERT INTO filled SELECT n, n, 'c' || n, 'n' || n FROM generate_series(1, 5000) AS n;
 CREATE TABLE vacant (id int PRIMARY KEY, v int);
 """
 
@@ -59,3 +59,15 @@ def test_indexes_of_one_line_are_measured_each_on_its_table(rehearsals: Rehearsa
     )
     assert vacant["create-index-not-concurrently"].severity is Severity.HARMLESS
     assert filled["create-index-not-concurrently"].severity is Severity.WARNING
+
+
+def test_a_changed_column_is_reported_at_the_statement_that_changes_it(rehearsals: Rehearsals) -> None:
+    note, v, code = findings_by_statement(
+        rehearsals,
+        "UPDATE filled SET note = 'x' WHERE id > 0;",
+        "UPDATE filled SET v = v + 1 WHERE id > 0;",
+        "ALTER TABLE filled ALTER COLUMN code TYPE char(9);",
+    )
+    assert "note: 5" in note["data-lost"].message
+    assert "data-lost" not in v  # its change is declared
+    assert "code: 5" in code["type-change-loses-data"].message
