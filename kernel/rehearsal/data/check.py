@@ -8,7 +8,7 @@ materialized views.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid
@@ -95,32 +95,25 @@ def _compare_table(both: ConnectionPair, table: TablePair, declared: TableExpect
     if before is None or after is None:
         ((rows,),) = fetch_rows(both.template if before else both.clone, count_query(table.leaves))
         return _receipt_for_one_side(table, rows, declared, started, name=name)
-    lost: tuple[_DroppedColumn, ...] = ()
+    lost: _DroppedColumns = ()
     rows = sum(leaf.estimated_rows for leaf in before.leaves)
     if table.dropped_columns:
         ((rows, *values),) = fetch_rows(both.template, count_query(before.leaves, table.dropped_columns))
-        lost = tuple(
-            _DroppedColumn(column=column, values=count)
-            for column, count in zip(table.dropped_columns, values, strict=True)
-        )
+        lost = tuple(zip(table.dropped_columns, values, strict=True))
     difference = RowDifference(rows_before=rows, rows_after=rows)
     if table.touched:
         difference = compare_table_rows(both, table, before, after)
     return _receipt_for_table(table, difference, lost, declared, started, name=name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DroppedColumn:
-    """A column that was dropped, and how many values it held."""
-
-    column: CatalogColumn
-    values: int
+# The columns that were dropped, each with the number of values that it held.
+_DroppedColumns = tuple[tuple["CatalogColumn", int], ...]
 
 
 def _receipt_for_table(
     table: TablePair,
     difference: RowDifference,
-    lost: tuple[_DroppedColumn, ...],
+    lost: _DroppedColumns,
     declared: TableExpectations,
     started: float,
     *,
@@ -138,8 +131,8 @@ def _receipt_for_table(
         ColumnChange(column=change.column.name, rows=change.rows, detail=_describe_column(change))
         for change in difference.columns
     ]
-    columns += [ColumnChange(column=one.column.name, rows=one.values, detail="dropped") for one in lost]
-    differs = difference.added or difference.removed or difference.changed or any(one.values for one in lost)
+    columns += [ColumnChange(column=column.name, rows=values, detail="dropped") for column, values in lost]
+    differs = difference.added or difference.removed or difference.changed or any(values for _, values in lost)
     return Receipt(
         table=table.head.quoted,
         rows_before=difference.rows_before,
@@ -232,12 +225,11 @@ def _unexpected_values(difference: RowDifference, declared: TableExpectations, n
             )
 
 
-def _unexpected_drops(lost: Iterable[_DroppedColumn], declared: TableExpectations, name: str) -> Iterator[Unexpected]:
-    for one in lost:
-        column = one.column
-        if one.values and not column.generated and column.name not in declared.dropped_columns:
+def _unexpected_drops(lost: _DroppedColumns, declared: TableExpectations, name: str) -> Iterator[Unexpected]:
+    for column, values in lost:
+        if values and not column.generated and column.name not in declared.dropped_columns:
             yield Unexpected(
-                what=f"{column.quoted}: dropped with {format_quantity(one.values, 'value')}",
+                what=f"{column.quoted}: dropped with {format_quantity(values, 'value')}",
                 declaration=f"drops {name}.{column.quoted}",
                 column=column.name,
             )

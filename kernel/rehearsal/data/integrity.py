@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from kernel.rehearsal.data.connections import Row, fetch_rows, open_connection_pair
 from kernel.rehearsal.data.tables import pair_tables, read_tables
-from kernel.rehearsal.data.violations import count_constraint_violations, read_not_valid_constraints
+from kernel.rehearsal.data.violations import (
+    count_constraint_violations,
+    count_matching_rows,
+    read_row_constraints,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kernel.db.connection import Connection
+    from kernel.rehearsal.data.connections import ConnectionPair
     from kernel.rehearsal.data.tables import TablePair
     from kernel.rehearsal.result import Violation
 
@@ -206,6 +213,37 @@ class UnvalidatedConstraint:
     in_production: bool
 
 
+def count_refused_rows(
+    both: ConnectionPair, tables: tuple[TablePair, ...], before: list[Row], after: list[Row]
+) -> Iterator[Violation]:
+    """The rows of production that new constraints of the clone refuse: the running version writes such rows.
+
+    `before` and `after` are rows of _SAFEGUARDS. `constraint` of a result is the name of a constraint, or of a column
+    that is NOT NULL now. A constraint on what production does not have is left out.
+    """
+    not_null_before, not_null_after = (
+        {(oid, column) for oid, kind, _, _, column in rows if kind == "not null"} for rows in (before, after)
+    )
+    for table in tables:
+        if table.before is None or table.after is None:
+            continue
+        old, new, relation = table.before.head.oid, table.after.head.oid, table.head.quoted
+        for pair in table.shared_columns:
+            if (new, pair.after.name) in not_null_after and (old, pair.before.name) not in not_null_before:
+                yield count_matching_rows(
+                    both.template,
+                    relation,
+                    pair.before.quoted,
+                    rows=f"{relation} AS t",
+                    condition=f"t.{pair.before.quoted} IS NULL",
+                )
+    known = {one.oid for valid in (True, False) for one in read_row_constraints(both.template, validated=valid)}
+    for constraint in read_row_constraints(both.clone, validated=True):
+        if constraint.oid not in known:
+            with suppress(psycopg.ProgrammingError):  # it is about what production does not have
+                yield count_constraint_violations(both.template, constraint)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntegrityReport:
     """All faults, each kind ordered by name; `in_production` says that production has the fault already."""
@@ -216,6 +254,7 @@ class IntegrityReport:
     unvalidated_constraints: tuple[UnvalidatedConstraint, ...]
     lost_safeguards: tuple[LostSafeguard, ...]
     unindexed_foreign_keys: tuple[UnindexedForeignKey, ...] = ()
+    refused_rows: tuple[Violation, ...] = ()
 
 
 def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityReport:
@@ -225,8 +264,9 @@ def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityRep
         found = find_counter_problems(both.clone)
         known = find_counter_problems(both.template, tables=sorted({oid for oid, _, _ in found}))
         counters = [replace(one, in_production=key in known) for key, one in found.items()]
+        safeguards = fetch_rows(both.template, _SAFEGUARDS), fetch_rows(both.clone, _SAFEGUARDS)
         old_invalid = {row[0] for row in fetch_rows(both.template, _INVALID_INDEXES)}
-        old_unvalidated = {one.oid for one in read_not_valid_constraints(both.template)}
+        old_unvalidated = {one.oid for one in read_row_constraints(both.template, validated=False)}
         return IntegrityReport(
             sequences_behind=tuple(one for one in counters if isinstance(one, SequenceBehind)),
             keys_near_limit=tuple(one for one in counters if isinstance(one, KeyNearLimit)),
@@ -238,13 +278,10 @@ def check_integrity(template: str, clone: str, *, jobs: int = 2) -> IntegrityRep
                 UnvalidatedConstraint(
                     violation=count_constraint_violations(both.clone, one), in_production=one.oid in old_unvalidated
                 )
-                for one in read_not_valid_constraints(both.clone)
+                for one in read_row_constraints(both.clone, validated=False)
             ),
-            lost_safeguards=tuple(
-                find_lost_safeguards(
-                    tables, fetch_rows(both.template, _SAFEGUARDS), fetch_rows(both.clone, _SAFEGUARDS)
-                )
-            ),
+            lost_safeguards=tuple(find_lost_safeguards(tables, *safeguards)),
+            refused_rows=tuple(one for one in count_refused_rows(both, tables, *safeguards) if one.rows),
             unindexed_foreign_keys=tuple(
                 UnindexedForeignKey(table=table, parent=parent, name=name, columns=columns)
                 for table, parent, name, columns in fetch_rows(both.clone, _UNINDEXED_FOREIGN_KEYS)

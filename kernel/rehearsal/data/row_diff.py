@@ -10,7 +10,7 @@ which are as short as their hash.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from psycopg import errors, sql
@@ -280,10 +280,9 @@ def _compare_prepared(
 ) -> RowDifference:
     (before_sums,), (after_sums,) = sides.query_both(_hash_sums_query(both.template), _hash_sums_query(both.clone))
     unchanged = fetch_rows(sides.template, count_query(before.unchanged_leaves))[0][0] if before.unchanged_leaves else 0
+    same = RowDifference(rows_before=before_sums[0] + unchanged, rows_after=after_sums[0] + unchanged, as_text=as_text)
     if before_sums == after_sums:
-        return RowDifference(
-            rows_before=before_sums[0] + unchanged, rows_after=after_sums[0] + unchanged, as_text=as_text
-        )
+        return same
     # The sums begin with the count of rows and the sum of keys.
     differing = [
         place for place, (one, other) in enumerate(zip(before_sums[2:], after_sums[2:], strict=True)) if one != other
@@ -297,16 +296,8 @@ def _compare_prepared(
         )
         for at, place in zip(range(0, len(by_column), 3), differing, strict=True)
     ]
-    return RowDifference(
-        rows_before=before_sums[0] + unchanged,
-        rows_after=after_sums[0] + unchanged,
-        added=added,
-        removed=removed,
-        changed=changed,
-        columns=tuple(column for column in columns if column.rows),
-        query=query,
-        as_text=as_text,
-    )
+    differing_columns = tuple(column for column in columns if column.rows)
+    return replace(same, added=added, removed=removed, changed=changed, columns=differing_columns, query=query)
 
 
 def _hash_sums_query(source: RowSource) -> sql.Composed:

@@ -122,9 +122,7 @@ def _null_violations(
             columns, condition = (read.name,), "true"
     rows = _from_item(relation, only=altered.only)
     for name in (_column_as_written(altered, action, column) for column in columns):
-        yield _count_matching_rows(
-            connection, relation, f"{name} NOT NULL", rows=rows, condition=condition.format(name)
-        )
+        yield count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition=condition.format(name))
 
 
 def _unique_constraint_violations(
@@ -170,7 +168,7 @@ def _cast_violations(
     )
     connection.execute("SAVEPOINT fits")
     connection.execute(function.encode())
-    found = _count_matching_rows(
+    found = count_matching_rows(
         connection,
         relation,
         f"{column} {new_type}",
@@ -203,11 +201,11 @@ def _as_not_valid(altered: AlterTable) -> bytes:
     return text
 
 
-def _read_with_schema_names(connection: Connection) -> tuple[NotValidConstraint, ...]:
+def _read_with_schema_names(connection: Connection) -> tuple[RowConstraint, ...]:
     """The NOT VALID constraints, names with their schemas; the search path is restored."""
     connection.execute("SAVEPOINT path")
     connection.execute("SELECT set_config('search_path', '', true)")
-    found = read_not_valid_constraints(connection)
+    found = read_row_constraints(connection, validated=False)
     connection.execute("ROLLBACK TO path")
     return found
 
@@ -263,7 +261,7 @@ def _unique_index_violation(connection: Connection, text: bytes) -> Violation | 
 
 # Of a CHECK, its expression; of a FOREIGN KEY, the condition that a row refers to no parent.
 # MATCH SIMPLE asks nothing of a row with a NULL in it, MATCH FULL of one that is NULL throughout.
-_NOT_VALID_CONSTRAINTS = """
+_CONSTRAINTS = """
 SELECT c.oid::bigint, c.conrelid::regclass::text, c.conname, c.connoinherit,
   CASE c.contype WHEN 'c' THEN format('NOT (%s)', pg_get_expr(c.conbin, c.conrelid))
   ELSE (
@@ -280,14 +278,15 @@ SELECT c.oid::bigint, c.conrelid::regclass::text, c.conname, c.connoinherit,
     JOIN pg_operator o ON o.oid = k.operator JOIN pg_namespace n ON n.oid = o.oprnamespace)
   END
 FROM pg_constraint c
-WHERE NOT c.convalidated AND c.contype IN ('c', 'f') AND c.conrelid <> 0 AND c.conislocal  -- children inherit theirs
+WHERE c.convalidated = {validated} AND c.contype IN ('c', 'f') AND c.conrelid <> 0
+  AND c.conislocal  -- children inherit theirs
 ORDER BY 2, 3
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotValidConstraint:
-    """A constraint that is NOT VALID: `condition` holds for the rows of `from_item` that violate it."""
+class RowConstraint:
+    """A CHECK or FOREIGN KEY: `condition` holds for the rows of `from_item` that violate it."""
 
     oid: int
     relation: str
@@ -296,26 +295,28 @@ class NotValidConstraint:
     condition: str
 
 
-def read_not_valid_constraints(connection: Connection) -> tuple[NotValidConstraint, ...]:
-    """The CHECK and FOREIGN KEY constraints that are NOT VALID; the session's search path has to be empty."""
+def read_row_constraints(connection: Connection, *, validated: bool) -> tuple[RowConstraint, ...]:
+    """The CHECK and FOREIGN KEY constraints, valid or NOT VALID ones; the session's search path has to be empty."""
     return tuple(
-        NotValidConstraint(
+        RowConstraint(
             oid=oid,
             relation=relation,
             name=name,
             from_item=_from_item(relation, only=only),
             condition=condition,
         )
-        for oid, relation, name, only, condition in connection.execute(_NOT_VALID_CONSTRAINTS.encode()).fetchall()
+        for oid, relation, name, only, condition in connection.execute(
+            _CONSTRAINTS.format(validated=validated).encode()
+        ).fetchall()
     )
 
 
-def count_constraint_violations(connection: Connection, one: NotValidConstraint) -> Violation:
+def count_constraint_violations(connection: Connection, one: RowConstraint) -> Violation:
     """Count the rows that violate a constraint; `rows` of the result is 0 for none."""
-    return _count_matching_rows(connection, one.relation, one.name, rows=one.from_item, condition=one.condition)
+    return count_matching_rows(connection, one.relation, one.name, rows=one.from_item, condition=one.condition)
 
 
-def _count_matching_rows(
+def count_matching_rows(
     connection: Connection, relation: str, constraint: str, *, rows: str, condition: str
 ) -> Violation:
     """Count the rows of a relation for which a condition holds."""

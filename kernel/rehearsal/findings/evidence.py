@@ -84,13 +84,6 @@ def place_finding(found: Finding, run: Run | None, statement: TracedStatement | 
     )
 
 
-def reclassify_finding(rule: str, found: Finding) -> Finding:
-    """The same finding under another rule, with that rule's message and workaround."""
-    known = RULES_BY_ID[rule]
-    message = f"{found.relation}: {known.condition}" if found.relation else known.condition
-    return replace(found, rule=rule, message=message, remedy=known.workaround)
-
-
 def add_measurement(finding: Finding, measured: str, severity: Severity) -> Finding:
     """The finding with what was measured, and the severity that follows from it."""
     remedy = SAFE_AS_IS if severity is Severity.HARMLESS else finding.remedy

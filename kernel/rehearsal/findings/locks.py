@@ -6,6 +6,7 @@ A statement that reads or rewrites a table under a lock is a finding; the limit 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
@@ -14,7 +15,6 @@ from kernel.rehearsal.findings.evidence import (
     SAFE_AS_IS,
     add_measurement,
     make_finding,
-    reclassify_finding,
 )
 from kernel.rehearsal.findings.lock_impact import locked_table, locks_held_before, measure_impact
 from kernel.rehearsal.findings.statements import (
@@ -167,7 +167,9 @@ def measure_finding(run: Run, finding: Finding, limits: Limits) -> Finding:
     if finding.rule in RULES_OF_ONE_STATEMENT:
         impact = measure_impact(statement)
         if finding.rule == "type-change-rewrites" and (rule := rule_for_type_change(impact)) != finding.rule:
-            finding = reclassify_finding(rule, finding)
+            about = f"{finding.relation}: " if finding.relation else ""
+            known = RULES_BY_ID[rule]
+            finding = replace(finding, rule=rule, message=f"{about}{known.condition}", remedy=known.workaround)
         return add_measurement(finding, impact.describe(finding.relation), severity_of_impact(impact, limits))
     if finding.rule in RULES_OF_FOLLOWING_WORK:
         return _measure_following_work(run, statement, finding, limits)

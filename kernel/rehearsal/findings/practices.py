@@ -15,14 +15,16 @@ from kernel.rehearsal.findings.statements import (
     statement_verbs,
     unqualified_name,
 )
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.lint.finding import Finding
+    from kernel.rehearsal.data.integrity import UnvalidatedConstraint
     from kernel.rehearsal.findings.evidence import Evidence
     from kernel.rehearsal.practices.result import PracticeFault
-    from kernel.rehearsal.result import Run
+    from kernel.rehearsal.result import Run, Violation
 
 
 # Rules about names that the running version uses: the comparison of the schemas shows whether they are missing.
@@ -46,16 +48,19 @@ def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iter
     for fault in evidence.compatibility_faults:
         if fault.version in failed or any(_covers_fault(evidence, one, fault) for one in known):
             continue
-        found = _fault_finding(fault.rule or "breaks-running-version", fault)
+        found = _fault_finding("breaks-running-version", fault, fault.severity)
         if found.offset is None:
             run, statement = last_statement_naming(
                 fault.subject, [one for one in evidence.runs if fault.version in ("", one.version)]
             )
             found = place_finding(found, run, statement)
         if fault.only_rejects_rows and evidence.copy_rows:
-            if _has_violating_rows(fault, evidence):
+            if _violating_rows(fault, (one.violation for one in _unvalidated_constraints(evidence))):
                 continue  # the finding about these rows says what to do
-            found = replace(found, severity=Severity.HARMLESS, message=f"{found.message}; measured: {_ROWS_CONFORM}")
+            refused = _violating_rows(fault, evidence.integrity.refused_rows if evidence.integrity else ())
+            measured = f"production has {format_quantity(refused, 'row')} that it refuses" if refused else _ROWS_CONFORM
+            severity = Severity.ERROR if refused else Severity.HARMLESS
+            found = replace(found, severity=severity, message=f"{found.message}; measured: {measured}")
         yield found
 
 
@@ -110,12 +115,14 @@ def _covers_fault(evidence: Evidence, known: Finding, fault: PracticeFault) -> b
     )
 
 
-def _has_violating_rows(fault: PracticeFault, evidence: Evidence) -> bool:
-    """Whether rows are known that violate the new constraint."""
-    unvalidated = evidence.integrity.unvalidated_constraints if evidence.integrity else ()
-    return any(
-        one.violation.rows
-        and is_same_relation(one.violation.relation, fault.object_name)
-        and unqualified_name(one.violation.constraint) == fault.subject
-        for one in unvalidated
+def _unvalidated_constraints(evidence: Evidence) -> tuple[UnvalidatedConstraint, ...]:
+    return evidence.integrity.unvalidated_constraints if evidence.integrity else ()
+
+
+def _violating_rows(fault: PracticeFault, violations: Iterable[Violation]) -> int:
+    """The rows that are known to violate the new constraint or NOT NULL of a fault."""
+    return sum(
+        one.rows
+        for one in violations
+        if is_same_relation(one.relation, fault.object_name) and unqualified_name(one.constraint) == fault.subject
     )

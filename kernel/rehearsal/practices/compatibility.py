@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kernel.lint.finding import Severity
 from kernel.rehearsal.practices.result import PracticeFault, PracticeResult, make_practice_result
 from kernel.rehearsal.schema.diff import Renamings, pair_objects, printable_line
 from kernel.rehearsal.schema.snapshot import fact_items
@@ -48,7 +49,6 @@ _RULES_OF_NAMES = (
     *("rename-table", "rename-column", "rename-object", "table-swap"),
 )
 _RULES_OF_TYPES = ("type-change-rewrites", "type-change-rebuilds-indexes")
-_REQUIRED_COLUMN_RULE = "add-required-column"
 
 
 def check_compatibility(before: Schema, after: Schema, *, runs: Sequence[Run] = ()) -> PracticeResult:
@@ -143,8 +143,8 @@ class _Comparison:
                 message = (
                     f"column {column.name} is new, NOT NULL and without a default: INSERTs that do not name it fail"
                 )
-                rule = _REQUIRED_COLUMN_RULE
-                yield replace(_fault(old, message, _REQUIRE_LATER, subject=name), rule=rule, rules=(rule,))
+                found = _fault(old, message, _REQUIRE_LATER, subject=name)
+                yield replace(found, severity=Severity.ERROR, rules=("add-required-column",))
         if new.fact("populated") and not old.fact("populated"):
             yield _fault(
                 old, f"{what} is not populated any more, and cannot be read", "refresh it in the same migration"

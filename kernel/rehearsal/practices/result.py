@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kernel.apply.executor import WaitLimits
     from kernel.db.connection import Session
     from kernel.errors import MigrationFailed
+    from kernel.lint.finding import Severity
     from kernel.migrations.migration import Migration
 
 
@@ -27,10 +28,10 @@ CompareData = Callable[[str, str], tuple[str, ...]]
 class PracticeFault:
     """One violation of a practice; `line`, `column` and `offset` as in a Finding.
 
-    File and version are "" where they are not known. `object_name` is the table or other object concerned, "" for none.
-    `subject` is the unquoted name of what changed of it, such as a column. `rule` is that of its finding; `rules`
-    are those of the linter for the same hazard. `only_rejects_rows`: the change does nothing but refuse rows that were
-    accepted before. `left_unchanged`: the file failed and left nothing in the database.
+    File and version are "" where they are not known. `object_name` is the table or other object concerned, "" for none;
+    `subject` is the unquoted name of what changed of it, such as a column. `severity` is that of the finding, None for
+    the one of its rule; `rules` are those of the linter for the same hazard. `only_rejects_rows`: the change only
+    refuses rows that were accepted before. `left_unchanged`: the file failed and left nothing in the database.
     """
 
     message: str
@@ -42,7 +43,7 @@ class PracticeFault:
     offset: int | None = None
     object_name: str = ""
     subject: str = ""
-    rule: str = ""
+    severity: Severity | None = None
     rules: tuple[str, ...] = ()
     only_rejects_rows: bool = False
     left_unchanged: bool = False

@@ -102,7 +102,10 @@ class HeldLocks:
         seen = {(one.oid, one.mode): one for one in poller.locks}
         if held is not None:
             self._modes = {oid: state.modes for oid, state in held.items() if state.modes}
-            for oid, mode in _new_modes(self._modes, without=before):
+            taken = [
+                (oid, mode) for oid, modes in self._modes.items() for mode in modes if mode not in before.get(oid, ())
+            ]
+            for oid, mode in taken:
                 # A lock that no poll saw was taken after the last poll.
                 polled = seen.pop((oid, mode), None)
                 since = max(started, self._seconds_at(polled.since if polled else poller.last_poll))
@@ -139,12 +142,6 @@ class HeldLocks:
         return [
             LockSpan(relation=relation, mode=mode, begin_seconds=at, end_seconds=until, waited_seconds=waited_seconds)
         ]
-
-
-def _new_modes(
-    modes: Mapping[int, tuple[str, ...]], *, without: Mapping[int, tuple[str, ...]]
-) -> list[tuple[int, str]]:
-    return [(oid, mode) for oid, held in modes.items() for mode in held if mode not in without.get(oid, ())]
 
 
 _NEGLIGIBLE_SECONDS = 1e-9  # between two adjoining intervals, from adding floating-point numbers

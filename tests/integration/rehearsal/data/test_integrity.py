@@ -91,6 +91,23 @@ def test_a_foreign_key_wants_an_index_that_begins_with_its_columns(copies: Copie
     assert looked(copies).unindexed_foreign_keys == ()
 
 
+def test_rows_of_production_that_new_constraints_refuse_are_counted(copies: Copies) -> None:
+    copies.holds("CREATE TABLE p (id int PRIMARY KEY)", "CREATE TABLE t (a int, b int, c int)")
+    copies.holds("INSERT INTO p VALUES (1)", "INSERT INTO t VALUES (1, 1, 1), (NULL, 2, -2), (NULL, 3, -3)")
+    copies.migrated(
+        "ALTER TABLE t RENAME a TO first",
+        "UPDATE t SET first = 0, b = 1, c = 1",
+        "ALTER TABLE t ALTER first SET NOT NULL, ADD CONSTRAINT positive CHECK (c > 0)",
+        "ALTER TABLE t ADD CONSTRAINT parent FOREIGN KEY (b) REFERENCES p",
+        "ALTER TABLE t ADD COLUMN d int DEFAULT 1 NOT NULL, ADD CONSTRAINT more CHECK (d > 0)",
+    )
+    refused = looked(copies).refused_rows
+    assert {one.constraint: one.rows for one in refused} == {"a": 2, "positive": 2, "parent": 2}
+    with psycopg.connect(copies.template) as connection:
+        for one in refused:
+            assert len(connection.execute(one.query.encode()).fetchall()) == one.rows
+
+
 def test_an_invalid_index_is_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (v int)", "INSERT INTO t VALUES (1), (1)")
     with pytest.raises(psycopg.errors.UniqueViolation):

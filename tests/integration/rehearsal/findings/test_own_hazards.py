@@ -72,10 +72,29 @@ def test_a_required_column_breaks_inserts_however_it_came_to_be(
     rehearsals: Rehearsals, script: str, file: str, line: int
 ) -> None:
     rehearsal = rehearsals.rehearse(GIVEN, script)
-    assert rules_at_lines(rehearsal, "add-required-column") == [(file, line, Severity.ERROR)], as_lines(
-        rehearsal.findings
-    )
+    found = rules_at_lines(rehearsal, "breaks-running-version")
+    assert (file, line, Severity.ERROR) in found, as_lines(rehearsal.findings)
     assert rehearsal.verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "require",
+    [
+        "ALTER TABLE users ALTER COLUMN email SET NOT NULL;",
+        (
+            "ALTER TABLE users ADD CONSTRAINT there CHECK (email IS NOT NULL) NOT VALID;\n-- next file\n"
+            "ALTER TABLE users VALIDATE CONSTRAINT there;"
+        ),
+    ],
+    ids=["not null", "check"],
+)
+def test_what_production_does_not_keep_to_breaks_the_running_version(rehearsals: Rehearsals, require: str) -> None:
+    given = f"{GIVEN}UPDATE users SET email = NULL WHERE id <= 40;"
+    fill = "-- rehearse: changes users.email\nUPDATE users SET email = '' WHERE email IS NULL;\n"
+    found = rehearsals.rehearse(given, f"{fill}-- next file\n{require}\n").findings
+    (one,) = [one for one in found if one.rule == "breaks-running-version"]
+    assert one.severity is Severity.ERROR, as_lines(found)
+    assert "production has 40 rows that it refuses" in one.message
 
 
 def test_a_lock_does_not_silence_what_the_running_version_misses(rehearsals: Rehearsals) -> None:
