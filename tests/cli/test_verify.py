@@ -45,6 +45,12 @@ def test_one_line_says_what_was_checked_and_nothing_is_written(three: Project) -
     assert three.state() == before
 
 
+def test_between_timestamps_there_are_no_gaps(three: Project) -> None:
+    for version in ("20260101090000", "20260314101500", "20261127122500"):
+        three.write(f"{version}_four.sql")
+    assert three.inv("db.verify", "--offline").out.endswith("not compared with a database: nothing is wrong\n")
+
+
 def test_offline_looks_at_the_files_and_connects_to_nothing(three: Project) -> None:
     verified = three.inv("db.verify", "--offline", DATABASE_URL=_NOWHERE)
     assert (verified.code, verified.err) == (0, "")

@@ -29,6 +29,28 @@ def test_a_finding_in_a_block_points_into_the_block(tmp_path: Path) -> None:
     assert (one.finding.line, one.column) == (3, 5)
 
 
+def test_a_new_enum_value_is_marked_where_its_string_begins(tmp_path: Path) -> None:
+    script = "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'glad';\nSELECT  'glad'::mood;\n"
+    columns = [
+        (one.finding.line, one.column)
+        for one in linted(tmp_path, script, before="CREATE TYPE mood AS ENUM ('sad');\n").findings
+        if one.finding.rule == "enum-value-used-at-once"
+    ]
+    assert columns == [(2, 9)]
+
+
+def test_a_commit_in_a_do_block_is_marked_in_its_line(tmp_path: Path) -> None:
+    (one,) = linted(tmp_path, "DO $$\nBEGIN\n    COMMIT;\nEND $$;\n").findings
+    assert (one.finding.rule, one.finding.line, one.column) == ("transaction-in-file", 3, 5)
+
+
+def test_every_command_of_psql_is_found_and_hides_nothing(tmp_path: Path) -> None:
+    script = f"\\i a.sql\n{DROP}\\i b.sql\nSELECT 1 \\gset\n{DROP}"
+    found = [(one.rule, one.line) for one in findings(tmp_path, script)]
+    assert [line for rule, line in found if rule == "psql-meta-command"] == [1, 3, 4]
+    assert [line for rule, line in found if rule == "drop-column"] == [2, 5]
+
+
 def test_a_table_is_new_in_the_file_that_makes_it_and_in_no_other(tmp_path: Path) -> None:
     script = "CREATE TABLE IF NOT EXISTS t (id bigint);\n-- next file\nCREATE INDEX IF NOT EXISTS i ON t (id);\n"
     (finding,) = findings(tmp_path, script)
