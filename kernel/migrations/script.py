@@ -30,7 +30,6 @@ REVERT_FOLDER = "revert"
 _NAMES_PATH = re.compile(rb"search_path|schema", re.IGNORECASE)
 PSQL_COMMAND_RULE = "psql-meta-command"
 UNWRITTEN = "still as db.new wrote it, without a statement"
-UNWRITTEN_REMEDY = "write the migration, or delete the file (inv db.migrate --allow-empty applies it as it is)"
 
 
 class LedgerName(NamedTuple):
@@ -52,6 +51,11 @@ class ScriptProblem(Problem):
     statements: tuple[int, ...] = ()
     begin: int = 0
     lines: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnwrittenProblem(Problem):
+    """A migration that is still as db.new wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,12 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
     return replace(
         script, session_objects=session_objects, warnings=tuple(replace(warning, file=name) for warning in warnings)
     )
+
+
+def unwritten_problems(script: Script, name: str) -> tuple[UnwrittenProblem, ...]:
+    """Return the problem of a migration that is still as db.new wrote it; () for every other one."""
+    remedy = "write the migration, or delete the file (inv db.migrate --allow-empty applies it as it is)"
+    return (UnwrittenProblem(message=f"{UNWRITTEN}; {remedy}", file=name),) if script.unwritten else ()
 
 
 def _is_unwritten(comments: bytes) -> bool:

@@ -18,7 +18,7 @@ from kernel.db.connection import refuse_read_only, with_runner_settings
 from kernel.db.ledger import create_ledger, ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.db.progress_table import prepare_progress_table
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
-from kernel.migrations.script import UNWRITTEN, UNWRITTEN_REMEDY, parse_script
+from kernel.migrations.script import parse_script, unwritten_problems
 from kernel.migrations.transactions import RunMode
 from kernel.operations.baseline import record_squashes
 from kernel.plan import migrations_to_apply, parse_version, read_status
@@ -171,6 +171,7 @@ def _parse_pending(
         files.append((migration, script))
         keep_bytes -= script.size_bytes if script.parts else 0
     for migration, script in files:
+        problems += () if options.allow_empty else unwritten_problems(script, migration.filename)
         messages = _mode_problems(session, script, options)
         problems += [Problem(message=message, file=migration.filename) for message in messages]
     if problems:
@@ -180,8 +181,6 @@ def _parse_pending(
 
 def _mode_problems(session: Session, script: Script, options: MigrateOptions) -> Iterator[str]:
     """Why a file cannot be run in this session with these options."""
-    if script.unwritten and not options.allow_empty:
-        yield f"{UNWRITTEN}; {UNWRITTEN_REMEDY}"
     if script.mode is RunMode.TRANSACTION:
         if options.single_transaction and set(script.begin_sql.upper().split()) - _PLAIN_BEGIN_WORDS:
             yield "begins its transaction in a way of its own, which --single-transaction rules out"

@@ -14,12 +14,12 @@ from kernel.errors import Drift, FilesInvalid, Problem
 from kernel.migrations.migration import format_version, list_candidates, read_candidates
 from kernel.migrations.script import (
     REVERT_FOLDER,
-    UNWRITTEN,
-    UNWRITTEN_REMEDY,
+    UnwrittenProblem,
     list_revert_candidates,
     orphaned_revert_problems,
     parse_revert_script,
     parse_script,
+    unwritten_problems,
 )
 from kernel.operations.drift import trace_drift
 from kernel.plan import VersionState, read_status
@@ -55,11 +55,6 @@ class FilesCheck:
         applied = {entry.filename for entry in entries if entry.state is VersionState.APPLIED}
         problems = (one for one in self.problems if not (isinstance(one, UnwrittenProblem) and one.file in applied))
         return replace(self, problems=tuple(problems))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnwrittenProblem(Problem):
-    """A migration that is still as db.new wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +108,8 @@ def check_records(session: Session, files: FilesCheck, location: MigrationsLocat
 
 
 def _parse_migration(path: Path, name: str) -> None:
-    if parse_script(path, name).unwritten:
-        raise FilesInvalid([UnwrittenProblem(message=f"{UNWRITTEN}; {UNWRITTEN_REMEDY}", file=name)])
+    if problems := unwritten_problems(parse_script(path, name), name):
+        raise FilesInvalid(problems)
 
 
 def _file_problems(parse: Callable[[Path, str], object], path: Path, name: str) -> Iterable[Problem]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kernel.db.connection import open_session
 from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.script import open_script, parse_script
+from kernel.migrations.script import open_script, parse_script, unwritten_problems
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
 from kernel.rehearsal.data.expectations import read_expectations, unknown_table_problem
 from kernel.rehearsal.dump.preflight import lists_every_table
@@ -113,9 +113,12 @@ def check_pending_files(migrations: Iterable[Migration], contents: DumpContents)
     problems: list[Problem] = []
     for migration in pending:
         try:
-            todo.append((migration, parse_script(migration.path, migration.filename)))
+            script = parse_script(migration.path, migration.filename)
         except FilesInvalid as error:
             problems += error.problems
+        else:
+            todo.append((migration, script))
+            problems += unwritten_problems(script, migration.filename)
     problems += copy_program_problems(todo)
     expectations, malformed = read_expectations(pending)
     problems += malformed

@@ -8,6 +8,7 @@ import pytest
 
 from kernel.errors import FilesInvalid
 from kernel.migrations.migration import require_migrations
+from kernel.migrations.scaffold_text import migration_text
 from kernel.migrations.script import parse_script
 from kernel.rehearsal.dump.common.model import DumpContents
 from kernel.rehearsal.preconditions import check_pending_files, copy_program_problems
@@ -129,3 +130,9 @@ def test_all_problems_of_pending_files_are_found_at_once_and_none_of_applied_one
         "005_word.sql",
         "002_new.sql",
     ]
+
+
+def test_a_file_that_is_not_written_yet_is_found_before_the_restore(tmp_path: Path) -> None:
+    text = migration_text("002", "New", "New", no_transaction=False)
+    (problem,) = check(tmp_path, text, contents("users", applied={1}))
+    assert problem.startswith("002_new.sql: still as db.new wrote it, without a statement; ")
