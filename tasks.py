@@ -283,7 +283,7 @@ def adopt(
     positional=[],
     auto_shortflags=False,
     help={
-        "to": "the last version that the database already contains, such as 009 (needed)",
+        "to": "the last version that the database already contains, such as 009; 0 for none (needed)",
         "yes": _YES,
         "json": _JSON,
     },
@@ -291,8 +291,8 @@ def adopt(
 def baseline(_c: Context, *, to: str = "", yes: bool = False, json: bool = False) -> None:
     """Record files as applied without running them.
 
-    For a database that is older than schema_migrations. Exit codes: 0; 2 flags, settings, files, or records
-    exist; 5 lock busy; 7 no database.
+    For a database that is older than schema_migrations. With --to 0 nothing is recorded, and all files are pending: the
+    tables are of others. Exit codes: 0; 2 flags, settings, files, or records exist; 5 lock busy; 7 no database.
     """
     with task_context(json=json) as context:
         from kernel.cli.baseline import run_baseline
@@ -389,8 +389,13 @@ def stop(_c: Context) -> None:
         run_stop(context)
 
 
-@task(positional=[], auto_shortflags=False)
-def shell(_c: Context) -> None:
+# With a short flag: -c is what psql has, and Invoke would take it for its own --collection.
+@task(
+    positional=[],
+    auto_shortflags=True,
+    help={"command": "run this SQL and exit, as psql does (default: a session of psql)"},
+)
+def shell(_c: Context, *, command: str | None = None) -> None:
     """Open psql on the configured database.
 
     Exit codes: psql's own; 2 settings; 7 no psql, no database.
@@ -398,7 +403,7 @@ def shell(_c: Context) -> None:
     with task_context() as context:
         from kernel.cli.server import run_psql
 
-        code = run_psql(context)
+        code = run_psql(context, command=command)
     if code:
         raise Exit(code=code)
 

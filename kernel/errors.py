@@ -6,6 +6,7 @@ KernelError
 ├── FilesInvalid          2    file_invalid         migration files that cannot be run
 ├── Drift                 4    drift                records and files disagree
 │   ├── LedgerShape       4    ledger_shape         schema_migrations is not the table of the specification
+│   ├── LedgerElsewhere   4    ledger_elsewhere     schema_migrations is in a schema that the search path does not name
 │   └── Unrecorded        4    unrecorded           a database with tables and no records
 ├── LockBusy              5    lock_busy            another runner holds the lock
 ├── MigrationFailed       6    migration_failed     a migration was not applied
@@ -100,6 +101,12 @@ class LedgerShape(Drift):
     """schema_migrations is not the table of the specification; the message holds the ALTER TABLE that fixes it."""
 
     code = "ledger_shape"
+
+
+class LedgerElsewhere(Drift):
+    """There is a schema_migrations in a schema that the search path does not name; a second one is not created."""
+
+    code = "ledger_elsewhere"
 
 
 class Unrecorded(Drift):

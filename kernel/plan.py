@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
 
 
+_NAMES_SHOWN = 3
+
+
 class VersionState(StrEnum):
     """The state of one version, as in JSON."""
 
@@ -133,8 +136,19 @@ class Plan:
             entry.migration for entry in self.entries if entry.migration and not entry.record and not entry.stands_for
         )
 
+    @property
+    def is_unrelated(self) -> bool:
+        """Whether there are files and records, and no record is one of these files, by content, name or git."""
+        recorded = [entry for entry in self.entries if entry.record]
+        return bool(recorded) and any(entry.migration for entry in self.entries) and not any(map(_is_related, recorded))
+
     def drift(self, *, allow_out_of_order: bool = False) -> tuple[DriftProblem, ...]:
-        """All differences between files and records, each with its remedy."""
+        """All differences between files and records, each with its remedy.
+
+        Where nothing matches, one problem asks for the database, since accepting or restoring each would be wrong.
+        """
+        if self.is_unrelated:
+            return (DriftProblem(message=_describe_unrelated(self.entries)),)
         return tuple(
             DriftProblem(message=entry.drift, file=entry.filename, commit=entry.commit, diff=entry.diff)
             for entry in self.entries
@@ -275,6 +289,23 @@ def _entry_with_file_and_record(migration: Migration, record: Record) -> PlanEnt
         drift = f"applied as {record.filename} with the same content; {remedy}"
     state = VersionState.MODIFIED if reason else VersionState.APPLIED
     return PlanEntry(state=state, migration=migration, record=record, drift=drift, reason=reason)
+
+
+def _is_related(entry: PlanEntry) -> bool:
+    if entry.commit or entry.reason is Reason.RENUMBERED:
+        return True
+    return entry.migration is not None and (
+        entry.reason is not Reason.CHANGED or (entry.record is not None and entry.filename == entry.record.filename)
+    )
+
+
+def _describe_unrelated(entries: tuple[PlanEntry, ...]) -> str:
+    names = [entry.record.filename for entry in entries if entry.record]
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (" …" if names[_NAMES_SHOWN:] else "")
+    return (
+        f"none of the {len(names)} recorded migrations ({shown}) is one of these files; "
+        "is this the right database? check its URL, KERNEL_MIGRATIONS_DIR and KERNEL_MIGRATIONS_TABLE"
+    )
 
 
 def describe_changed_file(migration: Migration, record: Record, *, by: str = "") -> str:

@@ -18,7 +18,7 @@ from kernel.apply.events import (
     StatementRunning,
     WaitingForLock,
 )
-from kernel.apply.failures import error_position, locate_error, remedy_for_sqlstate
+from kernel.apply.failures import error_position, locate_error, remedy_for_error
 from kernel.apply.protocol import SimpleQueryProtocol
 from kernel.db.connection import open_connection
 from kernel.db.ledger import read_fingerprint
@@ -141,7 +141,8 @@ class Executor:
         if place is None:
             return psycopg.errors.error_from_result(error, encoding="utf-8")
         text, failure = locate_error(migration, message.batch, *place, error)
-        return MigrationFailed(text, failure=failure, aftermath=aftermath, hint=remedy_for_sqlstate(failure.sqlstate))
+        hint = remedy_for_error(failure.sqlstate, text, self.ledger)
+        return MigrationFailed(text, failure=failure, aftermath=aftermath, hint=hint)
 
     @contextmanager
     def _monitor(self, migration: Migration, message: Message, *, builds_index: bool) -> Iterator[None]:
@@ -285,7 +286,7 @@ class ActivityMonitor:
         try:
             if self._connection is None:
                 self._connection = open_connection(self._session.url)
-            rows = self._connection.execute(query.encode(), (self._session.connection.info.backend_pid,)).fetchall()
+            rows = self._connection.execute(query.encode(), (self._session.backend_pid,)).fetchall()
         except (psycopg.Error, KernelError):
             return ()
         return tuple(mask_passwords(str(row[0])) for row in rows)  # a line quotes the beginning of a query

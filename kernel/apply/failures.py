@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from kernel.apply.batches import Batch
+    from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
     from kernel.sql.lexer import Part
 
@@ -180,9 +181,34 @@ _REMEDIES = {
 }
 
 
-def remedy_for_sqlstate(sqlstate: str | None) -> str:
-    """The next step after an error with this SQLSTATE; a general one for codes that are not listed."""
+_LEDGER_EXISTS = (
+    "that table is the ledger of these migrations; leave it out of the file: "
+    "a dump without it is made with pg_dump --exclude-table={ledger}; "
+    "where another tool needs a table of this name, give the ledger another with KERNEL_MIGRATIONS_TABLE"
+)
+_LEDGER_GONE = (
+    "that table is the ledger of these migrations, which the file drops, renames or moves; leave it to the runner"
+)
+
+
+def remedy_for_error(sqlstate: str | None, message: str, ledger: Ledger) -> str:
+    """The next step after an error with this SQLSTATE; a general one for codes that are not listed.
+
+    An error that names the ledger has remedies of its own: a file neither makes that table nor drops it.
+    """
+    if f'"{ledger.table}"' in message or f'"{ledger.schema}.{ledger.table}"' in message:
+        if sqlstate == "42P07":
+            return _LEDGER_EXISTS.format(ledger=ledger.name)
+        if sqlstate == "42P01":
+            return _LEDGER_GONE
     return _REMEDIES.get(sqlstate or "", f"correct the file, {_THEN_MIGRATE_AGAIN}")
+
+
+ENUM_VALUE_SQLSTATE = "55P04"
+ENUM_IN_ONE_TRANSACTION = (
+    "a new enum value can be used only after its transaction, and --single-transaction has one for all files; "
+    "run without it, and use the value in a later file than the one that adds it"
+)
 
 
 ALL_ROLLED_BACK = "rolled back with all the others: the database is as it was before this run"
@@ -206,7 +232,9 @@ def connection_lost_error(
     )
 
 
-def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str | None = None) -> MigrationFailed:
+def server_error(
+    migration: Migration, error: psycopg.Error, ledger: Ledger, *, aftermath: str | None = None
+) -> MigrationFailed:
     """The error for a server error outside of the file's statements: at the claim, at a deferred constraint."""
     diagnostic = error.diag
     return MigrationFailed(
@@ -219,5 +247,5 @@ def server_error(migration: Migration, error: psycopg.Error, *, aftermath: str |
             context=diagnostic.context,
         ),
         aftermath=aftermath,
-        hint=remedy_for_sqlstate(diagnostic.sqlstate),
+        hint=remedy_for_error(diagnostic.sqlstate, diagnostic.message_primary or "", ledger),
     )

@@ -104,7 +104,7 @@ def run_outside_transaction(executor: Executor, migration: Migration, script: Sc
         if executor.session.connection.broken:
             raise connection_lost_error(migration, error, aftermath=steps.aftermath()) from error
         roll_back_transaction(executor)
-        raise server_error(migration, error, aftermath=steps.aftermath()) from error
+        raise server_error(migration, error, executor.ledger, aftermath=steps.aftermath()) from error
     finally:
         roll_back_transaction(executor)
     applied = MigrationApplied(
@@ -329,7 +329,7 @@ class _StatementRun:
             roll_back_transaction(executor)
             if error.sqlstate in _GONE_SQLSTATES:
                 raise self._tables_gone_error(part, error, rolled_back=was_inside) from error
-            failed = server_error(self._migration, error, aftermath=self.aftermath(part))
+            failed = server_error(self._migration, error, executor.ledger, aftermath=self.aftermath(part))
             failed.failure = replace(failed.failure, line=part.line)
             raise failed from error
 

@@ -184,7 +184,7 @@ def _migration_errors(executor: Executor, migration: Migration) -> Iterator[None
     except psycopg.Error as error:
         if executor.session.connection.broken:
             raise connection_lost_error(migration, error) from error
-        raise server_error(migration, error) from error
+        raise server_error(migration, error, executor.ledger) from error
 
 
 class _FileTransaction:
@@ -294,7 +294,10 @@ class _FileTransaction:
         end = (*_RESET_SESSION, *executor.session.runner_settings, b"COMMIT")
         if executor.session.pooled:
             return end
-        return (*end, b"SELECT pg_try_advisory_lock(%d)" % advisory_lock_key(executor.ledger.schema))
+        return (
+            *end,
+            b"SELECT pg_try_advisory_lock(%d)" % advisory_lock_key(executor.ledger.schema, executor.ledger.table),
+        )
 
     def _send(self, message: Message, queue: BatchQueue | None = None) -> None:
         """Send a message and check its results. Where COMMIT was sent and the connection broke, look up the record."""
@@ -398,7 +401,7 @@ def _between_files(executor: Executor) -> tuple[bytes, ...]:
 
 def _begin_with_transaction_lock(executor: Executor, script: Script) -> None:
     """Through a pooler the lock belongs to the transaction, as does everything else. Raises LockBusy."""
-    key = advisory_lock_key(executor.ledger.schema)
+    key = advisory_lock_key(executor.ledger.schema, executor.ledger.table)
 
     def attempt() -> bool:
         roll_back_transaction(executor)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from kernel.apply.events import WaitingForLock
 from kernel.db.connection import open_configured_session
-from kernel.errors import UsageError
+from kernel.errors import EnvironmentFailed, FilesInvalid, MigrationFailed, UsageError
 from kernel.migrations.migration import require_migrations
 from kernel.operations.baseline import record_baseline
+from kernel.rehearsal.missing_objects import find_missing_objects
 from kernel.report.json_documents import file_documents
+from kernel.report.safe_text import show_hidden_characters
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,21 +22,71 @@ if TYPE_CHECKING:
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
+    from kernel.operations.baseline import BaselineResult
 
 
 LOCK_WAIT_SECONDS = 60.0
+_OBJECTS_SHOWN = 20
 
 
 def run_baseline(context: TaskContext, *, to: str, yes: bool) -> None:
     """Record files as applied without running them. Raises KernelError."""
     if not to:
-        raise UsageError("db.baseline: needs the last version that the database already contains: --to 009")
+        raise UsageError(
+            "db.baseline: needs the last version that the database already contains: --to 009, or --to 0 for none"
+        )
+    missing: list[str] = []
     with confirmed_session(context, "db.baseline", yes=yes) as (session, migrations, waiting):
-        result = record_baseline(session, migrations, to=to, lock_wait_seconds=LOCK_WAIT_SECONDS, waiting=waiting)
+        result = record_baseline(
+            session,
+            migrations,
+            to=to,
+            lock_wait_seconds=LOCK_WAIT_SECONDS,
+            waiting=waiting,
+            inspect=lambda to_record: missing.extend(_warn_of_missing_objects(context, session, to_record)),
+        )
     context.print_result(
-        lambda: "\n".join(f"{migration.filename}: recorded as applied, not run" for migration in result.recorded),
-        lambda: {"database": result.database, "recorded": file_documents(result.recorded)},
+        lambda: _baseline_text(result, len(migrations)),
+        lambda: {
+            "database": result.database,
+            "recorded": file_documents(result.recorded),
+            "tables": list(result.tables),
+            "missing": missing,
+        },
     )
+
+
+def _warn_of_missing_objects(
+    context: TaskContext, session: Session, to_record: tuple[Migration, ...]
+) -> tuple[str, ...]:
+    """Print what the database lacks of what the files make, and return it; a note where it cannot be compared."""
+    try:
+        missing = find_missing_objects(session, to_record, bindir=context.settings.pg_bindir)
+    except (MigrationFailed, FilesInvalid, EnvironmentFailed) as error:
+        file = f"{error.failure.file}: " if isinstance(error, MigrationFailed) else ""
+        context.console.print_line(f"note: the database was not compared with what the files make: {file}{error}")
+        return ()
+    if missing:
+        context.console.print_line(
+            f"warning: {session.name} lacks {format_quantity(len(missing), 'object')} that these files make; "
+            "where a file did not run here, take its record back with: inv db.rollback --to VERSION"
+        )
+        for one in missing[:_OBJECTS_SHOWN]:
+            context.console.print_line(f"  {show_hidden_characters(one)}")
+        if more := len(missing[_OBJECTS_SHOWN:]):
+            context.console.print_line(f"  … {more} more")
+    return missing
+
+
+def _baseline_text(result: BaselineResult, total: int) -> str:
+    if result.recorded:
+        return "\n".join(f"{migration.filename}: recorded as applied, not run" for migration in result.recorded)
+    count = f"{format_quantity(total, 'file')} {'is' if total == 1 else 'are'}"
+    lines = [f"nothing is recorded as applied to {result.database}: {count} pending"]
+    if result.tables:
+        lines += ["tables that none of the files made:"]
+        lines += [f"  {show_hidden_characters(table)}" for table in result.tables]
+    return "\n".join(lines)
 
 
 @contextmanager

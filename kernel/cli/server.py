@@ -39,8 +39,13 @@ def run_stop(context: TaskContext) -> None:
     context.console.print_result("stopped" if stopped else "the embedded server was not running")
 
 
-def run_psql(context: TaskContext) -> int:
-    """Run psql and return its exit code. The password is passed in the environment, not on the command line."""
+def run_psql(context: TaskContext, *, command: str | None) -> int:
+    """Run psql, on a terminal or with a `command`, and return its exit code.
+
+    The password is passed in the environment, not on the command line. Raises UsageError for an empty command.
+    """
+    if command is not None and not command.strip():
+        raise UsageError("-c: empty; write SQL, or omit the flag")
     psql = find_client_program("psql", context.settings.pg_bindir)
     with configured_database_url(context.settings, say=context.console.print_line) as url:
         parameters = conninfo_to_dict(url)
@@ -48,4 +53,5 @@ def run_psql(context: TaskContext) -> int:
         if password := parameters.pop("password", None):
             environ["PGPASSWORD"] = str(password)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C cancels a query in psql and must not end this process
-        return subprocess.call([psql, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql
+        arguments = [] if command is None else ["-c", command]
+        return subprocess.call([psql, *arguments, make_conninfo("", **parameters)], env=environ)  # noqa: S603 - psql

@@ -62,6 +62,7 @@ def run_snapshot_test(
         limits=_parse_limits(max_block, fail_on),
         waits=wait_limits(context, "0"),
         bindir=settings.pg_bindir,
+        migrations_table=settings.migrations_table,
     )
     page = Path(report) if report else None
     _check_report(page, request)
@@ -110,7 +111,7 @@ def _parse_limits(max_block: str, fail_on: str) -> Limits:
 def _protected_databases(settings: Settings) -> dict[str, str]:
     """The databases that a rehearsal must not overwrite: variable -> URL."""
     urls = {"PROD_DB": settings.prod_db, settings.database_variable: settings.database_url}
-    return {variable: url for variable, url in urls.items() if variable and url}
+    return {variable: url for variable, url in urls.items() if variable and url is not None}
 
 
 def _default_jobs() -> int:

@@ -6,18 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_configured_session
-from kernel.errors import Drift, EnvironmentFailed, FilesInvalid
+from kernel.db.ledger import refuse_tables_without_ledger
+from kernel.errors import Drift, EnvironmentFailed, FilesInvalid, Unrecorded
 from kernel.migrations.migration import require_migrations
 from kernel.operations.drift import trace_drift
 from kernel.operations.verify import check_files, check_records
 from kernel.plan import read_status
 from kernel.report.json_documents import status_document, verify_document
-from kernel.report.status import problem_lines, status_text
+from kernel.report.status import ahead_warning, problem_lines, status_text
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
+    from kernel.db.connection import Session
     from kernel.operations.verify import FilesCheck, RecordsCheck
+    from kernel.plan import Status
 
 
 PENDING_EXIT, DRIFT_EXIT = 3, Drift.exit
@@ -28,11 +31,25 @@ def run_status(context: TaskContext, *, check: bool) -> int:
     migrations = require_migrations(context.settings.migrations_dir)
     with open_configured_session(context.settings, say=context.console.print_line) as session:
         status = read_status(session, migrations)
+        refusal = _find_refusal(session, status)
+    context.console.print_line(f"database: {status.database}")
+    if refusal:
+        context.console.print_line(f"warning: inv db.migrate will refuse this database: {refusal}")
     status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
     context.print_result(lambda: status_text(status.plan, emoji=context.console.emoji), lambda: status_document(status))
     if not check:
         return 0
-    return DRIFT_EXIT if status.plan.drift() else PENDING_EXIT if status.plan.pending else 0
+    return DRIFT_EXIT if refusal or status.plan.drift() else PENDING_EXIT if status.plan.pending else 0
+
+
+def _find_refusal(session: Session, status: Status) -> Unrecorded | None:
+    """The error with which db.migrate refuses a database that has tables and no ledger."""
+    try:
+        if status.plan.pending:
+            refuse_tables_without_ledger(session, status.ledger)
+    except Unrecorded as error:
+        return error
+    return None
 
 
 def run_verify(context: TaskContext, *, offline: bool) -> int:
@@ -67,4 +84,7 @@ def _verify_text(files: FilesCheck, records: RecordsCheck | None) -> str:
     if records and records.plan:
         compared = f"compared with {format_quantity(records.plan.applied_count, 'record')} of {records.database}"
     gaps = f" (no file has {', '.join(files.gaps)})" if files.gaps else ""
-    return f"{read}, {compared}: nothing is wrong{gaps}"
+    text = f"{read}, {compared}: nothing is wrong{gaps}"
+    if records and records.plan and records.plan.records_ahead:
+        text += f"\n{ahead_warning(records.plan)}"
+    return text

@@ -11,6 +11,33 @@ import re
 
 EXPECTED_CONNINFO = "expected postgresql://user:password@host:5432/dbname or host=… dbname=…"
 
+# The environment variables of libpq and the keywords that they are the defaults of. Source: PostgreSQL documentation,
+# "Environment Variables" of libpq.
+LIBPQ_KEYWORDS = {
+    "PGHOST": "host",
+    "PGHOSTADDR": "hostaddr",
+    "PGPORT": "port",
+    "PGDATABASE": "dbname",
+    "PGUSER": "user",
+    "PGPASSWORD": "password",
+    "PGPASSFILE": "passfile",
+    "PGSERVICE": "service",
+    "PGOPTIONS": "options",
+    "PGAPPNAME": "application_name",
+    "PGSSLMODE": "sslmode",
+    "PGSSLCERT": "sslcert",
+    "PGSSLKEY": "sslkey",
+    "PGSSLROOTCERT": "sslrootcert",
+    "PGSSLCRL": "sslcrl",
+    "PGCHANNELBINDING": "channel_binding",
+    "PGGSSENCMODE": "gssencmode",
+    "PGKRBSRVNAME": "krbsrvname",
+    "PGCONNECT_TIMEOUT": "connect_timeout",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
+}
+# Those that say which database is meant; a machine may have the others for all its databases.
+LIBPQ_DATABASE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE")
+
 # Parameters of other programs in PostgreSQL URLs, which libpq refuses.
 _FOREIGN_PARAMETERS = {
     "Prisma": (

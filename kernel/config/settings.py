@@ -16,23 +16,24 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kernel.config.conninfo import check_conninfo
+from kernel.config.conninfo import LIBPQ_DATABASE_VARIABLES, LIBPQ_KEYWORDS, check_conninfo
+from kernel.config.near_misses import KERNEL_PREFIX, URL_ALIASES, nearest_setting
+from kernel.config.table_name import DEFAULT_LEDGER, parse_table_name
 from kernel.config.variables import SETTINGS
 from kernel.errors import Problem, SettingsError
 from kernel.units import parse_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kernel.config.table_name import TableName
 
 
 DOTENV_FILES = (".env.local", ".env")  # the one with precedence first
 SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
 URL_NAMES = SETTING_NAMES[:3]  # the first that is set is the database
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
-_PREFIX = "KERNEL_"
 _NAME_BYTES = 63  # of an identifier of PostgreSQL
-# Compared without the prefix. Similar enough: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR; not: KERNEL_STORAGE_PATH.
-_MISSPELLING_SIMILARITY = 0.81
 _T = TypeVar("_T")
 
 
@@ -43,11 +44,12 @@ class Settings:
     root: Path
     database_url: str | None = field(repr=False)
     database_variable: str | None
-    """The one of URL_NAMES that sets `database_url`; None, as the URL, means the embedded server."""
+    """One of URL_NAMES, or libpq's variables, which set `database_url`; None, as the URL: the embedded server."""
     production: bool
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
     migrations_dir: Path
+    migrations_table: TableName
     role: str = field(repr=False)  # a URL may have been written there by mistake
     """The role to set after connecting; "" for the one that the connection begins with."""
     pg_bindir: Path | None
@@ -86,24 +88,33 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
         return root / _parse_path(text)
 
     variable = next((name for name in URL_NAMES if name in entries), None)
+    libpq = [entry for name, entry in entries.items() if name in LIBPQ_KEYWORDS]
+    located = [entry.name for entry in libpq if entry.name in LIBPQ_DATABASE_VARIABLES]
     result = Settings(
         root=root,
-        database_url=optional(variable, partial(check_conninfo, shared=variable != URL_NAMES[0])) if variable else None,
-        database_variable=variable,
+        database_url=(
+            optional(variable, partial(check_conninfo, shared=variable != URL_NAMES[0]))
+            if variable
+            else _libpq_conninfo(libpq)
+            if located
+            else None
+        ),
+        database_variable=variable or " and ".join(located) or None,
         production=with_default("KERNEL_STORAGE_MODE", _parse_storage_mode),
         prod_db=optional("PROD_DB", partial(check_conninfo, shared=False)),
         test_db=optional("TEST_DB", partial(check_conninfo, shared=False)),
         migrations_dir=with_default("KERNEL_MIGRATIONS_DIR", path),
+        migrations_table=optional("KERNEL_MIGRATIONS_TABLE", parse_table_name) or DEFAULT_LEDGER,
         role=optional("KERNEL_ROLE", _parse_role) or "",
         pg_bindir=optional("KERNEL_PG_BINDIR", path),
         data_dir=optional("KERNEL_DATA_DIR", path),
         lock_timeout_ms=with_default("KERNEL_LOCK_TIMEOUT", parse_milliseconds),
         lock_retries=with_default("KERNEL_LOCK_RETRIES", _parse_retries),
         statement_timeout_ms=with_default("KERNEL_STATEMENT_TIMEOUT", parse_milliseconds),
-        warnings=tuple(_check_unknown_names(entries, problems)),
+        warnings=tuple(_check_unknown_names(entries, problems, embedded=variable is None and not located)),
     )
     problems += _shadowed_url_problems(variable, entries)
-    if result.production and variable is None:
+    if result.production and result.database_variable is None:
         names = " or ".join(URL_NAMES[1:])
         problems.append(entries["KERNEL_STORAGE_MODE"].problem(f"production needs a database; set {names}"))
     if problems:
@@ -112,9 +123,24 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _is_setting(name: str) -> bool:
-    return name in SETTING_NAMES or (
-        name.startswith(_PREFIX) and re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None
+    """Whether a variable is a setting, one of libpq's, or looks as if it were to be a setting."""
+    return (
+        name in SETTING_NAMES
+        or name in LIBPQ_KEYWORDS
+        or re.fullmatch(rf"{KERNEL_PREFIX}\w+", name, re.ASCII) is not None
+        or name.upper() in URL_ALIASES
+        or nearest_setting(name, SETTING_NAMES) is not None
     )
+
+
+def _libpq_conninfo(entries: Iterable[SettingEntry]) -> str:
+    """The connection string of the libpq variables in files; libpq itself reads those of the environment."""
+    values = {LIBPQ_KEYWORDS[entry.name]: entry.value for entry in entries if entry.layer}
+    return " ".join(f"{keyword}='{_quote_value(value)}'" for keyword, value in values.items())
+
+
+def _quote_value(value: str) -> str:
+    return value.replace("\\", r"\\").replace("'", r"\'")
 
 
 def _parse_storage_mode(text: str) -> bool:
@@ -157,21 +183,24 @@ def _shadowed_url_problems(variable: str | None, entries: Mapping[str, SettingEn
     ]
 
 
-def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Problem]) -> list[str]:
-    """Return at most one warning, for unknown names, which the application may read; a misspelling is a problem."""
-    unknown = [entry for name, entry in entries.items() if name not in SETTING_NAMES]
-    if not unknown:
-        return []
-    from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
+def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Problem], *, embedded: bool) -> list[str]:
+    """Return at most one warning, for unknown names, which the application may read; a misspelling is a problem.
 
-    known = [name.removeprefix(_PREFIX) for name in SETTING_NAMES if name.startswith(_PREFIX)]
+    Where the setting has a value in the same layer or above, the other name is that of something else. Other names for
+    a URL are a problem when the `embedded` server would be used.
+    """
     ignored: list[str] = []
-    for entry in unknown:
-        nearest = get_close_matches(entry.name.removeprefix(_PREFIX), known, n=1, cutoff=_MISSPELLING_SIMILARITY)
+    for entry in entries.values():
+        if entry.name in SETTING_NAMES or entry.name in LIBPQ_KEYWORDS:
+            continue
+        nearest = nearest_setting(entry.name, SETTING_NAMES)
         if nearest:
-            problems.append(entry.problem(f"unknown; write {_PREFIX}{nearest[0]}, or remove it"))
-        else:
+            if nearest.startswith(KERNEL_PREFIX) or nearest not in entries or entries[nearest].layer > entry.layer:
+                problems.append(entry.problem(f"unknown; write {nearest}, or remove it"))
+        elif entry.name.startswith(KERNEL_PREFIX):
             ignored.append(entry.name)
+        elif embedded:
+            problems.append(entry.problem("not read, and no database URL is set; write DATABASE_URL, or remove it"))
     return [f"ignored, not settings of the migrations: {', '.join(sorted(ignored))}"] if ignored else []
 
 

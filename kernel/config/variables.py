@@ -53,6 +53,12 @@ SETTINGS = (
         "The directory of the migrations.",
     ),
     Setting(
+        "KERNEL_MIGRATIONS_TABLE",
+        None,
+        "The ledger: schema.table, or a table that is found on the search path. If unset, schema_migrations. "
+        "Services that share a database each name their own.",
+    ),
+    Setting(
         "KERNEL_ROLE",
         None,
         "The role that migrations run as, set after connecting; the login must be a member of it. "

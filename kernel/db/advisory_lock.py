@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel.db.ledger import LEDGER_TABLE
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.errors import LockBusy
 
 if TYPE_CHECKING:
@@ -54,9 +54,12 @@ class LockHolder:
         return f"pid {self.pid} ({name}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
 
 
-def advisory_lock_key(schema: str) -> int:
-    """The lock's 64-bit key for the ledger of a schema: the first 8 bytes, signed, of a digest of its name."""
-    digest = hashlib.sha256(f"db.migrate\0{schema}\0{LEDGER_TABLE}".encode()).digest()
+def advisory_lock_key(schema: str, table: str = DEFAULT_LEDGER.table) -> int:
+    """The lock's 64-bit key for a ledger: the first 8 bytes, signed, of a digest of its schema and name.
+
+    Two ledgers of one database do not exclude each other.
+    """
+    digest = hashlib.sha256(f"db.migrate\0{schema}\0{table}".encode()).digest()
     return int.from_bytes(digest[:8], signed=True)
 
 
@@ -72,7 +75,7 @@ def hold_advisory_lock(
     if session.pooled:
         yield
         return
-    number = advisory_lock_key(ledger.schema)
+    number = advisory_lock_key(ledger.schema, ledger.table)
     poll_for_lock(
         session, number, lambda: try_advisory_lock(session, number), wait_seconds=wait_seconds, waiting=waiting
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -11,17 +13,21 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from kernel.config.settings import URL_NAMES
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from kernel.config.settings import Settings
-
+    from kernel.config.table_name import TableName
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CONNECT_SECONDS = 10
+_PROBE_ROUNDS = 3
+_PROBE_SECONDS = 2.0
 # NULL where the server's version has no such setting.
 _OTHER_TIMEOUTS = """
 SELECT name FROM unnest(ARRAY['idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'])
@@ -35,14 +41,20 @@ _REMEDY_BY_CAUSE = (
         "no pg_hba.conf entry",
         "the server does not admit this user from here: see its pg_hba.conf, or add sslmode=require",
     ),
+    ("root certificate file", "give sslrootcert of the URL the path of the file, or get the file from the provider"),
+    ("private key file", "check sslkey of the URL, and that only you can read the file"),
+    ("certificate", "check sslmode and sslrootcert of the URL"),
+    ("definition of service", "check the service's name, and the file ~/.pg_service.conf or PGSERVICEFILE"),
     ("does not exist", "check the name in the URL, or create it with createdb or createuser"),
-    ("Connection refused", "check that the server runs, and host and port of the URL"),
+    (
+        "Connection refused",
+        "check that the server runs, and host and port of the URL; with no URL set, an embedded server is used",
+    ),
     ("No such file or directory", "check that the server runs, and the socket directory"),
     ("could not translate host name", "check the host name in the URL"),
     ("failed to resolve host", "check the host name in the URL"),
     ("timeout", "check host and port of the URL, and that a firewall lets this machine through"),
     ("SSL", "check sslmode and sslrootcert of the URL"),
-    ("certificate", "check sslmode and sslrootcert of the URL"),
     ("too many clients", "wait, or close other connections"),
     ("remaining connection slots", "wait, or close other connections"),
 )
@@ -58,7 +70,9 @@ _CHECK_CLIENT_CONNECTION = b"SET client_connection_check_interval = '1s'"
 class Session:
     """A connection in autocommit. `name` is host:port/dbname, without secrets.
 
-    `pooled`: there is a pooler in between, which shares its sessions with other clients; nothing may be left in them.
+    `pooled`: a pooler in between shares its sessions with other clients after each transaction; nothing may be left in
+    them. A pooler in session mode gives a session for the whole connection, and is no matter.
+    `backend_pid` is the server's, which a pooler does not pass on. `migrations_table` is the ledger's name.
     `runner_settings` are the statements that restore the settings of the runner after RESET ALL, `transaction_settings`
     those that set them in a transaction, where nothing may be left in the session. `role` is the one set
     after connecting, "" for the role that the connection began with.
@@ -68,6 +82,8 @@ class Session:
     url: str = field(repr=False)
     name: str
     pooled: bool
+    backend_pid: int
+    migrations_table: TableName = DEFAULT_LEDGER
     runner_settings: tuple[bytes, ...] = ()
     transaction_settings: tuple[bytes, ...] = ()
     role: str = ""
@@ -93,8 +109,12 @@ class Session:
 
 
 @contextmanager
-def open_session(url: str, *, variable: str = "the URL", role: str = "") -> Iterator[Session]:
-    """Connect, and close at the end; `variable` is what messages call the URL, `role` the role to set, if any.
+def open_session(
+    url: str, *, variable: str = "the URL", role: str = "", migrations_table: TableName = DEFAULT_LEDGER
+) -> Iterator[Session]:
+    """Connect, and close at the end; `variable` is what messages call the URL, `migrations_table` names the ledger.
+
+    `role` is the role to set, if any.
 
     Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. A
     psycopg.Error that leaves the block becomes one of the first two.
@@ -102,7 +122,7 @@ def open_session(url: str, *, variable: str = "the URL", role: str = "") -> Iter
     connection = open_connection(url, variable=variable)
     name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
     try:
-        session = _inspect_session(connection, url, name)
+        session = replace(_inspect_session(connection, url, name), migrations_table=migrations_table)
         yield _set_role(session, role) if role else session
     except psycopg.Error as error:
         raise _refused_error(name, error, lost=connection.broken) from error
@@ -134,11 +154,18 @@ def open_connection(url: str, *, variable: str = "the URL") -> Connection:
 
 
 def _unreachable_error(error: psycopg.Error, parameters: Mapping[str, object]) -> DatabaseUnreachable:
-    text = " ".join(str(error).split())
+    text = _one_line(str(error))
     if password := str(parameters.get("password") or ""):
         text = text.replace(password, "…")
     causes = [remedy for sign, remedy in _REMEDY_BY_CAUSE if sign in text]
     return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
+
+
+def _one_line(text: str) -> str:
+    """The lines of a message of libpq as sentences on one."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    sentences = [line if line.endswith((".", "?", "!", ":", ",")) else f"{line}." for line in lines if line]
+    return " ".join(sentences).removesuffix(".")
 
 
 def _refused_error(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable | DatabaseRefused:
@@ -156,8 +183,70 @@ def _inspect_session(connection: Connection, url: str, name: str) -> Session:
             f"{name}: standard_conforming_strings is off, which changes what a backslash in a migration means; "
             "turn it on: ALTER DATABASE … SET standard_conforming_strings = on"
         )
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return Session(connection=connection, url=url, name=name, pooled=row is not None and row[0] != info.backend_pid)
+    pid = _read_backend_pid(connection)
+    return Session(
+        connection=connection,
+        url=url,
+        name=name,
+        pooled=pid != info.backend_pid and not _pooler_dedicates_session(connection, url, pid),
+        backend_pid=pid,
+    )
+
+
+def _read_backend_pid(connection: Connection) -> int:
+    ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+    return int(pid)
+
+
+def _pooler_dedicates_session(connection: Connection, url: str, pid: int) -> bool:
+    """Whether a pooler keeps the server's session `pid` for this connection alone, as in session mode.
+
+    In transaction mode the session is free between transactions. A second connection that begins a transaction then
+    gets this session, which poolers prefer as the one used last, or another client has it, and this connection goes on
+    in another one. In session mode neither happens, and a second connection for which the pool has no session left
+    waits while this one is served. When in doubt the answer is False, which forbids more and harms nothing.
+    """
+    for _ in range(_PROBE_ROUNDS):
+        try:
+            other = open_connection(url)
+        except (DatabaseUnreachable, SettingsError):
+            return False
+        try:
+            other.pgconn.send_query(b"BEGIN; SELECT pg_backend_pid()")
+            other_pid = _wait_for_pid(other, seconds=_PROBE_SECONDS)
+            connection.pgconn.send_query(b"SELECT pg_backend_pid()")
+            own_pid = _wait_for_pid(connection, seconds=_PROBE_SECONDS)
+        except psycopg.Error:
+            return False
+        finally:
+            other.close()
+        if own_pid is None:  # it waited for the session of the other, which is free now
+            _wait_for_pid(connection, seconds=None)
+        if own_pid != pid or other_pid == pid:
+            return False
+        if other_pid is None:
+            return True
+    return True
+
+
+def _wait_for_pid(connection: Connection, *, seconds: float | None) -> int | None:
+    """The answer to a query for the pid; None when there is none within `seconds`. Raises psycopg.Error."""
+    pgconn = connection.pgconn
+    deadline = None if seconds is None else time.monotonic() + seconds
+    pid: int | None = None
+    while True:
+        while pgconn.is_busy():
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([pgconn.socket], [], [], left)[0]:
+                return None
+            pgconn.consume_input()
+        result = pgconn.get_result()
+        if result is None:
+            return pid
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result)
+        if result.ntuples:
+            pid = int(result.get_value(0, 0) or 0)
 
 
 def _set_role(session: Session, role: str) -> Session:
@@ -246,7 +335,12 @@ def open_configured_session(settings: Settings, *, say: Callable[[str], None]) -
     """
     with (
         configured_database_url(settings, say=say) as url,
-        open_session(url, variable=settings.database_variable or "", role=settings.role) as session,
+        open_session(
+            url,
+            variable=settings.database_variable or "",
+            role=settings.role,
+            migrations_table=settings.migrations_table,
+        ) as session,
     ):
         yield session
 
@@ -257,11 +351,16 @@ def configured_database_url(settings: Settings, *, say: Callable[[str], None]) -
 
     Raises ProgramsMissing, ServerFailed.
     """
-    if settings.database_url:
+    if settings.database_url is not None:
+        if settings.database_variable not in URL_NAMES:
+            say(f"no database URL is set: the database is that of {settings.database_variable}")
         yield settings.database_url
         return
     from kernel.postgres.development import development_server  # noqa: PLC0415 - production never needs it
 
     with development_server(settings.root, data_dir=settings.data_dir, bindir=settings.pg_bindir) as server:
-        say(f"no database URL is set: embedded PostgreSQL ({server.programs.origin}), its data in {server.data}")
+        say(
+            f"no database URL is set: embedded PostgreSQL ({server.programs.origin}), its data in {server.data}; "
+            "set DATABASE_URL for another database"
+        )
         yield server.url

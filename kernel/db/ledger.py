@@ -2,21 +2,25 @@
 
 Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
 the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
+KERNEL_MIGRATIONS_TABLE gives it another name or a fixed schema. A second table is never made because the first is not
+found: a search path can change from one run to the next, and every file would run again.
 kernel/db/progress_table.py is the table next to it, for files outside of a transaction.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import pq, sql
 
+from kernel.config.table_name import DEFAULT_LEDGER, PROGRESS_SUFFIX
 from kernel.db.connection import current_role, format_identifier
 from kernel.db.progress_table import create_progress_table
-from kernel.errors import DatabaseRefused, LedgerShape, Problem, Unrecorded
+from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Problem, Unrecorded
 from kernel.migrations.script import LedgerName
 
 if TYPE_CHECKING:
@@ -26,7 +30,9 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
 
 
-LEDGER_TABLE = "schema_migrations"
+# The names of the tables unless KERNEL_MIGRATIONS_TABLE gives others.
+LEDGER_TABLE = DEFAULT_LEDGER.table
+PROGRESS_TABLE = LEDGER_TABLE + PROGRESS_SUFFIX
 _LEDGER_COLUMNS = {
     "version": "character varying(255)",
     "filename": "character varying(255)",
@@ -40,25 +46,52 @@ CREATE TABLE IF NOT EXISTS {} (
   applied_at TIMESTAMP NOT NULL DEFAULT NOW(),
   checksum VARCHAR(64) NOT NULL
 )"""
-_FIND_LEDGER = f"""
-SELECT n.nspname, c.relkind::text, current_schema(),
-  coalesce((SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+# The named table, found on the search path or in its schema; if there is none on the search path, every table of its
+# name and columns in another schema. Always at least one row. No privilege is needed to read the catalogs.
+_FIND_LEDGER = """
+WITH named AS MATERIALIZED (
+  SELECT CASE WHEN %(schema)s::text IS NULL THEN to_regclass(quote_ident(%(table)s))::oid ELSE
+    (SELECT c.oid FROM pg_class c WHERE c.relname = %(table)s::name AND c.relnamespace = wanted.oid) END AS oid
+  FROM (SELECT (SELECT n.oid FROM pg_namespace n WHERE n.nspname = %(schema)s::name) AS oid) wanted
+), candidate AS (
+  SELECT oid, true AS is_named FROM named WHERE oid IS NOT NULL
+  UNION ALL
+  SELECT c.oid, false FROM named, pg_class c
+  WHERE named.oid IS NULL AND %(schema)s::text IS NULL AND c.relname = %(table)s::name AND c.relkind IN ('r', 'p')
+    AND c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')
+    AND (SELECT count(*) FROM pg_attribute a
+      WHERE a.attrelid = c.oid AND a.attname = ANY (%(columns)s) AND NOT a.attisdropped) = %(column_count)s
+)
+SELECT n.nspname, coalesce(is_named, false), c.relkind::text,
+  current_schema(), EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s::name),
+  has_schema_privilege(coalesce(n.oid, (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s::name)), 'USAGE'),
+  CASE WHEN is_named THEN (
+    SELECT json_agg(json_build_object('table', r.relname, 'owner', pg_has_role(r.relowner, 'USAGE')) ORDER BY r.relname)
+    FROM pg_class r WHERE r.relnamespace = c.relnamespace AND r.relname = ANY (ARRAY[c.relname, %(progress)s::name])
+      AND row_security_active(r.oid)) END,
+  CASE WHEN is_named THEN coalesce((SELECT json_agg(json_build_object('name', a.attname,
+      'type', format_type(a.atttypid, a.atttypmod),
       'required', a.attnotnull, 'filled', a.atthasdef OR a.attidentity <> ''))
-    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]'),
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') END,
   EXISTS (SELECT FROM pg_constraint p JOIN pg_attribute a ON a.attrelid = p.conrelid AND p.conkey = ARRAY[a.attnum]
     WHERE p.conrelid = c.oid AND p.contype IN ('p', 'u') AND a.attname = 'version')
-FROM (SELECT to_regclass('{LEDGER_TABLE}') AS oid) found
-LEFT JOIN pg_class c ON c.oid = found.oid
-LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
-"""  # noqa: S608 - a constant
-# The same statement looks for the ledger: another runner may have created it, and the first tables, in the meantime.
-_USER_TABLES = f"""
-SELECT count(*), min(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND to_regclass('{LEDGER_TABLE}') IS NULL AND NOT EXISTS (
-  SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-"""  # noqa: S608 - a constant
+FROM (SELECT) one
+LEFT JOIN (candidate JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace) ON true
+ORDER BY n.nspname
+"""
+# The tables where the ledger is to be and where files without a schema create theirs. The same statement looks for the
+# ledger: another runner may have created it, and the first tables, in the meantime.
+_USER_TABLES = """
+SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN (%(schema)s::name, current_schema()) AND c.relkind IN ('r', 'p')
+  AND NOT EXISTS (SELECT FROM pg_class l JOIN pg_namespace s ON s.oid = l.relnamespace
+    WHERE l.relname = %(table)s::name AND s.nspname = %(schema)s::name)
+  AND NOT EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY n.nspname, c.relname
+"""
 _XMIN_BITS = 2**32 - 1  # xmin is an id without its epoch
-PROGRESS_TABLE = "schema_migrations_progress"
+_NAMES_SHOWN = 5
 
 
 class Record(NamedTuple):
@@ -81,66 +114,129 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The schema of the table, or, when it does not exist yet, the schema to create it in."""
+    """The table and its schema, or, when it does not exist yet, the schema to create it in."""
 
     schema: str
+    table: str = DEFAULT_LEDGER.table
     exists: bool
 
     @property
     def identifier(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, LEDGER_TABLE)
+        return sql.Identifier(self.schema, self.table)
 
     @property
     def name(self) -> str:
-        return f"{format_identifier(self.schema)}.{LEDGER_TABLE}"
+        return _qualified_name(self.schema, self.table)
 
     @property
     def progress_table(self) -> str:
-        return PROGRESS_TABLE
+        """The name of the table next to it, for the progress of files outside of a transaction."""
+        return self.table + PROGRESS_SUFFIX
+
+    @property
+    def progress_name(self) -> str:
+        return _qualified_name(self.schema, self.progress_table)
 
     @property
     def progress_identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.progress_table)
 
-    @property
-    def progress_name(self) -> str:
-        return f"{format_identifier(self.schema)}.{PROGRESS_TABLE}"
-
 
 def ledger_name(ledger: Ledger) -> LedgerName:
     """Return the name by which statements of a file are found that change the ledger."""
-    return LedgerName(schema=ledger.schema, table=LEDGER_TABLE)
+    return LedgerName(schema=ledger.schema, table=ledger.table)
 
 
 def find_ledger(session: Session) -> Ledger:
-    """Find the table. Read-only. Raises LedgerShape for a table of another shape, DatabaseRefused without schema."""
-    row = session.connection.execute(_FIND_LEDGER).fetchone()
-    if row is None:  # pragma: no cover - the query yields one row
-        raise DatabaseRefused(f"{session.name}: no answer to the search for {LEDGER_TABLE}")
-    schema, relkind, current, columns, unique = row
-    if schema is None and current is None:
+    """Find the table that the session names. Read-only.
+
+    Raises LedgerShape for a table of another shape, LedgerElsewhere for one that the search path does not find,
+    DatabaseRefused without a schema or the privilege to use it, and where row security may hide records.
+    """
+    named = session.migrations_table
+    rows = session.connection.execute(
+        _FIND_LEDGER,
+        {
+            "schema": named.schema,
+            "table": named.table,
+            "progress": named.table + PROGRESS_SUFFIX,
+            "columns": list(_LEDGER_COLUMNS),
+            "column_count": len(_LEDGER_COLUMNS),
+        },
+    ).fetchall()
+    schema, is_named, relkind, current, schema_exists, usable, filtered, columns, unique = rows[0]
+    if not is_named and schema is not None:
+        elsewhere = [(str(row[0]), bool(row[5])) for row in rows]
+        raise _elsewhere_error(session, named.table, elsewhere, current=current)
+    if named.schema is not None and not schema_exists:
+        raise DatabaseRefused(
+            f"{session.name}: there is no schema {(schema := format_identifier(named.schema))}, "
+            f"which KERNEL_MIGRATIONS_TABLE names; create it: CREATE SCHEMA {schema}"
+        )
+    if named.schema is None and schema is None and current is None:
         raise DatabaseRefused(
             f"{session.name}: the search_path names no schema that exists; "
             "create one, or set it: ALTER ROLE … SET search_path = public"
         )
-    ledger = Ledger(schema=str(schema or current), exists=schema is not None)
+    ledger = Ledger(schema=str(schema or named.schema or current), table=named.table, exists=bool(is_named))
+    if usable is False:
+        raise DatabaseRefused(
+            f"{session.name}: no privilege to use schema {format_identifier(ledger.schema)}; "
+            f"let its owner run: {_grant_usage(session, ledger.schema)}"
+        )
     if ledger.exists:
         problems = _shape_problems(ledger, str(relkind), columns, unique=bool(unique))
         if problems:
             raise LedgerShape([Problem(message=f"{ledger.name}: {problem}") for problem in problems])
+        if filtered:
+            raise _row_security_error(session, ledger, filtered)
     return ledger
 
 
+def _elsewhere_error(
+    session: Session, table: str, elsewhere: list[tuple[str, bool]], *, current: str | None
+) -> LedgerElsewhere:
+    """The error for ledgers that are not on the search path, by schema, with whether this role may use the schema."""
+    shown = ", ".join(_qualified_name(schema, table) for schema, _ in elsewhere[:_NAMES_SHOWN])
+    if more := len(elsewhere) - _NAMES_SHOWN if elsewhere[_NAMES_SHOWN:] else 0:
+        shown += f" and {more} more"
+    (schema, usable), *others = elsewhere
+    grant = "" if usable else f"let the owner of the schema run: {_grant_usage(session, schema)}; "
+    message = (
+        f"{session.name}: the search_path finds no {format_identifier(table)}, but there is {shown}; {grant}"
+        f"if {'one of them' if others else 'it'} records these files, put its schema back on the search_path "
+        f"or set {_table_setting(schema, table)}; "
+        f"if they need a ledger of their own, set {_table_setting(current or 'SCHEMA', table)}"
+    )
+    return LedgerElsewhere([Problem(message=message)])
+
+
+def _grant_usage(session: Session, schema: str) -> str:
+    return f"GRANT USAGE ON SCHEMA {format_identifier(schema)} TO {current_role(session)}"
+
+
+def _row_security_error(session: Session, ledger: Ledger, filtered: list[dict[str, object]]) -> DatabaseRefused:
+    """The error for tables whose policies may hide rows from this role, or refuse those that it writes."""
+    names = [_qualified_name(ledger.schema, str(one["table"])) for one in filtered]
+    owns = all(one["owner"] for one in filtered)
+    action = "NO FORCE" if owns else "DISABLE"  # an owner is exempt unless it is forced
+    commands = "; ".join(f"ALTER TABLE {name} {action} ROW LEVEL SECURITY" for name in names)
+    return DatabaseRefused(
+        f"{session.name}: row security of {' and '.join(names)} may hide records from role "
+        f"{current_role(session)}; "
+        f"{'turn it off' if owns else 'run as the owner, or let the owner run'}: {commands}"
+    )
+
+
 def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object]], *, unique: bool) -> list[str]:
+    another = f"name another table for these files: {_table_setting(ledger.schema, 'kernel_migrations')}"
     if relkind not in ("r", "p"):
-        return ["not a table; rename it, or put the schema of the migrations first in search_path"]
+        return [f"not a table; {another}"]
     alter = f"ALTER TABLE {ledger.name}"
     columns_by_name = {str(column["name"]): column for column in columns}
     absent = [name for name in _LEDGER_COLUMNS if name not in columns_by_name]
     if absent:
-        without = ", ".join(absent)
-        rename = f"{alter} RENAME TO schema_migrations_of_another_runner"
-        return [f"the table of another runner (no column {without}); rename it: {rename}"]
+        return [f"the table of another tool (no column {', '.join(absent)}), which needs it as it is; {another}"]
     problems = []
     for name, kind in _LEDGER_COLUMNS.items():
         column = columns_by_name.pop(name)
@@ -190,31 +286,56 @@ def refuse_missing_privilege(session: Session, ledger: Ledger, privilege: str) -
 
 
 def create_ledger(session: Session, ledger: Ledger) -> Ledger:
-    """Create the table and the one of progress, under the lock. Raises DatabaseRefused without the privilege."""
+    """Create the table and the one of progress, unless they exist. Raises DatabaseRefused without the privilege."""
+
+    def create() -> None:
+        with session.connection.transaction():
+            session.connection.execute(sql.SQL(_CREATE_LEDGER).format(ledger.identifier))
+            create_progress_table(session, ledger)
+
     try:
-        session.connection.execute(sql.SQL(_CREATE_LEDGER).format(ledger.identifier))
+        try:
+            create()
+        except psycopg.errors.UniqueViolation:
+            # Through a pooler there is no lock of the session. IF NOT EXISTS does not see the table of a transaction
+            # that has not committed: it waits for it, and fails on the catalog's index.
+            create()
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseRefused(
             f"{session.name}: no privilege to create {ledger.name}; "
             f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} "
             f"TO {current_role(session)}"
         ) from error
-    create_progress_table(session, ledger)
-    return Ledger(schema=ledger.schema, exists=True)
+    return replace(ledger, exists=True)
+
+
+def unrecorded_tables(session: Session, ledger: Ledger) -> tuple[str, ...]:
+    """The tables, quoted and with their schema, of a database whose ledger does not exist; () when it does.
+
+    They are those in the ledger's schema, and in the schema where files create theirs.
+    """
+    if ledger.exists:
+        return ()
+    rows = session.connection.execute(_USER_TABLES, {"schema": ledger.schema, "table": ledger.table}).fetchall()
+    return tuple(str(row[0]) for row in rows)
 
 
 def refuse_tables_without_ledger(session: Session, ledger: Ledger) -> None:
-    """Raise Unrecorded when the schema has tables and no ledger that records their migrations."""
-    if ledger.exists:
-        return
-    row = session.connection.execute(_USER_TABLES, (ledger.schema,)).fetchone()
-    if row and row[0]:
-        tables = f"the table {row[1]}" if row[0] == 1 else f"{row[0]} tables ({row[1]} …)"
+    """Raise Unrecorded when the database has tables and no ledger that records their migrations."""
+    tables = unrecorded_tables(session, ledger)
+    if tables:
         message = (
-            f"{session.name}: schema {ledger.schema} holds {tables}, but no {LEDGER_TABLE}; "
-            "say which files made them: inv db.baseline --to VERSION"
+            f"{session.name}: holds {describe_tables(tables)}, but no {format_identifier(ledger.table)}; "
+            "say which files made them: inv db.baseline --to VERSION, or --to 0 if none of the files did"
         )
         raise Unrecorded([Problem(message=message)])
+
+
+def describe_tables(tables: tuple[str, ...]) -> str:
+    """Some tables in words: their number, and the names of the first."""
+    if len(tables) == 1:
+        return f"the table {tables[0]}"
+    return f"{len(tables)} tables ({', '.join(tables[:_NAMES_SHOWN])}{' …' if tables[_NAMES_SHOWN:] else ''})"
 
 
 def claim_statement(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
@@ -331,3 +452,12 @@ def _privilege_error(session: Session, ledger: Ledger, privilege: str) -> Databa
         f"{session.name}: no privilege for {privilege} on {ledger.name}; "
         f"let its owner run: GRANT {privilege} ON {ledger.name} TO {current_role(session)}"
     )
+
+
+def _qualified_name(schema: str, table: str) -> str:
+    return f"{format_identifier(schema)}.{format_identifier(table)}"
+
+
+def _table_setting(schema: str, table: str) -> str:
+    """The setting that names a table, for a shell or a .env file."""
+    return f"KERNEL_MIGRATIONS_TABLE={shlex.quote(_qualified_name(schema, table))}"

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only
-from kernel.db.ledger import claim_statement, create_ledger, find_ledger, read_records, update_record
+from kernel.db.ledger import (
+    claim_statement,
+    create_ledger,
+    find_ledger,
+    read_records,
+    unrecorded_tables,
+    update_record,
+)
 from kernel.errors import UsageError
 from kernel.plan import parse_version
 
@@ -26,10 +33,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineResult:
-    """The migrations that were recorded as applied."""
+    """The migrations that were recorded as applied; without any, the `tables` that none of the files made.
+
+    `tables` are quoted and have their schema.
+    """
 
     database: str
     recorded: tuple[Migration, ...]
+    tables: tuple[str, ...] = ()
 
 
 def record_baseline(
@@ -39,29 +50,40 @@ def record_baseline(
     to: str,
     lock_wait_seconds: float,
     waiting: Callable[[LockHolder], None],
+    inspect: Callable[[tuple[Migration, ...]], None] = lambda _migrations: None,
 ) -> BaselineResult:
     """Record the files up to version `to` as applied, without running them, in a database without records.
+
+    Version 0, unless a file has it, records none: the tables of the database are of others, and every file will run.
+    `inspect` is called with the files before they are recorded, without the lock.
 
     Raises UsageError when there is a record, or no file of this version, LockBusy, DatabaseRefused.
     """
     number = parse_version(to)
-    if all(migration.number != number for migration in migrations):
+    if number and all(migration.number != number for migration in migrations):
         raise UsageError(f"--to {to}: no migration file has this version")
     to_record = tuple(migration for migration in migrations if migration.number <= number)
     ledger = find_ledger(session)
     refuse_read_only(session)
+    _refuse_records(session, ledger)
+    if to_record:
+        inspect(to_record)
     with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
-        if recorded := read_records(session, find_ledger(session)):
-            count = f"{len(recorded)} migration{' is' if len(recorded) == 1 else 's are'}"
-            raise UsageError(
-                f"{session.name}: {count} recorded already, and a baseline is for a database without any; "
-                "see inv db.status"
-            )
+        _refuse_records(session, find_ledger(session))
+        tables = unrecorded_tables(session, ledger) if not to_record else ()
         with session.connection.transaction():
             ledger = create_ledger(session, ledger)
             for migration in to_record:
                 session.connection.execute(claim_statement(session.connection, ledger, migration))
-    return BaselineResult(database=session.name, recorded=to_record)
+    return BaselineResult(database=session.name, recorded=to_record, tables=tables)
+
+
+def _refuse_records(session: Session, ledger: Ledger) -> None:
+    if recorded := read_records(session, ledger):
+        count = f"{len(recorded)} migration{' is' if len(recorded) == 1 else 's are'}"
+        raise UsageError(
+            f"{session.name}: {count} recorded already, and a baseline is for a database without any; see inv db.status"
+        )
 
 
 def record_squashes(session: Session, ledger: Ledger, entries: tuple[PlanEntry, ...]) -> tuple[Migration, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
-from kernel.apply.failures import ALL_ROLLED_BACK
+from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE
 from kernel.apply.no_transaction import run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.db.advisory_lock import hold_advisory_lock
@@ -206,6 +206,8 @@ def _apply(executor: Executor, files: Sequence[PendingFile], options: MigrateOpt
     except MigrationFailed as error:
         if options.single_transaction and error.rolled_back:
             error.aftermath = ALL_ROLLED_BACK
+        if options.single_transaction and error.failure.sqlstate == ENUM_VALUE_SQLSTATE:
+            error.hint = ENUM_IN_ONE_TRANSACTION
         error.applied = tuple(event.migration.filename for event in applied)
         error.pending = tuple(migration.filename for migration, _ in files[len(applied) :])
         raise

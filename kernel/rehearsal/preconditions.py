@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import open_session
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.script import open_script, parse_script, unwritten_problems
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
@@ -72,7 +71,7 @@ def read_preconditions(
     Raises FilesInvalid for files that cannot be run, that would start a program, or whose declarations are malformed;
     Drift, Unrecorded, LedgerShape, and EnvironmentFailed.
     """
-    with open_session(copy.url) as session:
+    with open_session(copy.url, migrations_table=request.migrations_table) as session:
         # Messages name the source: what is wrong with the copy has to be fixed there.
         status, todo = prepare_migrate(
             replace(session, name=source.name), migrations, MigrateOptions(waits=request.waits)
@@ -84,14 +83,13 @@ def read_preconditions(
         expectations, malformed = read_expectations(pending)
         if problems := [*copy_program_problems(todo), *malformed]:
             raise FilesInvalid(problems)
-        ledger = status.ledger.name
         ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
         return Preconditions(
             migrations=migrations,
             pending=pending,
             expectations=expectations,
             database=session.name,
-            ledger_tables=frozenset({ledger, ledger.removesuffix(LEDGER_TABLE) + PROGRESS_TABLE}),
+            ledger_tables=frozenset({status.ledger.name, status.ledger.progress_name}),
             estimated_rows=estimated_rows,
             environment=tuple(
                 (str(name), str(value)) for name, value in session.connection.execute(_ENVIRONMENT_QUERY)

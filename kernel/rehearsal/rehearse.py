@@ -150,7 +150,7 @@ class _Stages:
 
     def read_schema(self) -> Schema:
         """The schema of the clone."""
-        with open_session(self.clone.url) as session:
+        with open_session(self.clone.url, migrations_table=self.request.migrations_table) as session:
             return read_schema(session)
 
     def run_migrations(self) -> tuple[Run, ...]:
@@ -164,6 +164,7 @@ class _Stages:
             MigrateOptions(waits=self.request.waits),
             observer=self.reporter.observer,
             print_line=self.reporter.print_line,
+            migrations_table=self.request.migrations_table,
         )
         return tuple(_add_violations(self.clone.url, run) for run in runs)
 
@@ -186,6 +187,7 @@ class _Stages:
                     migrations,
                     pending,
                     waits=self.request.waits,
+                    migrations_table=self.request.migrations_table,
                     before_url=self.clone.url,
                     data_changed=self._changed_tables,
                 ),
@@ -200,6 +202,7 @@ class _Stages:
                     migrations,
                     pending,
                     waits=self.request.waits,
+                    migrations_table=self.request.migrations_table,
                     # Rows that a file declares lost do not come back.
                     before_url="" if self.preconditions.expectations else self.copy.url,
                     data_changed=self._changed_tables,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.rehearsal.prod_copy.model import CopyTarget
 from kernel.rehearsal.result import Limits
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.apply.events import Observer
+    from kernel.config.table_name import TableName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class RehearsalRequest:
     limits: Limits = field(default_factory=Limits)
     waits: WaitLimits = field(default_factory=WaitLimits)
     bindir: Path | None = None
+    migrations_table: TableName = DEFAULT_LEDGER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

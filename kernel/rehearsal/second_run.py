@@ -59,6 +59,7 @@ def run_under_traffic(
             MigrateOptions(waits=request.waits),
             relations,
             reader_seconds=request.reader_seconds,
+            migrations_table=request.migrations_table,
             observer=watch.observe if watch else lambda _event: None,
         )
     for note in (*traffic.notes, *([f"under traffic: {traffic.failure}"] if traffic.failure else [])):

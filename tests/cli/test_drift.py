@@ -59,7 +59,7 @@ def test_tables_without_a_ledger_want_a_baseline_first(three: Project) -> None:
     before = three.state()
     refused = three.inv("db.migrate", "--json")
     assert (refused.code, refused.error["code"]) == (4, "unrecorded")
-    assert "schema public holds the table one, but no schema_migrations" in refused.err
+    assert "holds the table public.one, but no schema_migrations" in refused.err
     assert "say which files made them: inv db.baseline --to VERSION" in refused.err
     assert three.state() == before
 
@@ -68,9 +68,40 @@ def test_tables_without_a_ledger_want_a_baseline_first(three: Project) -> None:
     assert three.recorded() == ["001", "002", "003"]
 
 
-LEDGERS = {
+def test_a_baseline_to_0_runs_every_file_next_to_the_tables_of_others(three: Project) -> None:
+    three.rows("CREATE TABLE users (id int)")
+    based = three.inv("db.baseline", "--to", "0")
+    assert based.code == 0
+    assert "nothing is recorded as applied" in based.out
+    assert "3 files are pending\ntables that none of the files made:\n  public.users\n" in based.out
+    assert three.inv("db.migrate").code == 0
+    assert three.recorded() == ["001", "002", "003"]
+
+
+FOREIGN_LEDGERS = {
     "golang-migrate": "CREATE TABLE schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)",
     "dbmate": "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)",
+}
+
+
+@pytest.mark.parametrize("ledger", FOREIGN_LEDGERS.values(), ids=FOREIGN_LEDGERS.keys())
+def test_the_ledger_of_another_tool_stays_as_it_is_and_the_setting_names_another(three: Project, ledger: str) -> None:
+    three.rows(ledger)
+    three.rows("CREATE TABLE one (id int)")
+    before = three.state()
+    refused = three.inv("db.migrate", "--json")
+    assert (refused.code, refused.error["code"]) == (4, "ledger_shape")
+    name, _, table = refused.error["message"].rpartition(" ")[2].partition("=")
+    environ = {name: table}
+    assert "inv db.baseline --to VERSION" in three.inv("db.migrate", **environ).err
+    assert three.state() == before
+    assert three.inv("db.baseline", "--to", "1", **environ).code == 0
+    assert three.inv("db.migrate", **environ).code == 0
+    assert three.rows(f"SELECT version FROM {table}") == [("001",), ("002",), ("003",)]
+    assert three.value("SELECT count(*) FROM schema_migrations") == 0
+
+
+LEDGERS = {
     "no key": "CREATE TABLE schema_migrations (version varchar(255) NOT NULL, filename varchar(255) NOT NULL, "
     "applied_at timestamp NOT NULL DEFAULT now(), checksum varchar(64) NOT NULL)",
     "other types": "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, filename text, "
@@ -91,9 +122,6 @@ def test_a_ledger_of_another_shape_is_refused_with_the_alter_that_mends_it(three
 
     for problem in refused.error["problems"]:
         three.rows(problem["message"][problem["message"].index("ALTER TABLE") :])
-    if "the table of another runner" in refused.err:  # whose tables are there too, as a rule
-        assert "inv db.baseline --to VERSION" in three.inv("db.migrate").err
-        assert three.inv("db.baseline", "--to", "1").code == 0
     assert three.inv("db.migrate").code == 0
     assert three.recorded() == ["001", "002", "003"]
 
@@ -102,7 +130,7 @@ def test_a_view_by_that_name_is_refused(three: Project) -> None:
     three.rows("CREATE VIEW schema_migrations AS SELECT 1")
     refused = three.inv("db.status")
     assert refused.code == 4
-    assert "public.schema_migrations: not a table; rename it" in refused.err
+    assert "public.schema_migrations: not a table; name another table for these files" in refused.err
 
 
 def test_records_that_no_runner_wrote_are_told(three: Project) -> None:
@@ -143,3 +171,36 @@ def test_a_role_without_the_privilege_is_told_what_to_grant(three: Project, role
     assert (refused.code, refused.error["code"]) == (7, "database_refused")
     assert f"let its owner run: GRANT INSERT ON public.schema_migrations TO {role}" in refused.err
     assert three.state() == before
+
+
+def test_a_baseline_names_what_the_database_lacks_of_what_the_files_make(three: Project) -> None:
+    three.write("002_two.sql", "CREATE TABLE two (id int, name text);\nCREATE INDEX two_name ON two (name);\n")
+    three.write("004_four.sql", "CREATE VIEW four AS SELECT id FROM two;\nINSERT INTO two VALUES (1);\n")
+    three.rows("CREATE TABLE one (id int); CREATE TABLE two (id int); CREATE TABLE another (id int)")
+    based = three.inv("db.baseline", "--to", "4", "--json")
+    assert based.code == 0
+    assert set(based.document["missing"]) == {
+        "column public.two.name",
+        "index public.two_name",
+        "table public.three",
+        "view public.four",
+    }
+    assert "lacks 4 objects that these files make" in based.err
+    assert "\n  table public.three\n" in based.err
+    assert three.recorded() == ["001", "002", "003", "004"]
+
+
+def test_a_baseline_of_a_database_that_has_everything_says_nothing_of_it(three: Project) -> None:
+    three.rows("CREATE SCHEMA app; CREATE TABLE app.one (id int)")
+    url = three.url_with(options="-c search_path=app")
+    based = three.inv("db.baseline", "--to", "1", "--json", DATABASE_URL=url)
+    assert (based.code, based.document["missing"]) == (0, [])
+    assert "lacks" not in based.err
+    assert "note" not in based.err
+
+
+def test_a_baseline_of_files_that_no_empty_server_takes_is_not_compared(three: Project) -> None:
+    three.write("001_one.sql", "CREATE EXTENSION absent_everywhere;\n")
+    based = three.inv("db.baseline", "--to", "1")
+    assert based.code == 0
+    assert "note: the database was not compared with what the files make: 001_one.sql: " in based.err

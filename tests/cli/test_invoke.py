@@ -70,3 +70,12 @@ def test_what_invoke_refuses_is_invokes_own_1(three: Project) -> None:
     for arguments in (("db.migrate", "--nothing"), ("db.migrate", "001")):
         assert three.inv(*arguments).code == 1
     assert three.value("SELECT to_regclass('schema_migrations')") is None
+
+
+def test_db_shell_runs_one_command_and_ends_with_its_exit_code(three: Project) -> None:
+    done = three.inv("db.shell", "-c", "SELECT 1 AS one")
+    assert (done.code, done.out.split()) == (0, ["one", "-----", "1", "(1", "row)"])
+    assert three.inv("db.shell", "--command", "SELECT 1 / 0").code == 1
+    assert "division by zero" in three.inv("db.shell", "-c", "SELECT 1 / 0").err
+    empty = three.inv("db.shell", "-c", "")
+    assert (empty.code, "-c: empty" in empty.err) == (2, True)

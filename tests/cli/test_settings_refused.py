@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +44,27 @@ def test_every_problem_of_the_settings_is_told_at_once_with_its_place(three: Pro
     }
 
 
+@pytest.mark.parametrize("name", ["DATABSE_URL", "database_url", "DB_URL"])
+def test_a_misspelled_url_never_migrates_the_embedded_server(three: Project, name: str) -> None:
+    refused = three.inv("db.migrate", DATABASE_URL="", **{name: three.url})
+    assert refused.code == 2
+    assert f"environment: {name}: " in refused.err
+    assert "write DATABASE_URL, or remove it" in refused.err
+    assert not (three.root / ".kernel").exists()
+    assert "schema_migrations" not in str(three.rows("SELECT relname FROM pg_class"))
+
+
+def test_the_variables_of_libpq_name_the_database_that_is_migrated(three: Project) -> None:
+    parameters = conninfo_to_dict(three.url)
+    environ = {"PGHOST": str(parameters["host"]), "PGUSER": str(parameters["user"]), "DATABASE_URL": ""}
+    (three.root / ".env").write_text(f"PGDATABASE={parameters['dbname']}\n")
+    done = three.inv("db.migrate", **environ)
+    assert done.code == 0, done.err
+    assert "no database URL is set: the database is that of PGHOST and PGDATABASE" in done.err
+    assert three.recorded() == ["001", "002", "003"]
+    assert not (three.root / ".kernel").exists()
+
+
 @pytest.mark.parametrize(
     ("url", "remedy"),
     [
@@ -64,7 +88,12 @@ def test_a_url_that_is_not_postgresqls_is_refused_unseen(three: Project, url: st
 @pytest.mark.parametrize(
     ("changes", "message", "remedy"),
     [
-        ({"host": "127.0.0.1", "port": 1}, "Connection refused", "check that the server runs, and host and port"),
+        (
+            {"host": "127.0.0.1", "port": 1},
+            "Connection refused. Is the server running on that host",
+            "check that the server runs, and host and port of the URL; with no URL set, an embedded server is used",
+        ),
+        ({"service": "absent"}, 'definition of service "absent" not found', "check the service's name"),
         ({"host": "/nowhere"}, "No such file or directory", "check that the server runs, and the socket directory"),
         ({"host": "nowhere.invalid"}, "nowhere.invalid", "check the host name in the URL"),
         ({"dbname": "absent"}, 'database "absent" does not exist', "check the name in the URL, or create it"),
@@ -85,6 +114,26 @@ def test_a_database_that_cannot_be_had_is_7(
     assert message in refused.err
     assert remedy in refused.err
     assert three.state() == before
+
+
+def test_a_missing_certificate_file_is_no_missing_database(three: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def offer_tls() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(8)
+                client.sendall(b"S")
+
+        server = threading.Thread(target=offer_tls)
+        server.start()
+        url = f"host=127.0.0.1 port={listener.getsockname()[1]} sslmode=verify-full sslrootcert=/nowhere/ca.pem"
+        refused = three.inv("db.migrate", DATABASE_URL=url)
+        server.join()
+    assert refused.code == 7
+    assert 'root certificate file "/nowhere/ca.pem" does not exist' in refused.err
+    assert "give sslrootcert of the URL the path of the file" in refused.err
+    assert "createdb" not in refused.err
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ CREATE TABLE schema_migrations (version varchar(255) PRIMARY KEY, filename varch
 EDITED = "UPDATE schema_migrations SET checksum = 'another'"
 HARMLESS = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text;\n"
 UNRECORDED = """\
-production.sql: schema public holds the table orders, but no schema_migrations; say which files made them: \
-inv db.baseline --to VERSION"""
+production.sql: holds the table public.orders, but no schema_migrations; say which files made them: \
+inv db.baseline --to VERSION, or --to 0 if none of the files did"""
 SLOW = pytest.mark.slow
 LOSS = "DELETE FROM orders WHERE id <= 3;\n"
 

@@ -80,7 +80,9 @@ def test_a_read_only_session_is_enough(three: Project) -> None:
     three.inv("db.migrate", "--to", "1")
     options = "-c default_transaction_read_only=on"
     status = three.inv("db.status", DATABASE_URL=three.url_with(options=options))
-    assert (status.code, status.err) == (0, "")
+    assert status.code == 0
+    assert status.err.startswith("database: ")
+    assert status.err.endswith(f"/{three.connection.info.dbname}\n")
 
 
 def test_a_database_ahead_of_the_files_is_shown_and_is_no_drift(three: Project) -> None:
@@ -93,3 +95,26 @@ def test_a_database_ahead_of_the_files_is_shown_and_is_no_drift(three: Project) 
     migrate = three.inv("db.migrate")
     assert migrate.code == 0
     assert "warning: the database is ahead of these files: 003_three.sql" in migrate.err
+
+
+def test_a_database_that_a_run_would_refuse_is_named_so(three: Project) -> None:
+    three.rows("CREATE TABLE users (id int)")
+    status = three.inv("db.status")
+    assert status.code == 0
+    refused = three.inv("db.migrate")
+    assert refused.code == 4
+    assert refused.err.replace("error: ", "warning: inv db.migrate will refuse this database: ") in status.err
+    assert three.inv("db.status", "--check").code == 4
+    assert three.inv("db.baseline", "--to", "0").code == 0
+    assert "warning" not in three.inv("db.status").err
+
+
+def test_the_records_of_another_project_ask_for_the_right_database(three: Project) -> None:
+    three.inv("db.migrate")
+    three.rows("UPDATE schema_migrations SET filename = version || '_other.sql', checksum = md5(version)")
+    for task in ("db.status", "db.migrate", "db.verify"):
+        ended = three.inv(task)
+        text = ended.out + ended.err
+        assert "none of the 3 recorded migrations (001_other.sql, 002_other.sql, 003_other.sql)" in text
+        assert "is this the right database?" in text
+        assert "--accept" not in text

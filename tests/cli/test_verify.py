@@ -154,11 +154,19 @@ def test_problems_of_files_are_told_although_no_database_answers(three: Project)
     assert {entry["state"] for entry in document["migrations"]} == {None}
 
 
+def test_a_database_ahead_of_the_files_is_named_and_is_no_problem(three: Project) -> None:
+    three.inv("db.migrate")
+    (three.migrations / "003_three.sql").unlink()
+    verified = three.inv("db.verify")
+    assert verified.code == 0
+    assert "nothing is wrong\nthe database is ahead of these files: 003_three.sql; deploy the release" in verified.out
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [
         ("CREATE TABLE users (id int)", "inv db.baseline --to VERSION"),
-        ("CREATE TABLE schema_migrations (id int)", "the table of another runner"),
+        ("CREATE TABLE schema_migrations (id int)", "the table of another tool"),
     ],
     ids=["tables without a ledger", "another table"],
 )

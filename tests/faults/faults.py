@@ -133,11 +133,15 @@ def _fill(path: Path) -> NoReturn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that happens to a run; `short` is the head of its column."""
+    """Something that happens to a run; `short` is the head of its column.
+
+    `pooled`: the run reaches its server through a PgBouncer in session mode.
+    """
 
     name: str
     short: str
     happen: Callable[[Stopped], None]
+    pooled: bool = False
 
 
 FULL_DISK = Fault(name="disk full", short="disk", happen=fill_disk)
@@ -152,4 +156,7 @@ FAULTS = (
     Fault(name="stdout closed", short="closed", happen=close_output),
     Fault(name="stdout full", short="full", happen=fill_output),
     FULL_DISK,
+    Fault(name="SIGKILL, through PgBouncer in session mode", short="b-kill", happen=kill, pooled=True),
+    Fault(name="connection cut, through PgBouncer in session mode", short="b-cut", happen=cut, pooled=True),
+    Fault(name="stdout closed, through PgBouncer in session mode", short="b-closed", happen=close_output, pooled=True),
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SIGNS = {"passed": "ok", "failed": "RED", "error": "RED", "skipped": "-"}
 _COLOURS = {"ok": "\x1b[32m", "RED": "\x1b[31m", "-": "\x1b[33m"}
 _PLAIN = "\x1b[0m"
-_WIDTH = 8
+_WIDTH = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

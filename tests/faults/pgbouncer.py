@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 10.0
 _POLL_SECONDS = 0.02
-_SERVERS = 3  # fewer than there are runners: sessions are shared for certain
+SERVERS = 3  # fewer than there are runners: sessions are shared for certain
 
 _CONFIGURATION = """\
 [databases]
@@ -32,7 +32,7 @@ _CONFIGURATION = """\
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
-unix_socket_dir =
+unix_socket_dir = {folder}
 auth_type = any
 pool_mode = {mode}
 default_pool_size = {servers}
@@ -56,14 +56,17 @@ def _free_port() -> int:
 
 @contextmanager
 def pgbouncer(server: RestartableServer, folder: Path, *, mode: str) -> Iterator[str]:
-    """The conninfo of a PgBouncer before a server; `mode` is session or transaction. `folder` must be its own."""
+    """The conninfo of a PgBouncer before a server; `mode` is session or transaction. `folder` must be its own.
+
+    It has a Unix socket in the folder as well.
+    """
     program = _program()
     port = _free_port()
     folder.mkdir()
     server.account.take_ownership(folder, 0o700)
     configuration = folder / "pgbouncer.ini"
     configuration.write_text(
-        _CONFIGURATION.format(sockets=server.sockets, port=port, mode=mode, servers=_SERVERS, folder=folder)
+        _CONFIGURATION.format(sockets=server.sockets, port=port, mode=mode, servers=SERVERS, folder=folder)
     )
     configuration.chmod(0o644)
     account = server.account

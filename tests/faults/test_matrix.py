@@ -12,6 +12,7 @@ import pytest
 from tests.faults import audit, matrix, runner
 from tests.faults.fault_database import open_fault_database, small_disk
 from tests.faults.faults import FAULTS, FULL_DISK, Stopped
+from tests.faults.pgbouncer import pgbouncer
 from tests.faults.proxy import open_proxy
 
 if TYPE_CHECKING:
@@ -46,14 +47,25 @@ def stage(restartable_server: RestartableServer, tmp_path: Path, disk: Path, fau
         yield it
 
 
+@pytest.fixture
+def reached_socket(stage: FaultDatabase, free_folder: Path, fault: Fault) -> Iterator[Path]:
+    """The socket that a run connects to: the server's, or that of a PgBouncer in session mode before it."""
+    if not fault.pooled:
+        yield stage.server.socket
+        return
+    folder = free_folder / "pgbouncer"
+    with pgbouncer(stage.server, folder, mode="session"):
+        yield next(folder.glob(".s.PGSQL.*[0-9]"))
+
+
 @contextmanager
-def _stopped(stage: FaultDatabase, step: Step, pipe: Path, disk: Path) -> Iterator[Stopped]:
+def _stopped(stage: FaultDatabase, step: Step, socket: Path, pipe: Path, disk: Path) -> Iterator[Stopped]:
     """A run of the pending files that stands still at a step."""
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     with (
         os.fdopen(reading, "rb", buffering=0) as out,
-        open_proxy(stage.server.socket, step.stop) as proxy,
+        open_proxy(socket, step.stop) as proxy,
         _obstacle(stage, step) as let_go,
     ):
         with pipe.open("wb") as stdout:
@@ -95,12 +107,13 @@ def test_each_body_runs_once_or_not_at_all_and_the_next_run_finishes(
     stage: FaultDatabase,
     step: Step,
     fault: Fault,
+    reached_socket: Path,
     tmp_path: Path,
     disk: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
     record_property("cell", matrix.cell(step, fault))
-    with _stopped(stage, step, tmp_path / "stdout", disk) as run:
+    with _stopped(stage, step, reached_socket, tmp_path / "stdout", disk) as run:
         fault.happen(run)
     audit.check(stage.observer)
     code, _, err = runner.run(stage.folder, stage.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
 from tests.faults import audit, runner
-from tests.faults.pgbouncer import pgbouncer
+from tests.faults.pgbouncer import SERVERS, pgbouncer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,12 +50,54 @@ def _finished(target: FaultDatabase) -> None:
     assert audit.recorded(target.observer) == set(MARKS)
 
 
-@pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])
-def test_a_pooler_is_recognised(target: FaultDatabase, mode: str, request: pytest.FixtureRequest) -> None:
-    with open_session(request.getfixturevalue(mode)) as session:
+def test_a_pooler_that_shares_its_sessions_is_recognised(target: FaultDatabase, transaction_mode: str) -> None:
+    with open_session(transaction_mode) as session:
         assert session.pooled
     with open_session(target.url) as session:
         assert not session.pooled
+
+
+def test_a_pooler_that_shares_its_sessions_is_recognised_while_it_is_busy(transaction_mode: str) -> None:
+    with ExitStack() as clients:
+        for _ in range(SERVERS - 1):  # which leaves one session for both connections of the test
+            clients.enter_context(psycopg.connect(transaction_mode, prepare_threshold=None)).execute("SELECT 1")
+        with open_session(transaction_mode) as session:
+            assert session.pooled
+
+
+def test_a_pooler_in_session_mode_is_as_good_as_none(session_mode: str) -> None:
+    with open_session(session_mode) as session:
+        assert not session.pooled
+
+
+def test_a_pooler_in_session_mode_that_has_no_session_left_is_as_good_as_none(session_mode: str) -> None:
+    with ExitStack() as clients:
+        for _ in range(SERVERS - 1):
+            clients.enter_context(psycopg.connect(session_mode, prepare_threshold=None)).execute("SELECT 1")
+        with open_session(session_mode) as session:
+            assert not session.pooled
+
+
+def test_a_pooler_in_session_mode_runs_every_kind_of_file_and_leaves_nothing(
+    target: FaultDatabase, session_mode: str
+) -> None:
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.IN_STEPS, audit.LAST)
+    code, _, err = runner.run(target.folder, session_mode)
+    assert code == 0, err
+    audit.check_finished(target.observer)
+    assert target.observer.execute(ADVISORY_LOCKS).fetchall() == []
+
+
+def test_a_pooler_in_session_mode_holds_the_lock_of_a_run(target: FaultDatabase, session_mode: str) -> None:
+    audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION)
+    target.observer.execute("SELECT pg_advisory_lock(%s)", (audit.GATE,))
+    process = runner.start(target.folder, session_mode)
+    audit.await_row(target.observer, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    code, _, err = runner.run(target.folder, session_mode, "--lock-wait", "0")
+    assert code == 5, err
+    assert "another runner holds the lock" in err
+    target.observer.execute("SELECT pg_advisory_unlock(%s)", (audit.GATE,))
+    assert runner.finish(process)[0] == 0
 
 
 @pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])

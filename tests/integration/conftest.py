@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.apply.executor import WaitLimits
+from kernel.config.table_name import DEFAULT_LEDGER, parse_table_name
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
 from kernel.migrations.migration import require_migrations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.apply.events import Event
+    from kernel.config.table_name import TableName
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateResult
     from kernel.plan import VersionState
@@ -40,6 +42,7 @@ class Project:
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
     waits: WaitLimits = field(default_factory=lambda: WaitLimits(lock_wait_seconds=10, lock_retries=0))
+    ledger: TableName = DEFAULT_LEDGER
     events: list[Event] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
 
@@ -61,7 +64,7 @@ class Project:
     def migrate(self, files: tuple[Migration, ...] | None = None, **options: Any) -> MigrateResult:
         """Run what is pending, in a session of its own."""
         asked = MigrateOptions(**{"waits": self.waits, **options})
-        with open_session(self.url) as session:
+        with open_session(self.url, migrations_table=self.ledger) as session:
             return migrate(session, files or self.files(), asked, self.observe)
 
     def failure(self, **options: Any) -> MigrationFailed:
@@ -72,7 +75,7 @@ class Project:
 
     def states(self) -> dict[str, VersionState]:
         """The state of every version, as db.status shows it."""
-        with open_session(self.url) as session:
+        with open_session(self.url, migrations_table=self.ledger) as session:
             return {entry.version: entry.state for entry in read_status(session, self.files()).plan.entries}
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -102,9 +105,14 @@ class Project:
             assert time.monotonic() < deadline, f"waited in vain: {what}"
             time.sleep(0.005)
 
-    def reached(self, **parameters: str) -> Project:
-        """The same project by another way to its database: other libpq parameters."""
-        return Project(folder=self.folder, url=make_conninfo(self.url, **parameters), look=self.look)
+    def reached(self, *, ledger: str = "", **parameters: str) -> Project:
+        """The same project by another way to its database: other libpq parameters, or another ledger."""
+        return Project(
+            folder=self.folder,
+            url=make_conninfo(self.url, **parameters),
+            look=self.look,
+            ledger=parse_table_name(ledger) if ledger else self.ledger,
+        )
 
 
 @pytest.fixture

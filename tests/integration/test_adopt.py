@@ -8,7 +8,7 @@ import pytest
 
 from kernel.db.advisory_lock import advisory_lock_key, try_advisory_lock
 from kernel.db.connection import open_session
-from kernel.errors import Drift, LockBusy, UsageError
+from kernel.errors import Drift, LockBusy, Unrecorded, UsageError
 from kernel.operations.baseline import record_baseline
 from kernel.operations.repair import accept_file
 from kernel.plan import VersionState
@@ -45,6 +45,29 @@ def test_a_baseline_records_files_without_running_them_and_the_rest_goes_on(proj
     project.migrate()
     assert project.recorded() == ["001", "002", "003"]
     assert project.has("t3")
+
+
+def test_a_baseline_to_0_names_the_tables_of_others_and_lets_every_file_run(project: Project) -> None:
+    project.rows('CREATE TABLE users (a int); CREATE TABLE "Odd Name" (a int)')
+    with pytest.raises(Unrecorded, match="--to 0 if none of the files did"):
+        project.migrate()
+    done = baseline(project, "0")
+    assert (done.recorded, done.tables) == ((), ('public."Odd Name"', "public.users"))
+    assert project.recorded() == []
+    baseline(project, "000")  # once more changes nothing
+    project.migrate()
+    assert project.recorded() == ["001", "002", "003"]
+
+
+def test_a_baseline_to_0_is_for_a_database_without_any_record(project: Project) -> None:
+    project.migrate(to="1")
+    with pytest.raises(UsageError, match="1 migration is recorded already"):
+        baseline(project, "0")
+
+
+def test_a_file_with_version_0_is_one_that_a_baseline_can_record(project: Project) -> None:
+    project.put("000_first.sql", "CREATE TABLE t0 (a int);")
+    assert [one.version for one in baseline(project, "0").recorded] == ["000"]
 
 
 def test_a_baseline_needs_the_version_of_a_file(project: Project) -> None:

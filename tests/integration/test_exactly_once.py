@@ -120,7 +120,12 @@ def until_applied(project: Project, wire: Wire, schema: str, *, at: int, heard: 
     """Migrate in a fresh schema, cut at one message; then once more, whole. False when there was no such message."""
     project.rows(f"CREATE SCHEMA {schema}")
     cut = project.reached(
-        host="127.0.0.1", port=wire.port, sslmode="disable", gssencmode="disable", options=f"-csearch_path={schema}"
+        ledger=f"{schema}.schema_migrations",
+        host="127.0.0.1",
+        port=wire.port,
+        sslmode="disable",
+        gssencmode="disable",
+        options=f"-csearch_path={schema}",
     )
     wire.cut(at=at, heard=heard)
     waits = WaitLimits(lock_wait_seconds=10, lock_retries=0)

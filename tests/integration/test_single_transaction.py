@@ -191,3 +191,15 @@ def test_a_lost_connection_leaves_nothing_applied(project: Project) -> None:
     assert "connection was lost" in str(failed) or failed.failure.sqlstate == "57P01"
     assert (project.recorded(), project.has("t")) == ([], False)
     assert not any(isinstance(event, MigrationApplied) for event in project.events)
+
+
+def test_a_new_enum_value_is_not_advised_to_go_to_the_next_file(project: Project) -> None:
+    project.put("001_type.sql", "CREATE TYPE mood AS ENUM ('sad');")
+    project.migrate()
+    project.put("002_add.sql", "ALTER TYPE mood ADD VALUE 'happy';")
+    project.put("003_use.sql", "SELECT 'happy'::mood;")
+    failed = project.failure(single_transaction=True)
+    assert (failed.failure.file, failed.failure.sqlstate) == ("003_use.sql", "55P04")
+    assert "--single-transaction has one for all files; run without it" in str(failed.hint)
+    project.migrate()
+    assert project.recorded() == ["001", "002", "003"]

@@ -45,7 +45,9 @@ def arguments(name: str) -> list[Argument]:
 
 
 def flags(task: str) -> set[str]:
-    return {flag for argument in arguments(task) for name in argument.names for flag in [f"--{name}".replace("_", "-")]}
+    """The long flags of a task; a short one, such as -c of db.shell, is another spelling of one of them."""
+    names = (name for argument in arguments(task) for name in argument.names)
+    return {f"--{name}".replace("_", "-") for name in names if len(name) > 1}
 
 
 def known() -> dict[str, set[str]]:

@@ -35,7 +35,7 @@ REHEARSAL_LAYERS = (
     ("tracing", "practices", "traffic"),
     ("findings", "suggest"),
     ("preconditions", "restore", "second_run"),
-    ("rehearse",),
+    ("rehearse", "missing_objects"),
 )
 REHEARSAL_RANKS = {name: rank for rank, names in enumerate(REHEARSAL_LAYERS) for name in names}
 

@@ -243,6 +243,10 @@ def test_drift_is_exactly_what_disagrees(files: set[int], records: set[int], cha
     out_of_order = {number for number in files - records if number < max(records, default=-1)}
     expected = missing | out_of_order | (files & records & changed)
     assert {int(entry.version) for entry in found.entries if entry.drift} == expected
+    assert found.is_unrelated == bool(files and records and not files & records)
+    if found.is_unrelated:
+        assert len(found.drift(allow_out_of_order=True)) == 1
+        return
     hidden = expected - {int(str(problem.file)[:3]) for problem in found.drift(allow_out_of_order=True)}
     assert hidden == out_of_order, "the flag allows this one thing"
 
@@ -268,3 +272,42 @@ def test_rolling_back_step_by_step_removes_the_same_as_at_once(files: set[int], 
         one_by_one.append(int(version))
         left.discard(int(version))
     assert at_once == one_by_one == sorted(records, reverse=True)[:steps]
+
+
+UNRELATED = "is this the right database?"
+
+
+@pytest.mark.parametrize(
+    ("files", "records"),
+    [
+        ([migration("001", "users")], [record("001", "orders", "another"), record("002", "items", "other")]),
+        ([migration("007", "users")], [record("001", "orders"), record("002", "items")]),
+        ([migration("001", "users")], [record("005", "orders")]),
+    ],
+    ids=["other names and contents", "older records", "newer records"],
+)
+def test_records_of_which_none_is_one_of_the_files_are_those_of_another_database(
+    files: list[Migration], records: list[Record]
+) -> None:
+    found = build_plan(files, records)
+    (problem,) = drift(found)
+    assert UNRELATED in problem
+    assert f"none of the {len(records)} recorded migrations ({records[0].filename}" in problem
+    assert "db.repair" not in problem
+    with pytest.raises(Drift, match="is this the right database"):
+        migrations_to_apply(found, allow_out_of_order=True)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [migration("001", "orders", "edited")],
+        [migration("001", "renamed", "sha of 001")],
+        [migration("004", "moved", "sha of 001")],
+    ],
+    ids=["edited", "renamed", "renumbered"],
+)
+def test_a_file_that_was_edited_renamed_or_renumbered_is_still_of_the_same_database(files: list[Migration]) -> None:
+    (problem,) = drift(build_plan(files, [record("001", "orders")]))
+    assert UNRELATED not in problem
+    assert "inv db.repair --accept" in problem

@@ -9,8 +9,10 @@ import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from kernel.config.settings import SETTING_NAMES, URL_NAMES, Settings, load_settings
+from kernel.config.table_name import DEFAULT_LEDGER, TableName, parse_table_name
 from kernel.config.variables import SETTINGS
 from kernel.errors import SettingsError
 
@@ -19,7 +21,7 @@ repeatable = hypothesis.settings(derandomize=True, deadline=None)  # the same on
 URL = "postgresql://postgres:password@localhost:5432/aibos_dev"
 OTHER = "postgresql://postgres:password@localhost:5432/other"
 SECRET = "hunter2"  # noqa: S105 - the mark that must not be seen
-PATHS = ("KERNEL_MIGRATIONS_DIR", "KERNEL_PG_BINDIR", "KERNEL_DATA_DIR")  # shown on purpose
+PATHS = ("KERNEL_MIGRATIONS_DIR", "KERNEL_PG_BINDIR", "KERNEL_DATA_DIR", "KERNEL_MIGRATIONS_TABLE")  # shown on purpose
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
@@ -38,6 +40,7 @@ def test_without_any_setting_every_default_is_the_documented_one(tmp_path: Path)
         prod_db=None,
         test_db=None,
         migrations_dir=tmp_path / "migrations",
+        migrations_table=DEFAULT_LEDGER,
         role="",
         pg_bindir=None,
         data_dir=None,
@@ -55,6 +58,7 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
         "PROD_DB": "host=prod",
         "TEST_DB": "host=test",
         "KERNEL_MIGRATIONS_DIR": "db/migrations",
+        "KERNEL_MIGRATIONS_TABLE": 'Billing."Applied Files"',
         "KERNEL_ROLE": "app_owner",
         "KERNEL_PG_BINDIR": "/opt/pg/bin",
         "KERNEL_DATA_DIR": "data",
@@ -71,6 +75,7 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
         "test_db": "host=test",
         "role": "app_owner",
         "migrations_dir": tmp_path / "db/migrations",
+        "migrations_table": {"schema": "billing", "table": "Applied Files"},
         "pg_bindir": Path("/opt/pg/bin"),
         "data_dir": tmp_path / "data",
         "lock_timeout_ms": 1_500,
@@ -279,3 +284,125 @@ def test_the_example_loads_without_problems_as_it_is_and_uncommented(tmp_path: P
     loaded = load_settings(tmp_path, {})
     assert (loaded.database_variable, loaded.production, loaded.warnings) == ("MIGRATION_DATABASE_URL", True, ())
     assert (loaded.lock_timeout_ms, loaded.lock_retries, loaded.statement_timeout_ms) == (5_000, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "table"),
+    [
+        ("ledger", None, "ledger"),
+        ("Billing.Ledger", "billing", "ledger"),
+        ('"Billing"."a.b"', "Billing", "a.b"),
+        ('"a""b".t', 'a"b', "t"),
+        ("straße.größe$1", "straße", "größe$1"),
+    ],
+)
+def test_a_table_name_is_read_as_in_sql(text: str, schema: str | None, table: str) -> None:
+    assert parse_table_name(text) == TableName(schema=schema, table=table)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a.b.c", "expected a table or schema.table"),
+        ("my-app.t", "in double quotes, as in SQL"),
+        ("1t", "expected a table"),
+        ("a.", "expected a table"),
+        (".t", "expected a table"),
+        ("a..t", "expected a table"),
+        ('"a', "expected a table"),
+        ('"".t', "expected a table"),
+        ("a b", "expected a table"),
+        ("a;b", "expected a table"),
+        ("pg_temp.t", "one of the server's own"),
+        ("t" * 55, "longer than 54 bytes"),
+        ("s" * 64 + ".t", "longer than 63 bytes"),
+        ("schema_migrations_progress", "belongs to another ledger"),
+    ],
+)
+def test_what_names_no_table_is_refused_with_what_is_expected(tmp_path: Path, text: str, reason: str) -> None:
+    (problem,) = refused(tmp_path, {"KERNEL_MIGRATIONS_TABLE": text})
+    assert problem.startswith("environment: KERNEL_MIGRATIONS_TABLE: ")
+    assert reason in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("DATABASE_ULR", "DATABASE_URL"),
+        ("DTABASE_URL", "DATABASE_URL"),
+        ("DATABASE_URLS", "DATABASE_URL"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("database_url", "DATABASE_URL"),
+        ("DatabaseUrl", "DATABASE_URL"),
+        ("DATABASEURL", "DATABASE_URL"),
+        ("SUPABASE_DBURL", "SUPABASE_DB_URL"),
+        ("MIGRATIONS_DATABASE_URL", "MIGRATION_DATABASE_URL"),
+        ("prod_db", "PROD_DB"),
+        ("kernel_storage_mode", "KERNEL_STORAGE_MODE"),
+        ("KERNEL_MIGRATION_TABLE", "KERNEL_MIGRATIONS_TABLE"),
+    ],
+)
+def test_a_misspelled_setting_is_refused_in_the_environment_and_in_files(tmp_path: Path, name: str, meant: str) -> None:
+    assert refused(tmp_path, {name: URL}) == [f"environment: {name}: unknown; write {meant}, or remove it"]
+    (tmp_path / ".env").write_text(f"# ours\n{name}={URL}\n")
+    assert refused(tmp_path, {}) == [f".env:2: {name}: unknown; write {meant}, or remove it"]
+
+
+@pytest.mark.parametrize("name", ["DB_URL", "db_url", "DB_URI", "DATABASE_DSN"])
+def test_another_name_for_a_url_is_refused_where_no_url_is_set(tmp_path: Path, name: str) -> None:
+    (problem,) = refused(tmp_path, {name: URL})
+    assert problem == f"environment: {name}: not read, and no database URL is set; write DATABASE_URL, or remove it"
+    assert load_settings(tmp_path, {name: URL, "DATABASE_URL": OTHER}).database_url == OTHER
+    assert load_settings(tmp_path, {name: URL, "PGHOST": "db"}).database_url == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "POSTGRES_URL",
+            "POSTGRES_DB",
+            "POSTGRES_USER",
+            "REDIS_URL",
+            "SUPABASE_URL",
+            "DATABASE_SSL",
+            "DATABASE_URL_2",
+        ),
+        *("TEST_DATABASE_URL", "DATABASE_URL_UNPOOLED", "DATABASE_PUBLIC_URL", "NEXT_PUBLIC_SUPABASE_URL", "BEST_DB"),
+        *("DATABASE_USER", "DATABASE_HOST", "DATABASE", "URL", "_", "PGDATA", "PGPORT", "PGUSER", "PGPASSWORD", "PGTZ"),
+    ],
+)
+def test_variables_of_other_programs_are_no_matter(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}=x\n")
+    for root in (tmp_path, Path("/nowhere")):
+        loaded = load_settings(root, {name: "x"})
+        assert (loaded.database_url, loaded.database_variable, loaded.warnings) == (None, None, ())
+
+
+def test_a_name_like_that_of_a_setting_is_no_matter_next_to_the_setting_itself(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DATABASE_URI={OTHER}\nDATABASE_URL={URL}\n")
+    assert load_settings(tmp_path, {}).database_url == URL
+    assert refused(tmp_path, {"DATABASE_URI": OTHER}) == [
+        "environment: DATABASE_URI: unknown; write DATABASE_URL, or remove it"
+    ]
+
+
+@pytest.mark.parametrize("name", ["PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"])
+def test_the_variables_of_libpq_are_a_url_unless_one_is_set(tmp_path: Path, name: str) -> None:
+    by_libpq = load_settings(tmp_path, {name: "x", "PGUSER": "u", "KERNEL_STORAGE_MODE": "SUPABASE"})
+    assert (by_libpq.database_url, by_libpq.database_variable) == ("", name)  # libpq reads the environment itself
+    by_url = load_settings(tmp_path, {name: "x", "DATABASE_URL": URL})
+    assert (by_url.database_url, by_url.database_variable) == (URL, "DATABASE_URL")
+
+
+def test_the_variables_of_libpq_in_files_are_passed_on_where_the_environment_has_none(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PGHOST=db\nPGPASSWORD=it's a \\ secret\nPGDATABASE=shop\nPGUSER=me\n")
+    loaded = load_settings(tmp_path, {"PGUSER": "you"})
+    assert conninfo_to_dict(loaded.database_url or "") == {
+        "host": "db",
+        "password": "it's a \\ secret",
+        "dbname": "shop",
+    }
+    assert loaded.database_variable == "PGHOST and PGDATABASE"
+    assert "secret" not in repr(loaded)

@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.db.ledger import (
-    LEDGER_TABLE,
-    PROGRESS_TABLE,
     Ledger,
     claim_statement,
     delete_record_statement,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from kernel.apply.executor import WaitLimits
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
@@ -97,7 +97,7 @@ def read_row_counts(session: Session, ledger: Ledger) -> dict[int, RowCounts] | 
     return {
         oid: RowCounts(table=table, inserted=inserted, updated=updated, deleted=deleted, filenode=file)
         for oid, table, inserted, updated, deleted, file in connection.execute(
-            _ROW_COUNTS, (ledger.schema, [LEDGER_TABLE, PROGRESS_TABLE])
+            _ROW_COUNTS, (ledger.schema, [ledger.table, ledger.progress_table])
         )
     }
 
@@ -186,6 +186,7 @@ def check_rerun(
     pending: Collection[Migration],
     *,
     waits: WaitLimits,
+    migrations_table: TableName = DEFAULT_LEDGER,
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:
@@ -197,7 +198,7 @@ def check_rerun(
     `url`; it is called only if counters say that rows were written. Without it the practice is neither held nor broken
     where rows were written. Raises DatabaseUnreachable; MigrationFailed when a file fails the first time.
     """
-    with open_session(url) as session:
+    with open_session(url, migrations_table=migrations_table) as session:
         runs = [_run_second_time(session, files, migration, waits) for migration in pending]
     faults = [fault for run in runs for fault in run.faults()]
     wrote = [run for run in runs if run.error is None and run.row_counts != ()]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import ignore_event
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.migrations.script import REVERT_FOLDER
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.apply.executor import WaitLimits
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
@@ -44,6 +46,7 @@ def check_reverts(
     pending: Sequence[Migration],
     *,
     waits: WaitLimits,
+    migrations_table: TableName = DEFAULT_LEDGER,
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:
@@ -54,7 +57,7 @@ def check_reverts(
     `before_url`, where none of them is applied, with those of `url` after all reverts; leave it off where a migration
     is declared to lose rows. Raises DatabaseUnreachable; MigrationFailed when a file fails the first time.
     """
-    with open_session(url) as session:
+    with open_session(url, migrations_table=migrations_table) as session:
         trial = _RevertTrial(session, files, waits)
         applied = tuple(trial.apply(migration) for migration in pending)
         reverted = trial.revert_all(applied)

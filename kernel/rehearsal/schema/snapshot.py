@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE, find_ledger
-from kernel.errors import DatabaseRefused, LedgerShape
+from kernel.db.ledger import find_ledger
+from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape
 from kernel.rehearsal.schema.queries_other import DATABASE_QUERIES, EXTERNAL_QUERIES, QUERIES_SINCE_15, TYPE_QUERIES
 from kernel.rehearsal.schema.queries_tables import TABLE_PART_QUERIES, TABLE_QUERIES
 
@@ -110,10 +110,10 @@ def read_schema(session: Session, *, left_out: Collection[str] = ()) -> Schema:
 def _ledger_tables(session: Session) -> frozenset[tuple[str, str]]:
     """(schema, name) of the ledger's tables; another runner's table of the same name is not one."""
     try:
-        schema = find_ledger(session).schema
-    except (LedgerShape, DatabaseRefused):  # another runner's table, or a search path that names no schema any more
+        ledger = find_ledger(session)
+    except (LedgerShape, LedgerElsewhere, DatabaseRefused):  # another tool's table, or a search path that finds none
         return frozenset()
-    return frozenset({(schema, LEDGER_TABLE), (schema, PROGRESS_TABLE)})
+    return frozenset({(ledger.schema, ledger.table), (ledger.schema, ledger.progress_table)})
 
 
 def _read_objects(connection: Connection) -> Iterator[SchemaObject]:

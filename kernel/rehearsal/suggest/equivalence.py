@@ -82,9 +82,9 @@ def prove_equivalence(
 ) -> Equivalence:
     """Compare both clones. Raises EnvironmentFailed."""
     filled = {column for suggestion in suggestions for column in suggestion.nondeterministic_columns}
-    with open_session(clones.original_url) as session:
+    with open_session(clones.original_url, migrations_table=request.migrations_table) as session:
         original_schema = read_schema(session)
-    with open_session(clones.suggested_url) as session:
+    with open_session(clones.suggested_url, migrations_table=request.migrations_table) as session:
         suggested_schema = read_schema(session)
     compare = partial(clones.compare_rows, jobs=request.jobs)
     differing = compare(clones.original_url, clones.suggested_url, without=filled)
@@ -120,7 +120,7 @@ def _compare_second_run(
     with clones.copy.clone(SECOND_RUN_CLONE) as clone:
         options = MigrateOptions(to=clones.last_version, waits=request.waits)
         try:
-            with open_session(clone.url) as session:
+            with open_session(clone.url, migrations_table=request.migrations_table) as session:
                 migrate(session, clones.migrations, options, ignore_event)
         except MigrationFailed:
             return (), {}  # what cannot exist twice on a server, such as a role, explains nothing

@@ -194,6 +194,7 @@ class _TrialRun:
             observer=self.reporter.observer,
             print_line=self.reporter.print_line,
             begin_seconds=max((run.at_seconds + run.seconds for run in self._runs), default=0.0),
+            migrations_table=self.request.migrations_table,
         )
 
     def result(self, original: OriginalRehearsal) -> SuggestionResult:

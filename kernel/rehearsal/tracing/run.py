@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import make_conninfo
 
 from kernel.apply.events import NoticeReceived
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_connection, open_session
 from kernel.errors import (
     DatabaseUnreachable,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kernel.apply.events import Event, Observer
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Connection
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateOptions
@@ -46,6 +48,7 @@ def trace_migrations(
     observer: Observer = lambda _event: None,
     print_line: Callable[[str], None] = lambda _line: None,
     begin_seconds: float = 0.0,
+    migrations_table: TableName = DEFAULT_LEDGER,
 ) -> tuple[Run, ...]:
     """Apply the pending migrations on the clone at `url` as a superuser; a Run for each migration begun.
 
@@ -57,7 +60,7 @@ def trace_migrations(
     """
     with (
         _with_event_triggers(url, print_line),
-        open_session(url) as session,
+        open_session(url, migrations_table=migrations_table) as session,
         _connection_outside_clone(url) as polling,
         _connection_outside_clone(url) as reading,
     ):

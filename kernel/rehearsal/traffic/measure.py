@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
 from kernel.operations.migrate import MigrateOptions, migrate
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.apply.events import Observer
+    from kernel.config.table_name import TableName
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.result import Relation, Standstill
     from kernel.rehearsal.traffic.probe import Probe
@@ -45,6 +47,7 @@ def measure_traffic(
     *,
     reader_seconds: float = 0.0,
     observer: Observer = lambda _event: None,
+    migrations_table: TableName = DEFAULT_LEDGER,
 ) -> TrafficResult:
     """Apply the pending migrations to the clone at `url`, while sessions read and write `relations`.
 
@@ -56,7 +59,7 @@ def measure_traffic(
     Raises what migrate raises except MigrationFailed; DatabaseUnreachable. Every session is closed.
     """
     failure = ""
-    with open_session(url) as session:
+    with open_session(url, migrations_table=migrations_table) as session:
         probes = create_probes(session.connection, [one for one in dict.fromkeys(relations) if not one.created])
         with TrafficLoad(url, probes) as load:
             load.start_counting()
