@@ -362,7 +362,7 @@ class _StatementRun:
 
     def _changed_error(self) -> Drift:
         message = (
-            f"its first {self._resumed.finished} statements ran before and have changed since; restore them, "
+            f"what ran before, up to statement {self._resumed.finished}, has changed since; restore it, "
             f"or let it run from its beginning: inv db.repair --restart {self._migration.version}"
         )
         return Drift([Problem(message=message, file=self._migration.filename)])

@@ -11,6 +11,7 @@ from kernel.errors import EnvironmentFailed, LedgerShape
 from kernel.lint.lint import lint_migrations, read_migration_directory
 from kernel.plan import read_status
 from kernel.report.lint import github_annotations, lint_document, lint_text
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
@@ -68,7 +69,8 @@ def _pending_files(context: TaskContext, directory: MigrationDirectory) -> tuple
             reason = str(error).partition("\n")[0]
         else:
             pending = {migration.filename for migration in status.plan.pending}
-            print_line(f"linting {len(pending)} of {len(filenames)} files: those that are pending in {status.database}")
+            files = format_quantity(len(filenames), "file")
+            print_line(f"linting {len(pending)} of {files}: those that are pending in {status.database}")
             return pending, column_types
     print_line(f"linting every file, applied or not: {reason}")
     return filenames, None

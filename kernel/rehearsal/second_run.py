@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kernel.operations.migrate import MigrateOptions
 from kernel.rehearsal.queries.watch import watch_queries
 from kernel.rehearsal.traffic.measure import measure_traffic
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,8 @@ def run_under_traffic(
         reporter.print_line(f"note: the queries were not checked to the end: {watch.stop_reason}")
     if watch and watch.refused:
         reporter.print_line(
-            f"note: {len(watch.refused)} of {len(queries)} queries fail on the copy before the migrations; left out"
+            f"note: left out of {format_quantity(len(queries), 'query', 'queries')}: {len(watch.refused)}, "
+            "which the copy refuses before the migrations"
         )
     return SecondRun(
         standstills=traffic.standstills,

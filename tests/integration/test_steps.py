@@ -75,7 +75,7 @@ def test_the_part_that_ran_must_not_change(project: Project) -> None:
     with pytest.raises(Drift) as refused:
         project.migrate()
     assert str(refused.value) == (
-        "002_b.sql: its first 1 statements ran before and have changed since; restore them, "
+        "002_b.sql: what ran before, up to statement 1, has changed since; restore it, "
         "or let it run from its beginning: inv db.repair --restart 002"
     )
     path.write_text(HEAD)
