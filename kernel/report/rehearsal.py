@@ -147,7 +147,9 @@ class _Text:
         """The first finding of a rule in a file, the number of the others, and the remedy."""
         finding = group[0]
         file = finding.filename or finding.version
-        place = self._name(file or finding.relation) + (f":{finding.line}" if finding.line and file else "")
+        place = self._name(file or finding.relation)
+        if finding.line and file:
+            place = ":".join(str(part) for part in (place, finding.line, finding.column) if part)
         if others := len(group) - 1:
             place += f" and {format_quantity(others, 'more place')}"
         sentence = to_one_line(finding.message.partition("\n")[0])  # what follows, such as a plan, is for the page
