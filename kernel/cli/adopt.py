@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
@@ -26,9 +27,9 @@ def run_adopt(context: TaskContext, directory: str, *, tool: str, output: str, d
         raise UsageError("directory: empty; name the directory of the other tool's files")
     if not tool:
         raise UsageError(f"db.adopt: needs the tool that the files are of: --from {'|'.join(TOOLS)}")
-    root = context.settings.root
-    target = root / output if output else context.settings.migrations_dir
-    adoption = adopt_directory(root / directory, tool, target, environ=os.environ, dry_run=dry_run)
+    # As for every program, paths on the command line are relative to the directory it is called in.
+    target = Path(output).absolute() if output else context.settings.migrations_dir
+    adoption = adopt_directory(Path(directory).absolute(), tool, target, environ=os.environ, dry_run=dry_run)
     for path in adoption.unread:
         context.console.print_line(f"{show_hidden_characters(path)}: not read, as {tool} does not read this name")
     context.print_result(
