@@ -278,7 +278,8 @@ def test_a_record_that_is_not_there_cannot_be_forgotten(three: Project) -> None:
     assert refused.code == 2
     assert "has no record of this version; see inv db.status" in refused.err
     both = three.inv("db.repair", "--forget", "9", "--accept", "9")
-    assert (both.code, both.err) == (2, "error: --accept and --forget exclude each other; give one of them\n")
+    assert both.code == 2
+    assert "the one whose record to remove, --forget 009" in both.err
 
 
 def test_forgetting_the_newest_record_warns_that_a_newer_release_may_have_its_file(three: Project) -> None:
