@@ -153,16 +153,17 @@ class _StatementRun:
                     with self._without_timeouts():
                         drop_left_indexes(self._executor.session.connection, self._resumed)
                 self._run_statement(part, effect, parts)
-                sent = MigrationProgressed(
-                    migration=self._migration, script=self._script, statements=self._number, sent_bytes=sent_bytes
-                )
-                self._executor.observer(sent)
-                continue
-            self._finished_line = part.line
-            if self._number == self._resumed.finished and self._digest.hexdigest() != self._resumed.digest:
-                raise self._changed_error()
-            if effect in _SESSION_STATE:  # the setting was lost with the session that ran it
-                self._send(part, parts)
+            else:
+                self._finished_line = part.line
+                if self._number == self._resumed.finished and self._digest.hexdigest() != self._resumed.digest:
+                    raise self._changed_error()
+                if effect in _SESSION_STATE:  # the setting was lost with the session that ran it
+                    self._send(part, parts)
+            # Of the finished part as well, so that the next statement has its number.
+            sent = MigrationProgressed(
+                migration=self._migration, script=self._script, statements=self._number, sent_bytes=sent_bytes
+            )
+            self._executor.observer(sent)
         if self._number < self._resumed.finished:
             raise self._changed_error()
 

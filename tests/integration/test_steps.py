@@ -55,8 +55,11 @@ def test_statements_before_a_failure_stay_committed_and_the_next_run_resumes_aft
     assert project.states()["002"] is VersionState.PARTIAL
     assert project.recorded() == ["001"]
     path.write_text(path.read_text().replace("1 / 0", "1"))
+    project.events.clear()
     outcome = project.migrate()
     assert outcome.applied[0].note == "went on with statement 3"
+    progress = [event.statements for event in project.events if isinstance(event, MigrationProgressed)]
+    assert progress == [1, 2, 3, 4], "the statement that runs next has its number in the file"
     assert project.rows("SELECT * FROM u") == [(1,)]
     assert project.recorded() == ["001", "002"]
     assert project.rows(f"SELECT * FROM {PROGRESS}") == []
