@@ -8,6 +8,7 @@ Source: PostgreSQL documentation, "CREATE INDEX" and "REINDEX", Building and Reb
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from kernel.db.progress_table import left_indexes
+from kernel.errors import Problem
+from kernel.migrations.script import open_script
+from kernel.migrations.transactions import RunMode
+from kernel.sql.lexer import PartKind
 from kernel.sql.reader import WordReader, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kernel.db.connection import Connection
     from kernel.db.progress_table import FileProgress
+    from kernel.migrations.migration import Migration
+    from kernel.migrations.script import Script
 
 
 class IndexAction(Enum):
@@ -82,6 +89,10 @@ FROM pg_index i WHERE i.indexrelid = to_regclass(%(name)s)
 """,
     IndexAction.REINDEX: "SELECT 0, ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid)",
 }
+_ANY_INVALID = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
+_MAY_CONCERN_INDEX = re.compile(
+    rb"^create\s+(?:unique\s+)?index\b|\b(?:drop|reindex|alter|execute|call)\b", re.IGNORECASE
+)
 _DROPPED = "SELECT to_regclass(%(name)s) IS NULL"
 _BUILT = """
 SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -131,6 +142,40 @@ def invalid_index_of_name(connection: Connection, change: IndexChange) -> str:
     """The INVALID index, quoted, that has the name of an index to create, and would be taken for it; "" for none."""
     row = _fetch_row(connection, _SAME_NAME, _name_values(change)) if change.action is IndexAction.CREATE else None
     return str(row[0]) if row and row[1] else ""
+
+
+def describe_invalid_index(name: str, change: IndexChange) -> str:
+    """The message for a CREATE INDEX that `invalid_index_of_name` has an index for."""
+    drop = "DROP INDEX CONCURRENTLY" if change.concurrently else "DROP INDEX"
+    return (
+        f"{name} exists and is INVALID, as a build that failed leaves it, and IF NOT EXISTS would keep it so; "
+        f"drop it with {drop} {name}, then run inv db.migrate again"
+    )
+
+
+def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migration, Script]]) -> Iterator[Problem]:
+    """Yield a problem for each CREATE INDEX of a file in a transaction whose name an INVALID index has. Reads only.
+
+    Only in a database with INVALID indexes are the files searched. A file that repairs one drops or rebuilds it first:
+    what statements before it may have changed is left to the server.
+    """
+    if not _fetch_row(connection, _ANY_INVALID, {}):
+        return
+    changed = ""
+    for migration, script in files:
+        with open_script(script, migration.path) as reading:
+            for part in reading.parts:
+                if part.kind is not PartKind.STATEMENT or not _MAY_CONCERN_INDEX.search(part.sql):
+                    continue
+                change = parse_index_change(part.sql)
+                if change is None or change.action is not IndexAction.CREATE or not change.name:
+                    changed += part.sql.decode(errors="replace").lower()
+                    continue
+                bare_names = (change.name.lower().strip('"'), change.table.lower().rpartition(".")[2].strip('"'))
+                is_touched = script.mode is not RunMode.TRANSACTION or any(name in changed for name in bare_names)
+                if not is_touched and (name := invalid_index_of_name(connection, change)):
+                    message = describe_invalid_index(name, change)
+                    yield Problem(message=message, file=migration.filename, line=part.line)
 
 
 def is_index_missing(connection: Connection, change: IndexChange, progress: FileProgress) -> bool:

@@ -30,6 +30,7 @@ from psycopg.pq import TransactionStatus
 from kernel.apply.batches import Batch, BatchQueue, Message
 from kernel.apply.concurrent_indexes import (
     IndexAction,
+    describe_invalid_index,
     drop_left_indexes,
     indexes_before,
     invalid_index_of_name,
@@ -249,12 +250,7 @@ class _StatementRun:
         change = parse_index_change(part.sql)
         connection = self._executor.session.connection
         if change and (name := invalid_index_of_name(connection, change)):
-            drop = "DROP INDEX CONCURRENTLY" if change.concurrently else "DROP INDEX"
-            message = (
-                f"{name} exists and is INVALID, as a build that failed leaves it; "
-                f"drop it with {drop} {name}, then run inv db.migrate again"
-            )
-            raise self._refused_error(part, message)
+            raise self._refused_error(part, describe_invalid_index(name, change))
 
     @contextmanager
     def _without_timeouts(self) -> Iterator[None]:

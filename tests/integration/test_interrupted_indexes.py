@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from kernel.apply.events import IndexBuildProgressed
+from kernel.errors import FilesInvalid, MigrationFailed
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -79,10 +80,37 @@ def test_an_invalid_index_is_not_taken_for_built_by_a_build_that_blocks_writes(p
     for number, text in enumerate(("CREATE INDEX IF NOT EXISTS t_a ON t (a);", "BEGIN;{};COMMIT;")):
         project.put("002_b.sql", HEAD + text.format("CREATE INDEX IF NOT EXISTS t_a ON t (a)"))
         failed = project.failure()
-        assert "t_a exists and is INVALID, as a build that failed leaves it; drop it with DROP INDEX public.t_a" in str(
-            failed
-        ), number
+        assert "public.t_a exists and is INVALID, as a build that failed leaves it" in str(failed), number
+        assert "drop it with DROP INDEX public.t_a, then" in str(failed)
     assert project.recorded() == ["001"]
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("CREATE INDEX IF NOT EXISTS t_a ON t (a);", True),
+        ("SELECT 1;\nBEGIN;\nCREATE INDEX t_a ON t (a);\nCOMMIT;", False),
+        ('BEGIN;\nCREATE INDEX IF NOT EXISTS "t_a" ON public.t (a);\nCOMMIT;', True),
+        ("CREATE UNIQUE INDEX IF NOT EXISTS t_b ON t (a, ctid);", False),
+        ("DROP INDEX t_a;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
+        ("DROP TABLE t;\nCREATE TABLE t (a int);\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
+        ("DO $$ BEGIN EXECUTE 'REINDEX INDEX t_a'; END $$;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
+    ],
+)
+def test_a_file_in_a_transaction_is_refused_before_it_takes_an_invalid_index_for_built(
+    project: Project, text: str, refused: bool
+) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        project.rows("CREATE UNIQUE INDEX CONCURRENTLY t_a ON t (a)")
+    project.put("002_b.sql", text)
+    message = ""
+    try:
+        project.migrate()
+    except FilesInvalid as error:
+        message = str(error)
+    except MigrationFailed:
+        pass
+    assert ("public.t_a exists and is INVALID" in message) is refused
 
 
 def test_a_statement_that_never_took_effect_is_no_more_done_at_the_second_run(project: Project) -> None:

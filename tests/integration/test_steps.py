@@ -222,7 +222,7 @@ def test_an_invalid_index_that_is_not_ours_is_never_taken_for_done_nor_dropped(
         project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
     project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON t (a);")
     failed = project.failure()
-    assert f"public.{name} exists and is INVALID, as a build that failed leaves it; drop it with " in str(failed)
+    assert f"public.{name} exists and is INVALID, as a build that failed leaves it" in str(failed)
     assert failed.failure.line == 1
     assert project.rows(INDEXES) == [(name, False)]
     assert project.recorded() == ["001"]
