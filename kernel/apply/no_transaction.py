@@ -28,15 +28,16 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from kernel.apply.batches import Batch, BatchQueue, Message
-from kernel.apply.concurrent_indexes import (
-    IndexAction,
+from kernel.apply.concurrent_changes import (
+    ConcurrentAction,
     describe_invalid_index,
     drop_left_indexes,
-    indexes_before,
     invalid_index_of_name,
     is_change_done,
+    is_detach_pending,
     is_index_missing,
-    parse_index_change,
+    parse_concurrent_change,
+    state_before,
 )
 from kernel.apply.events import MigrationApplied, MigrationProgressed, MigrationStarted
 from kernel.apply.executor import migration_application_name, run_with_retries
@@ -225,11 +226,11 @@ class _StatementRun:
     def _run_outside_transaction(self, part: Part, parts: Iterator[Part]) -> None:
         """Run a statement outside of a transaction, and save the progress before and after."""
         connection = self._executor.session.connection
-        change = parse_index_change(part.sql)
+        change = parse_concurrent_change(part.sql)
         with self._without_timeouts():
             again = self._resumed.begun == self._number and self._resumed.begun_digest == self._digest.hexdigest()
             if not (change and again and is_change_done(connection, change, self._resumed)):
-                table_oid, other_indexes = indexes_before(connection, change) if change else (None, ())
+                table_oid, other_indexes = state_before(connection, change) if change else (None, ())
                 begun = replace(
                     self._saved,
                     begun=self._number,
@@ -238,7 +239,10 @@ class _StatementRun:
                     other_indexes=other_indexes,
                 )
                 self._saved = self._save(begun, part)
-                self._send(part, parts, builds_index=change is not None)
+                sent = part
+                if change and again and is_detach_pending(connection, change):
+                    sent = part._replace(text=change.finalize, start=0)
+                self._send(sent, parts, builds_index=change is not None)
                 if change and is_index_missing(connection, change, self._saved):
                     message = f"no index was built, and none that is valid has the name {change.name}"
                     raise self._refused_error(part, message)
@@ -247,7 +251,7 @@ class _StatementRun:
 
     def _refuse_invalid_index(self, part: Part) -> None:
         """Raise MigrationFailed for CREATE INDEX when an INVALID index, which this file did not leave, has its name."""
-        change = parse_index_change(part.sql)
+        change = parse_concurrent_change(part.sql)
         connection = self._executor.session.connection
         if change and (name := invalid_index_of_name(connection, change)):
             raise self._refused_error(part, describe_invalid_index(name, change))
@@ -457,8 +461,8 @@ class _StatementRun:
         if self._begin_line:
             sentences.append(f"the transaction begun in line {self._begin_line} is rolled back")
         if part and not connection.broken:
-            change = parse_index_change(part.sql)
-            again = " and builds it again" if change and change.action is IndexAction.CREATE else ""
+            change = parse_concurrent_change(part.sql)
+            again = " and builds it again" if change and change.action is ConcurrentAction.CREATE else ""
             left = left_indexes(connection, self._saved)
             sentences += [f"{index.name} is left INVALID; the next run drops it{again}" for index in left]
         return "; ".join(sentences)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kernel.apply.concurrent_indexes import invalid_index_problems
+from kernel.apply.concurrent_changes import invalid_index_problems
 from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE

@@ -134,3 +134,32 @@ def test_a_file_that_lets_go_of_the_lock_is_run_once_by_two_runners(target: Faul
     ran = target.observer.execute("SELECT mark FROM audit.ran WHERE version = '002' ORDER BY mark").fetchall()
     assert ran == [("first",), ("second",)]
     assert audit.recorded(target.observer) == {"001", "002"}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_killed_detach_of_a_partition_is_finished_by_the_next_run(target: FaultDatabase, answered: bool) -> None:
+    target.observer.execute(
+        "CREATE TABLE app.m (id int) PARTITION BY LIST (id); "
+        "CREATE TABLE app.m1 PARTITION OF app.m FOR VALUES IN (1); CREATE INDEX ON app.m (id)"
+    )
+    statement = "ALTER TABLE app.m DETACH PARTITION app.m1 CONCURRENTLY"
+    audit.write(target.folder, audit.FIRST, {"002_change.sql": f"{statement};\n"})
+    if answered:
+        with open_proxy(target.server.socket, Stop(at=statement.encode(), answered=True)) as proxy:
+            process = runner.start(target.folder, target.through(proxy))
+            assert proxy.reached.wait(20)
+            proxy.cut()
+            assert runner.finish(process)[0] == 6
+    else:
+        with psycopg.connect(target.url) as reader:
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT * FROM app.m")  # the second transaction waits for the end of this one
+            process = runner.start(target.folder, target.url)
+            audit.await_row(target.observer, "SELECT FROM pg_inherits WHERE inhdetachpending")
+            process.kill()
+            process.communicate()
+            audit.await_free_lock(target.observer)
+    code, _, err = runner.run(target.folder, target.url)
+    assert code == 0, err
+    assert target.observer.execute("SELECT FROM pg_inherits WHERE inhparent = 'app.m'::regclass").fetchall() == []
+    assert audit.recorded(target.observer) == {"001", "002"}

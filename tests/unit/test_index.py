@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kernel.apply.concurrent_indexes import IndexAction, IndexChange, parse_index_change
+from kernel.apply.concurrent_changes import ConcurrentAction, ConcurrentChange, parse_concurrent_change
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ from kernel.apply.concurrent_indexes import IndexAction, IndexChange, parse_inde
     ],
 )
 def test_a_build_has_a_name_and_a_table(statement: str, name: str, table: str) -> None:
-    assert parse_index_change(statement.encode()) == IndexChange(
-        action=IndexAction.CREATE, name=name, table=table, concurrently=True
+    assert parse_concurrent_change(statement.encode()) == ConcurrentChange(
+        action=ConcurrentAction.CREATE, name=name, table=table, concurrently=True
     )
 
 
 def test_a_build_may_be_for_one_partitioned_table_only_and_in_a_transaction() -> None:
-    assert parse_index_change(b"CREATE INDEX IF NOT EXISTS i ON ONLY t (a)") == IndexChange(
-        action=IndexAction.CREATE, name="i", table="t", only=True
+    assert parse_concurrent_change(b"CREATE INDEX IF NOT EXISTS i ON ONLY t (a)") == ConcurrentChange(
+        action=ConcurrentAction.CREATE, name="i", table="t", only=True
     )
 
 
@@ -47,7 +47,7 @@ def test_a_build_may_be_for_one_partitioned_table_only_and_in_a_transaction() ->
     ],
 )
 def test_any_other_statement_changes_no_index(statement: str) -> None:
-    assert parse_index_change(statement.encode()) is None
+    assert parse_concurrent_change(statement.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_any_other_statement_changes_no_index(statement: str) -> None:
     ],
 )
 def test_a_drop_names_its_index(statement: str, name: str) -> None:
-    change = parse_index_change(statement.encode())
-    assert change == IndexChange(action=IndexAction.DROP, name=name, concurrently=True)
+    change = parse_concurrent_change(statement.encode())
+    assert change == ConcurrentChange(action=ConcurrentAction.DROP, name=name, concurrently=True)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,23 @@ def test_a_drop_names_its_index(statement: str, name: str) -> None:
     ["REINDEX TABLE CONCURRENTLY t", "REINDEX (VERBOSE, CONCURRENTLY) SCHEMA s", "reindex index i"],
 )
 def test_a_reindex_is_one_whatever_it_names(statement: str) -> None:
-    assert parse_index_change(statement.encode()) == IndexChange(action=IndexAction.REINDEX)
+    assert parse_concurrent_change(statement.encode()) == ConcurrentChange(action=ConcurrentAction.REINDEX)
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "name"),
+    [
+        ("ALTER TABLE m DETACH PARTITION m1 CONCURRENTLY;", "m", "m1"),
+        ('alter table if exists only s."M" detach partition s.m1 concurrently', 's."M"', "s.m1"),
+    ],
+)
+def test_a_concurrent_detach_names_both_tables_and_can_be_finalized(statement: str, table: str, name: str) -> None:
+    change = parse_concurrent_change(statement.encode())
+    assert change
+    assert (change.action, change.table, change.name) == (ConcurrentAction.DETACH, table, name)
+    assert change.finalize.decode().lower() == statement.lower().replace("concurrently", "finalize")
+
+
+@pytest.mark.parametrize("rest", ["m1", "m1 FINALIZE"])
+def test_another_detach_takes_one_transaction(rest: str) -> None:
+    assert parse_concurrent_change(f"ALTER TABLE m DETACH PARTITION {rest}".encode()) is None

@@ -1,9 +1,11 @@
-"""Changes of indexes outside of a transaction, and what one that failed or was killed has left behind.
+"""Statements with CONCURRENTLY, and what one that failed or was killed has left behind.
 
-CREATE INDEX, DROP INDEX and REINDEX with CONCURRENTLY take several transactions; one that stops in between leaves an
-INVALID index, which IF NOT EXISTS takes for a finished one. An index is known by its OID: the indexes that were there
-before the statement are saved with the progress of its file, so that no name has to be compared.
-Source: PostgreSQL documentation, "CREATE INDEX" and "REINDEX", Building and Rebuilding Indexes Concurrently.
+CREATE INDEX, DROP INDEX and REINDEX take several transactions; one that stops in between leaves an INVALID index, which
+IF NOT EXISTS takes for a finished one. An index is known by its OID: the indexes that were there before the statement
+are saved with the progress of its file, so that no name has to be compared. DETACH PARTITION takes two transactions;
+after the first, only FINALIZE goes on.
+Source: PostgreSQL documentation, "CREATE INDEX" and "REINDEX", Building and Rebuilding Indexes Concurrently; "ALTER
+TABLE", DETACH PARTITION.
 """
 
 from __future__ import annotations
@@ -31,39 +33,49 @@ if TYPE_CHECKING:
     from kernel.migrations.script import Script
 
 
-class IndexAction(Enum):
-    """What a statement does to an index."""
+class ConcurrentAction(Enum):
+    """What a statement does."""
 
     CREATE = "CREATE INDEX"
     DROP = "DROP INDEX"
     REINDEX = "REINDEX"
+    DETACH = "DETACH PARTITION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexChange:
-    """A statement that changes indexes. `name` and `table` are written as to_regclass and parse_ident read them.
+class ConcurrentChange:
+    """A statement that can stop half way. `name` and `table` are written as to_regclass and parse_ident read them.
 
-    `name` is "" where the server chooses it, and for REINDEX, which may be of a whole database. `table` is that of
-    CREATE INDEX. With `only` the index of a partitioned table stays INVALID until those of all partitions are attached.
+    `name` is that of the index, "" where the server chooses it, and for REINDEX, which may be of a whole database; or
+    that of the partition. `table` is that of CREATE INDEX, or the partitioned table. With `only` the index of a
+    partitioned table stays INVALID until those of all partitions are attached. `finalize` completes a DETACH.
     """
 
-    action: IndexAction
+    action: ConcurrentAction
     name: str = ""
     table: str = ""
     concurrently: bool = False
     only: bool = False
+    finalize: bytes = b""
 
 
-def parse_index_change(statement: bytes) -> IndexChange | None:
-    """Parse a CREATE INDEX, a DROP INDEX CONCURRENTLY or a REINDEX; None for any other statement."""
+def parse_concurrent_change(statement: bytes) -> ConcurrentChange | None:
+    """Parse a CREATE INDEX, a DROP INDEX or DETACH PARTITION with CONCURRENTLY, or a REINDEX; None for any other."""
     reader = WordReader(read_words(statement))
-    if reader.take("REINDEX"):
-        return IndexChange(action=IndexAction.REINDEX)
-    if reader.take("DROP", "INDEX", "CONCURRENTLY"):
-        reader.take("IF", "EXISTS")
-        return IndexChange(action=IndexAction.DROP, name=reader.take_identifier(), concurrently=True)
-    if not reader.take("CREATE"):
-        return None
+    match reader.take_any("ALTER", "CREATE", "DROP", "REINDEX"):
+        case "ALTER":
+            return _parse_detach(reader, statement)
+        case "CREATE":
+            return _parse_create_index(reader)
+        case "DROP" if reader.take("INDEX", "CONCURRENTLY"):
+            reader.take("IF", "EXISTS")
+            return ConcurrentChange(action=ConcurrentAction.DROP, name=reader.take_identifier(), concurrently=True)
+        case "REINDEX":
+            return ConcurrentChange(action=ConcurrentAction.REINDEX)
+    return None
+
+
+def _parse_create_index(reader: WordReader) -> ConcurrentChange | None:
     reader.take("UNIQUE")
     if not reader.take("INDEX"):
         return None
@@ -73,21 +85,49 @@ def parse_index_change(statement: bytes) -> IndexChange | None:
     if not reader.take("ON"):
         return None
     only = reader.take("ONLY")
+    return ConcurrentChange(
+        action=ConcurrentAction.CREATE,
+        name=name,
+        table=reader.take_identifier(),
+        concurrently=concurrently,
+        only=only,
+    )
+
+
+def _parse_detach(reader: WordReader, statement: bytes) -> ConcurrentChange | None:
+    if not reader.take("TABLE"):
+        return None
+    reader.take("IF", "EXISTS")
+    reader.take("ONLY")
     table = reader.take_identifier()
-    return IndexChange(action=IndexAction.CREATE, name=name, table=table, concurrently=concurrently, only=only)
+    reader.take("*")
+    if not reader.take("DETACH", "PARTITION"):
+        return None
+    name = reader.take_identifier()
+    if not reader.next_is("CONCURRENTLY"):
+        return None
+    word = reader.take_word()
+    finalize = statement[: word.begin] + b"FINALIZE" + statement[word.end :]
+    return ConcurrentChange(
+        action=ConcurrentAction.DETACH, name=name, table=table, concurrently=True, finalize=finalize
+    )
 
 
 # REINDEX CONCURRENTLY builds X_ccnew next to X, swaps the two, and drops X_ccold; an interrupted one leaves either.
 _BEFORE = {
-    IndexAction.CREATE: """
+    ConcurrentAction.CREATE: """
 SELECT t.oid, ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = t.oid)
 FROM (SELECT to_regclass(%(table)s)::oid AS oid) AS t
 """,
-    IndexAction.DROP: """
+    ConcurrentAction.DROP: """
 SELECT i.indrelid, ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = i.indrelid AND NOT indisvalid)
 FROM pg_index i WHERE i.indexrelid = to_regclass(%(name)s)
 """,
-    IndexAction.REINDEX: "SELECT 0, ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid)",
+    ConcurrentAction.DETACH: """
+SELECT inhrelid, ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = inhrelid)
+FROM pg_inherits WHERE inhrelid = to_regclass(%(name)s) AND inhparent = to_regclass(%(table)s)
+""",
+    ConcurrentAction.REINDEX: "SELECT 0, ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid)",
 }
 _ANY_INVALID = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
 _MAY_CONCERN_INDEX = re.compile(
@@ -100,6 +140,18 @@ SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     AND (c.relname = (parse_ident(nullif(%(name)s, '')))[1]::name
       OR (%(name)s = '' AND c.relname ~ '_idx[0-9]*$')))
 """
+_DETACHED = """
+SELECT NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = %(table_oid)s AND inhparent = to_regclass(%(table)s))
+"""
+_DETACH_PENDING = """
+SELECT 1 FROM pg_inherits
+WHERE inhdetachpending AND inhrelid = to_regclass(%(name)s) AND inhparent = to_regclass(%(table)s)
+"""
+_DONE = {
+    ConcurrentAction.CREATE: _BUILT,
+    ConcurrentAction.DROP: _DROPPED,
+    ConcurrentAction.DETACH: _DETACHED,
+}
 # The name as the server has it: parse_ident folds its case, name cuts it to 63 bytes.
 _SAME_NAME = """
 SELECT format('%%I.%%I', n.nspname, c.relname), i.indisvalid IS FALSE AND NOT (%(only)s AND c.relkind = 'I')
@@ -109,7 +161,7 @@ WHERE c.relname = (parse_ident(nullif(%(name)s, '')))[1]::name
 """
 
 
-def indexes_before(connection: Connection, change: IndexChange) -> tuple[int | None, tuple[int, ...]]:
+def state_before(connection: Connection, change: ConcurrentChange) -> tuple[int | None, tuple[int, ...]]:
     """The `table_oid` and `other_indexes` of FileProgress for a statement that has not been sent yet."""
     row = _fetch_row(connection, _BEFORE[change.action], {"name": change.name, "table": change.table})
     table_oid, indexes = row or (None, ())
@@ -125,26 +177,34 @@ def drop_left_indexes(connection: Connection, progress: FileProgress) -> None:
         connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index.name}".encode())
 
 
-def is_change_done(connection: Connection, change: IndexChange, progress: FileProgress) -> bool:
-    """Whether the interrupted statement had come to its end: its index is there, or is gone that was there before."""
-    if progress.table_oid is None or change.action is IndexAction.REINDEX:
+def is_change_done(connection: Connection, change: ConcurrentChange, progress: FileProgress) -> bool:
+    """Whether the interrupted statement had come to its end: what it makes is there, or what it removes is gone."""
+    if progress.table_oid is None or change.action is ConcurrentAction.REINDEX:
         return False
     values = {
         "name": change.name,
+        "table": change.table,
         "table_oid": progress.table_oid,
         "other_indexes": list(progress.other_indexes),
     }
-    row = _fetch_row(connection, _DROPPED if change.action is IndexAction.DROP else _BUILT, values)
+    row = _fetch_row(connection, _DONE[change.action], values)
     return bool(row and row[0])
 
 
-def invalid_index_of_name(connection: Connection, change: IndexChange) -> str:
+def is_detach_pending(connection: Connection, change: ConcurrentChange) -> bool:
+    """Whether a DETACH PARTITION has come to its end but for what `change.finalize` does."""
+    return bool(
+        change.finalize and _fetch_row(connection, _DETACH_PENDING, {"name": change.name, "table": change.table})
+    )
+
+
+def invalid_index_of_name(connection: Connection, change: ConcurrentChange) -> str:
     """The INVALID index, quoted, that has the name of an index to create, and would be taken for it; "" for none."""
-    row = _fetch_row(connection, _SAME_NAME, _name_values(change)) if change.action is IndexAction.CREATE else None
+    row = _fetch_row(connection, _SAME_NAME, _name_values(change)) if change.action is ConcurrentAction.CREATE else None
     return str(row[0]) if row and row[1] else ""
 
 
-def describe_invalid_index(name: str, change: IndexChange) -> str:
+def describe_invalid_index(name: str, change: ConcurrentChange) -> str:
     """The message for a CREATE INDEX that `invalid_index_of_name` has an index for."""
     drop = "DROP INDEX CONCURRENTLY" if change.concurrently else "DROP INDEX"
     return (
@@ -167,8 +227,8 @@ def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migrati
             for part in reading.parts:
                 if part.kind is not PartKind.STATEMENT or not _MAY_CONCERN_INDEX.search(part.sql):
                     continue
-                change = parse_index_change(part.sql)
-                if change is None or change.action is not IndexAction.CREATE or not change.name:
+                change = parse_concurrent_change(part.sql)
+                if change is None or change.action is not ConcurrentAction.CREATE or not change.name:
                     changed += part.sql.decode(errors="replace").lower()
                     continue
                 bare_names = (change.name.lower().strip('"'), change.table.lower().rpartition(".")[2].strip('"'))
@@ -178,18 +238,18 @@ def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migrati
                     yield Problem(message=message, file=migration.filename, line=part.line)
 
 
-def is_index_missing(connection: Connection, change: IndexChange, progress: FileProgress) -> bool:
+def is_index_missing(connection: Connection, change: ConcurrentChange, progress: FileProgress) -> bool:
     """Whether a CREATE INDEX that the server accepted built no valid index, and nothing else has its name."""
-    if change.action is not IndexAction.CREATE or progress.table_oid is None:
+    if change.action is not ConcurrentAction.CREATE or progress.table_oid is None:
         return False
-    _, now = indexes_before(connection, change)
+    _, now = state_before(connection, change)
     if set(now) - set(progress.other_indexes) and not left_indexes(connection, progress):
         return False
     row = _fetch_row(connection, _SAME_NAME, _name_values(change))
     return row is None or bool(row[1])
 
 
-def _name_values(change: IndexChange) -> dict[str, object]:
+def _name_values(change: ConcurrentChange) -> dict[str, object]:
     return {"name": change.name, "table": change.table, "only": change.only}
 
 
