@@ -183,7 +183,7 @@ _REMEDIES = {
 
 _LEDGER_EXISTS = (
     "that table is the ledger of these migrations; leave it out of the file: "
-    "a dump without it is made with pg_dump --exclude-table={ledger}; "
+    "a dump without it is made with pg_dump --exclude-table={ledger} --exclude-table={progress}; "
     "where another tool needs a table of this name, give the ledger another with KERNEL_MIGRATIONS_TABLE"
 )
 _LEDGER_GONE = (
@@ -196,9 +196,10 @@ def remedy_for_error(sqlstate: str | None, message: str, ledger: Ledger) -> str:
 
     An error that names the ledger has remedies of its own: a file neither makes that table nor drops it.
     """
-    if f'"{ledger.table}"' in message or f'"{ledger.schema}.{ledger.table}"' in message:
+    names = (ledger.table, f"{ledger.schema}.{ledger.table}", ledger.progress_table)
+    if any(f'"{name}"' in message for name in names):
         if sqlstate == "42P07":
-            return _LEDGER_EXISTS.format(ledger=ledger.name)
+            return _LEDGER_EXISTS.format(ledger=ledger.name, progress=ledger.progress_name)
         if sqlstate == "42P01":
             return _LEDGER_GONE
     return _REMEDIES.get(sqlstate or "", f"correct the file, {_THEN_MIGRATE_AGAIN}")

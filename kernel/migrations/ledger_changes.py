@@ -86,7 +86,8 @@ def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, 
     if shown.change.creates:
         remedy = (
             "that table is the ledger here, in which the runner records what is applied; take out what makes and fills "
-            f"it (a dump without it: pg_dump -T {ledger.table}), or name another ledger with KERNEL_MIGRATIONS_TABLE"
+            f"it (a dump without it: pg_dump -T {ledger.table} -T {ledger.table}{_PROGRESS_SUFFIX}), "
+            "or name another ledger with KERNEL_MIGRATIONS_TABLE"
         )
     else:
         remedy = (
