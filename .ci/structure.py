@@ -46,8 +46,8 @@ finally:
 
 def main(checkout: Path) -> None:
     """Print the figures of a checkout, a line each."""
-    modules = {_name(path, checkout): path for path in sorted((checkout / "kernel").rglob("*.py"))}
-    imports = {name: _imports(path, modules) - {name} for name, path in modules.items()}
+    modules = _modules(checkout)
+    imports = _import_graph(modules)
     rooms = _between_rooms(imports)
     way = _modules_on_the_way(checkout)
     packages = sum(path.name == "__init__.py" for path in modules.values())
@@ -58,11 +58,24 @@ def main(checkout: Path) -> None:
     print(f"arrows between rooms: {sum(map(len, rooms.values()))}")
     print(f"layers of rooms: {_layers(rooms)}")
     print(f"circles of modules: {len(_circles(imports))}; circles of rooms: {len(_circles(rooms))}")
-    for circle in _circles(rooms):
+    for circle in (*_circles(imports), *_circles(rooms)):
         print(f"  {', '.join(circle)}")
     print(f"modules that one file passes through in db.migrate: {len(way)}")
     for module in way:
         print(f"  {module}")
+
+
+def circles_of_modules(checkout: Path) -> list[tuple[str, ...]]:
+    """The groups of modules that import each other, imports for type checking included."""
+    return _circles(_import_graph(_modules(checkout)))
+
+
+def _modules(checkout: Path) -> dict[str, Path]:
+    return {_name(path, checkout): path for path in sorted((checkout / "kernel").rglob("*.py"))}
+
+
+def _import_graph(modules: Mapping[str, Path]) -> dict[str, set[str]]:
+    return {name: _imports(path, modules) - {name} for name, path in modules.items()}
 
 
 def _name(path: Path, checkout: Path) -> str:

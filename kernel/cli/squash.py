@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
-from kernel.migrations.replaced import describe_range, versions_replaced_by_squash
+from kernel.migrations.replaced import describe_range
 from kernel.report.json_documents import file_documents
 from kernel.squash import squash_migrations
 from kernel.units import format_quantity
@@ -38,7 +38,7 @@ def run_squash(context: TaskContext, name: str, *, to: str, dry_run: bool) -> No
 
 
 def _squash_text(context: TaskContext, squash: Squash, *, dry_run: bool) -> str:
-    versions = describe_range(versions_replaced_by_squash(squash.replaced))
+    versions = describe_range(squash.versions)
     files = f"{versions} ({format_quantity(len(squash.replaced), 'file')})"
     rows = f", with the {format_quantity(squash.rows, 'row')} that they insert" if squash.rows else ""
     verbs = ("would replace", "would move") if dry_run else ("replaces", "moved")

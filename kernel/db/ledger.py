@@ -10,7 +10,7 @@ kernel/db/progress_table.py is the table next to it, for files outside of a tran
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,9 +19,8 @@ from psycopg import pq, sql
 
 from kernel.config.table_name import DEFAULT_LEDGER, PROGRESS_SUFFIX
 from kernel.db.connection import current_role, format_identifier
-from kernel.db.progress_table import create_progress_table
 from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Problem, Unrecorded
-from kernel.migrations.script import LedgerName
+from kernel.migrations.migration import LedgerName
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,13 +38,6 @@ _LEDGER_COLUMNS = {
     "applied_at": "timestamp without time zone",
     "checksum": "character varying(64)",
 }
-_CREATE_LEDGER = """
-CREATE TABLE IF NOT EXISTS {} (
-  version VARCHAR(255) PRIMARY KEY,
-  filename VARCHAR(255) NOT NULL,
-  applied_at TIMESTAMP NOT NULL DEFAULT NOW(),
-  checksum VARCHAR(64) NOT NULL
-)"""
 # The named table, found on the search path or in its schema; if there is none on the search path, every table of its
 # name and columns in another schema. Always at least one row. No privilege is needed to read the catalogs.
 _FIND_LEDGER = """
@@ -283,30 +275,6 @@ def refuse_missing_privilege(session: Session, ledger: Ledger, privilege: str) -
     ).fetchone()
     if row and not row[0]:
         raise _privilege_error(session, ledger, privilege)
-
-
-def create_ledger(session: Session, ledger: Ledger) -> Ledger:
-    """Create the table and the one of progress, unless they exist. Raises DatabaseRefused without the privilege."""
-
-    def create() -> None:
-        with session.connection.transaction():
-            session.connection.execute(sql.SQL(_CREATE_LEDGER).format(ledger.identifier))
-            create_progress_table(session, ledger)
-
-    try:
-        try:
-            create()
-        except psycopg.errors.UniqueViolation:
-            # Through a pooler there is no lock of the session. IF NOT EXISTS does not see the table of a transaction
-            # that has not committed: it waits for it, and fails on the catalog's index.
-            create()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise DatabaseRefused(
-            f"{session.name}: no privilege to create {ledger.name}; "
-            f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} "
-            f"TO {current_role(session)}"
-        ) from error
-    return replace(ledger, exists=True)
 
 
 def unrecorded_tables(session: Session, ledger: Ledger) -> tuple[str, ...]:

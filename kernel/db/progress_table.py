@@ -6,13 +6,13 @@ is written only if it is still as this run wrote it last, by its xmin: two runne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 from psycopg import sql
 
-from kernel.db.connection import current_role
+from kernel.db.connection import current_role, format_identifier
 from kernel.errors import DatabaseRefused
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from kernel.db.ledger import Ledger
 
 
+_CREATE_LEDGER = """
+CREATE TABLE IF NOT EXISTS {} (
+  version VARCHAR(255) PRIMARY KEY,
+  filename VARCHAR(255) NOT NULL,
+  applied_at TIMESTAMP NOT NULL DEFAULT NOW(),
+  checksum VARCHAR(64) NOT NULL
+)"""
 # Former releases had the first five columns, and dropped the table when no file was unfinished.
 _COLUMNS = {
     "version": "VARCHAR(255) PRIMARY KEY",
@@ -109,6 +116,30 @@ def left_indexes(connection: Connection, progress: FileProgress) -> tuple[LeftIn
         return ()
     values = {"table_oid": progress.table_oid, "other_indexes": list(progress.other_indexes)}
     return tuple(LeftIndex(*row) for row in connection.execute(_LEFT, values).fetchall())
+
+
+def create_ledger_tables(session: Session, ledger: Ledger) -> Ledger:
+    """Create the ledger and the table of progress, unless they exist. Raises DatabaseRefused without the privilege."""
+
+    def create() -> None:
+        with session.connection.transaction():
+            session.connection.execute(sql.SQL(_CREATE_LEDGER).format(ledger.identifier))
+            create_progress_table(session, ledger)
+
+    try:
+        try:
+            create()
+        except psycopg.errors.UniqueViolation:
+            # Through a pooler there is no lock of the session. IF NOT EXISTS does not see the table of a transaction
+            # that has not committed: it waits for it, and fails on the catalog's index.
+            create()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseRefused(
+            f"{session.name}: no privilege to create {ledger.name}; "
+            f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} "
+            f"TO {current_role(session)}"
+        ) from error
+    return replace(ledger, exists=True)
 
 
 def create_progress_table(session: Session, ledger: Ledger) -> None:

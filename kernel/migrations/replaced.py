@@ -15,10 +15,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
-
-    from kernel.migrations.migration import Migration
 
 
 REPLACED_FOLDER = "replaced"  # in the directory of migrations: a folder for the files that each squash file replaces
@@ -64,16 +62,6 @@ def read_replaced(path: Path) -> tuple[ReplacedVersion, ...]:
                 version, _, checksum = match["value"].decode().partition(":")
                 found.append(ReplacedVersion(version, checksum, earlier=match["name"].decode() == REPLACED_EARLIER))
     return tuple(found)
-
-
-def versions_replaced_by_squash(migrations: Iterable[Migration]) -> Iterator[ReplacedVersion]:
-    """Yield what a squash file of these migrations replaces, including what those that are squash files replace."""
-    for migration in migrations:
-        yield ReplacedVersion(migration.version, migration.checksum)
-        for one in migration.replaces:
-            # A database that the former squash file has not reached yet has the last file that it replaced.
-            required = one.number == migration.number and not one.earlier
-            yield one._replace(earlier=not required)
 
 
 def describe_range(versions: Iterable[ReplacedVersion]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.directives import may_have_foreign_marks, misplaced_directive_problems, parse_directives
-from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
+from kernel.migrations.migration import HashingReader, LedgerName, list_candidates, parse_filename
 from kernel.migrations.transactions import RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, advance_column, split_script
@@ -30,13 +30,6 @@ REVERT_FOLDER = "revert"
 _NAMES_PATH = re.compile(rb"search_path|schema", re.IGNORECASE)
 PSQL_COMMAND_RULE = "psql-meta-command"
 UNWRITTEN = "still as db.new wrote it, without a statement"
-
-
-class LedgerName(NamedTuple):
-    """The ledger, which a file must not change: its table, and its schema where it is known."""
-
-    schema: str | None = None
-    table: str = "schema_migrations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only
 from kernel.db.ledger import (
     claim_statement,
-    create_ledger,
     find_ledger,
     read_records,
     unrecorded_tables,
     update_record,
 )
+from kernel.db.progress_table import create_ledger_tables
 from kernel.errors import UsageError
 from kernel.plan import parse_version
 
@@ -72,7 +72,7 @@ def record_baseline(
         _refuse_records(session, find_ledger(session))
         tables = unrecorded_tables(session, ledger) if not to_record else ()
         with session.connection.transaction():
-            ledger = create_ledger(session, ledger)
+            ledger = create_ledger_tables(session, ledger)
             for migration in to_record:
                 session.connection.execute(claim_statement(session.connection, ledger, migration))
     return BaselineResult(database=session.name, recorded=to_record, tables=tables)

@@ -16,8 +16,8 @@ from kernel.apply.no_transaction import run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import refuse_read_only, with_runner_settings
-from kernel.db.ledger import create_ledger, ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
-from kernel.db.progress_table import prepare_progress_table
+from kernel.db.ledger import ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
+from kernel.db.progress_table import create_ledger_tables, prepare_progress_table
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import parse_script, unwritten_problems
 from kernel.migrations.transactions import RunMode
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from kernel.apply.executor import Executor
     from kernel.db.connection import Session
     from kernel.db.ledger import Record
-    from kernel.migrations.migration import Migration
-    from kernel.migrations.script import LedgerName, Script
+    from kernel.migrations.migration import LedgerName, Migration
+    from kernel.migrations.script import Script
     from kernel.plan import PlanEntry, Status
 
     PendingFile = tuple[Migration, Script]
@@ -105,7 +105,7 @@ def migrate(
         status = read_status(session, migrations)  # another runner may have applied some before we had the lock
         pending = _pending(status, options)
         if not status.ledger.exists:
-            create_ledger(session, status.ledger)
+            create_ledger_tables(session, status.ledger)
         squashes = squashes_to_record(status, options)
         recorded = record_squashes(session, status.ledger, squashes) if squashes else ()
         if any(script.mode is not RunMode.TRANSACTION for migration, script in files if migration in pending):

@@ -20,7 +20,7 @@ from kernel.apply.events import ignore_event
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed, Problem, ServerFailed, UsageError
 from kernel.migrations.migration import discover_migrations, format_version
-from kernel.migrations.replaced import REPLACED_FOLDER, describe_range, versions_replaced_by_squash
+from kernel.migrations.replaced import REPLACED_FOLDER, ReplacedVersion, describe_range
 from kernel.migrations.scaffold import REVERT_DIRECTORY, create_files, lock_directory, snake_case
 from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.plan import parse_version
@@ -33,7 +33,7 @@ from kernel.squash.content import count_rows, differences, ledger_tables, read_g
 from kernel.squash.dump_text import squash_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
@@ -59,6 +59,11 @@ class Squash:
     moved_to: Path
     rows: int
     roles: tuple[str, ...]
+
+    @property
+    def versions(self) -> tuple[ReplacedVersion, ...]:
+        """The versions that the file replaces, of the files and of squash files among them."""
+        return tuple(versions_replaced_by_squash(self.replaced))
 
 
 def squash_migrations(
@@ -207,3 +212,13 @@ def _write_and_move(squash: Squash, directory: Path) -> None:
                 raise
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error
+
+
+def versions_replaced_by_squash(migrations: Iterable[Migration]) -> Iterator[ReplacedVersion]:
+    """Yield what a squash file of these migrations replaces, including what those that are squash files replace."""
+    for migration in migrations:
+        yield ReplacedVersion(migration.version, migration.checksum)
+        for one in migration.replaces:
+            # A database that the former squash file has not reached yet has the last file that it replaced.
+            required = one.number == migration.number and not one.earlier
+            yield one._replace(earlier=not required)

@@ -13,7 +13,8 @@ import pytest
 
 from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock
 from kernel.db.connection import open_session
-from kernel.db.ledger import create_ledger, find_ledger, read_fingerprint
+from kernel.db.ledger import find_ledger, read_fingerprint
+from kernel.db.progress_table import create_ledger_tables
 from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Unrecorded
 from kernel.operations.drift import MigrationsLocation
 from kernel.operations.verify import check_files, check_records
@@ -210,7 +211,7 @@ def test_tables_in_other_schemas_are_another_history(project: Project) -> None:
 def test_two_runners_that_hold_no_lock_create_one_table(project: Project) -> None:
     with psycopg.connect(project.url) as first, open_session(project.url) as session, ThreadPoolExecutor(1) as pool:
         first.execute(SPECIFIED.encode())
-        second = pool.submit(create_ledger, session, find_ledger(session))
+        second = pool.submit(create_ledger_tables, session, find_ledger(session))
         project.until(f"SELECT FROM pg_locks WHERE pid = {session.backend_pid} AND NOT granted")
         first.commit()
         assert second.result().exists

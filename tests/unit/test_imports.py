@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -154,3 +155,8 @@ def test_values_know_nothing_of_the_outside() -> None:
         if values and module not in ("kernel.config.settings", "kernel.migrations.git_history"):
             outside = {imported.partition(".")[0] for imported in imports(module, typing=False)}
             assert outside.isdisjoint({"psycopg", "invoke", "dotenv", "tabulate", "subprocess", "socket"}), module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    structure = runpy.run_path(str(PROJECT / ".ci" / "structure.py"))
+    assert structure["circles_of_modules"](PROJECT) == []

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.errors import FilesInvalid
-from kernel.migrations.script import LedgerName, parse_script
+from kernel.migrations.migration import LedgerName
+from kernel.migrations.script import parse_script
 
 if TYPE_CHECKING:
     from pathlib import Path
