@@ -118,6 +118,7 @@ def _rule(pattern: bytes, mark: Mark, message: str = "") -> LineRule:
     return LineRule(re.compile(pattern), mark, message)
 
 
+PLACEHOLDER = re.compile(rb"\$\{[^}]*\}")
 _NO_SUCH_MARK = "not a mark that {} reads, which are at the beginning of a line and spelled as its documentation does"
 
 
@@ -181,7 +182,12 @@ def _tools() -> Iterator[ToolFormat]:
         name="flyway",
         filename=re.compile(r"(?P<direction>[VU])(?P<version>[0-9]+(?:[._][0-9]+)*)__(?P<description>.*)\.sql"),
         order=_by_dotted_version,
-        rules=(_rule(rb"\$\{[^}]*\}", Mark.REFUSED, "Flyway replaces placeholders; write the value"),),
+        rules=(
+            _rule(rb"(?i)^\s*--\s*flyway:executeInTransaction\s*=\s*false\s*$", Mark.NO_TRANSACTION),
+            _rule(rb"(?i)^\s*--\s*flyway:executeInTransaction\s*=\s*true\s*$", Mark.IGNORED),
+            _rule(rb"(?i)^\s*--\s*flyway:\s*\w+.*", Mark.REFUSED, "a setting that no migration has; take it out"),
+            LineRule(PLACEHOLDER, Mark.REFUSED, "Flyway replaces placeholders; write the value"),
+        ),
         starts_up=True,
         recursive=True,
         refused_names=(

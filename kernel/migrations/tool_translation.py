@@ -14,6 +14,7 @@ from kernel.migrations.migration import format_version
 from kernel.migrations.scaffold import words_in_snake_case
 from kernel.migrations.script import parse_revert_script, parse_script
 from kernel.migrations.tool_files import name_direction, split_parts
+from kernel.migrations.tool_formats import PLACEHOLDER
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, split_script
 
@@ -108,7 +109,7 @@ class Translator:
                 case ("executeintransaction", "false"):
                     no_transaction = True
                 case ("placeholderreplacement", "false"):
-                    tool = replace(tool, rules=())
+                    tool = replace(tool, rules=tuple(rule for rule in tool.rules if rule.pattern is not PLACEHOLDER))
                 case (name, _) if not name.startswith("#"):
                     message = f"{line.strip()}: a setting of {tool.name} that no migration has; take it out"
                     self.problems.append(Problem(message=message, file=file, line=number))

@@ -192,6 +192,14 @@ def test_the_settings_of_one_script_of_flyway_count(tmp_path: Path) -> None:
     ]
 
 
+def test_the_settings_in_a_script_of_flyway_count(tmp_path: Path) -> None:
+    file = adopt(tmp_path, "flyway", {"V1__a.sql": "-- flyway:executeInTransaction=false\nSELECT 1;\n"}).files[0]
+    assert file.no_transaction
+    assert problems(tmp_path / "2", "flyway", {"V1__a.sql": "-- flyway:group=true\nSELECT 1;\n"}) == [
+        "V1__a.sql:1: -- flyway:group=true: a setting that no migration has; take it out"
+    ]
+
+
 def test_names_that_the_tool_does_not_read_are_listed(tmp_path: Path) -> None:
     files = {"schema.sql": "", "1_a.up.sql": "SELECT 1;\n", "README.md": ""}
     assert adopt(tmp_path, "golang-migrate", files).unread == ("schema.sql",)
