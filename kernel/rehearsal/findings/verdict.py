@@ -33,9 +33,10 @@ from kernel.rehearsal.findings.statements import is_same_relation
 from kernel.units import format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.lint.finding import Finding
+    from kernel.rehearsal.data.integrity import IntegrityReport
     from kernel.rehearsal.findings.data_loss import UndeclaredLoss
     from kernel.rehearsal.findings.evidence import Evidence
     from kernel.rehearsal.result import Limits, Run
@@ -79,7 +80,11 @@ def _all_findings(evidence: Evidence) -> Iterator[Finding]:
     findings += [make_loss_finding(one) for one in losses if not any(one is known for known in explained)]
     if evidence.integrity:
         known = {one.violation.relation for one in evidence.integrity.unvalidated_constraints}
-        findings = [one for one in findings if not _is_repeated_by_outcome(one, known)]
+        findings = [
+            one
+            for one in findings
+            if not _is_repeated_by_outcome(one, known) and not _has_index(one, evidence.integrity, evidence.runs)
+        ]
         findings += findings_for_final_state(evidence.integrity, evidence.runs)
         findings += findings_for_unindexed_foreign_keys(evidence.runs, evidence.integrity.unindexed_foreign_keys)
     yield from findings
@@ -124,6 +129,15 @@ def _is_repeated_by_outcome(finding: Finding, unvalidated: Iterable[str]) -> boo
     """Whether the final state of the database has a more exact finding about the same constraint."""
     return finding.rule == "constraint-not-validated" and any(
         is_same_relation(finding.relation, known) for known in unvalidated
+    )
+
+
+def _has_index(finding: Finding, report: IntegrityReport, runs: Sequence[Run]) -> bool:
+    """Whether the database has the index that no file shows; unknown (False) after a failure."""
+    return (
+        finding.rule == "foreign-key-without-index"
+        and not any(run.failed for run in runs)
+        and not any(is_same_relation(finding.relation, key.table) for key in report.unindexed_foreign_keys)
     )
 
 

@@ -134,6 +134,14 @@ def test_a_foreign_key_validated_at_once_still_wants_its_index(rehearsals: Rehea
     assert {one.line for one in found if one.rule == "foreign-key-validated-under-lock"} == {1, 2}
 
 
+def test_an_index_that_the_database_has_is_enough_for_a_foreign_key(rehearsals: Rehearsals) -> None:
+    given = f"{GIVEN}CREATE INDEX ON letters (user_id);"
+    script = "ALTER TABLE letters ADD CONSTRAINT other FOREIGN KEY (user_id) REFERENCES users NOT VALID;\n"
+    for text in (script, f"{script}DELETE FROM users WHERE id <= 10;\n"):
+        found = rehearsals.rehearse(given, f"-- rehearse: rows users=*\n{text}").findings
+        assert "foreign-key-without-index" not in {one.rule for one in found}, as_lines(found)
+
+
 def test_a_dropped_table_has_one_figure_under_its_name_of_63_bytes(rehearsals: Rehearsals) -> None:
     found = rehearsals.rehearse(GIVEN, f"DROP TABLE {LONG};\n").findings
     assert "no row lost" not in as_lines(found)
