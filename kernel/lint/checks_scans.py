@@ -55,15 +55,16 @@ def _new_column(action: Action, state: FileState) -> Iterator[RuleMatch]:
 def _check_column_type(action: Action, column: ColumnDefinition, state: FileState) -> Iterator[RuleMatch]:
     """Types that another one serves better, each once for a statement."""
     name, length, _ = parse_type(column.type.partition(" [")[0])
+    changed = f"column {action.name} gets the type {column.type}" if action.verb == "change type" else ""
     if "primary key" in column.clauses and name in ("integer", "smallint"):
         yield match_rule("int4-key", action)
     rule = "serial-column" if column.type in _SERIAL_TYPES else _RULES_BY_TYPE.get(name)
     if name == "json":
         in_use = state.existed_before(action.relation)
-        message = "" if in_use else "a column of type json"
+        message = changed or ("" if in_use else "a column of type json")
         yield match_rule("json-column", action, message, severity=None if in_use else Severity.WARNING)
     if rule and (name != "varchar" or length is not None) and state.is_first_report(rule, of_statement=True):
-        yield match_rule(rule, action)
+        yield match_rule(rule, action, changed)
 
 
 def _change_type(action: Action, state: FileState) -> Iterator[RuleMatch]:
