@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from kernel.db.connection import open_session
-from kernel.errors import FilesInvalid, Problem
+from kernel.db.connection import Session, open_session
+from kernel.errors import DatabaseRefused, DatabaseUnreachable, FilesInvalid, Problem
 from kernel.migrations.script import open_script, parse_script, unwritten_problems
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
 from kernel.rehearsal.data.expectations import read_expectations, unknown_table_problem
 from kernel.rehearsal.dump.preflight import lists_every_table
+from kernel.rehearsal.dump.production import open_production
 from kernel.sql.lexer import PartKind
 from kernel.sql.reader import STRING_KEY, Word, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
@@ -79,14 +81,11 @@ def read_preconditions(
         if status.plan.records_ahead:
             names = ", ".join(record.filename for record in status.plan.records_ahead)
             reporter.print_line(f"warning: {source.name} is ahead of these files: {names}")
-        pending = tuple(migration for migration, _ in todo)
-        expectations, malformed = read_expectations(pending)
-        if problems := [*copy_program_problems(todo), *malformed]:
-            raise FilesInvalid(problems)
+        expectations = _require_expectations(todo)
         ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
         return Preconditions(
             migrations=migrations,
-            pending=pending,
+            pending=tuple(migration for migration, _ in todo),
             expectations=expectations,
             database=session.name,
             ledger_tables=frozenset({status.ledger.name, status.ledger.progress_name}),
@@ -95,6 +94,26 @@ def read_preconditions(
                 (str(name), str(value)) for name, value in session.connection.execute(_ENVIRONMENT_QUERY)
             ),
         )
+
+
+def _require_expectations(todo: Collection[tuple[Migration, Script]]) -> tuple[Expectation, ...]:
+    """What the files declare. Raises FilesInvalid for malformed declarations, and for programs that a file starts."""
+    expectations, malformed = read_expectations(migration for migration, _ in todo)
+    if problems := [*copy_program_problems(todo), *malformed]:
+        raise FilesInvalid(problems)
+    return expectations
+
+
+def check_production(migrations: tuple[Migration, ...], url: str) -> None:
+    """Check the files that are pending in production as read_preconditions does, before a dump that may take long.
+
+    Reads only. Does nothing where production cannot be read: the dump says why. Raises FilesInvalid, Drift, Unrecorded,
+    LedgerShape.
+    """
+    with suppress(DatabaseUnreachable, DatabaseRefused), open_production(url) as (connection, production):
+        session = Session(connection=connection, url=url, name=production.name, pooled=False)
+        _, todo = prepare_migrate(session, migrations, MigrateOptions())
+        _require_expectations(todo)
 
 
 def check_pending_files(migrations: Iterable[Migration], contents: DumpContents) -> None:

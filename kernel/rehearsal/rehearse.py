@@ -21,7 +21,7 @@ from kernel.rehearsal.practices.compatibility import check_compatibility
 from kernel.rehearsal.practices.rerun import RERUN_PRACTICE, check_rerun
 from kernel.rehearsal.practices.result import PracticeResult
 from kernel.rehearsal.practices.revert import REVERT_PRACTICE, check_reverts
-from kernel.rehearsal.preconditions import check_pending_files, read_preconditions
+from kernel.rehearsal.preconditions import check_pending_files, check_production, read_preconditions
 from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
 from kernel.rehearsal.queries.corpus import read_queries
 from kernel.rehearsal.restore import acquire_requested_dump, open_restored_copy
@@ -53,6 +53,8 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
     the dump and the servers. The copy is dropped in any case, unless it is to be kept.
     """
     began = time.monotonic()
+    if request.dump is None and request.prod_db:
+        check_production(migrations, request.prod_db)
     queries = read_queries(request.queries, request.prod_db) if request.queries else ()
     with acquire_requested_dump(request, reporter) as dump:
         check_pending_files(migrations, dump.contents)

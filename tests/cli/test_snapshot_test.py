@@ -283,6 +283,29 @@ def test_what_db_migrate_would_refuse_is_refused_with_its_place(
     assert result.err.startswith(f"error: {message}")
 
 
+@pytest.mark.parametrize(
+    ("prepare", "script", "code", "message"),
+    [
+        ("", "SELECT 1;\n\\set a 1\n", 2, "002_pending.sql:2:1: \\set: psql's own commands do not run here"),
+        ("", "-- rehearse: row orders=1\nSELECT 1;\n", 2, "002_pending.sql:1: -- rehearse: row: no such word"),
+        (EDITED, HARMLESS, 4, "001_first.sql: changed after it was applied"),
+    ],
+)
+def test_production_is_not_dumped_when_its_pending_files_cannot_run(
+    rehearsals: Rehearsals, prepare: str, script: str, code: int, message: str
+) -> None:
+    rehearsals.project.rows(prepare or "SELECT")
+    rehearsals.project.rows("CREATE ROLE ledger_reader LOGIN; GRANT SELECT ON schema_migrations TO ledger_reader")
+    try:
+        reading = make_conninfo(rehearsals.production, user="ledger_reader")
+        rehearsals.pending(script)
+        result = rehearsals.run(PROD_DB=reading)
+        assert (result.code, result.out) == (code, "")
+        assert result.err.startswith(f"error: {message}")
+    finally:
+        rehearsals.project.rows("DROP OWNED BY ledger_reader; DROP ROLE ledger_reader")
+
+
 def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_it(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
     rehearsals.rows("postgres", f"CREATE DATABASE {rehearsals.test_name}")
