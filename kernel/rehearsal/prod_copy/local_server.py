@@ -84,11 +84,11 @@ def _open_store_or_warn(request: CopyRequest) -> CopyStore | None:
 @contextmanager
 def _open_stored_copy(store: CopyStore, programs: Programs, request: CopyRequest) -> Iterator[ProdCopy | None]:
     """The copy from the store, or None; prints why a stored copy is not used."""
-    began = time.perf_counter()
     key = entry_key(request.digest, programs, schema_only=request.schema_only)
     with ExitStack() as stack:
         claim = store.claim_entry(key, request.print_line, to_keep=request.target.keep)
         folder, reason = stack.enter_context(claim)
+        began = time.perf_counter()
         if reason:
             request.print_line(reason)
         if folder is None:
