@@ -93,7 +93,7 @@ def test_last_words_are_the_reason_and_not_its_consequences() -> None:
 
 
 def test_entries_are_left_out_by_what_they_are_and_not_by_their_names() -> None:
-    kept = ArchiveListing(LIST).filter_entries("EXTENSION ", "COMMENT - EXTENSION ")
+    kept = ArchiveListing(LIST).select_entries(("EXTENSION ", "COMMENT - EXTENSION "))
     assert "dblink" not in kept
     assert "TABLE DATA shop EXTENSION alice" in kept
     assert kept.count("\n") == LIST.count("\n") - 2

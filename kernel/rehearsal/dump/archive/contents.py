@@ -48,8 +48,8 @@ _DATABASE_LOCALE = re.compile(rb"\b(LOCALE_PROVIDER|LOCALE|LC_COLLATE|LC_CTYPE) 
 _TOC_ENTRY = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<what>.*)")
 _ROW_ENTRIES = ("TABLE DATA ", "BLOBS ")
 _DATA_ENTRIES = (*_ROW_ENTRIES, "SEQUENCE SET ", "MATERIALIZED VIEW DATA ", "STATISTICS DATA ")
-_LARGE_OBJECT_ENTRIES = (
-    *("BLOB ", "BLOB METADATA "),
+ROWS = (  # every entry of data
+    *(*_DATA_ENTRIES, "BLOB ", "BLOB METADATA "),
     *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
 )
 _MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{'|'.join(MIGRATION_TABLES)}) ")
@@ -105,13 +105,13 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
         # Not by --schema-only, which leaves out the owners and privileges of large objects, and the ledger's rows.
         # These cannot be read where only the table of contents was copied, and take long in some archives.
         try:
-            with text_file_for_account(listed.schema_entries(records=True), account) as list_file:
+            with text_file_for_account(listed.select_entries(_DATA_ENTRIES), account) as list_file:
                 arguments = ("--create", "--file=-", f"--use-list={list_file}")
                 run(*arguments, output=text, seconds=_RECORDS_TIMEOUT_SECONDS)
         except DumpUnreadable:
             text.seek(0)
             text.truncate()
-            with text_file_for_account(listed.schema_entries(records=False), account) as list_file:
+            with text_file_for_account(listed.select_entries(_DATA_ENTRIES, records=False), account) as list_file:
                 run("--create", "--file=-", f"--use-list={list_file}", output=text)
         name = f"{dump.path.name} (its schema)"
         index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
@@ -174,27 +174,18 @@ class ArchiveListing:
     def __init__(self, text: str) -> None:
         self._lines = text.splitlines()
 
-    def filter_entries(self, *beginnings: str, rows: bool = True) -> str:
+    def select_entries(self, left_out: tuple[str, ...], *, records: bool = True) -> str:
         """The list for --use-list without entries that begin so, such as "EXTENSION ".
 
-        Without `rows` it has only the rows of the tables of migrations.
+        The rows of the tables of migrations stay with `records`.
         """
-        kept = (line for line in self._lines if not self._describe_entry(line).startswith(beginnings))
-        return "\n".join(line for line in kept if rows or not self._is_data(line)) + "\n"
-
-    def schema_entries(self, *, records: bool) -> str:
-        """The list for --use-list without rows, except those of the tables of migrations with `records`."""
+        described = ((line, self._describe_entry(line)) for line in self._lines)
         kept = (
             line
-            for line in self._lines
-            if not (what := self._describe_entry(line)).startswith(_DATA_ENTRIES)
-            or (records and _MIGRATION_RECORDS.match(what))
+            for line, what in described
+            if not what.startswith(left_out) or (records and _MIGRATION_RECORDS.match(what))
         )
         return "\n".join(kept) + "\n"
-
-    def _is_data(self, line: str) -> bool:
-        what = self._describe_entry(line)
-        return what.startswith((*_DATA_ENTRIES, *_LARGE_OBJECT_ENTRIES)) and not _MIGRATION_RECORDS.match(what)
 
     def qualified_names(self, name: str) -> str:
         """The table of this name with its schema; all of them if there are several."""

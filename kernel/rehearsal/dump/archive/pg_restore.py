@@ -13,9 +13,10 @@ from typing import IO, TYPE_CHECKING
 from kernel.errors import DumpUnreadable, RestoreFailed
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.archive.access import open_archive_for_account, text_file_for_account
+from kernel.rehearsal.dump.archive.contents import ROWS
 from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, libpq_environment
 from kernel.rehearsal.dump.common.model import DUMP_AGAIN
-from kernel.rehearsal.dump.plain.classify import StatementKind, classify_statement, summarise_statement
+from kernel.rehearsal.dump.plain.classify import HARMLESS_KINDS, classify_statement, summarise_statement
 from kernel.rehearsal.dump.plain.workers import without_row_values
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ _PREFIX = "pg_restore: "
 _ROW_NUMBER = re.compile(r"CONTEXT: .*\bline (\d+)")
 _COMMAND = "Command was: "
 _ERRORS_IGNORED = re.compile(r"^pg_restore: warning: errors ignored on restore: \d+$", re.MULTILINE)
-# What a copy can do without; settings of newer servers, such as transaction_timeout.
-_HARMLESS_KINDS = frozenset(
-    {StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.PUBLICATION, StatementKind.SETTING}
-)
 _COMMENT = "COMMENT "
 _ALREADY_EXISTS = re.compile(r"(?:schema|language) \".*\" already exists")
 _DEADLOCK = "deadlock detected"
@@ -61,7 +58,7 @@ def run_pg_restore(
     with (
         open_archive_for_account(archive.dump, archive.account, jobs=jobs) as (place, source),
         text_file_for_account(
-            archive.listing.filter_entries(*_NOT_RESTORED, rows=not schema_only), archive.account
+            archive.listing.select_entries((*_NOT_RESTORED, *(ROWS if schema_only else ()))), archive.account
         ) as list_file,
     ):
         done = run_client_program(
@@ -87,7 +84,7 @@ def print_archive(archive: Archive, output: IO[bytes], *, schema_only: bool) -> 
 
     Raises DumpUnreadable, RestoreFailed.
     """
-    entries = archive.listing.filter_entries(rows=not schema_only)
+    entries = archive.listing.select_entries(ROWS if schema_only else ())
     with (
         open_archive_for_account(archive.dump, archive.account) as (place, source),
         text_file_for_account(entries, archive.account) as list_file,
@@ -138,7 +135,7 @@ class ReportedError:
         """Whether the copy can do without the command."""
         kind, _ = classify_statement(self.command.encode())
         return bool(self.command) and (
-            kind in _HARMLESS_KINDS or self.command.startswith(_COMMENT) or self.already_exists
+            kind in HARMLESS_KINDS or self.command.startswith(_COMMENT) or self.already_exists
         )
 
     @property

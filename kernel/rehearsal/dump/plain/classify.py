@@ -47,6 +47,15 @@ class StatementKind(Enum):
     REMOTE = "would reach another server"
 
 
+# What a copy can do without; a setting may be one of newer servers, such as transaction_timeout.
+HARMLESS_KINDS = frozenset(
+    {
+        *(StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT, StatementKind.PUBLICATION),
+        *(StatementKind.DROP, StatementKind.SETTING),
+    }
+)
+
+
 def _compile_shape(text: bytes) -> re.Pattern[bytes]:
     """A pattern for one statement: %n is a name, %i an identifier, %s a string, %g a signature."""
     for sign, meaning in ((b"%n", _NAME), (b"%i", IDENTIFIER), (b"%s", _STRING), (b"%g", _SIGNATURE)):

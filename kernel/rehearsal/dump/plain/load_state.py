@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kernel.errors import Problem
 from kernel.rehearsal.dump.common.model import DumpProgress
 from kernel.rehearsal.dump.plain.classify import (
+    HARMLESS_KINDS,
     SUMMARY_LENGTH,
     StatementKind,
     is_safe_for_superuser,
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.dump.plain.workers import Refusal
 
 
-_HARMLESS_KINDS = frozenset(
-    {
-        *(StatementKind.COMMENT, StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT),
-        *(StatementKind.PUBLICATION, StatementKind.DROP),
-    }
-)
 # Duplicate schema and duplicate object: a new database has a schema public already, and the language plpgsql.
 _ALREADY_EXISTS = frozenset({"42P06", "42710"})
 _CREATE_LANGUAGE = re.compile(rb"CREATE (?:OR REPLACE )?(?:TRUSTED )?(?:PROCEDURAL )?LANGUAGE ")
@@ -140,7 +135,7 @@ class LoadLosses:
             statement.kind is StatementKind.SCHEMA or _CREATE_LANGUAGE.match(beginning)
         )
         sentence = f"{summarise_statement(beginning)}: {refusal}"
-        if statement.kind in _HARMLESS_KINDS or comment or exists:
+        if statement.kind in HARMLESS_KINDS or comment or exists:
             self.harmless.setdefault(sentence)
         else:
             self._lost.append((statement.offset, sentence))

@@ -61,7 +61,6 @@ _COMMANDS = frozenset(  # PostgreSQL documentation, "SQL Commands"
 _ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
 # Client encodings with bytes below 0x80 inside of characters, which look like a backslash or a quote.
 _UNSAFE_ENCODINGS = frozenset({b"SJIS", b"SHIFT_JIS_2004", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB"})
-_INSERT = re.compile(rb"INSERT INTO ")
 _FORBIDDEN_STATEMENTS = {
     ("LOAD",): "loads a library into the server",
     ("ALTER", "SYSTEM"): "changes the whole server",
@@ -183,9 +182,9 @@ class _DumpScanner:
     def _statement(self, part: Part) -> None:
         sql = part.sql
         offset = self._stream.dump_offset(self._at + part.start)
-        if self._stream.opaque and not _INSERT.match(sql):
+        if self._stream.opaque and not sql.startswith(b"INSERT "):
             sql = self._dump.read(offset, len(sql))
-        if table := inserted_table(sql) if _INSERT.match(sql) else b"":
+        if table := inserted_table(sql):
             self._insert(table, offset, len(sql))
             return
         kind, match = classify_statement(sql) if len(sql) < _MAX_CLASSIFIED_BYTES else (StatementKind.PLAIN, None)

@@ -68,12 +68,8 @@ class DumpText:
         for begin in range(offset, end, size):
             yield self.read(begin, min(size, end - begin))
 
-    def line_number(self, offset: int) -> int:
-        """The line with the byte at `offset`, counting from 1."""
-        return next(self.line_numbers((offset,)))
-
     def line_numbers(self, offsets: Sequence[int]) -> Iterator[int]:
-        """The line of each of these offsets, which ascend; reads the file once."""
+        """The line of each of these offsets, which ascend, counting from 1; reads the file once."""
         line, before = 1, 0
         for offset in offsets:
             line += sum(piece.count(b"\n") for piece in self.pieces(before, offset - before, _MAX_WINDOW_BYTES))
@@ -82,7 +78,7 @@ class DumpText:
 
     def describe_location(self, offset: int) -> str:
         """The location of a byte for the beginning of a message: name, line, byte (counting from 0)."""
-        return f"{self.name}:{self.line_number(offset)} (byte {format_count(offset)})"
+        return f"{self.name}:{next(self.line_numbers((offset,)))} (byte {format_count(offset)})"
 
     def find_end_of_data(self, begin: int) -> int | None:
         r"""The offset of the line `\.` that ends the COPY data from `begin` on; None when there is none.
