@@ -21,6 +21,7 @@ from kernel.sql.reader import STRING_KEY, Word, read_words
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from kernel.config.table_name import TableName
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
     from kernel.rehearsal.data.expectations import Expectation
@@ -104,14 +105,21 @@ def _require_expectations(todo: Collection[tuple[Migration, Script]]) -> tuple[E
     return expectations
 
 
-def check_production(migrations: tuple[Migration, ...], url: str) -> None:
+def check_production(migrations: tuple[Migration, ...], url: str, ledger: TableName) -> None:
     """Check the files that are pending in production as read_preconditions does, before a dump that may take long.
 
     Reads only. Does nothing where production cannot be read: the dump says why. Raises FilesInvalid, Drift, Unrecorded,
     LedgerShape.
     """
     with suppress(DatabaseUnreachable, DatabaseRefused), open_production(url) as (connection, production):
-        session = Session(connection=connection, url=url, name=production.name, pooled=False)
+        session = Session(
+            connection=connection,
+            url=url,
+            name=production.name,
+            pooled=False,
+            backend_pid=connection.info.backend_pid,
+            migrations_table=ledger,
+        )
         _, todo = prepare_migrate(session, migrations, MigrateOptions())
         _require_expectations(todo)
 

@@ -54,7 +54,7 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
     """
     began = time.monotonic()
     if request.dump is None and request.prod_db:
-        check_production(migrations, request.prod_db)
+        check_production(migrations, request.prod_db, request.migrations_table)
     queries = read_queries(request.queries, request.prod_db) if request.queries else ()
     with acquire_requested_dump(request, reporter) as dump:
         check_pending_files(migrations, dump.contents)

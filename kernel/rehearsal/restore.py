@@ -55,13 +55,24 @@ def acquire_requested_dump(request: RehearsalRequest, reporter: Reporter) -> Abs
     if request.dump is not None:
         # Only a copy that is kept, now or before, needs the digest.
         with_digest = target.keep or target.test_db is not None or store_has_entries()
-        return open_given_dump(request.dump, request.bindir, reporter.show_progress, with_digest=with_digest)
+        return open_given_dump(
+            request.dump,
+            request.bindir,
+            reporter.show_progress,
+            with_digest=with_digest,
+            ledger=request.migrations_table,
+        )
     if not request.prod_db:
         raise UsageError("nothing to rehearse on: give a dump with --dump PATH, or set PROD_DB")
     if target.test_db is not None:
         check_test_db(target, reporter.print_line)
     return dump_production(
-        request.prod_db, request.bindir, reporter.show_progress, jobs=request.jobs, schema_only=request.schema_only
+        request.prod_db,
+        request.bindir,
+        reporter.show_progress,
+        jobs=request.jobs,
+        schema_only=request.schema_only,
+        ledger=request.migrations_table,
     )
 
 
@@ -130,7 +141,15 @@ def _restore(
     if dump.index is not None:
         outcome = load_plain_dump(dump.index, url, jobs=jobs, schema_only=schema_only, progress=show)
     else:
-        outcome = restore_archive(dump.dump, url, programs, jobs=jobs, schema_only=schema_only, progress=show)
+        outcome = restore_archive(
+            dump.dump,
+            url,
+            programs,
+            jobs=jobs,
+            schema_only=schema_only,
+            progress=show,
+            ledger=request.migrations_table,
+        )
     if outcome.lost:
         raise _restore_error(dump.source.name, [str(problem) for problem in outcome.lost])
     without_rows = [_WITHOUT_ROWS] if schema_only else []

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from kernel.db.ledger import find_ledger
-from kernel.rehearsal.dump.common.model import MIGRATION_TABLES
 from kernel.rehearsal.schema.diff import diff_schemas
 from kernel.rehearsal.schema.snapshot import read_schema
 from kernel.units import format_quantity
@@ -83,8 +82,9 @@ def role_statements(connection: Connection, names: list[str]) -> list[str]:
 
 def ledger_tables(session: Session) -> list[str]:
     """The quoted names of the runner's own tables."""
-    schema = find_ledger(session).schema
-    return [sql.Identifier(schema, table).as_string(session.connection) for table in MIGRATION_TABLES]
+    ledger = find_ledger(session)
+    tables = (ledger.table, ledger.progress_table)
+    return [sql.Identifier(ledger.schema, table).as_string(session.connection) for table in tables]
 
 
 def count_rows(session: Session) -> int:

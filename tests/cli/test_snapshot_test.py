@@ -306,6 +306,26 @@ def test_production_is_not_dumped_when_its_pending_files_cannot_run(
         rehearsals.project.rows("DROP OWNED BY ledger_reader; DROP ROLE ledger_reader")
 
 
+@pytest.mark.parametrize("source", ["plain", "custom", "directory", "PROD_DB"])
+def test_the_schema_alone_knows_what_is_applied_by_the_ledger_that_the_setting_names(
+    rehearsals: Rehearsals, source: str
+) -> None:
+    rehearsals.project.rows(
+        'CREATE SCHEMA "my app"; ALTER TABLE schema_migrations SET SCHEMA "my app";'
+        'ALTER TABLE "my app".schema_migrations RENAME TO "the ledger";'
+        # Of another service, which has applied 002.
+        f"{LEDGER}; INSERT INTO schema_migrations VALUES ('002', '002_other.sql', now(), 'x')"
+    )
+    named = {"KERNEL_MIGRATIONS_TABLE": '"my app"."the ledger"'}
+    given = {"PROD_DB": rehearsals.production} if source == "PROD_DB" else {}
+    flags: list[str | Path] = [] if given else ["--dump", rehearsals.dump(f"--format={source}", name=source)]
+    result = rehearsals.run("--schema-only", "--json", *flags, **named, **given)
+    assert [one["version"] for one in result.document["migrations"]] == ["002"]
+    rehearsals.pending("-- rehearse: row orders=1\nSELECT 1;\n")
+    refused = rehearsals.run("--json", *flags, **named, **given)
+    assert (refused.code, refused.error["line"]) == (2, 1)
+
+
 def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_it(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
     rehearsals.rows("postgres", f"CREATE DATABASE {rehearsals.test_name}")

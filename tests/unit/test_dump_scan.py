@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.config.table_name import parse_table_name
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.common.model import Collation, Dump, DumpContents
 from kernel.rehearsal.dump.identify import identify_dump
@@ -362,3 +363,14 @@ def test_a_script_in_sql_is_a_dump_too(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with open_plain_dump(identify_dump(path)) as index:
         assert len(index.items) == 1
+
+
+def test_the_ledger_is_the_one_that_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "dump.sql"
+    odd = LEDGER_ROWS.replace("public.schema_migrations", '"a ""b".schema_migrations').replace("016", "017")
+    path.write_text(LEDGER_ROWS + odd + LEDGER_ROWS.replace("schema_migrations", "mine").replace("016", "018"))
+    found = []
+    for name in ("public.schema_migrations", '"a ""b".schema_migrations', "mine", "other.mine", "schema_migrations"):
+        with open_plain_dump(identify_dump(path), parse_table_name(name)) as index:
+            found.append(index.contents.applied_versions)
+    assert found == [{1, 16}, {1, 17}, {1, 18}, None, None]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from kernel.config.table_name import TableName
     from kernel.rehearsal.dump.common.model import Dump, DumpContents
     from kernel.rehearsal.dump.plain.contents import DumpIndex
 
@@ -50,7 +51,7 @@ class AcquiredDump:
 
 @contextmanager
 def open_given_dump(
-    path: Path, bindir: Path | None, show_progress: Callable[[str], None], *, with_digest: bool
+    path: Path, bindir: Path | None, show_progress: Callable[[str], None], *, with_digest: bool, ledger: TableName
 ) -> Iterator[AcquiredDump]:
     """Open a dump; `with_digest` reads all of it, for the digest by which a kept copy is found.
 
@@ -61,15 +62,21 @@ def open_given_dump(
     digest = digest_dump(dump) if with_digest else ""
     kind = _FORMAT_NAMES[dump.format] + (f", {dump.compression}" if dump.compression else "")
     with ExitStack() as stack:
-        index = stack.enter_context(open_plain_dump(dump)) if dump.format is DumpFormat.PLAIN else None
-        contents = index.contents if index else read_archive_contents(dump, find_programs(bindir))
+        index = stack.enter_context(open_plain_dump(dump, ledger)) if dump.format is DumpFormat.PLAIN else None
+        contents = index.contents if index else read_archive_contents(dump, find_programs(bindir), ledger)
         source = _describe_source(dump, contents, path.name, kind)
         yield AcquiredDump(dump=dump, contents=contents, digest=digest, source=source, index=index)
 
 
 @contextmanager
 def dump_production(
-    url: str, bindir: Path | None, show_progress: Callable[[str], None], *, jobs: int, schema_only: bool
+    url: str,
+    bindir: Path | None,
+    show_progress: Callable[[str], None],
+    *,
+    jobs: int,
+    schema_only: bool,
+    ledger: TableName,
 ) -> Iterator[AcquiredDump]:
     """Dump the database at `url`; the dump is deleted at the end.
 
@@ -90,8 +97,9 @@ def dump_production(
             jobs=jobs,
             schema_only=schema_only,
             progress=lambda progress: show_progress(f"dumping {production.name}: {progress}"),
+            ledger=ledger,
         )
-        contents = read_archive_contents(dump, programs)
+        contents = read_archive_contents(dump, programs, ledger)
         source = _describe_source(dump, contents, production.name, "PROD_DB")
         yield AcquiredDump(dump=dump, contents=contents, digest="", source=source, settings=production.settings)
 

@@ -21,18 +21,20 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, Problem, RestoreFailed, Unprepared
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_programs_with, libpq_environment
-from kernel.rehearsal.dump.common.model import MIGRATION_TABLES, DumpProgress
+from kernel.rehearsal.dump.common.model import DumpProgress, migration_tables
 from kernel.rehearsal.dump.identify import identify_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.common.model import Dump, ProgressCallback
@@ -69,7 +71,8 @@ _REMEDIES = (
 _TABLES_WITH_DATA = """
 SELECT format('"%%s"."%%s"', replace(nspname, '"', '""'), replace(relname, '"', '""'))
 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p') AND relname <> ALL(%s) AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
+WHERE relkind IN ('r', 'p') AND (relname <> ALL(%(tables)s) OR nspname <> coalesce(%(schema)s, nspname))
+  AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
 """
 
 _MAX_NAMED = 5
@@ -146,6 +149,7 @@ def export_production(
     jobs: int = 2,
     schema_only: bool = False,
     progress: ProgressCallback | None = None,
+    ledger: TableName = DEFAULT_LEDGER,
 ) -> Dump:
     """Dump the database at `url` into the folder `into`, which must not exist.
 
@@ -161,7 +165,8 @@ def export_production(
             raise Unprepared(problems)
         environ = libpq_environment(connection, READ_ONLY_SETTINGS, name=EXPORT_APPLICATION_NAME)
         connects = conninfo_without_secrets(connection)
-        rows_of = [name for (name,) in connection.execute(_TABLES_WITH_DATA, (list(MIGRATION_TABLES),)).fetchall()]
+        named = {"tables": list(migration_tables(ledger)), "schema": ledger.schema}
+        rows_of = [name for (name,) in connection.execute(_TABLES_WITH_DATA, named).fetchall()]
 
     def report_progress() -> None:
         if progress:

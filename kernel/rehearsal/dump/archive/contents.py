@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.errors import DumpUnreadable
 from kernel.postgres.account import server_account
 from kernel.postgres.cache import reachable_programs
@@ -27,7 +28,7 @@ from kernel.rehearsal.dump.archive.access import open_archive_for_account, text_
 from kernel.rehearsal.dump.archive.complete import check_complete
 from kernel.rehearsal.dump.archive.header import ArchiveHeader, read_archive_header
 from kernel.rehearsal.dump.common.client_programs import find_pg_restore
-from kernel.rehearsal.dump.common.model import DUMP_AGAIN, MIGRATION_TABLES, DumpContents, DumpFormat
+from kernel.rehearsal.dump.common.model import DUMP_AGAIN, DumpContents, DumpFormat, migration_tables
 from kernel.rehearsal.dump.plain.classify import StatementKind
 from kernel.rehearsal.dump.plain.contents import DumpStatement
 from kernel.rehearsal.dump.plain.scan import scan_dump
@@ -36,6 +37,7 @@ from kernel.rehearsal.dump.plain.text import DumpText
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel.config.table_name import TableName
     from kernel.postgres.account import Account
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.common.model import Dump
@@ -52,7 +54,6 @@ ROWS = (  # every entry of data
     *(*_DATA_ENTRIES, "BLOB ", "BLOB METADATA "),
     *(f"{what} - LARGE OBJECT" for what in ("COMMENT", "ACL", "SECURITY LABEL")),
 )
-_MIGRATION_RECORDS = re.compile(rf"TABLE DATA \S+ (?:{'|'.join(MIGRATION_TABLES)}) ")
 # The last four bytes of gzip are the uncompressed size modulo 4 GB (RFC 1952, ISIZE).
 _GZIP_SIZE = struct.Struct("<I")
 _GZIP_HEADER_BYTES = 64
@@ -62,7 +63,7 @@ _COMPRESSION_RATIO = 4
 
 
 @contextmanager
-def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
+def open_archive(dump: Dump, programs: Programs, ledger: TableName = DEFAULT_LEDGER) -> Iterator[Archive]:
     """Check and open an archive; `programs` are used where they can read it, else another installation.
 
     Raises DumpUnreadable when it is cut short or damaged, Unprepared when no pg_restore here reads its version.
@@ -101,7 +102,7 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
 
         run("--list", "--create", output=listing)
         listing.seek(0)
-        listed = ArchiveListing(listing.read().decode(errors="replace"))
+        listed = ArchiveListing(listing.read().decode(errors="replace"), ledger)
         # Not by --schema-only, which leaves out the owners and privileges of large objects, and the ledger's rows.
         # These cannot be read where only the table of contents was copied, and take long in some archives.
         try:
@@ -114,13 +115,14 @@ def open_archive(dump: Dump, programs: Programs) -> Iterator[Archive]:
             with text_file_for_account(listed.select_entries(_DATA_ENTRIES, records=False), account) as list_file:
                 run("--create", "--file=-", f"--use-list={list_file}", output=text)
         name = f"{dump.path.name} (its schema)"
-        index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=os.fstat(text.fileno()).st_size))
+        size_bytes = os.fstat(text.fileno()).st_size
+        index = scan_dump(DumpText(descriptor=text.fileno(), name=name, size_bytes=size_bytes), ledger)
         yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
 
 
-def read_archive_contents(dump: Dump, programs: Programs) -> DumpContents:
+def read_archive_contents(dump: Dump, programs: Programs, ledger: TableName = DEFAULT_LEDGER) -> DumpContents:
     """What an archive needs. Raises DumpUnreadable, Unprepared."""
-    with open_archive(dump, programs) as archive:
+    with open_archive(dump, programs, ledger) as archive:
         return archive.contents
 
 
@@ -171,8 +173,11 @@ def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:
 class ArchiveListing:
     """The lines that pg_restore --list printed."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, ledger: TableName = DEFAULT_LEDGER) -> None:
         self._lines = text.splitlines()
+        schema = re.escape(ledger.schema) if ledger.schema else r"\S+"
+        tables = "|".join(re.escape(name) for name in migration_tables(ledger))
+        self._records = re.compile(rf"TABLE DATA {schema} (?:{tables}) ")
 
     def select_entries(self, left_out: tuple[str, ...], *, records: bool = True) -> str:
         """The list for --use-list without entries that begin so, such as "EXTENSION ".
@@ -181,9 +186,7 @@ class ArchiveListing:
         """
         described = ((line, self._describe_entry(line)) for line in self._lines)
         kept = (
-            line
-            for line, what in described
-            if not what.startswith(left_out) or (records and _MIGRATION_RECORDS.match(what))
+            line for line, what in described if not what.startswith(left_out) or (records and self._records.match(what))
         )
         return "\n".join(kept) + "\n"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import Problem
 from kernel.rehearsal.dump.archive.contents import open_archive
@@ -33,6 +34,7 @@ from kernel.rehearsal.dump.plain.workers import LoadConnection, open_load_connec
 from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
 
 if TYPE_CHECKING:
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.archive.contents import Archive
@@ -64,13 +66,14 @@ def restore_archive(
     jobs: int = 2,
     schema_only: bool = False,
     progress: ProgressCallback | None = None,
+    ledger: TableName = DEFAULT_LEDGER,
 ) -> RestoreOutcome:
     """Restore the archive into the new database at `url`, over `jobs` connections where its format allows, and ANALYZE.
 
     Raises DumpUnreadable, also when damage shows only now, Unprepared, DatabaseUnreachable, DatabaseRefused (see
     common.roles), RestoreFailed when the server or its disk gives up.
     """
-    with open_archive(dump, programs) as archive, open_session(url) as session:
+    with open_archive(dump, programs, ledger) as archive, open_session(url) as session:
         if archive.index.server_option_count and _refuses_server_options(session.connection):
             return _restore_as_plain(archive, url, jobs=jobs, schema_only=schema_only, progress=progress)
         with acquire_loading_role(session) as loading:
@@ -101,7 +104,8 @@ def _restore_as_plain(
     with tempfile.TemporaryFile(buffering=0) as file:
         print_archive(archive, file, schema_only=schema_only)
         size_bytes = os.fstat(file.fileno()).st_size
-        index = scan_dump(DumpText(descriptor=file.fileno(), name=archive.dump.path.name, size_bytes=size_bytes))
+        text = DumpText(descriptor=file.fileno(), name=archive.dump.path.name, size_bytes=size_bytes)
+        index = scan_dump(text, archive.index.ledger)
         outcome = load_plain_dump(index, url, jobs=jobs, schema_only=schema_only, progress=progress)
     return replace(outcome, harmless=(*([warning] if warning else []), *outcome.harmless))
 
@@ -120,7 +124,7 @@ class _ArchiveRestore:
     ) -> None:
         self._archive = archive
         self._schema_only = schema_only
-        self._plan = plan_load(archive.index.items, schema_only=schema_only)
+        self._plan = plan_load(archive.index.items, schema_only=schema_only, ledger=archive.index.ledger)
         self._loading = loading
         self._assistant = LoadConnection(assistant, archive.index.settings, only=(b"search_path",))
         self._progress_poller = CopyProgressPoller(assistant, archive.contents.data_bytes, progress)

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kernel.db.ledger import LEDGER_TABLE, PROGRESS_TABLE
+from kernel.config.table_name import PROGRESS_SUFFIX
 from kernel.errors import DumpUnreadable
 from kernel.units import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kernel.config.table_name import TableName
     from kernel.errors import Problem
 
 
-# Restored with --schema-only too: without their rows, every migration of the schema would be pending.
-MIGRATION_TABLES = (LEDGER_TABLE, PROGRESS_TABLE)
 DUMP_AGAIN = "dump or copy it again"
 TOC_FILE_NAME = "toc.dat"  # every directory and tar archive of pg_dump has this file
 _DIGITS = re.compile(r"[0-9]+")
@@ -33,6 +32,14 @@ def read_errors_as_unreadable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here") from error
+
+
+def migration_tables(ledger: TableName) -> tuple[str, str]:
+    """The names of the ledger and of the table of progress next to it.
+
+    Their rows are restored with --schema-only too: without them, every migration of the schema would be pending.
+    """
+    return (ledger.table, ledger.table + PROGRESS_SUFFIX)
 
 
 class DumpFormat(StrEnum):

@@ -47,7 +47,7 @@ def load_plain_dump(
     The database must be new: nothing in it is dropped. Raises DatabaseUnreachable, DatabaseRefused (see common.roles),
     and RestoreFailed when the server cannot go on.
     """
-    plan = plan_load(index.items, schema_only=schema_only)
+    plan = plan_load(index.items, schema_only=schema_only, ledger=index.ledger)
     with open_session(url) as session:
         with acquire_loading_role(session) as loading, ExitStack() as stack:
             connections = [

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from kernel.rehearsal.dump.common.model import MIGRATION_TABLES
+from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.rehearsal.dump.common.model import migration_tables
 from kernel.rehearsal.dump.plain.classify import StatementKind
-from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock
+from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock, is_migration_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from kernel.config.table_name import TableName
 
 
 # StatementKind says why each is not loaded.
@@ -25,7 +28,6 @@ NOT_LOADED = frozenset(
 _LAST_KINDS = frozenset({StatementKind.PRIVILEGES, StatementKind.LARGE_OBJECT, StatementKind.EVENT_TRIGGER})
 _DROP_KINDS = frozenset({StatementKind.DROP, StatementKind.PLACEHOLDER, StatementKind.DATA, *NOT_LOADED})
 _DATA_KINDS = frozenset({StatementKind.SEQUENCE, StatementKind.DATA, StatementKind.LARGE_OBJECT})
-_MIGRATION_TABLES = tuple(name.encode() for name in MIGRATION_TABLES)
 
 
 class StepMode(Enum):
@@ -63,12 +65,14 @@ class LoadPlan:
     event_triggers: tuple[DumpStatement, ...]
 
 
-def plan_load(items: Sequence[DumpStatement | RowBlock], *, schema_only: bool) -> LoadPlan:
+def plan_load(
+    items: Sequence[DumpStatement | RowBlock], *, schema_only: bool, ledger: TableName = DEFAULT_LEDGER
+) -> LoadPlan:
     """The order of a dump's items; with `schema_only`, of those that make no rows but the records of migrations."""
     kept = [
         item
         for item in _without_drops(items)
-        if not (schema_only and _makes_rows(item)) and not _has_kind(item, NOT_LOADED)
+        if not (schema_only and _makes_rows(item, ledger)) and not _has_kind(item, NOT_LOADED)
     ]
     first = _schemas_and_extensions(kept)
     in_first = set(first)
@@ -123,7 +127,7 @@ def _has_kind(item: DumpStatement | RowBlock, kinds: Iterable[StatementKind]) ->
     return isinstance(item, DumpStatement) and item.kind in kinds
 
 
-def _makes_rows(item: DumpStatement | RowBlock) -> bool:
+def _makes_rows(item: DumpStatement | RowBlock, ledger: TableName) -> bool:
     if isinstance(item, RowBlock):
-        return item.table.rpartition(b".")[2] not in _MIGRATION_TABLES
+        return not is_migration_table(item.table, ledger, migration_tables(ledger))
     return item.kind in _DATA_KINDS

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.plain.classify import (
     SessionSettings,
@@ -36,6 +37,7 @@ from kernel.units import format_count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kernel.config.table_name import TableName
     from kernel.rehearsal.dump.common.model import Dump
     from kernel.rehearsal.dump.plain.text import DumpText
     from kernel.sql.lexer import Part
@@ -72,13 +74,13 @@ _NEVER_WRITTEN = "pg_dump never writes that, so this is no dump to trust; dump t
 
 
 @contextmanager
-def open_plain_dump(dump: Dump) -> Iterator[DumpIndex]:
+def open_plain_dump(dump: Dump, ledger: TableName = DEFAULT_LEDGER) -> Iterator[DumpIndex]:
     """The index of a plain dump, which stays open for loading. Raises DumpUnreadable, with line and byte."""
     with open_dump_text(dump) as text:
-        yield scan_dump(text)
+        yield scan_dump(text, ledger)
 
 
-def scan_dump(dump: DumpText) -> DumpIndex:
+def scan_dump(dump: DumpText, ledger: TableName = DEFAULT_LEDGER) -> DumpIndex:
     """The index of a dump. Raises DumpUnreadable."""
     _refuse_other_text(dump)
     encoding = _ENCODING.search(dump.read(0, _HEAD_BYTES))
@@ -91,7 +93,7 @@ def scan_dump(dump: DumpText) -> DumpIndex:
     for skips_rows in (True, False):
         stream = SqlStream(dump, skips_rows=skips_rows, opaque=opaque)
         try:
-            return _DumpScanner(dump, stream).run()
+            return _DumpScanner(dump, stream, ledger).run()
         except _SkippedWrongly:
             continue  # rows in a string: now the lexer reads every byte
         except LexerError as error:
@@ -123,8 +125,9 @@ class _SkippedWrongly(Exception):
 class _DumpScanner:
     """The state of one pass."""
 
-    def __init__(self, dump: DumpText, stream: SqlStream) -> None:
+    def __init__(self, dump: DumpText, stream: SqlStream, ledger: TableName) -> None:
         self._dump = dump
+        self._ledger = ledger
         self._stream = stream
         self._items: list[DumpStatement | RowBlock] = []
         self._settings = SessionSettings()
@@ -161,7 +164,8 @@ class _DumpScanner:
             text=self._dump,
             items=tuple(self._items),
             settings=self._settings.states,
-            contents=replace(contents, applied_versions=recorded_versions(self._dump, self._items)),
+            contents=replace(contents, applied_versions=recorded_versions(self._dump, self._items, self._ledger)),
+            ledger=self._ledger,
         )
 
     def _check_skipped(self, part: Part) -> None:
