@@ -101,6 +101,32 @@ class KnownFingerprint:
         self._known = self._known and self._known.with_claims(claims, xid)
 
 
+class SessionDefaults:
+    """Whether a file has changed what a new session begins with: ALTER DATABASE or ALTER ROLE … SET.
+
+    The session of the run keeps its own, such as its search_path; the next files are to run as they would alone.
+    """
+
+    # The settings of the database and the login; of other roles and databases they concern other sessions.
+    query = (
+        b"SELECT pg_catalog.array_agg(setconfig ORDER BY setdatabase, setrole)::pg_catalog.text "
+        b"FROM pg_catalog.pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database "
+        b"WHERE datname = pg_catalog.current_database())) AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles "
+        b"WHERE rolname = SESSION_USER))"
+    )
+
+    def __init__(self) -> None:
+        self._first: bytes | None = None
+        self._known = False
+        self.changed = False
+
+    def compare(self, current: bytes | None) -> None:
+        """Compare the answer to the query with the first that was given."""
+        self.changed = self._known and current != self._first
+        if not self._known:
+            self._first, self._known = current, True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
     """What running a file takes. `hooks`, if any, are called around every statement."""
@@ -113,6 +139,12 @@ class Executor:
     activity: ActivityMonitor = field(repr=False)
     hooks: RunHooks | None = None
     fingerprint: KnownFingerprint = field(default_factory=KnownFingerprint)
+    session_defaults: SessionDefaults = field(default_factory=SessionDefaults)
+
+    def read_session_defaults(self) -> None:
+        """Read what a new session begins with, and compare it with the first time."""
+        if not self.session.pooled:  # the sessions of a pooler are older than the run
+            self.session_defaults.compare(self.protocol.query(SessionDefaults.query)[-1].get_value(0, 0))
 
     def report_waiting(self, holder: LockHolder) -> None:
         """Report that this run waits for another runner."""

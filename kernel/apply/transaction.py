@@ -28,7 +28,7 @@ from psycopg import pq
 from kernel.apply.batches import BatchQueue, Message, split_into_batches
 from kernel.apply.commit_in_doubt import SentCommit, commit_in_doubt_error
 from kernel.apply.events import MigrationApplied, MigrationProgressed, MigrationStarted
-from kernel.apply.executor import migration_application_name, run_with_retries
+from kernel.apply.executor import SessionDefaults, migration_application_name, run_with_retries
 from kernel.apply.failures import connection_lost_error, refused_error, server_error
 from kernel.db.advisory_lock import advisory_lock_key, poll_for_lock
 from kernel.db.ledger import (
@@ -296,7 +296,8 @@ class _FileTransaction:
             return end
         return (
             *end,
-            b"SELECT pg_try_advisory_lock(%d)" % advisory_lock_key(executor.ledger.schema, executor.ledger.table),
+            b"SELECT pg_try_advisory_lock(%d), (%b)"
+            % (advisory_lock_key(executor.ledger.schema, executor.ledger.table), SessionDefaults.query),
         )
 
     def _send(self, message: Message, queue: BatchQueue | None = None) -> None:
@@ -319,7 +320,10 @@ class _FileTransaction:
         if error:
             raise self._error(message, error)
         if commits and not self._executor.session.pooled:
-            _verify_lock_kept(protocol.rows.get(message.count - 1))
+            result = protocol.rows.get(message.count - 1)
+            _verify_lock_kept(result)
+            if result:
+                self._executor.session_defaults.compare(result.get_value(0, 1))
 
     def _error(self, message: Message, result: pq.abc.PGresult) -> MigrationFailed | psycopg.Error:
         """The error that stopped a message: psycopg's for a statement of the runner."""

@@ -14,8 +14,9 @@ from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE
 from kernel.apply.no_transaction import run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
+from kernel.config.table_name import TableName
 from kernel.db.advisory_lock import hold_advisory_lock
-from kernel.db.connection import refuse_read_only, with_runner_settings
+from kernel.db.connection import open_session, refuse_read_only, with_runner_settings
 from kernel.db.ledger import ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.db.progress_table import create_ledger_tables, prepare_progress_table
 from kernel.errors import FilesInvalid, MigrationFailed, Problem
@@ -95,9 +96,26 @@ def migrate(
     for _migration, script in files:
         for warning in script.warnings:
             observer(FileWarning(problem=warning))
+    run = _Run(migrations=migrations, options=options, observer=observer, hooks=hooks)
+    return _migrate_in_session(session, status, files, run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What a run is called with."""
+
+    migrations: tuple[Migration, ...]
+    options: MigrateOptions
+    observer: Observer
+    hooks: RunHooks | None
+
+
+def _migrate_in_session(session: Session, status: Status, files: tuple[PendingFile, ...], run: _Run) -> MigrateResult:
+    """Apply files under the lock; those after a file that changes what a new session begins with, in a new session."""
+    migrations, options = run.migrations, run.options
     session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
     with (
-        open_executor(session, status.ledger, waits=options.waits, observer=observer, hooks=hooks) as executor,
+        open_executor(session, status.ledger, waits=options.waits, observer=run.observer, hooks=run.hooks) as executor,
         hold_advisory_lock(
             session, status.ledger, wait_seconds=options.waits.lock_wait_seconds, waiting=executor.report_waiting
         ),
@@ -110,9 +128,39 @@ def migrate(
         recorded = record_squashes(session, status.ledger, squashes) if squashes else ()
         if any(script.mode is not RunMode.TRANSACTION for migration, script in files if migration in pending):
             prepare_progress_table(session, status.ledger)
-        applied = _apply(executor, [file for file in files if file[0] in pending], options)
-    result = _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied))
-    return replace(result, recorded=recorded)
+        todo = [file for file in files if file[0] in pending]
+        if len(todo) > 1:
+            executor.read_session_defaults()
+        applied = _apply(executor, todo, options)
+    result = replace(
+        _result(status, migrations, applied=applied, applied_by_others=len(files) - len(applied)), recorded=recorded
+    )
+    if not _ends_early(executor, options) or applied[-1].migration == todo[-1][0]:
+        return result
+    try:
+        rest = _migrate_in_new_session(session, status, run)
+    except MigrationFailed as error:
+        error.applied = (*(event.migration.filename for event in applied), *error.applied)
+        raise
+    return replace(
+        rest,
+        applied=applied + rest.applied,
+        recorded=recorded + rest.recorded,
+        applied_by_others=len(files) - len(todo) + rest.applied_by_others,
+    )
+
+
+def _migrate_in_new_session(session: Session, status: Status, run: _Run) -> MigrateResult:
+    """Go on as another run would, with the same ledger, which a changed search path may not find."""
+    ledger = TableName(schema=status.ledger.schema, table=status.ledger.table)
+    with open_session(session.url, role=session.role, migrations_table=ledger) as renewed:
+        status, files = prepare_migrate(renewed, run.migrations, run.options)
+        return _migrate_in_session(renewed, status, files, run)
+
+
+def _ends_early(executor: Executor, options: MigrateOptions) -> bool:
+    """Whether the next file needs a new session. A rehearsal observes one session, and keeps it."""
+    return executor.session_defaults.changed and not executor.hooks and not options.single_transaction
 
 
 def squashes_to_record(status: Status, options: MigrateOptions) -> tuple[PlanEntry, ...]:
@@ -200,12 +248,16 @@ def _mode_problems(session: Session, script: Script, options: MigrateOptions) ->
 def _apply(executor: Executor, files: Sequence[PendingFile], options: MigrateOptions) -> tuple[MigrationApplied, ...]:
     """Apply files one by one, or all in one transaction. Its MigrationFailed says what is applied and what is pending.
 
+    It ends after a file that changes what a new session begins with.
+
     A file outside of a transaction is one that has to be alone: the others have refused --single-transaction.
     """
     applied: list[MigrationApplied] = []
     try:
         for group in [files] if options.single_transaction else [[file] for file in files]:
             applied += _apply_group(executor, group)
+            if _ends_early(executor, options):
+                break
     except MigrationFailed as error:
         if options.single_transaction and error.rolled_back:
             error.aftermath = ALL_ROLLED_BACK
@@ -221,7 +273,9 @@ def _apply_group(executor: Executor, files: Sequence[PendingFile]) -> tuple[Migr
     for migration, script in files:
         if script.mode is not RunMode.TRANSACTION:
             executor.fingerprint.forget()
-            return (run_outside_transaction(executor, migration, script),)
+            applied = run_outside_transaction(executor, migration, script)
+            executor.read_session_defaults()
+            return (applied,)
     return apply_in_transaction(
         executor,
         [file_run_for_migration(executor.session, executor.ledger, migration, script) for migration, script in files],

@@ -537,3 +537,55 @@ def test_timeouts_of_the_role_or_the_database_do_not_end_a_run(
         project.put(f"00{number}_a.sql", f"CREATE TABLE seen_{number} AS SELECT current_setting('{name}') AS value;")
     project.migrate(single_transaction=single_transaction)
     assert project.rows("SELECT value FROM seen_1 UNION ALL SELECT value FROM seen_2") == [("0",), ("0",)]
+
+
+DEFAULTS = {
+    "search path of the database": "ALTER DATABASE {database} SET search_path = app, public;",
+    "search path of the role": "ALTER ROLE {role} IN DATABASE {database} SET search_path = app, public;",
+    "by a DO block": (
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = app, public', current_database()); END $$;"
+    ),
+    "outside of a transaction": "-- migrate: no-transaction\nALTER DATABASE {database} SET search_path = app, public;",
+}
+
+
+@pytest.mark.parametrize("text", DEFAULTS.values(), ids=DEFAULTS.keys())
+@pytest.mark.parametrize("together", [True, False])
+def test_a_file_runs_with_the_same_settings_together_with_the_file_that_sets_them_and_apart(
+    project: Project, text: str, together: bool
+) -> None:
+    project.rows("CREATE SCHEMA app")
+    login = f"Runner of {project.look.info.dbname}"
+    role = f'"{login}"'
+    project.rows(f"CREATE ROLE {role} SUPERUSER LOGIN")
+    runner = project.reached(user=login)
+    runner.put("001_a.sql", "CREATE TABLE a (i int);")
+    runner.put("002_set.sql", text.format(database=project.look.info.dbname, role=role))
+    runner.put("003_b.sql", "CREATE TABLE b (i int);")
+    runner.put("004_c.sql", "CREATE TABLE c AS SELECT current_setting('search_path');")
+    if together:
+        assert [event.migration.version for event in runner.migrate().applied] == ["001", "002", "003", "004"]
+    else:
+        for version in ("001", "002", "003", "004"):
+            runner.migrate(to=version)
+    assert project.has("public.a")
+    assert project.has("app.b")
+    assert project.rows("SELECT * FROM app.c") == [("app, public",)]
+    assert project.recorded() == ["001", "002", "003", "004"]
+
+
+def test_a_failure_after_a_change_of_settings_names_what_was_applied_before_it(project: Project) -> None:
+    project.put("001_set.sql", f"ALTER DATABASE {project.look.info.dbname} SET app.tenant = 'seven';")
+    project.put("002_use.sql", "CREATE TABLE t AS SELECT current_setting('app.tenant') AS tenant;")
+    project.put("003_wrong.sql", "SELECT 1 / 0;")
+    failed = project.failure()
+    assert (failed.applied, failed.pending) == (("001_set.sql", "002_use.sql"), ("003_wrong.sql",))
+    assert project.rows("SELECT tenant FROM t") == [("seven",)]
+
+
+def test_a_run_goes_on_with_its_ledger_when_a_file_moves_the_search_path_away_from_it(project: Project) -> None:
+    project.put("001_set.sql", f"CREATE SCHEMA app; ALTER DATABASE {project.look.info.dbname} SET search_path = app;")
+    project.put("002_use.sql", "CREATE TABLE t (a int);")
+    project.migrate()
+    assert project.has("app.t")
+    assert project.recorded() == ["001", "002"]
