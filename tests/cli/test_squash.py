@@ -231,6 +231,18 @@ def test_roles_that_the_files_make_are_made_by_the_new_file(history: Project, ro
     assert f"GRANT {role} TO {role}_made;" in text
 
 
+def test_a_signal_leaves_the_files_as_they_were(history: Project) -> None:
+    history.write("002_add_names.sql", "SELECT pg_sleep(60);\n")
+    before = names(history)
+    child = history.start("db.squash", "all_users", "--to", "3")
+    assert child.stderr is not None
+    assert child.stderr.readline().startswith("running 001 to 003 on PostgreSQL ")
+    child.terminate()
+    stopped = history.ended(child)
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (143, "error: terminated; no file was changed")
+    assert names(history) == before
+
+
 def test_a_directory_that_cannot_take_the_older_files_is_left_as_it_was(history: Project) -> None:
     (history.migrations / "replaced").write_text("a file where the folder would be")
     before = names(history)
