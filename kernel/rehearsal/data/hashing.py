@@ -85,7 +85,7 @@ def _is_compared_as_text(column: ColumnPair) -> bool:
 
 
 def template_hash(
-    column: ColumnPair, value: sql.Composable, seed: sql.Composable, *, text: bool = False
+    column: ColumnPair, value: sql.Composable, seed: sql.Composable, *, text: bool = False, key: bool = False
 ) -> sql.Composed:
     """The hash that a value of the template should have in the clone; with `text` without a cast to the clone's type.
 
@@ -97,7 +97,7 @@ def template_hash(
     if _is_compared_as_text(column) or (text and needs_cast(column)):
         return sql.SQL(_TEXT_HASH).format(value, seed)
     if not needs_cast(column):
-        return _common_hash(column, old.kind, value, seed)
+        return _common_hash(column, old.kind, value, seed, key=key)
     cast = sql.SQL("({}::{})").format(value, sql.SQL(new.base))  # as format_type spells it, quoted where it has to be
     back = sql.SQL("({}::{})").format(cast, sql.SQL(old.base))
     expected = seeded_hash(new.kind, cast, seed)
@@ -106,22 +106,29 @@ def template_hash(
     )
 
 
-def clone_hash(column: ColumnPair, value: sql.Composable, seed: sql.Composable, *, text: bool = False) -> sql.Composed:
+def clone_hash(
+    column: ColumnPair, value: sql.Composable, seed: sql.Composable, *, text: bool = False, key: bool = False
+) -> sql.Composed:
     """The hash of a value in the clone."""
     value = cast_to_base_type(column.after, value)
     if _is_compared_as_text(column) or (text and needs_cast(column)):
         return sql.SQL(_TEXT_HASH).format(value, seed)
-    return _common_hash(column, column.after.kind, value, seed)
+    return _common_hash(column, column.after.kind, value, seed, key=key)
 
 
-def _common_hash(column: ColumnPair, kind: str, value: sql.Composable, seed: sql.Composable) -> sql.Composed:
-    """The hash of a value of `kind`; of any integer as that of a bigint where the other side has one."""
+def _common_hash(
+    column: ColumnPair, kind: str, value: sql.Composable, seed: sql.Composable, *, key: bool
+) -> sql.Composed:
+    """The hash of a value of `kind`; of any integer as that of a bigint where the other side has one.
+
+    In a key, blanks that pad a value do not count: it identifies the same row.
+    """
     if (
         _WIDEST_INTEGER in (column.before.kind, column.after.kind)
         and {column.before.kind, column.after.kind} <= _COMPATIBLE_KINDS[0]
     ):
         return seeded_hash(_WIDEST_INTEGER, sql.SQL("{}::int8").format(value), seed)
-    if column.before.base != column.after.base and "bpchar" in (column.before.kind, column.after.kind):
+    if not key and column.after.kind == "bpchar" and column.before.base != column.after.base:
         return sql.SQL(_PADDED_HASH).format(value, seed)
     return seeded_hash(kind, value, seed)
 
@@ -175,7 +182,8 @@ def prepare_comparison(table: TablePair, before: TableSide, after: TableSide, *,
         side: TableSide, hashed: Callable[..., sql.Composed], own: Callable[[ColumnPair], CatalogColumn]
     ) -> RowSource:
         def of(column: ColumnPair, seed: sql.Composable) -> sql.Composable:
-            return hashed(column, sql.Identifier(_ROW_ALIAS, own(column).name), seed, text=text)
+            value = sql.Identifier(_ROW_ALIAS, own(column).name)
+            return hashed(column, value, seed, text=text, key=column in table.key)
 
         def identity(seed: int) -> sql.Composable:
             return _key_hash(table.key, of, seed) if table.key else _row_hash(table.shared_columns, of, seed)

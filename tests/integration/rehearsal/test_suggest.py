@@ -488,7 +488,7 @@ def test_names_are_those_that_postgresql_chooses(database: str) -> None:
             ):
                 one = Migration(version="1", filename="001_x.sql", directory=Path("/"), checksum="")
                 source = split_into_units(one, script.encode())
-                finding = Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", line=1)
+                finding = Finding(rule=rule, severity=Severity.ERROR, message="", remedy="", line=1, offset=0)
                 known = read_table_catalog(session.connection, source.names_in([0]))
                 found = rewrite_migration(source, [finding], known, first=1)
                 taken = named(connection)

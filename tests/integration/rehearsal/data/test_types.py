@@ -151,6 +151,8 @@ CONVERSIONS = {
     ("percent", "int", "1, 2"): 0,
     ("int", "percent", "1, 2"): 0,
     ("text", "int", "'007', '8'"): 1,
+    ("text", "char(3)", "'ab', 'abc'"): 1,
+    ("char(3)", "char(5)", "'a', 'abc'"): 2,
     ("numeric(12,4)", "numeric(12,2)", "1.5000, 1.5001"): 1,
     ("numeric", "int", "1, 1.5"): 1,
     ("double precision", "real", "0.5, 0.1"): 1,
@@ -172,6 +174,13 @@ def test_a_conversion_changes_the_values_that_it_does_not_carry_over(copies: Cop
     )
     receipts = copies.receipts()
     assert {one: receipts[f"public.t{at}"].changed for at, one in enumerate(CONVERSIONS)} == CONVERSIONS
+
+
+def test_a_key_that_is_padded_with_blanks_identifies_the_same_rows(copies: Copies) -> None:
+    copies.holds("CREATE TABLE t (id varchar(5) PRIMARY KEY, v text)", "INSERT INTO t VALUES ('a', 'x'), ('b', 'y')")
+    copies.migrated("ALTER TABLE t ALTER id TYPE char(5)", "UPDATE t SET v = 'z' WHERE id = 'b'")
+    receipt = copies.receipt()
+    assert (receipt.added, receipt.removed, receipt.changed) == (0, 0, 1)
 
 
 def test_a_conversion_that_cuts_values_off_is_a_change(copies: Copies) -> None:
