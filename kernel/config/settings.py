@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kernel.config.conninfo import LIBPQ_DATABASE_VARIABLES, LIBPQ_KEYWORDS, check_conninfo
-from kernel.config.near_misses import KERNEL_PREFIX, URL_ALIASES, nearest_setting
 from kernel.config.table_name import DEFAULT_LEDGER, parse_table_name
 from kernel.config.variables import SETTINGS
 from kernel.errors import Problem, SettingsError
 from kernel.units import parse_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kernel.config.table_name import TableName
 
@@ -34,6 +33,11 @@ SETTING_NAMES = tuple(setting.name for setting in SETTINGS)
 URL_NAMES = SETTING_NAMES[:3]  # the first that is set is the database
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 _NAME_BYTES = 63  # of an identifier of PostgreSQL
+_PREFIX = "KERNEL_"
+# Compared without the prefix. Similar enough: KERNEL_LOCK_RETRY, KERNEL_PG_BIN_DIR; not: KERNEL_STORAGE_PATH.
+_MISSPELLING_SIMILARITY = 0.81
+# Other usual names for the URL of an application's database. POSTGRES_URL is not one of them: hosts and images set it.
+_URL_ALIASES = frozenset({"DB_URL", "DBURL", "DB_URI", "DATABASE_DSN", "DB_DSN"})
 _T = TypeVar("_T")
 
 
@@ -127,9 +131,9 @@ def _is_setting(name: str) -> bool:
     return (
         name in SETTING_NAMES
         or name in LIBPQ_KEYWORDS
-        or re.fullmatch(rf"{KERNEL_PREFIX}\w+", name, re.ASCII) is not None
-        or name.upper() in URL_ALIASES
-        or nearest_setting(name, SETTING_NAMES) is not None
+        or re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None
+        or name.upper() in _URL_ALIASES
+        or _nearest_setting(name, SETTING_NAMES) is not None
     )
 
 
@@ -193,15 +197,60 @@ def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Pro
     for entry in entries.values():
         if entry.name in SETTING_NAMES or entry.name in LIBPQ_KEYWORDS:
             continue
-        nearest = nearest_setting(entry.name, SETTING_NAMES)
+        nearest = _nearest_setting(entry.name, SETTING_NAMES)
         if nearest:
-            if nearest.startswith(KERNEL_PREFIX) or nearest not in entries or entries[nearest].layer > entry.layer:
+            if nearest.startswith(_PREFIX) or nearest not in entries or entries[nearest].layer > entry.layer:
                 problems.append(entry.problem(f"unknown; write {nearest}, or remove it"))
-        elif entry.name.startswith(KERNEL_PREFIX):
+        elif entry.name.startswith(_PREFIX):
             ignored.append(entry.name)
         elif embedded:
             problems.append(entry.problem("not read, and no database URL is set; write DATABASE_URL, or remove it"))
     return [f"ignored, not settings of the migrations: {', '.join(sorted(ignored))}"] if ignored else []
+
+
+def _nearest_setting(name: str, known: Sequence[str]) -> str | None:
+    """The known name that an unknown one is a misspelling of, None for a name of something else.
+
+    Without a database URL the embedded server is used, so that `DATABSE_URL` would migrate another database than is
+    meant.
+
+    Names that begin with KERNEL_ are ours and may differ more; those of URLs by case, separators and one typing error,
+    the others by case only.
+    """
+    if not name.isascii():
+        return None
+    upper, letters = name.upper(), _letters(name)
+    if upper in known:
+        return upper
+    if upper.startswith(_PREFIX):
+        from difflib import get_close_matches  # noqa: PLC0415 - rarely needed
+
+        unprefixed = {one.removeprefix(_PREFIX): one for one in known if one.startswith(_PREFIX)}
+        near = get_close_matches(upper.removeprefix(_PREFIX), unprefixed, n=1, cutoff=_MISSPELLING_SIMILARITY)
+        return unprefixed[near[0]] if near else None
+    urls = [one for one in known if one.endswith("_URL")]
+    return next((one for one in urls if _is_misspelling(letters, _letters(one))), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).upper()
+
+
+def _is_misspelling(one: str, other: str) -> bool:
+    """Whether texts are equal, or one letter is added, left out, replaced or exchanged with the next.
+
+    Digits are there on purpose, as in DATABASE_URL_2.
+    """
+    if abs(len(one) - len(other)) > 1 or any(map(str.isdigit, one)):
+        return False
+    begin = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    one, other = one[begin:], other[begin:]
+    return (
+        one[1:] == other[1:]
+        or one[1:] == other
+        or one == other[1:]
+        or (one[:2] == other[1::-1] and one[2:] == other[2:])
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

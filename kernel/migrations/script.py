@@ -9,9 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.errors import FilesInvalid, Problem
-from kernel.migrations.directives import may_have_foreign_marks, misplaced_directive_problems, parse_directives
+from kernel.migrations.directives import (
+    Directives,
+    may_have_foreign_marks,
+    misplaced_directive_problems,
+    parse_directives,
+)
 from kernel.migrations.migration import HashingReader, LedgerName, list_candidates, parse_filename
-from kernel.migrations.transactions import RunMode, SpecialStatement, also_on_lines, choose_mode
+from kernel.migrations.transactions import FileMode, RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, advance_column, split_script
 from kernel.sql.tokens import first_tokens
@@ -110,9 +115,14 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
         problems.append(Problem(message=error.message, file=name, line=error.line, column=error.column))
     except OSError as error:
         raise FilesInvalid([Problem(message=f"cannot be read: {error.strerror}", file=name)]) from error
-    directives, directive_problems = parse_directives(scan.head, name)
-    chosen = choose_mode(scan.specials, scan.statement_count, no_transaction=directives.no_transaction)
-    problems += [*directive_problems, *scan.problems()]
+    # Most files have neither a directive nor a special statement.
+    directives, chosen = Directives(), FileMode(RunMode.TRANSACTION)
+    if b"migrate" in scan.head:
+        directives, directive_problems = parse_directives(scan.head, name)
+        problems += directive_problems
+    if scan.specials or directives.no_transaction:
+        chosen = choose_mode(scan.specials, scan.statement_count, no_transaction=directives.no_transaction)
+    problems += scan.problems()
     if checksum:  # of a file that was read to its end
         problems += [
             ScriptProblem(
