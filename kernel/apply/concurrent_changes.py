@@ -129,7 +129,7 @@ FROM pg_inherits WHERE inhrelid = to_regclass(%(name)s) AND inhparent = to_regcl
 """,
     ConcurrentAction.REINDEX: "SELECT 0, ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid)",
 }
-_ANY_INVALID = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
+ANY_INVALID_INDEX = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
 _MAY_CONCERN_INDEX = re.compile(
     rb"^create\s+(?:unique\s+)?index\b|\b(?:drop|reindex|alter|execute|call)\b", re.IGNORECASE
 )
@@ -216,11 +216,9 @@ def describe_invalid_index(name: str, change: ConcurrentChange) -> str:
 def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migration, Script]]) -> Iterator[Problem]:
     """Yield a problem for each CREATE INDEX of a file in a transaction whose name an INVALID index has. Reads only.
 
-    Only in a database with INVALID indexes are the files searched. A file that repairs one drops or rebuilds it first:
+    To be called only if ANY_INVALID_INDEX finds one, which is rare. A file that repairs one drops or rebuilds it first:
     what statements before it may have changed is left to the server.
     """
-    if not _fetch_row(connection, _ANY_INVALID, {}):
-        return
     changed = ""
     for migration, script in files:
         with open_script(script, migration.path) as reading:

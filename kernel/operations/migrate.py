@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kernel.apply.concurrent_changes import invalid_index_problems
+from kernel.apply.concurrent_changes import ANY_INVALID_INDEX, invalid_index_problems
 from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE
@@ -223,7 +223,7 @@ def _parse_pending(
         problems += () if options.allow_empty else unwritten_problems(script, migration.filename)
         messages = _mode_problems(session, script, options)
         problems += [Problem(message=message, file=migration.filename) for message in messages]
-    if files:
+    if files and session.connection.execute(ANY_INVALID_INDEX).fetchone():
         problems += invalid_index_problems(session.connection, files)
     if problems:
         raise FilesInvalid(problems)
