@@ -22,6 +22,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -54,15 +55,19 @@ from kernel.db.progress_table import (
 )
 from kernel.errors import Drift, LockBusy, MigrationFailed, Problem
 from kernel.migrations.script import open_script
+from kernel.migrations.transactions import RunMode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from psycopg.pq.abc import PGresult
 
     from kernel.apply.executor import Executor
+    from kernel.db.connection import Session
+    from kernel.db.ledger import Ledger
     from kernel.migrations.autocommit import SessionObject
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
@@ -117,6 +122,31 @@ def run_outside_transaction(executor: Executor, migration: Migration, script: Sc
     )
     executor.observer(applied)
     return applied
+
+
+def renumbered_problems(
+    session: Session, ledger: Ledger, migrations: Iterable[Migration], files: Sequence[tuple[Migration, Script]]
+) -> list[Problem]:
+    """The files that are partly done under another version, of which there is no file any more. Reads only."""
+    versions = {migration.version for migration in migrations}
+    progress = read_progress(session, ledger) if ledger.exists else {}
+    orphans = {version: one for version, one in progress.items() if version not in versions and one.finished}
+    problems = []
+    for version, one in orphans.items():
+        for migration, script in files:
+            if script.mode is RunMode.TRANSACTION:
+                continue
+            with open_script(script, migration.path) as reading:
+                statements = (part.sql for part in reading.parts if part.kind is PartKind.STATEMENT)
+                digest = hashlib.sha256(b"".join(islice(statements, one.finished)))
+            if digest.hexdigest() == one.digest:
+                count = format_quantity(one.finished, "statement")
+                message = (
+                    f"what ran of it as version {version} ({count}) would run again; "
+                    f"number it {version} again, or let it run again: inv db.repair --restart {version}"
+                )
+                problems.append(Problem(message=message, file=migration.filename))
+    return problems
 
 
 class _StatementRun:

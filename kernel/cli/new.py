@@ -37,14 +37,21 @@ def run_renumber(context: TaskContext, file: str, *, to: str) -> None:
     """Move a file that is not applied to another number, and print its new path. Raises UsageError."""
     from kernel.db.connection import open_configured_session  # noqa: PLC0415 - db.new needs no database
     from kernel.db.ledger import find_ledger, read_records  # noqa: PLC0415 - db.new needs no database
+    from kernel.db.progress_table import read_progress  # noqa: PLC0415 - db.new needs no database
     from kernel.plan import parse_version  # noqa: PLC0415 - db.new needs no database
 
     filename = Path(file).name
     number = parse_version(to) if to else None
     with open_configured_session(context.settings, say=context.console.print_line) as session:
-        for record in read_records(session, find_ledger(session)):
+        ledger = find_ledger(session)
+        for record in read_records(session, ledger):
             if record.filename == filename:
                 raise UsageError(f"{filename}: applied to {session.name}, and an applied file keeps its number")
+        if (version := filename.partition("_")[0]) in (read_progress(session, ledger) if ledger.exists else {}):
+            raise UsageError(
+                f"{filename}: partly applied to {session.name}, and a partial file keeps its number; "
+                f"finish it with inv db.migrate, or forget its progress: inv db.repair --restart {version}"
+            )
     moved = renumber_migration(context.settings.migrations_dir, filename, environ=os.environ, to=number)
     for path in moved.new_paths:
         context.console.print_result(_display_path(context, path))

@@ -80,11 +80,20 @@ def _checksum_document(one: Migration | Record) -> dict[str, str]:
 
 
 def _restart_text(result: RestartResult) -> str:
-    name = result.filename or f"version {result.version}, of which there is no file"
-    lines = [f"{name}: the next inv db.migrate runs it from its beginning in {result.database}; no SQL ran"]
+    if result.filename:
+        lines = [
+            f"{result.filename}: the next inv db.migrate runs it from its beginning in {result.database}; no SQL ran"
+        ]
+    else:
+        lines = [
+            f"version {result.version}: no file has it; its progress in {result.database} is forgotten; no SQL ran"
+        ]
     if result.finished:
-        lines.append(f"  what {format_quantity(result.finished, 'statement')} did stays: they will run a second time")
-    lines += [f"  {index} is INVALID, and is dropped first" for index in result.invalid_indexes]
+        runs = "runs" if result.finished == 1 else "run"
+        lines.append(f"  {format_quantity(result.finished, 'statement')} that finished {runs} a second time")
+    for index in result.invalid_indexes:
+        remedy = "and is dropped first" if result.filename else f"drop it with DROP INDEX CONCURRENTLY {index}"
+        lines.append(f"  {index} is INVALID, {remedy}")
     return "\n".join(lines)
 
 

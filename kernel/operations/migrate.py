@@ -12,14 +12,14 @@ from kernel.apply.concurrent_changes import ANY_INVALID_INDEX, invalid_index_pro
 from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE
-from kernel.apply.no_transaction import run_outside_transaction
+from kernel.apply.no_transaction import renumbered_problems, run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.config.table_name import TableName
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import open_session, refuse_read_only, with_runner_settings
 from kernel.db.ledger import ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
 from kernel.db.progress_table import create_ledger_tables, prepare_progress_table
-from kernel.errors import FilesInvalid, MigrationFailed, Problem
+from kernel.errors import Drift, FilesInvalid, MigrationFailed, Problem
 from kernel.migrations.script import parse_script, unwritten_problems
 from kernel.migrations.transactions import RunMode
 from kernel.operations.baseline import record_squashes
@@ -180,7 +180,12 @@ def prepare_migrate(
     pending = _pending(status, options)
     if pending:
         refuse_tables_without_ledger(session, status.ledger)
-    return status, _parse_pending(session, pending, options, ledger_name(status.ledger))
+    files = _parse_pending(session, pending, options, ledger_name(status.ledger))
+    if any(script.mode is not RunMode.TRANSACTION for _, script in files) and (
+        problems := renumbered_problems(session, status.ledger, migrations, files)
+    ):
+        raise Drift(problems)
+    return status, files
 
 
 def _pending(status: Status, options: MigrateOptions) -> tuple[Migration, ...]:

@@ -38,7 +38,7 @@ class AcceptResult:
 class RestartResult:
     """A partial file that runs from its beginning next time; `filename` is None where no file has the version.
 
-    What its `finished` statements did stays. `invalid_indexes` are dropped by the next run.
+    What its `finished` statements did stays. `invalid_indexes` are dropped by the next run, if there is a file.
     """
 
     database: str
@@ -155,7 +155,7 @@ def restart_file(
             raise UsageError(f"--restart {restart}: {name} is not partly applied; see inv db.status")
         saved = progress[version]
         left = left_indexes(session.connection, saved)
-        if left:
+        if left and migration:
             begun = replace(saved, finished=0, digest="", begun=1, begun_digest="")
             statement = save_progress_statement(session.connection, ledger, version, begun, previous_xid=saved.xid)
         else:

@@ -35,11 +35,28 @@ def test_a_partial_file_runs_from_its_beginning_once_it_is_restarted(partial: Pr
     done = partial.inv("db.repair", "--restart", "2")
     assert done.code == 0
     assert done.out.startswith("002_b.sql: the next inv db.migrate runs it from its beginning in ")
-    assert "; no SQL ran\n  what 1 statement did stays" in done.out
+    assert "; no SQL ran\n  1 statement that finished runs a second time\n" in done.out
     assert "  public.t_a is INVALID, and is dropped first" in done.out
     partial.rows("DROP TABLE u; DELETE FROM t WHERE ctid = '(0,1)'")
     assert partial.inv("db.migrate").code == 0
     assert partial.recorded() == ["001", "002"]
+
+
+def test_a_partial_file_keeps_its_number(partial: Project) -> None:
+    refused = partial.inv("db.renumber", "002_b.sql", "--to", "5")
+    assert refused.code == 2
+    assert "a partial file keeps its number" in refused.err
+    (partial.migrations / "002_b.sql").rename(partial.migrations / "005_b.sql")
+    moved = partial.inv("db.migrate")
+    assert moved.code == 4
+    assert (
+        "005_b.sql: what ran of it as version 002 (1 statement) would run again; number it 002 again, "
+        "or let it run again: inv db.repair --restart 002" in moved.err
+    )
+    assert partial.inv("db.repair", "--restart", "002").code == 0
+    partial.rows("DROP TABLE u; DROP INDEX t_a; DELETE FROM t WHERE ctid = '(0,1)'")
+    assert partial.inv("db.migrate").code == 0
+    assert partial.recorded() == ["001", "005"]
 
 
 def test_a_restart_needs_yes_in_production_and_has_a_document(partial: Project) -> None:
