@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from kernel.migrations.script import Script
 
 
+_FIRST_WORD = re.compile(rb"(?:alter|create|drop|reindex)\b", re.IGNORECASE)
+
+
 class ConcurrentAction(Enum):
     """What a statement does."""
 
@@ -61,6 +64,8 @@ class ConcurrentChange:
 
 def parse_concurrent_change(statement: bytes) -> ConcurrentChange | None:
     """Parse a CREATE INDEX, a DROP INDEX or DETACH PARTITION with CONCURRENTLY, or a REINDEX; None for any other."""
+    if not _FIRST_WORD.match(statement):  # most statements, and the long ones
+        return None
     reader = WordReader(read_words(statement))
     match reader.take_any("ALTER", "CREATE", "DROP", "REINDEX"):
         case "ALTER":
