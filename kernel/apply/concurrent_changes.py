@@ -136,7 +136,7 @@ FROM pg_inherits WHERE inhrelid = to_regclass(%(name)s) AND inhparent = to_regcl
 }
 ANY_INVALID_INDEX = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
 _MAY_CONCERN_INDEX = re.compile(
-    rb"^create\s+(?:unique\s+)?index\b|\b(?:drop|reindex|alter|execute|call)\b", re.IGNORECASE
+    rb"^create\s+(?:unique\s+)?index\b|\b(?:drop|reindex|alter|execute|call|search_path|schema)\b", re.IGNORECASE
 )
 _DROPPED = "SELECT to_regclass(%(name)s) IS NULL"
 _BUILT = """
@@ -234,8 +234,10 @@ def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migrati
                 if change is None or change.action is not ConcurrentAction.CREATE or not change.name:
                     changed += part.sql.decode(errors="replace").lower()
                     continue
-                bare_names = (change.name.lower().strip('"'), change.table.lower().rpartition(".")[2].strip('"'))
-                is_touched = script.mode is not RunMode.TRANSACTION or any(name in changed for name in bare_names)
+                names = {change.name.lower().strip('"'), change.table.lower().rpartition(".")[2].strip('"')}
+                if "." not in change.table:  # it may mean a table of another schema by then
+                    names |= {"search_path", "set schema"}
+                is_touched = script.mode is not RunMode.TRANSACTION or any(name in changed for name in names)
                 if not is_touched and (name := invalid_index_of_name(connection, change)):
                     message = describe_invalid_index(name, change)
                     yield Problem(message=message, file=migration.filename, line=part.line)

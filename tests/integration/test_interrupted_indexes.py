@@ -92,6 +92,10 @@ def test_an_invalid_index_is_not_taken_for_built_by_a_build_that_blocks_writes(p
         ("SELECT 1;\nBEGIN;\nCREATE INDEX t_a ON t (a);\nCOMMIT;", False),
         ('BEGIN;\nCREATE INDEX IF NOT EXISTS "t_a" ON public.t (a);\nCOMMIT;', True),
         ("CREATE UNIQUE INDEX IF NOT EXISTS t_b ON t (a, ctid);", False),
+        (
+            "CREATE SCHEMA s;SET search_path = s;\nCREATE TABLE t (a int);\nCREATE INDEX IF NOT EXISTS t_a ON t (a);",
+            False,
+        ),
         ("DROP INDEX t_a;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
         ("DROP TABLE t;\nCREATE TABLE t (a int);\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
         ("DO $$ BEGIN EXECUTE 'REINDEX INDEX t_a'; END $$;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
