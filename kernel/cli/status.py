@@ -57,7 +57,7 @@ def run_verify(context: TaskContext, *, offline: bool) -> int:
 
     Problems of the files are reported even when the database cannot be reached.
     """
-    files = check_files(context.settings.migrations_dir)
+    files = check_files(context.settings.migrations_dir, context.settings.migrations_table)
     records = None
     try:
         if not offline:

@@ -38,8 +38,9 @@ _LEDGER_COLUMNS = {
     "applied_at": "timestamp without time zone",
     "checksum": "character varying(64)",
 }
-# The named table, found on the search path or in its schema; if there is none on the search path, every table of its
-# name and columns in another schema. Always at least one row. No privilege is needed to read the catalogs.
+# The named table, found on the search path or in its schema; if there is none on the search path, every table with its
+# columns in any schema, of its name only where the name is a setting. Always at least one row. No privilege is needed
+# to read the catalogs. CASE keeps the columns of all tables from being read when the table is found.
 _FIND_LEDGER = """
 WITH named AS MATERIALIZED (
   SELECT CASE WHEN %(schema)s::text IS NULL THEN to_regclass(quote_ident(%(table)s))::oid ELSE
@@ -49,12 +50,13 @@ WITH named AS MATERIALIZED (
   SELECT oid, true AS is_named FROM named WHERE oid IS NOT NULL
   UNION ALL
   SELECT c.oid, false FROM named, pg_class c
-  WHERE named.oid IS NULL AND %(schema)s::text IS NULL AND c.relname = %(table)s::name AND c.relkind IN ('r', 'p')
+  WHERE c.oid = ANY (CASE WHEN named.oid IS NULL AND %(schema)s::text IS NULL THEN ARRAY(
+      SELECT attrelid FROM pg_attribute WHERE attname = ANY (%(columns)s) AND NOT attisdropped
+      GROUP BY attrelid HAVING count(*) = %(column_count)s) END)
+    AND (%(any_name)s OR c.relname = %(table)s::name) AND c.relkind IN ('r', 'p')
     AND c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')
-    AND (SELECT count(*) FROM pg_attribute a
-      WHERE a.attrelid = c.oid AND a.attname = ANY (%(columns)s) AND NOT a.attisdropped) = %(column_count)s
 )
-SELECT n.nspname, coalesce(is_named, false), c.relkind::text,
+SELECT n.nspname, c.relname, coalesce(is_named, false), c.relkind::text,
   current_schema(), EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s::name),
   has_schema_privilege(coalesce(n.oid, (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s::name)), 'USAGE'),
   CASE WHEN is_named THEN (
@@ -69,7 +71,7 @@ SELECT n.nspname, coalesce(is_named, false), c.relkind::text,
     WHERE p.conrelid = c.oid AND p.contype IN ('p', 'u') AND a.attname = 'version')
 FROM (SELECT) one
 LEFT JOIN (candidate JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace) ON true
-ORDER BY n.nspname
+ORDER BY n.nspname, c.relname
 """
 # The tables where the ledger is to be and where files without a schema create theirs. The same statement looks for the
 # ledger: another runner may have created it, and the first tables, in the meantime.
@@ -154,11 +156,12 @@ def find_ledger(session: Session) -> Ledger:
             "progress": named.table + PROGRESS_SUFFIX,
             "columns": list(_LEDGER_COLUMNS),
             "column_count": len(_LEDGER_COLUMNS),
+            "any_name": named == DEFAULT_LEDGER,
         },
     ).fetchall()
-    schema, is_named, relkind, current, schema_exists, usable, filtered, columns, unique = rows[0]
+    schema, _table, is_named, relkind, current, schema_exists, usable, filtered, columns, unique = rows[0]
     if not is_named and schema is not None:
-        elsewhere = [(str(row[0]), bool(row[5])) for row in rows]
+        elsewhere = [(str(row[0]), str(row[1]), bool(row[6])) for row in rows]
         raise _elsewhere_error(session, named.table, elsewhere, current=current)
     if named.schema is not None and not schema_exists:
         raise DatabaseRefused(
@@ -186,19 +189,19 @@ def find_ledger(session: Session) -> Ledger:
 
 
 def _elsewhere_error(
-    session: Session, table: str, elsewhere: list[tuple[str, bool]], *, current: str | None
+    session: Session, named: str, elsewhere: list[tuple[str, str, bool]], *, current: str | None
 ) -> LedgerElsewhere:
-    """The error for ledgers that are not on the search path, by schema, with whether this role may use the schema."""
-    shown = ", ".join(_qualified_name(schema, table) for schema, _ in elsewhere[:_NAMES_SHOWN])
+    """The error for ledgers that are not found: schema, table, and whether this role may use the schema."""
+    shown = ", ".join(_qualified_name(schema, table) for schema, table, _ in elsewhere[:_NAMES_SHOWN])
     if more := len(elsewhere) - _NAMES_SHOWN if elsewhere[_NAMES_SHOWN:] else 0:
         shown += f" and {more} more"
-    (schema, usable), *others = elsewhere
+    (schema, table, usable), *others = elsewhere
     grant = "" if usable else f"let the owner of the schema run: {_grant_usage(session, schema)}; "
     message = (
-        f"{session.name}: the search_path finds no {format_identifier(table)}, but there is {shown}; {grant}"
-        f"if {'one of them' if others else 'it'} records these files, put its schema back on the search_path "
-        f"or set {_table_setting(schema, table)}; "
-        f"if they need a ledger of their own, set {_table_setting(current or 'SCHEMA', table)}"
+        f"{session.name}: the search_path finds no {format_identifier(named)}, but there is {shown}; {grant}"
+        f"if {'one of them' if others else 'it'} records these files, "
+        f"{'put its schema back on the search_path or ' if table == named else ''}set {_table_setting(schema, table)}; "
+        f"if they need a ledger of their own, set {_table_setting(current or 'SCHEMA', named)}"
     )
     return LedgerElsewhere([Problem(message=message)])
 

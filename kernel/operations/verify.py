@@ -6,12 +6,14 @@ The checks are those of db.migrate and db.rollback, for every file, applied or n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.db.ledger import refuse_tables_without_ledger
 from kernel.errors import Drift, FilesInvalid, Problem
-from kernel.migrations.migration import format_version, list_candidates, read_candidates
+from kernel.migrations.migration import LedgerName, format_version, list_candidates, read_candidates
 from kernel.migrations.script import (
     REVERT_FOLDER,
     UnwrittenProblem,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from kernel.config.table_name import TableName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.operations.drift import MigrationsLocation
@@ -66,18 +69,21 @@ class RecordsCheck:
     problems: tuple[Problem, ...]
 
 
-def check_files(directory: Path) -> FilesCheck:
-    """Check all files of a directory. Reads them, and nothing else. Raises FilesInvalid when it cannot be listed."""
+def check_files(directory: Path, migrations_table: TableName = DEFAULT_LEDGER) -> FilesCheck:
+    """Check all files of a directory; `migrations_table` is the ledger, which no file may change.
+
+    Reads the files, and nothing else. Raises FilesInvalid when the directory cannot be listed.
+    """
+    ledger = LedgerName(schema=migrations_table.schema, table=migrations_table.table)
     candidates = list_candidates(directory)
     reverts = list_revert_candidates(directory)
     migrations, misnamed = read_candidates(directory, candidates)
     problems = [*misnamed]
     for filename in candidates:
-        problems += _file_problems(_parse_migration, directory / filename, filename)
+        problems += _file_problems(partial(_parse_migration, ledger=ledger), directory / filename, filename)
     for filename in reverts:
-        problems += _file_problems(
-            parse_revert_script, directory / REVERT_FOLDER / filename, f"{REVERT_FOLDER}/{filename}"
-        )
+        parse_revert = partial(parse_revert_script, ledger=ledger)
+        problems += _file_problems(parse_revert, directory / REVERT_FOLDER / filename, f"{REVERT_FOLDER}/{filename}")
     if not candidates:
         problems.append(Problem(message=f"{directory}: no migration files; set KERNEL_MIGRATIONS_DIR"))
     return FilesCheck(
@@ -107,8 +113,8 @@ def check_records(session: Session, files: FilesCheck, location: MigrationsLocat
     return RecordsCheck(database=session.name, plan=plan, problems=problems)
 
 
-def _parse_migration(path: Path, name: str) -> None:
-    if problems := unwritten_problems(parse_script(path, name), name):
+def _parse_migration(path: Path, name: str, *, ledger: LedgerName) -> None:
+    if problems := unwritten_problems(parse_script(path, name, ledger=ledger), name):
         raise FilesInvalid(problems)
 
 

@@ -183,3 +183,12 @@ def test_an_empty_folder_and_one_that_is_absent_are_problems(project: Project) -
     ended = project.inv("db.verify", "--offline", KERNEL_MIGRATIONS_DIR="absent")
     assert ended.code == 2
     assert "absent; create it or set KERNEL_MIGRATIONS_DIR" in ended.err
+
+
+def test_a_change_of_the_ledger_that_the_setting_names_is_found_offline(three: Project) -> None:
+    three.write("004_four.sql", "DELETE FROM billing.ledger;\n")
+    three.write("005_five.sql", "CREATE TABLE crm.schema_migrations (id int);\n")
+    verified = three.inv("db.verify", "--offline", KERNEL_MIGRATIONS_TABLE="billing.ledger")
+    assert verified.code == 2
+    assert "004_four.sql:1" in verified.out
+    assert "005_five.sql" not in verified.out

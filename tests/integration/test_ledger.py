@@ -476,3 +476,15 @@ def test_a_file_that_makes_the_ledger_is_not_advised_to_write_if_not_exists(proj
     assert "pg_dump --exclude-table=public.schema_migrations" in str(failed.hint)
     assert "KERNEL_MIGRATIONS_TABLE" in str(failed.hint)
     assert "IF NOT EXISTS" not in str(failed.hint)
+
+
+def test_a_ledger_whose_name_is_no_longer_set_is_not_replaced_by_a_second(project: Project) -> None:
+    project.rows("CREATE SCHEMA billing")
+    project.put("001_make.sql", "CREATE TABLE billing.made (a int);")
+    named = project.reached(ledger="billing.ledger")
+    named.migrate()
+    with pytest.raises(LedgerElsewhere, match=r"finds no schema_migrations, but there is billing\.ledger; ") as refused:
+        project.migrate()
+    assert project.reached(ledger=setting_in(refused.value)).states() == {"001": VersionState.APPLIED}
+    another = project.reached(ledger="crm_migrations")  # a name that is set is a ledger of its own
+    assert another.states() == {"001": VersionState.PENDING}
