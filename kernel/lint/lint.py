@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kernel.lint.action import Action
     from kernel.lint.source import SourceFile
     from kernel.migrations.directives import Allow
-    from kernel.migrations.migration import Migration
+    from kernel.migrations.migration import LedgerName, Migration
     from kernel.sql.lexer import Part
 
     ColumnTypes = Mapping[tuple[str, str], str]
@@ -71,6 +71,7 @@ class MigrationDirectory:
 
     migrations: tuple[Migration, ...]
     duplicates: tuple[LocatedFinding, ...] = ()
+    ledger: LedgerName | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +94,11 @@ class LintResult:
         return any(located.finding.severity is Severity.ERROR for located in self.findings)
 
 
-def read_migration_directory(path: Path) -> MigrationDirectory:
-    """Read the migrations of a directory. Raises FilesInvalid with every misnamed or unreadable file."""
+def read_migration_directory(path: Path, ledger: LedgerName | None = None) -> MigrationDirectory:
+    """Read the migrations of a directory, whose files must not change `ledger`.
+
+    Raises FilesInvalid with every misnamed or unreadable file.
+    """
     names = list_candidates(path)
     first_of_version: dict[int, str] = {}
     duplicate_of: dict[str, str] = {}
@@ -114,6 +118,7 @@ def read_migration_directory(path: Path) -> MigrationDirectory:
     if problems:
         raise FilesInvalid(problems)
     return MigrationDirectory(
+        ledger=ledger,
         migrations=tuple(sorted(migrations, key=lambda migration: (migration.number, migration.filename))),
         duplicates=tuple(
             _finding_in_file(migration, "duplicate-version", f"{duplicate_of[migration.filename]} has the same number")
@@ -132,7 +137,7 @@ def lint_migrations(
     by table and column. Raises FilesInvalid with every file that cannot be read, and every `allow` without a known
     rule or a reason.
     """
-    sources = _read_sources(directory.migrations, filenames)
+    sources = _read_sources(directory, filenames)
     linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
     located = [one for source in linted.values() for one in _psql_command_findings(source)]
     located += [one for one in directory.duplicates if one.finding.filename in linted]
@@ -159,14 +164,14 @@ def lint_migrations(
     )
 
 
-def _read_sources(migrations: Sequence[Migration], filenames: Collection[str]) -> list[SourceFile]:
+def _read_sources(directory: MigrationDirectory, filenames: Collection[str]) -> list[SourceFile]:
     """The files that can be read; one that is not to be linted and cannot be read is skipped."""
     sources: list[SourceFile] = []
     problems: list[Problem] = []
-    for migration in migrations:
+    for migration in directory.migrations:
         is_linted = migration.filename in filenames
         try:
-            source = read_source(migration)
+            source = read_source(migration, directory.ledger)
         except FilesInvalid as error:
             problems += error.problems if is_linted else ()
         else:

@@ -16,7 +16,7 @@ from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
     from kernel.migrations.directives import Allow
-    from kernel.migrations.migration import Migration
+    from kernel.migrations.migration import LedgerName, Migration
     from kernel.sql.reader import Word
 
 
@@ -53,12 +53,12 @@ class SourceFile:
     psql_command_lines: tuple[int, ...] = ()
 
 
-def read_source(migration: Migration) -> SourceFile:
+def read_source(migration: Migration, ledger: LedgerName | None = None) -> SourceFile:
     """Read a file. Raises FilesInvalid if it cannot be read, or has a problem that is not a rule."""
     parts = _read_parts(migration)
     mode, refused, no_lock_timeout = RunMode.TRANSACTION, list[ScriptProblem](), False
     try:
-        script = parse_script(migration.path, migration.filename)
+        script = parse_script(migration.path, migration.filename, ledger=ledger)
         mode, no_lock_timeout = script.mode, script.lock_timeout_ms == 0
     except FilesInvalid as error:
         refused = _rules_in(error)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from kernel.config.table_name import TableName
-    from kernel.migrations.migration import Migration
+    from kernel.migrations.migration import LedgerName, Migration
     from kernel.migrations.script import Script
     from kernel.rehearsal.data.expectations import Expectation
     from kernel.rehearsal.dump.common.model import DumpContents
@@ -124,8 +124,12 @@ def check_production(migrations: tuple[Migration, ...], url: str, ledger: TableN
         _require_expectations(todo)
 
 
-def check_pending_files(migrations: Iterable[Migration], contents: DumpContents) -> None:
+def check_pending_files(
+    migrations: Iterable[Migration], contents: DumpContents, ledger: LedgerName | None = None
+) -> None:
     """Check the files that are pending by the dump's records, before a restore that may take long.
+
+    They must not change `ledger`.
 
     Raises FilesInvalid with all files that cannot be run or would start a program, and all declarations that are
     malformed, or name a table that neither the dump nor a pending file names. Without readable records it does nothing:
@@ -138,7 +142,7 @@ def check_pending_files(migrations: Iterable[Migration], contents: DumpContents)
     problems: list[Problem] = []
     for migration in pending:
         try:
-            script = parse_script(migration.path, migration.filename)
+            script = parse_script(migration.path, migration.filename, ledger=ledger)
         except FilesInvalid as error:
             problems += error.problems
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
 from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.migrations.migration import LedgerName
 from kernel.rehearsal.prod_copy.model import CopyTarget
 from kernel.rehearsal.result import Limits
 
@@ -39,6 +40,11 @@ class RehearsalRequest:
     waits: WaitLimits = field(default_factory=WaitLimits)
     bindir: Path | None = None
     migrations_table: TableName = DEFAULT_LEDGER
+
+    @property
+    def ledger_name(self) -> LedgerName:
+        """The table that no file may change."""
+        return LedgerName(schema=self.migrations_table.schema, table=self.migrations_table.table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,3 +192,17 @@ def test_a_change_of_the_ledger_that_the_setting_names_is_found_offline(three: P
     assert verified.code == 2
     assert "004_four.sql:1" in verified.out
     assert "005_five.sql" not in verified.out
+
+
+def test_the_ledger_that_no_file_may_change_is_that_of_the_settings(three: Project) -> None:
+    three.write("004_four.sql", "DELETE FROM schema_migrations;\n")
+    assert "004_four.sql:1:1: DELETE FROM schema_migrations: it changes the ledger" in three.inv("db.verify").out
+    assert "DELETE FROM schema_migrations: it changes the ledger" in three.inv("db.lint").err
+    named = {"KERNEL_MIGRATIONS_TABLE": "public.history"}
+    assert three.inv("db.verify", "--offline", **named).code == 0
+    assert "changes the ledger" not in three.inv("db.lint", "--all", **named).err
+    three.write("005_five.sql", "TRUNCATE history;\n")
+    for arguments in (("db.verify", "--offline"), ("db.migrate",), ("db.lint", "--all")):
+        refused = three.inv(*arguments, **named)
+        assert refused.code == 2
+        assert "005_five.sql:1:1: TRUNCATE history: it changes the ledger" in refused.out + refused.err
