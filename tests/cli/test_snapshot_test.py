@@ -408,7 +408,10 @@ def test_the_environment_of_libpq_does_not_lead_to_another_database(rehearsals: 
         rehearsals.rows(role, "CREATE TABLE precious (id int)")
         host = conninfo_to_dict(rehearsals.server.conninfo)["host"]
         result = rehearsals.run(
-            *("--dump", rehearsals.dump()), TEST_DB=f"host={host} user={role}", PGDATABASE="template1"
+            *("--dump", rehearsals.dump()),
+            TEST_DB=f"host={host} user={role}",
+            DATABASE_URL=rehearsals.project.url,
+            PGDATABASE="template1",
         )
         assert result.code == 2
         assert f"TEST_DB ({role}) would be overwritten and holds table precious" in result.err

@@ -29,6 +29,7 @@ from kernel.postgres.process import run_client_program
 from kernel.rehearsal.dump.common.client_programs import conninfo_without_secrets, find_programs_with, libpq_environment
 from kernel.rehearsal.dump.common.model import DumpProgress, migration_tables
 from kernel.rehearsal.dump.identify import identify_dump
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,8 +224,9 @@ def _explain_unreadable_relations(relations: list[Any], production: Production) 
     if len({*schemas, *(schema for schema, _ in kinds)}) > 1 and production.major >= _READ_ALL_DATA_SINCE:
         unreadable = [name for names in kinds.values() for name in names]
         grant = sql.SQL("GRANT pg_read_all_data TO {}").format(user)
+        count = format_quantity(len(unreadable), "table or sequence", "tables and sequences")
         yield (
-            f"{production.user} may not read {len(unreadable)} tables and sequences "
+            f"{production.user} may not read {count} "
             f"({_join_names(unreadable or schemas)}); as a superuser: {grant.as_string()}"
         )
         return
