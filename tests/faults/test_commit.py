@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-COMMIT = b"COMMIT"
+COMMIT = b"COMMIT; SELECT pg_try_advisory_lock"  # of a file, not of the tables of the runner
 SILENCE_SECONDS = 90.0
 
 
