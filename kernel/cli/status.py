@@ -32,7 +32,8 @@ def run_status(context: TaskContext, *, check: bool) -> int:
     with open_configured_session(context.settings, say=context.console.print_line) as session:
         status = read_status(session, migrations)
         refusal = _find_refusal(session, status)
-    context.console.print_line(f"database: {status.database}")
+    if not context.json:  # the document names it
+        context.console.print_line(f"database: {status.database}")
     if refusal:
         context.console.print_line(f"warning: inv db.migrate will refuse this database: {refusal}")
     status = replace(status, plan=trace_drift(status.plan, context.migrations_location))

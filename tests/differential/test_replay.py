@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.errors import FilesInvalid
 from tests.differential import cases
 
 if TYPE_CHECKING:
@@ -58,21 +57,15 @@ def test_a_dump_of_every_script_has_the_same_effects_as_with_psql(
     if created.error:
         pytest.skip(f"this PostgreSQL cannot run it: {created.error.message}")
     dump = databases.dump(database)
-    # pg_dump gives each large object a transaction of its own.
-    script = databases.write_script(b"-- migrate: no-transaction\n" + dump if b"lo_open" in dump else dump)
+    script = databases.write_script(dump)
     psql_error, error = databases.run_psql(script).error, databases.migrate().error
     assert (error and str(error)) == (psql_error and psql_error.message)
     if not psql_error:
         assert databases.dump_contents(databases.kernel_conninfo) == databases.dump_contents(databases.psql_conninfo)
 
 
-def test_a_dump_with_large_objects_is_refused_with_the_directive_that_allows_it(databases: DatabasePair) -> None:
+def test_a_dump_with_large_objects_runs_as_it_is(databases: DatabasePair) -> None:
     databases.run_psql(databases.write_script(_SCRIPTS["120_large_objects"].script))
-    dump = databases.dump(databases.psql_conninfo)
-    databases.write_script(dump)
-    with pytest.raises(FilesInvalid, match="begin the file with -- migrate: no-transaction"):
-        databases.migrate()
-    assert databases.is_empty()
-    databases.write_script(b"-- migrate: no-transaction\n" + dump)
+    databases.write_script(databases.dump(databases.psql_conninfo))
     assert databases.migrate().error is None
     assert databases.dump_contents(databases.kernel_conninfo) == databases.dump_contents(databases.psql_conninfo)
