@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from kernel.cli.console import Console, Progress
     from kernel.config.settings import Settings
-    from kernel.migrations.migration import LedgerName
     from kernel.operations.drift import MigrationsLocation
 
 
@@ -59,13 +58,6 @@ class TaskContext:
         from kernel.operations.drift import MigrationsLocation  # noqa: PLC0415 - few tasks need it
 
         return MigrationsLocation(root=self.settings.root, directory=self.settings.migrations_dir, environ=os.environ)
-
-    @property
-    def ledger_name(self) -> LedgerName:
-        """The ledger of the settings, for files that are read without a database."""
-        from kernel.migrations.migration import LedgerName  # noqa: PLC0415 - few tasks need it
-
-        return LedgerName(schema=self.settings.migrations_table.schema, table=self.settings.migrations_table.table)
 
     def require_confirmation(self, task: str, *, yes: bool) -> None:
         """Raise UsageError when a destructive task would change production without --yes."""

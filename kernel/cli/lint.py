@@ -37,7 +37,7 @@ def run_lint(context: TaskContext, *, all_files: bool) -> int:
 
     Without a database, as in a pre-commit hook, all files are linted, and a line says so.
     """
-    directory = read_migration_directory(context.settings.migrations_dir, context.ledger_name)
+    directory = read_migration_directory(context.settings.migrations_dir, context.settings.migrations_table)
     linted, column_types = {migration.filename for migration in directory.migrations}, None
     if not all_files:
         linted, column_types = _pending_files(context, directory)

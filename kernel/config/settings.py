@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from kernel.config.conninfo import LIBPQ_DATABASE_VARIABLES, LIBPQ_KEYWORDS, check_conninfo
-from kernel.config.table_name import DEFAULT_LEDGER, parse_table_name
+from kernel.config.ledger_name import DEFAULT_LEDGER, parse_ledger_name
 from kernel.config.variables import SETTINGS
 from kernel.errors import Problem, SettingsError
 from kernel.units import parse_milliseconds
@@ -25,7 +25,7 @@ from kernel.units import parse_milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
 
 
 DOTENV_FILES = (".env.local", ".env")  # the one with precedence first
@@ -53,7 +53,7 @@ class Settings:
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
     migrations_dir: Path
-    migrations_table: TableName
+    migrations_table: LedgerName
     role: str = field(repr=False)  # a URL may have been written there by mistake
     """The role to set after connecting; "" for the one that the connection begins with."""
     pg_bindir: Path | None
@@ -108,7 +108,7 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
         prod_db=optional("PROD_DB", partial(check_conninfo, shared=False)),
         test_db=optional("TEST_DB", partial(check_conninfo, shared=False)),
         migrations_dir=with_default("KERNEL_MIGRATIONS_DIR", path),
-        migrations_table=optional("KERNEL_MIGRATIONS_TABLE", parse_table_name) or DEFAULT_LEDGER,
+        migrations_table=optional("KERNEL_MIGRATIONS_TABLE", parse_ledger_name) or DEFAULT_LEDGER,
         role=optional("KERNEL_ROLE", _parse_role) or "",
         pg_bindir=optional("KERNEL_PG_BINDIR", path),
         data_dir=optional("KERNEL_DATA_DIR", path),

@@ -13,15 +13,15 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.config.settings import URL_NAMES
-from kernel.config.table_name import DEFAULT_LEDGER
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from kernel.config.ledger_name import LedgerName
     from kernel.config.settings import Settings
-    from kernel.config.table_name import TableName
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -83,7 +83,7 @@ class Session:
     name: str
     pooled: bool
     backend_pid: int
-    migrations_table: TableName = DEFAULT_LEDGER
+    migrations_table: LedgerName = DEFAULT_LEDGER
     runner_settings: tuple[bytes, ...] = ()
     transaction_settings: tuple[bytes, ...] = ()
     role: str = ""
@@ -110,7 +110,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    url: str, *, variable: str = "the URL", role: str = "", migrations_table: TableName = DEFAULT_LEDGER
+    url: str, *, variable: str = "the URL", role: str = "", migrations_table: LedgerName = DEFAULT_LEDGER
 ) -> Iterator[Session]:
     """Connect, and close at the end; `variable` is what messages call the URL, `migrations_table` names the ledger.
 

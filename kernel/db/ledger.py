@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import psycopg
 from psycopg import pq, sql
 
-from kernel.config.table_name import DEFAULT_LEDGER, PROGRESS_SUFFIX
+from kernel.config.ledger_name import DEFAULT_LEDGER, PROGRESS_SUFFIX, LedgerName
 from kernel.db.connection import current_role, format_identifier
 from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Problem, Unrecorded
-from kernel.migrations.migration import LedgerName
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kernel.config.ledger_name import LedgerName
     from kernel.lint.action import Action
     from kernel.lint.source import SourceFile
     from kernel.migrations.directives import Allow
-    from kernel.migrations.migration import LedgerName, Migration
+    from kernel.migrations.migration import Migration
     from kernel.sql.lexer import Part
 
     ColumnTypes = Mapping[tuple[str, str], str]

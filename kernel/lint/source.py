@@ -15,8 +15,9 @@ from kernel.sql.lexer import LexerError, Part, PartKind, advance_column, split_s
 from kernel.sql.reader import read_words
 
 if TYPE_CHECKING:
+    from kernel.config.ledger_name import LedgerName
     from kernel.migrations.directives import Allow
-    from kernel.migrations.migration import LedgerName, Migration
+    from kernel.migrations.migration import Migration
     from kernel.sql.reader import Word
 
 

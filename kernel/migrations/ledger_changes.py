@@ -16,7 +16,7 @@ from kernel.sql.reader import WordReader, contains_words, read_words, split_at_c
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kernel.migrations.migration import LedgerName
+    from kernel.config.ledger_name import LedgerName
     from kernel.sql.reader import Word
 
 

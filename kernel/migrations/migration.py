@@ -13,7 +13,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.replaced import REPLACED_FOLDER, REPLACED_MARK, read_replaced
@@ -32,13 +32,6 @@ VERSION_DIGITS = 3
 _FILENAME = re.compile(r"(?P<version>[0-9]{3,})_(?P<description>[a-z0-9]+(?:_[a-z0-9]+)*)\.sql")
 _PREFIXED = r"[A-Za-z]+[0-9]+_"
 _FOREIGN_LETTER = r"[^A-Za-z0-9_\- ]"
-
-
-class LedgerName(NamedTuple):
-    """The ledger, which a file must not change: its table, and its schema where it is known."""
-
-    schema: str | None = None
-    table: str = "schema_migrations"
 
 
 class _LineEndNormalizer:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel.config.ledger_name import LedgerName
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.directives import (
     Directives,
@@ -15,7 +16,7 @@ from kernel.migrations.directives import (
     misplaced_directive_problems,
     parse_directives,
 )
-from kernel.migrations.migration import HashingReader, LedgerName, list_candidates, parse_filename
+from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
 from kernel.migrations.transactions import FileMode, RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, advance_column, split_script

@@ -14,7 +14,6 @@ from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE
 from kernel.apply.no_transaction import renumbered_problems, run_outside_transaction
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
-from kernel.config.table_name import TableName
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import open_session, refuse_read_only, with_runner_settings
 from kernel.db.ledger import ledger_name, refuse_missing_privilege, refuse_tables_without_ledger
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
 
     from kernel.apply.events import MigrationApplied, Observer, RunHooks
     from kernel.apply.executor import Executor
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Session
     from kernel.db.ledger import Record
-    from kernel.migrations.migration import LedgerName, Migration
+    from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
     from kernel.plan import PlanEntry, Status
 
@@ -152,7 +152,7 @@ def _migrate_in_session(session: Session, status: Status, files: tuple[PendingFi
 
 def _migrate_in_new_session(session: Session, status: Status, run: _Run) -> MigrateResult:
     """Go on as another run would, with the same ledger, which a changed search path may not find."""
-    ledger = TableName(schema=status.ledger.schema, table=status.ledger.table)
+    ledger = ledger_name(status.ledger)
     with open_session(session.url, role=session.role, migrations_table=ledger) as renewed:
         status, files = prepare_migrate(renewed, run.migrations, run.options)
         return _migrate_in_session(renewed, status, files, run)

@@ -10,10 +10,10 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.db.ledger import refuse_tables_without_ledger
 from kernel.errors import Drift, FilesInvalid, Problem
-from kernel.migrations.migration import LedgerName, format_version, list_candidates, read_candidates
+from kernel.migrations.migration import format_version, list_candidates, read_candidates
 from kernel.migrations.script import (
     REVERT_FOLDER,
     UnwrittenProblem,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from kernel.config.table_name import TableName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.operations.drift import MigrationsLocation
@@ -69,12 +68,11 @@ class RecordsCheck:
     problems: tuple[Problem, ...]
 
 
-def check_files(directory: Path, migrations_table: TableName = DEFAULT_LEDGER) -> FilesCheck:
+def check_files(directory: Path, ledger: LedgerName = DEFAULT_LEDGER) -> FilesCheck:
     """Check all files of a directory; `migrations_table` is the ledger, which no file may change.
 
     Reads the files, and nothing else. Raises FilesInvalid when the directory cannot be listed.
     """
-    ledger = LedgerName(schema=migrations_table.schema, table=migrations_table.table)
     candidates = list_candidates(directory)
     reverts = list_revert_candidates(directory)
     migrations, misnamed = read_candidates(directory, candidates)

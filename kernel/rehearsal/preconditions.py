@@ -21,8 +21,8 @@ from kernel.sql.reader import STRING_KEY, Word, read_words
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from kernel.config.table_name import TableName
-    from kernel.migrations.migration import LedgerName, Migration
+    from kernel.config.ledger_name import LedgerName
+    from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
     from kernel.rehearsal.data.expectations import Expectation
     from kernel.rehearsal.dump.common.model import DumpContents
@@ -105,7 +105,7 @@ def _require_expectations(todo: Collection[tuple[Migration, Script]]) -> tuple[E
     return expectations
 
 
-def check_production(migrations: tuple[Migration, ...], url: str, ledger: TableName) -> None:
+def check_production(migrations: tuple[Migration, ...], url: str, ledger: LedgerName) -> None:
     """Check the files that are pending in production as read_preconditions does, before a dump that may take long.
 
     Reads only. Does nothing where production cannot be read: the dump says why. Raises FilesInvalid, Drift, Unrecorded,

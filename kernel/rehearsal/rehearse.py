@@ -57,7 +57,7 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
         check_production(migrations, request.prod_db, request.migrations_table)
     queries = read_queries(request.queries, request.prod_db) if request.queries else ()
     with acquire_requested_dump(request, reporter) as dump:
-        check_pending_files(migrations, dump.contents, request.ledger_name)
+        check_pending_files(migrations, dump.contents, request.migrations_table)
         with open_restored_copy(dump, request, reporter) as copy:
             rehearsal = rehearse_on_copy(migrations, copy, dump.source, request, reporter, queries=queries)
     database = dump.contents.database or dump.source.name
@@ -100,7 +100,7 @@ def rehearse_on_copy(
         blocking = blocking_by_relation(runs)
         second_run = stages.run_under_traffic(runs, blocking, queries)
         lint = lint_migrations(
-            read_migration_directory(preconditions.pending[0].directory, request.ledger_name),
+            read_migration_directory(preconditions.pending[0].directory, request.migrations_table),
             {one.filename for one in preconditions.pending},
             column_types={},
         )

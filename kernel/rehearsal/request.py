@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits
-from kernel.config.table_name import DEFAULT_LEDGER
-from kernel.migrations.migration import LedgerName
+from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.rehearsal.prod_copy.model import CopyTarget
 from kernel.rehearsal.result import Limits
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.apply.events import Observer
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +38,7 @@ class RehearsalRequest:
     limits: Limits = field(default_factory=Limits)
     waits: WaitLimits = field(default_factory=WaitLimits)
     bindir: Path | None = None
-    migrations_table: TableName = DEFAULT_LEDGER
-
-    @property
-    def ledger_name(self) -> LedgerName:
-        """The table that no file may change."""
-        return LedgerName(schema=self.migrations_table.schema, table=self.migrations_table.table)
+    migrations_table: LedgerName = DEFAULT_LEDGER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

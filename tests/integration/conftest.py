@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.apply.executor import WaitLimits
-from kernel.config.table_name import DEFAULT_LEDGER, parse_table_name
+from kernel.config.ledger_name import DEFAULT_LEDGER, parse_ledger_name
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
 from kernel.migrations.migration import require_migrations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.apply.events import Event
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateResult
     from kernel.plan import VersionState
@@ -42,7 +42,7 @@ class Project:
     url: str
     look: psycopg.Connection[tuple[Any, ...]]
     waits: WaitLimits = field(default_factory=lambda: WaitLimits(lock_wait_seconds=10, lock_retries=0))
-    ledger: TableName = DEFAULT_LEDGER
+    ledger: LedgerName = DEFAULT_LEDGER
     events: list[Event] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None
 
@@ -111,7 +111,7 @@ class Project:
             folder=self.folder,
             url=make_conninfo(self.url, **parameters),
             look=self.look,
-            ledger=parse_table_name(ledger) if ledger else self.ledger,
+            ledger=parse_ledger_name(ledger) if ledger else self.ledger,
         )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.config.table_name import parse_table_name
+from kernel.config.ledger_name import parse_ledger_name
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.common.model import Collation, Dump, DumpContents
 from kernel.rehearsal.dump.identify import identify_dump
@@ -371,6 +371,6 @@ def test_the_ledger_is_the_one_that_is_named(tmp_path: Path) -> None:
     path.write_text(LEDGER_ROWS + odd + LEDGER_ROWS.replace("schema_migrations", "mine").replace("016", "018"))
     found = []
     for name in ("public.schema_migrations", '"a ""b".schema_migrations', "mine", "other.mine", "schema_migrations"):
-        with open_plain_dump(identify_dump(path), parse_table_name(name)) as index:
+        with open_plain_dump(identify_dump(path), parse_ledger_name(name)) as index:
             found.append(index.contents.applied_versions)
     assert found == [{1, 16}, {1, 17}, {1, 18}, None, None]

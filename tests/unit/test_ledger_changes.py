@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.config.ledger_name import LedgerName
 from kernel.errors import FilesInvalid
-from kernel.migrations.migration import LedgerName
 from kernel.migrations.script import parse_script
 
 if TYPE_CHECKING:

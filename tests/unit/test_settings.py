@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
+from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName, parse_ledger_name
 from kernel.config.settings import SETTING_NAMES, URL_NAMES, Settings, load_settings
-from kernel.config.table_name import DEFAULT_LEDGER, TableName, parse_table_name
 from kernel.config.variables import SETTINGS
 from kernel.errors import SettingsError
 
@@ -297,7 +297,7 @@ def test_the_example_loads_without_problems_as_it_is_and_uncommented(tmp_path: P
     ],
 )
 def test_a_table_name_is_read_as_in_sql(text: str, schema: str | None, table: str) -> None:
-    assert parse_table_name(text) == TableName(schema=schema, table=table)
+    assert parse_ledger_name(text) == LedgerName(schema=schema, table=table)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.rehearsal.dump.common.model import Dump, DumpContents
     from kernel.rehearsal.dump.plain.contents import DumpIndex
 
@@ -51,7 +51,7 @@ class AcquiredDump:
 
 @contextmanager
 def open_given_dump(
-    path: Path, bindir: Path | None, show_progress: Callable[[str], None], *, with_digest: bool, ledger: TableName
+    path: Path, bindir: Path | None, show_progress: Callable[[str], None], *, with_digest: bool, ledger: LedgerName
 ) -> Iterator[AcquiredDump]:
     """Open a dump; `with_digest` reads all of it, for the digest by which a kept copy is found.
 
@@ -76,7 +76,7 @@ def dump_production(
     *,
     jobs: int,
     schema_only: bool,
-    ledger: TableName,
+    ledger: LedgerName,
 ) -> Iterator[AcquiredDump]:
     """Dump the database at `url`; the dump is deleted at the end.
 

@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import DatabaseRefused, Problem, RestoreFailed, Unprepared
 from kernel.postgres.account import current_account
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.common.model import Dump, ProgressCallback
@@ -150,7 +150,7 @@ def export_production(
     jobs: int = 2,
     schema_only: bool = False,
     progress: ProgressCallback | None = None,
-    ledger: TableName = DEFAULT_LEDGER,
+    ledger: LedgerName = DEFAULT_LEDGER,
 ) -> Dump:
     """Dump the database at `url` into the folder `into`, which must not exist.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.db.ledger import (
     Ledger,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from kernel.apply.executor import WaitLimits
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
@@ -186,7 +186,7 @@ def check_rerun(
     pending: Collection[Migration],
     *,
     waits: WaitLimits,
-    migrations_table: TableName = DEFAULT_LEDGER,
+    migrations_table: LedgerName = DEFAULT_LEDGER,
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:

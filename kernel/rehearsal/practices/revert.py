@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel.apply.events import ignore_event
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
 from kernel.migrations.script import REVERT_FOLDER
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.apply.executor import WaitLimits
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
@@ -46,7 +46,7 @@ def check_reverts(
     pending: Sequence[Migration],
     *,
     waits: WaitLimits,
-    migrations_table: TableName = DEFAULT_LEDGER,
+    migrations_table: LedgerName = DEFAULT_LEDGER,
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:

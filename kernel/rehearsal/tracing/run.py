@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import make_conninfo
 
 from kernel.apply.events import NoticeReceived
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_connection, open_session
 from kernel.errors import (
     DatabaseUnreachable,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kernel.apply.events import Event, Observer
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Connection
     from kernel.migrations.migration import Migration
     from kernel.operations.migrate import MigrateOptions
@@ -48,7 +48,7 @@ def trace_migrations(
     observer: Observer = lambda _event: None,
     print_line: Callable[[str], None] = lambda _line: None,
     begin_seconds: float = 0.0,
-    migrations_table: TableName = DEFAULT_LEDGER,
+    migrations_table: LedgerName = DEFAULT_LEDGER,
 ) -> tuple[Run, ...]:
     """Apply the pending migrations on the clone at `url` as a superuser; a Run for each migration begun.
 

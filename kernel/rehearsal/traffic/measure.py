@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
 from kernel.operations.migrate import MigrateOptions, migrate
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kernel.apply.events import Observer
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.result import Relation, Standstill
     from kernel.rehearsal.traffic.probe import Probe
@@ -47,7 +47,7 @@ def measure_traffic(
     *,
     reader_seconds: float = 0.0,
     observer: Observer = lambda _event: None,
-    migrations_table: TableName = DEFAULT_LEDGER,
+    migrations_table: LedgerName = DEFAULT_LEDGER,
 ) -> TrafficResult:
     """Apply the pending migrations to the clone at `url`, while sessions read and write `relations`.
 

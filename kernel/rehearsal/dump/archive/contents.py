@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.errors import DumpUnreadable
 from kernel.postgres.account import server_account
 from kernel.postgres.cache import reachable_programs
@@ -37,7 +37,7 @@ from kernel.rehearsal.dump.plain.text import DumpText
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.postgres.account import Account
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.common.model import Dump
@@ -63,7 +63,7 @@ _COMPRESSION_RATIO = 4
 
 
 @contextmanager
-def open_archive(dump: Dump, programs: Programs, ledger: TableName = DEFAULT_LEDGER) -> Iterator[Archive]:
+def open_archive(dump: Dump, programs: Programs, ledger: LedgerName = DEFAULT_LEDGER) -> Iterator[Archive]:
     """Check and open an archive; `programs` are used where they can read it, else another installation.
 
     Raises DumpUnreadable when it is cut short or damaged, Unprepared when no pg_restore here reads its version.
@@ -120,7 +120,7 @@ def open_archive(dump: Dump, programs: Programs, ledger: TableName = DEFAULT_LED
         yield Archive(dump=dump, header=header, reader=chosen, account=account, listing=listed, index=index)
 
 
-def read_archive_contents(dump: Dump, programs: Programs, ledger: TableName = DEFAULT_LEDGER) -> DumpContents:
+def read_archive_contents(dump: Dump, programs: Programs, ledger: LedgerName = DEFAULT_LEDGER) -> DumpContents:
     """What an archive needs. Raises DumpUnreadable, Unprepared."""
     with open_archive(dump, programs, ledger) as archive:
         return archive.contents
@@ -173,7 +173,7 @@ def with_database_locale(contents: DumpContents, sql: bytes) -> DumpContents:
 class ArchiveListing:
     """The lines that pg_restore --list printed."""
 
-    def __init__(self, text: str, ledger: TableName = DEFAULT_LEDGER) -> None:
+    def __init__(self, text: str, ledger: LedgerName = DEFAULT_LEDGER) -> None:
         self._lines = text.splitlines()
         schema = re.escape(ledger.schema) if ledger.schema else r"\S+"
         tables = "|".join(re.escape(name) for name in migration_tables(ledger))

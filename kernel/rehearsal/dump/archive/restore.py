@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import Problem
 from kernel.rehearsal.dump.archive.contents import open_archive
@@ -34,7 +34,7 @@ from kernel.rehearsal.dump.plain.workers import LoadConnection, open_load_connec
 from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
 
 if TYPE_CHECKING:
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.db.connection import Connection
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.archive.contents import Archive
@@ -66,7 +66,7 @@ def restore_archive(
     jobs: int = 2,
     schema_only: bool = False,
     progress: ProgressCallback | None = None,
-    ledger: TableName = DEFAULT_LEDGER,
+    ledger: LedgerName = DEFAULT_LEDGER,
 ) -> RestoreOutcome:
     """Restore the archive into the new database at `url`, over `jobs` connections where its format allows, and ANALYZE.
 

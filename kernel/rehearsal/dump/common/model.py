@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import PROGRESS_SUFFIX
+from kernel.config.ledger_name import PROGRESS_SUFFIX
 from kernel.errors import DumpUnreadable
 from kernel.units import format_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.errors import Problem
 
 
@@ -34,7 +34,7 @@ def read_errors_as_unreadable(path: Path) -> Iterator[None]:
         raise DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here") from error
 
 
-def migration_tables(ledger: TableName) -> tuple[str, str]:
+def migration_tables(ledger: LedgerName) -> tuple[str, str]:
     """The names of the ledger and of the table of progress next to it.
 
     Their rows are restored with --schema-only too: without them, every migration of the schema would be pending.

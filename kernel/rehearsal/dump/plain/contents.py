@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.rehearsal.dump.common.model import Collation, DumpContents
 from kernel.rehearsal.dump.plain.classify import IDENTIFIER, StatementKind, summarise_statement, without_server_options
 from kernel.sql.reader import QUOTED_KEY, read_words
@@ -14,7 +14,7 @@ from kernel.sql.reader import QUOTED_KEY, read_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.rehearsal.dump.plain.classify import SessionSettings
     from kernel.rehearsal.dump.plain.text import DumpText
 
@@ -83,7 +83,7 @@ class DumpIndex:
     items: tuple[DumpStatement | RowBlock, ...]
     settings: tuple[tuple[bytes, ...], ...]
     contents: DumpContents
-    ledger: TableName = DEFAULT_LEDGER
+    ledger: LedgerName = DEFAULT_LEDGER
 
     def sql(self, statement: DumpStatement) -> bytes:
         """The statement's bytes, from its first significant one to its semicolon; b"" when nothing of it is to run."""
@@ -102,14 +102,14 @@ class DumpIndex:
                 yield f"{summarise_statement(self.sql(item))}: left out, a copy does not reach other servers"
 
 
-def is_migration_table(table: bytes, ledger: TableName, names: tuple[str, ...]) -> bool:
+def is_migration_table(table: bytes, ledger: LedgerName, names: tuple[str, ...]) -> bool:
     """Whether a table, as SQL names it, has one of the names in the ledger's schema, if that is given."""
     parts = [unquote_identifier(part) for part in _NAME_PART.findall(table)]
     return parts[-1:] != [] and parts[-1] in names and ledger.schema in (None, *parts[:-1])
 
 
 def recorded_versions(
-    text: DumpText, items: Iterable[DumpStatement | RowBlock], ledger: TableName
+    text: DumpText, items: Iterable[DumpStatement | RowBlock], ledger: LedgerName
 ) -> frozenset[int] | None:
     """The versions in the rows of the one ledger of a dump; None without one, or when its rows are not COPY's."""
     blocks = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.rehearsal.dump.common.model import migration_tables
 from kernel.rehearsal.dump.plain.classify import StatementKind
 from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock, is_migration_table
@@ -18,7 +18,7 @@ from kernel.rehearsal.dump.plain.contents import DumpStatement, RowBlock, is_mig
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
 
 
 # StatementKind says why each is not loaded.
@@ -66,7 +66,7 @@ class LoadPlan:
 
 
 def plan_load(
-    items: Sequence[DumpStatement | RowBlock], *, schema_only: bool, ledger: TableName = DEFAULT_LEDGER
+    items: Sequence[DumpStatement | RowBlock], *, schema_only: bool, ledger: LedgerName = DEFAULT_LEDGER
 ) -> LoadPlan:
     """The order of a dump's items; with `schema_only`, of those that make no rows but the records of migrations."""
     kept = [
@@ -127,7 +127,7 @@ def _has_kind(item: DumpStatement | RowBlock, kinds: Iterable[StatementKind]) ->
     return isinstance(item, DumpStatement) and item.kind in kinds
 
 
-def _makes_rows(item: DumpStatement | RowBlock, ledger: TableName) -> bool:
+def _makes_rows(item: DumpStatement | RowBlock, ledger: LedgerName) -> bool:
     if isinstance(item, RowBlock):
         return not is_migration_table(item.table, ledger, migration_tables(ledger))
     return item.kind in _DATA_KINDS

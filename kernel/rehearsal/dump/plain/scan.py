@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kernel.config.table_name import DEFAULT_LEDGER
+from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.errors import DumpUnreadable
 from kernel.rehearsal.dump.plain.classify import (
     SessionSettings,
@@ -37,7 +37,7 @@ from kernel.units import format_count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kernel.config.table_name import TableName
+    from kernel.config.ledger_name import LedgerName
     from kernel.rehearsal.dump.common.model import Dump
     from kernel.rehearsal.dump.plain.text import DumpText
     from kernel.sql.lexer import Part
@@ -74,13 +74,13 @@ _NEVER_WRITTEN = "pg_dump never writes that, so this is no dump to trust; dump t
 
 
 @contextmanager
-def open_plain_dump(dump: Dump, ledger: TableName = DEFAULT_LEDGER) -> Iterator[DumpIndex]:
+def open_plain_dump(dump: Dump, ledger: LedgerName = DEFAULT_LEDGER) -> Iterator[DumpIndex]:
     """The index of a plain dump, which stays open for loading. Raises DumpUnreadable, with line and byte."""
     with open_dump_text(dump) as text:
         yield scan_dump(text, ledger)
 
 
-def scan_dump(dump: DumpText, ledger: TableName = DEFAULT_LEDGER) -> DumpIndex:
+def scan_dump(dump: DumpText, ledger: LedgerName = DEFAULT_LEDGER) -> DumpIndex:
     """The index of a dump. Raises DumpUnreadable."""
     _refuse_other_text(dump)
     encoding = _ENCODING.search(dump.read(0, _HEAD_BYTES))
@@ -125,7 +125,7 @@ class _SkippedWrongly(Exception):
 class _DumpScanner:
     """The state of one pass."""
 
-    def __init__(self, dump: DumpText, stream: SqlStream, ledger: TableName) -> None:
+    def __init__(self, dump: DumpText, stream: SqlStream, ledger: LedgerName) -> None:
         self._dump = dump
         self._ledger = ledger
         self._stream = stream

@@ -20,17 +20,17 @@ PROGRESS_SUFFIX = "_progress"  # of the table next to the ledger, which has the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableName:
+class LedgerName:
     """The name of a ledger. Without a `schema` the table is looked for on the search path."""
 
     schema: str | None = None
     table: str = "schema_migrations"
 
 
-DEFAULT_LEDGER = TableName()
+DEFAULT_LEDGER = LedgerName()
 
 
-def parse_table_name(text: str) -> TableName:
+def parse_ledger_name(text: str) -> LedgerName:
     """Parse a table name as SQL reads it. Raises ValueError."""
     match = _QUALIFIED.fullmatch(text)
     if match is None:
@@ -44,7 +44,7 @@ def parse_table_name(text: str) -> TableName:
         raise ValueError(f"a table whose name ends in {PROGRESS_SUFFIX} belongs to another ledger; choose another name")
     if schema and (schema.startswith("pg_") or schema == "information_schema"):
         raise ValueError("the schema is one of the server's own; choose another")
-    return TableName(schema=schema, table=table)
+    return LedgerName(schema=schema, table=table)
 
 
 def _read_name(text: str) -> str:
