@@ -84,9 +84,10 @@ def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, 
     """Return the problem of all changes of the ledger in a file; that of a CREATE TABLE explains the others."""
     shown = next((one for one in changes if one.change.creates), changes[0])
     if shown.change.creates:
+        table = f"{ledger.schema}.{ledger.table}" if ledger.schema else ledger.table
         remedy = (
             "that table is the ledger here, in which the runner records what is applied; take out what makes and fills "
-            f"it (a dump without it: pg_dump -T {ledger.table} -T {ledger.table}{_PROGRESS_SUFFIX}), "
+            f"it (a dump without it: pg_dump -T {table} -T {table}{_PROGRESS_SUFFIX}), "
             "or name another ledger with KERNEL_MIGRATIONS_TABLE"
         )
     else:

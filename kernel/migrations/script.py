@@ -330,7 +330,10 @@ def parse_revert_script(path: Path, name: str, *, ledger: LedgerName | None = No
     script = parse_script(path, name, ledger=ledger)
     message = ""
     if script.mode is not RunMode.TRANSACTION:
-        message = "it has to run in the transaction that removes the record; write it without CONCURRENTLY"
+        message = (
+            "it has to run in the transaction that removes the record; write it without -- migrate: no-transaction "
+            "and without statements that cannot run in a transaction, such as CONCURRENTLY"
+        )
     elif script.unwritten:
         message = f"{UNWRITTEN}, and would undo nothing; write what undoes the migration, or say why nothing has to be"
     if message:

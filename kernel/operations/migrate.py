@@ -114,8 +114,9 @@ def _migrate_in_session(session: Session, status: Status, files: tuple[PendingFi
     """Apply files under the lock; those after a file that changes what a new session begins with, in a new session."""
     migrations, options = run.migrations, run.options
     session = with_runner_settings(session, statement_timeout_ms=options.waits.statement_timeout_ms)
+    ledger = replace(status.ledger, exists=True)  # it does before the first file runs
     with (
-        open_executor(session, status.ledger, waits=options.waits, observer=run.observer, hooks=run.hooks) as executor,
+        open_executor(session, ledger, waits=options.waits, observer=run.observer, hooks=run.hooks) as executor,
         hold_advisory_lock(
             session, status.ledger, wait_seconds=options.waits.lock_wait_seconds, waiting=executor.report_waiting
         ),

@@ -33,6 +33,7 @@ def test_with_revert_and_no_transaction_both_files_are_as_asked_for(three: Proje
     assert three.recorded() == ["001", "002", "003", "004"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "edit",
     [

@@ -125,6 +125,7 @@ def rehearsals(project: Project, server: Server) -> Iterator[Rehearsals]:
         project.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--format=custom",), ("--format=directory",), ("--format=tar",)])
 def test_a_pending_file_that_cannot_be_rehearsed_is_found_before_the_restore(
     rehearsals: Rehearsals, options: tuple[str, ...]
@@ -138,6 +139,7 @@ def test_a_pending_file_that_cannot_be_rehearsed_is_found_before_the_restore(
     assert rehearsals.run("--dump", rehearsals.dump(*options, name="again"), "--fail-on", "never").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--format=custom",)])
 def test_schema_only_says_that_no_rows_were_rehearsed(rehearsals: Rehearsals, options: tuple[str, ...]) -> None:
     rehearsals.pending("CREATE TABLE IF NOT EXISTS another (id int);\n")
@@ -306,6 +308,7 @@ def test_production_is_not_dumped_when_its_pending_files_cannot_run(
         rehearsals.project.rows("DROP OWNED BY ledger_reader; DROP ROLE ledger_reader")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["plain", "custom", "directory", "PROD_DB"])
 def test_the_schema_alone_knows_what_is_applied_by_the_ledger_that_the_setting_names(
     rehearsals: Rehearsals, source: str

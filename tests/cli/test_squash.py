@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "001_create_users.sql": (
         "CREATE TABLE users (id serial PRIMARY KEY, name text);\nGRANT SELECT ON users TO squash_reader;\n"

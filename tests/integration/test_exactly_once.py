@@ -153,6 +153,7 @@ def test_files_in_transactions_are_applied_once(project: Project, wire: Wire, he
     assert at > 10, "the messages of both files, and those before and after them"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heard", [False, True])
 def test_statements_outside_of_a_transaction_are_done_once(project: Project, wire: Wire, heard: bool) -> None:
     project.put(

@@ -220,3 +220,15 @@ def test_settings_and_roles_of_the_file_do_not_make_the_records_look_changed(pro
     )
     project.migrate()
     assert project.recorded() == ["001", "002"]
+
+
+def test_the_records_that_a_procedure_removed_are_named_in_the_first_run_of_a_database_too(
+    project: Project,
+) -> None:
+    project.rows("DROP TABLE schema_migrations, schema_migrations_progress, t")
+    project.put(
+        "002_b.sql",
+        HEAD + "CREATE PROCEDURE clean() LANGUAGE plpgsql AS $$ BEGIN\n"
+        "  EXECUTE 'DELETE FROM schema_' || 'migrations'; COMMIT; END $$;\nCALL clean();\n",
+    )
+    assert "(001 is gone)" in str(project.failure())

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
     from tests.integration.postgres.conftest import Person
 
+pytestmark = pytest.mark.slow
+
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves through another account")
 
 # A command that uses the server until its stdin is closed; it tells the URL and whether it started the server.

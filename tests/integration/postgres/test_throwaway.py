@@ -21,6 +21,8 @@ from kernel.postgres.throwaway import FALLBACK_FOLDER, MEMORY_FOLDER, throwaway_
 
 if TYPE_CHECKING:
     from tests.integration.postgres.conftest import Person
+
+pytestmark = pytest.mark.slow
 # A command that has a server until its stdin is closed; it tells the URL, and the server's folder.
 HAVE = """
 import sys

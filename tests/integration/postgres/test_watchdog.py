@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
     from tests.integration.postgres.conftest import Person
 
+pytestmark = pytest.mark.slow
+
 # Starts a server in the given folder ("" for one of its own) and keeps the data under another name if there is one;
 # then starts it again `times` times, and tells after each start.
 RESTART = """

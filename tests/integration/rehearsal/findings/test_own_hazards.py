@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kernel.rehearsal.result import Rehearsal
     from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
+pytestmark = pytest.mark.slow
+
 LONG = "n" * 70  # PostgreSQL cuts it to 63 bytes
 GIVEN = f"""
 CREATE TABLE users (id int PRIMARY KEY, email text, code varchar(8));

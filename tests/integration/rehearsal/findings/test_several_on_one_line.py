@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from kernel.lint.finding import Finding
     from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
+pytestmark = pytest.mark.slow
+
 GIVEN = """
 CREATE TABLE filled (id int PRIMARY KEY, v int, code varchar(8), note text);
 INSERT INTO filled SELECT n, n, 'c' || n, 'n' || n FROM generate_series(1, 5000) AS n;
