@@ -9,8 +9,6 @@ from kernel.db.connection import open_configured_session
 from kernel.db.ledger import refuse_tables_without_ledger
 from kernel.errors import Drift, EnvironmentFailed, FilesInvalid, Unrecorded
 from kernel.migrations.migration import require_migrations
-from kernel.operations.drift import trace_drift
-from kernel.operations.verify import check_files, check_records
 from kernel.plan import read_status
 from kernel.report.json_documents import status_document, verify_document
 from kernel.report.status import ahead_warning, problem_lines, status_text
@@ -36,7 +34,10 @@ def run_status(context: TaskContext, *, check: bool) -> int:
         context.console.print_line(f"database: {status.database}")
     if refusal:
         context.console.print_line(f"warning: inv db.migrate will refuse this database: {refusal}")
-    status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
+    if status.plan.drift():
+        from kernel.operations.drift import trace_drift  # noqa: PLC0415 - only after drift
+
+        status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
     context.print_result(lambda: status_text(status.plan, emoji=context.console.emoji), lambda: status_document(status))
     if not check:
         return 0
@@ -58,6 +59,8 @@ def run_verify(context: TaskContext, *, offline: bool) -> int:
 
     Problems of the files are reported even when the database cannot be reached.
     """
+    from kernel.operations.verify import check_files, check_records  # noqa: PLC0415 - db.status starts without it
+
     files = check_files(context.settings.migrations_dir, context.settings.migrations_table)
     records = None
     try:
