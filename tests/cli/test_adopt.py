@@ -12,6 +12,8 @@ from tests.histories import FINAL_ROWS, STEPS, write_history
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_an_adopted_history_makes_the_schema_and_its_revert_files_take_it_away(project: Project, tool: str) -> None:

@@ -74,6 +74,7 @@ def test_an_empty_file_of_the_author_is_applied_with_a_warning(three: Project, t
     assert "warning: 004_four.sql holds no statement" in applied.err
 
 
+@pytest.mark.slow
 def test_what_is_written_after_it_was_applied_empty_is_applied_by_rollback_and_migrate(three: Project) -> None:
     three.inv("db.new", "Add users")
     three.inv("db.migrate", "--allow-empty")

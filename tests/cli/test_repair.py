@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 HEAD = "-- migrate: no-transaction\n"
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
+
+pytestmark = pytest.mark.slow
 
 MIGRATIONS = 50
 RUNNERS = 8

@@ -19,6 +19,8 @@ from kernel.postgres.throwaway import throwaway_server
 if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
 
+pytestmark = pytest.mark.slow
+
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root serves through another account")
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
+
+pytestmark = pytest.mark.slow
 
 Rows = dict[int, tuple[str | None, int | None]]
 

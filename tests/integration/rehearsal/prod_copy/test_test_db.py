@@ -265,6 +265,7 @@ def test_the_servers_own_databases_are_refused(server: Server, production: Produ
         rehearse(production, make_conninfo(server.conninfo, dbname=name), allow_overwrite=True)
 
 
+@pytest.mark.slow
 def test_two_rehearsals_do_not_share_test_db(database: str, production: Production) -> None:
     request = production.request(test_db=database)
     with (
