@@ -110,7 +110,8 @@ _ADOPTED = {
 }
 _SHOWN_MARKS = 2
 _BLOCK_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
-_BLOCK_COMMENT_ON_LINE = re.compile(rb"^[ \t]*/\*+[ \t]*([^*\n]*?)[ \t]*\*+/[ \t\r]*$", re.MULTILINE)
+# A block comment with one line of text and nothing else on its lines: /* Down */, also with a frame of asterisks.
+_BLOCK_OF_ONE_LINE = re.compile(rb"^[ \t]*/\*[\s*]*((?!--)[^*\s][^*\n]*?)[\s*]*\*/[ \t\r]*$", re.MULTILINE)
 # ROLLBACK itself, or an object of that name.
 _DESCRIBED_BY_PLAIN_MARK = re.compile(
     rb"ROLLBACK\b|CREATE\b.{0,200}(?:rollback|undo|revert|reverse)", re.IGNORECASE | re.DOTALL
@@ -145,12 +146,12 @@ def find_foreign_marks(
 ) -> Iterator[ForeignMark]:
     """Yield the marks in the comments above a statement; the comments begin at `line`.
 
-    With `mid_line` they begin on the last line of another statement. A block comment alone on its line counts too.
+    With `mid_line` they begin on the last line of another statement. A block comment with one line of text counts too.
     """
     blocks: set[int] = set()
     if b"/*" in comments:
-        blocks = {comments.count(b"\n", 0, match.start()) for match in _BLOCK_COMMENT_ON_LINE.finditer(comments)}
-        comments = _BLOCK_COMMENT_ON_LINE.sub(rb"-- \1", comments)
+        blocks = {comments.count(b"\n", 0, match.start(1)) for match in _BLOCK_OF_ONE_LINE.finditer(comments)}
+        comments = _BLOCK_OF_ONE_LINE.sub(_as_line_comment, comments)
         comments = _BLOCK_COMMENT.sub(lambda match: b"\n" * match[0].count(b"\n"), comments)
     lines = comments.split(b"\n")
     for index, one in enumerate(lines):
@@ -180,6 +181,13 @@ def find_foreign_marks(
         ):
             continue
         yield mark
+
+
+def _as_line_comment(block: re.Match[bytes]) -> bytes:
+    """The same as a comment from -- on, in its line."""
+    text = block.string
+    before, after = text.count(b"\n", block.start(), block.start(1)), text.count(b"\n", block.end(1), block.end())
+    return b"\n" * before + b"-- " + block[1] + b"\n" * after
 
 
 @cache
@@ -216,7 +224,7 @@ def foreign_mark_problems(marks: Sequence[ForeignMark], file: str, *, first: int
             if is_section
             else "not read as a directive"
         )
-        yield Problem(message=f"{place.text}: {what}; {remedy}", file=file, line=place.line)
+        yield Problem(message=f"{place.text.rstrip(': ')}: {what}; {remedy}", file=file, line=place.line)
 
 
 _REMEDIES = {

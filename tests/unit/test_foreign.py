@@ -123,6 +123,9 @@ PLAIN_DOWN = [
     "-- [down]",
     "/* about it */\n-- Down",
     "/* DOWN */",
+    "/*\n * Down\n */",
+    "/**\n Down\n**/",
+    "/*\n * +goose Down\n */",
     "-- Down / Rollback",
     "-- Reverse migration",
     "-- Down\n-- drops the table again",
@@ -132,11 +135,12 @@ PLAIN_DOWN = [
 @pytest.mark.parametrize("mark", PLAIN_DOWN)
 def test_a_plain_mark_between_two_halves_is_refused_with_its_line(tmp_path: Path, mark: str) -> None:
     (problem,) = refusals(tmp_path, f"-- Up\nCREATE TABLE t ();\n\n{mark}\nDROP TABLE t;\n")
-    line = 4 + mark.startswith("/* about")
+    line = 4 + mark.startswith(("/* about", "/*\n", "/**\n"))
     assert problem.startswith(f"{line}: --")
-    assert "like a section of another tool" in problem
+    assert "::" not in problem
+    assert ("a directive of goose" if "goose" in mark else "like a section of another tool") in problem
     assert REVERT in problem
-    assert problem.endswith("write an ordinary comment in other words")
+    assert problem.endswith("write an ordinary comment in other words") or "goose" in mark
 
 
 @pytest.mark.parametrize(
@@ -147,6 +151,7 @@ def test_a_plain_mark_between_two_halves_is_refused_with_its_line(tmp_path: Path
         "BEGIN;\nSELECT 1;\n-- rollback\nCOMMIT;\n",
         "SAVEPOINT a;\nSELECT 1;\n-- rollback\nROLLBACK TO a;\nSELECT 2;\n",
         "SELECT 1;\n/* Down\n   the road */\nSELECT 2;\n",
+        "/* */\nSELECT 1;\n/*\n * Down\n * the road\n */\nSELECT 2;\n",
         "/* see the manual: -- migrate: no-transaction */\nSELECT 1;\n",
         "-- rollback\nBEGIN;\nSELECT 1;\nCOMMIT;\n",
         "BEGIN;\n-- rollback\nDROP TABLE t;\nCOMMIT;\n",
