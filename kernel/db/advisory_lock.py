@@ -112,9 +112,10 @@ def poll_for_lock(
 def _lock_busy_error(session: Session, holder: LockHolder | None) -> LockBusy:
     if holder is None:
         return LockBusy(f"another runner holds the lock of {session.name}; try again")
+    who = "" if holder.connected_at else f" as {holder.role} or a superuser"
     return LockBusy(
         f"another runner holds the lock of {session.name}: {holder}; wait longer with --lock-wait, "
-        f"or end it: SELECT pg_terminate_backend({holder.pid})"
+        f"or end it{who}: SELECT pg_terminate_backend({holder.pid})"
     )
 
 

@@ -75,6 +75,7 @@ def test_a_holder_of_another_role_is_named_as_far_as_the_server_shows_it(two_rol
         with pytest.raises(LockBusy) as busy:
             second.migrate(waits=AT_ONCE)
         assert f": pid {pid} (the first runner) of role {role}; wait longer" in str(busy.value)
+        assert str(busy.value).endswith(f"or end it as {role} or a superuser: SELECT pg_terminate_backend({pid})")
         with pytest.raises(LockBusy):
             second.migrate(waits=WaitLimits(lock_wait_seconds=0.1))
     assert [str(event.holder) for event in second.events if isinstance(event, WaitingForLock)] == [
