@@ -182,8 +182,7 @@ class _StatementRun:
             effect = statement_effect(part.sql)
             if self._number > self._resumed.finished:
                 if self._number == self._resumed.finished + 1 and self._resumed.table_oid is not None:
-                    with self._without_timeouts():
-                        drop_left_indexes(self._executor.session.connection, self._resumed)
+                    self._drop_left_indexes(part)
                 self._run_statement(part, effect, parts)
             else:
                 self._finished_line = part.line
@@ -325,7 +324,9 @@ class _StatementRun:
             previous_xid=self._saved.xid,
         )
         constraints = (b"SET CONSTRAINTS ALL IMMEDIATE",) if in_transaction else ()
-        lock = b"SELECT pg_catalog.pg_try_advisory_lock(%d)" % advisory_lock_key(executor.ledger.schema)
+        lock = b"SELECT pg_catalog.pg_try_advisory_lock(%d)" % advisory_lock_key(
+            executor.ledger.schema, executor.ledger.table
+        )
         statements = (
             *constraints,
             *executor.session.local_role,
@@ -410,6 +411,19 @@ class _StatementRun:
             )
             raise refused_error(self._migration, message, aftermath=self.aftermath())
 
+    def _drop_left_indexes(self, part: Part) -> None:
+        connection = self._executor.session.connection
+        try:
+            with self._without_timeouts():
+                drop_left_indexes(connection, self._resumed)
+        except psycopg.DatabaseError as error:
+            if connection.broken:
+                raise
+            names = ", ".join(index.name for index in left_indexes(connection, self._resumed))
+            message = f"{names} was left INVALID, and the runner cannot drop it: {error.diag.message_primary or error}"
+            hint = f"let a role that may run: DROP INDEX CONCURRENTLY {names}; then run inv db.migrate again"
+            raise self._refused_error(part, message, hint=hint) from error
+
     def _refused_error(
         self, part: Part, message: str, *, aftermath: str = "", hint: str | None = None
     ) -> MigrationFailed:
@@ -423,7 +437,7 @@ class _StatementRun:
     def _lock_lost_error(self, part: Part) -> LockBusy:
         executor = self._executor
         roll_back_transaction(executor)
-        holder = find_lock_holder(executor.session, advisory_lock_key(executor.ledger.schema))
+        holder = find_lock_holder(executor.session, advisory_lock_key(executor.ledger.schema, executor.ledger.table))
         return LockBusy(
             f"{self._migration.filename}:{part.line}: the file let go of the lock, and another runner has it now"
             f"{f': {holder}' if holder else ''}; {self.aftermath(part)}; run inv db.migrate again"

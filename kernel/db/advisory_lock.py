@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.errors import LockBusy
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class LockHolder:
         return f"pid {self.pid} ({name}) from {self.host}, connected {self.connected_at:%H:%M:%S} UTC"
 
 
-def advisory_lock_key(schema: str, table: str = DEFAULT_LEDGER.table) -> int:
+def advisory_lock_key(schema: str, table: str) -> int:
     """The lock's 64-bit key for a ledger: the first 8 bytes, signed, of a digest of its schema and name.
 
     Two ledgers of one database do not exclude each other.

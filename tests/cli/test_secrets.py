@@ -276,7 +276,7 @@ def test_a_holder_of_the_lock_is_named_without_a_password(seen: Seen) -> None:
     project = seen.project
     project.write("001_one.sql")
     with psycopg.connect(project.url, application_name="the other runner") as other:
-        other.execute("SELECT pg_advisory_lock(%s)", (advisory_lock_key("public"),))
+        other.execute("SELECT pg_advisory_lock(%s)", (advisory_lock_key("public", "schema_migrations"),))
         seen.environ["DATABASE_URL"] = make_conninfo(project.url, password=seen.mark)
         assert "the other runner" in seen.run("db.migrate", "--lock-wait", "0", "--json")
     assert set(seen.codes.values()) == {5}

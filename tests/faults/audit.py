@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GATE = 4711  # an advisory lock: whoever holds it keeps the body of 002 waiting in its middle
 LAST_GATE = 4712  # and of 004
 FREE_SECONDS = 2.0
-_KEY = advisory_lock_key("public")
+_KEY = advisory_lock_key("public", "schema_migrations")
 _POLL_SECONDS = 0.01
 _FILLER = "INSERT INTO app.filler SELECT repeat('x', 1000) FROM generate_series(1, 300);\n"
 

@@ -150,7 +150,7 @@ def test_a_pending_file_cannot_be_accepted_as_applied(project: Project) -> None:
 
 def test_the_lock_is_needed(project: Project) -> None:
     with open_session(project.url) as session:
-        assert try_advisory_lock(session, advisory_lock_key("public"))
+        assert try_advisory_lock(session, advisory_lock_key("public", "schema_migrations"))
         with pytest.raises(LockBusy):
             baseline(project, "1")
         with pytest.raises(LockBusy):

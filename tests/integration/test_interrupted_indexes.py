@@ -62,6 +62,21 @@ def test_an_index_that_a_failed_build_left_is_dropped_and_built_again(
     assert project.recorded() == ["001", "002"]
 
 
+def test_an_invalid_index_that_the_runner_may_not_drop_is_named_with_what_drops_it(project: Project) -> None:
+    project.put("002_b.sql", "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a);")
+    project.failure()
+    project.rows(
+        "CREATE FUNCTION forbid() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'dropping indexes is forbidden here'; END $$; "
+        "CREATE EVENT TRIGGER forbid ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE FUNCTION forbid()"
+    )
+    failed = project.failure()
+    assert str(failed) == (
+        "public.i was left INVALID, and the runner cannot drop it: dropping indexes is forbidden here"
+    )
+    assert failed.hint == ("let a role that may run: DROP INDEX CONCURRENTLY public.i; then run inv db.migrate again")
+
+
 @pytest.mark.parametrize("name", NAMES[:-1])
 def test_an_invalid_index_of_another_origin_is_refused_by_any_name(project: Project, name: str) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):

@@ -407,7 +407,7 @@ def test_services_that_share_a_database_have_ledgers_of_their_own_and_do_not_wai
 
 
 def test_the_lock_of_the_default_ledger_keeps_its_key() -> None:
-    assert advisory_lock_key("public") == advisory_lock_key("public", "schema_migrations") == LOCK_OF_PUBLIC
+    assert advisory_lock_key("public", "schema_migrations") == LOCK_OF_PUBLIC
     assert advisory_lock_key("public", "kernel_migrations") != LOCK_OF_PUBLIC
 
 

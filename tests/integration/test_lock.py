@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 AT_ONCE = WaitLimits(lock_wait_seconds=0)
-KEY = advisory_lock_key("public")
+KEY = advisory_lock_key("public", "schema_migrations")
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_what_is_not_partial_is_not_restarted(project: Project, version: str, re
 def test_a_restart_waits_for_no_runner(project: Project, other: psycopg.Connection[tuple[object, ...]]) -> None:
     project.put("001_a.sql", HEAD + "SELECT 1;\nSELECT 1 / 0;")
     project.failure()
-    other.execute("SELECT pg_advisory_lock(%s)", (advisory_lock_key("public"),))
+    other.execute("SELECT pg_advisory_lock(%s)", (advisory_lock_key("public", "schema_migrations"),))
     with pytest.raises(LockBusy):
         restart(project, "001")
     assert project.rows(f"SELECT finished FROM {PROGRESS}") == [(1,)]

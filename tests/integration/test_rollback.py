@@ -119,7 +119,7 @@ def test_more_steps_than_records_are_refused(project: Project) -> None:
 @pytest.mark.parametrize("revert", [False, True])
 def test_the_lock_is_needed(project: Project, revert: bool) -> None:
     with open_session(project.url) as session:
-        assert try_advisory_lock(session, advisory_lock_key("public"))
+        assert try_advisory_lock(session, advisory_lock_key("public", "schema_migrations"))
         with pytest.raises(LockBusy, match="another runner holds the lock of "):
             roll_back(project, revert=revert)
     assert project.recorded() == ["001", "002", "003"]

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from kernel.apply.events import MigrationProgressed
+from kernel.config.ledger_name import LedgerName
 from kernel.db.advisory_lock import advisory_lock_key
 from kernel.errors import LockBusy, MigrationFailed
 from kernel.plan import VersionState
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 HEAD = "-- migrate: no-transaction\n"
 PROGRESS = "schema_migrations_progress"
-LOCK = advisory_lock_key("public")
+LOCK = advisory_lock_key("public", "schema_migrations")
 GATE = 4711
 
 
@@ -84,6 +85,19 @@ def test_a_lock_that_was_let_go_is_taken_again_after_the_statement(project: Proj
     project.migrate()
     assert counts[-2:] == [1, 1]
     assert project.rows(held) == []
+
+
+def test_a_lock_that_was_let_go_is_taken_again_for_the_ledger_that_is_named(project: Project) -> None:
+    project.rows("DROP TABLE schema_migrations, schema_migrations_progress, t")
+    project.ledger = LedgerName(schema="public", table="ours")
+    project.put("002_b.sql", HEAD + "DISCARD ALL;\nSELECT pg_sleep(0);\n")
+    held = (
+        "SELECT DISTINCT (classid::bigint << 32) + objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    )
+    keys: list[tuple[int, ...]] = []
+    project.react = lambda event: keys.extend(project.rows(held)) if isinstance(event, MigrationProgressed) else None
+    project.migrate()
+    assert set(keys) == {(advisory_lock_key("public", "ours"),)}
 
 
 def test_two_runners_at_once_do_each_statement_once_though_the_file_lets_go_of_the_lock(project: Project) -> None:
