@@ -331,8 +331,8 @@ def parse_revert_script(path: Path, name: str, *, ledger: LedgerName | None = No
     message = ""
     if script.mode is not RunMode.TRANSACTION:
         message = (
-            "it has to run in the transaction that removes the record; write it without -- migrate: no-transaction "
-            "and without statements that cannot run in a transaction, such as CONCURRENTLY"
+            "it has to run in the transaction that removes the record; "
+            "write it without CONCURRENTLY and without -- migrate: no-transaction"
         )
     elif script.unwritten:
         message = f"{UNWRITTEN}, and would undo nothing; write what undoes the migration, or say why nothing has to be"
