@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.errors import DatabaseRefused
+from kernel.errors import DatabaseRefused, RestoreFailed
 from kernel.postgres.programs import find_programs
 from kernel.postgres.throwaway import THROWAWAY_SETTINGS, open_watched_cluster, throwaway_server
 from kernel.rehearsal.dump.archive.contents import read_archive_contents
@@ -24,14 +24,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
-def test_a_pooler_is_refused_as_production_with_the_reason(
-    target: FaultDatabase, free_folder: Path, tmp_path: Path, mode: str
+def test_a_pooler_that_shares_its_sessions_is_refused_as_production_with_the_reason(
+    target: FaultDatabase, free_folder: Path, tmp_path: Path
 ) -> None:
-    with pgbouncer(target.server, free_folder / mode, mode=mode) as conninfo:
+    with pgbouncer(target.server, free_folder / "transaction", mode="transaction") as conninfo:
         url = psycopg.conninfo.make_conninfo(conninfo, dbname=target.name)
         with pytest.raises(DatabaseRefused, match="a pooler, and pg_dump needs real sessions"):
             export_production(url, tmp_path / "dump", target.server.server.programs)
+
+
+def test_a_pooler_that_refuses_the_settings_of_pg_dump_is_named_in_the_remedy(
+    target: FaultDatabase, free_folder: Path, tmp_path: Path
+) -> None:
+    with pgbouncer(target.server, free_folder / "session", mode="session") as conninfo:
+        url = psycopg.conninfo.make_conninfo(conninfo, dbname=target.name)
+        with pytest.raises(RestoreFailed, match="unsupported startup parameter") as refused:
+            export_production(url, tmp_path / "dump", target.server.server.programs)
+    assert "ignore_startup_parameters" in (refused.value.hint or "")
+    assert not (tmp_path / "dump").exists()
 
 
 def test_a_standby_is_dumped_with_everything_that_has_arrived_there(tmp_path: Path) -> None:

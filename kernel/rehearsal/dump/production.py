@@ -67,6 +67,10 @@ _REMEDIES = (
     ("permission denied", "grant what is missing, and try again"),
     ("too many clients", "try again with --jobs 1"),
     ("remaining connection slots", "try again with --jobs 1"),
+    (
+        "unsupported startup parameter",  # of PgBouncer, in session mode: pg_dump gets its settings in `options`
+        "let PROD_DB name the server instead of the pooler, or set ignore_startup_parameters = options in the pooler",
+    ),
 )
 # pg_dump takes a quoted name literally, not as a pattern.
 _TABLES_WITH_DATA = """
@@ -119,7 +123,7 @@ class Production:
 def open_production(url: str) -> Iterator[tuple[Connection, Production]]:
     """Connect in a session that cannot write.
 
-    Raises DatabaseUnreachable, and DatabaseRefused for a pooler, which does not support what pg_dump needs.
+    Raises DatabaseUnreachable, and DatabaseRefused for a pooler that shares its sessions, which pg_dump cannot use.
     """
     with open_session(
         make_conninfo(url, application_name=EXPORT_APPLICATION_NAME), variable=PROD_DB_VARIABLE
@@ -156,8 +160,8 @@ def export_production(
 
     `programs` are used where their pg_dump is as new as the server, else another installation. `progress` counts
     written bytes of production's size on disk, which the compressed dump will not reach.
-    Raises DatabaseUnreachable, DatabaseRefused for a pooler, Unprepared with everything that pg_dump may not read,
-    and RestoreFailed with what pg_dump said.
+    Raises DatabaseUnreachable, DatabaseRefused for a pooler that shares its sessions, Unprepared with everything that
+    pg_dump may not read, and RestoreFailed with what pg_dump said.
     """
     with open_production(url) as (connection, production):
         what = f"{production.name}: PostgreSQL {production.major}, which pg_dump dumps"
