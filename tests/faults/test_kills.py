@@ -138,5 +138,5 @@ def _finished(target: FaultDatabase) -> None:
 
 def _afresh(target: FaultDatabase) -> None:
     """The database as it was before the first file."""
-    target.observer.execute("DROP SCHEMA app, audit CASCADE; DROP TABLE schema_migrations")
+    target.observer.execute("DROP SCHEMA app, audit CASCADE; DROP TABLE schema_migrations, schema_migrations_progress")
     audit.prepare(target.observer)
