@@ -53,7 +53,7 @@ class Reason(Enum):
 class PartialRun:
     """Where a file stopped that runs statement by statement; statements count from 1.
 
-    `invalid_indexes`, quoted and with their schema, are what it left behind; the next run drops them.
+    `invalid_indexes`, quoted and with their schema, are what it left; the next run drops them.
     """
 
     finished: int

@@ -1,4 +1,4 @@
-"""Statements with CONCURRENTLY, and what one that failed or was killed has left behind.
+"""Statements with CONCURRENTLY, and what one that failed or was killed has left.
 
 CREATE INDEX, DROP INDEX and REINDEX take several transactions; one that stops in between leaves an INVALID index, which
 IF NOT EXISTS takes for a finished one. An index is known by its OID: the indexes that were there before the statement

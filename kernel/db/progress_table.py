@@ -70,7 +70,7 @@ class FileProgress:
 
     Statements count from 1. One that is begun and not finished ran outside of a transaction: it may be done, half done,
     or not done at all; `begun_digest` is the SHA-256 of the text down to its end. If it changes indexes, `table_oid` is
-    their table, 0 for any table, and `other_indexes` are the OIDs of those that it cannot have left behind, since they
+    their table, 0 for any table, and `other_indexes` are the OIDs of those that it cannot have left, since they
     were there before it. `xid` is the transaction that saved the row, "" before it is saved.
     """
 

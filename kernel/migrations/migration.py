@@ -282,7 +282,7 @@ def _problem_below_squash(migration: Migration, squash: Migration) -> Problem:
     else:
         message = (
             f"none of the files that {squash.filename} replaces, and numbered among them; "
-            f"move it behind with: inv db.renumber {migration.filename}"
+            f"give it the next free number with: inv db.renumber {migration.filename}"
         )
     return Problem(message=message, file=migration.filename)
 

@@ -170,13 +170,13 @@ def test_files_squashed_twice_are_known_by_a_database_that_saw_neither(history: 
     assert history.value("SELECT filename FROM schema_migrations WHERE version = '004'") == "004_all_again.sql"
 
 
-def test_a_file_that_another_branch_added_below_the_number_is_moved_behind(history: Project) -> None:
+def test_a_file_that_another_branch_added_below_the_number_gets_the_next_free_number(history: Project) -> None:
     history.inv("db.squash", "all_users", "--to", "3")
     assert history.inv("db.migrate").code == 0
     history.write("002_of_a_branch.sql", "CREATE TABLE of_a_branch (id int);\n")
     refused = history.inv("db.migrate")
     assert refused.code == 2
-    assert "move it behind with: inv db.renumber 002_of_a_branch.sql" in refused.err
+    assert "give it the next free number with: inv db.renumber 002_of_a_branch.sql" in refused.err
     assert history.inv("db.renumber", "002_of_a_branch.sql").out == "migrations/005_of_a_branch.sql\n"
     assert history.inv("db.migrate").code == 0
     assert "of_a_branch" in history.tables()

@@ -179,7 +179,7 @@ def test_no_file_stands_below_a_squash_file(tmp_path: Path) -> None:
         "001_a.sql: replaced by 003_all.sql; move it to replaced/003_all/, or remove it",
         *(
             f"{name}: none of the files that 003_all.sql replaces, and numbered among them; "
-            f"move it behind with: inv db.renumber {name}"
+            f"give it the next free number with: inv db.renumber {name}"
             for name in ("002_b.sql", "003_c.sql")
         ),
     ]
