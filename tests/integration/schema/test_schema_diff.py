@@ -9,8 +9,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
-from kernel.rehearsal.schema.diff import diff_schemas, schemas_equal
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.schema.diff import diff_schemas, schemas_equal
+from kernel.schema.snapshot import read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kernel.db.connection import Session
     from kernel.postgres.cluster import Server
-    from kernel.rehearsal.schema.snapshot import Schema
+    from kernel.schema.snapshot import Schema
 
 BEGINNING = """
 CREATE SCHEMA app;

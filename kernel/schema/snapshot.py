@@ -5,13 +5,17 @@ Some three dozen catalog queries run in one read-only transaction.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from psycopg import sql
+
+from kernel.config.ledger_name import TABLE_SUFFIXES
 from kernel.db.ledger import find_ledger
 from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape
-from kernel.rehearsal.schema.queries_other import DATABASE_QUERIES, EXTERNAL_QUERIES, QUERIES_SINCE_15, TYPE_QUERIES
-from kernel.rehearsal.schema.queries_tables import TABLE_PART_QUERIES, TABLE_QUERIES
+from kernel.schema.queries_other import DATABASE_QUERIES, EXTERNAL_QUERIES, QUERIES_SINCE_15, TYPE_QUERIES
+from kernel.schema.queries_tables import TABLE_PART_QUERIES, TABLE_QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -75,9 +79,15 @@ def fact_items(fact: Fact) -> tuple[str, ...]:
 
 # Objects come before their parts.
 _QUERIES = (*DATABASE_QUERIES, *EXTERNAL_QUERIES, *TYPE_QUERIES, *TABLE_QUERIES, *TABLE_PART_QUERIES)
+ALL_QUERIES = (*_QUERIES, *QUERIES_SINCE_15)
+_TABLES_OF_NAME = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = ANY (%(names)s) AND c.relkind = 'r' AND (n.nspname = %(schema)s OR %(schema)s::text IS NULL)
+"""
+_KEY_CATALOG = re.compile(r"'(pg_\w+):'")
 _POSTGRES_15 = 150000
 # The text of an expression depends on the session's settings; pg_dump sets the same. Names are qualified.
-_SESSION_SETTINGS = (
+SESSION_SETTINGS = (
     ("search_path", "pg_catalog"),
     ("quote_all_identifiers", "off"),
     ("DateStyle", "ISO"),
@@ -101,9 +111,9 @@ def read_schema(session: Session, *, left_out: Collection[str] = ()) -> Schema:
     ledger = _ledger_tables(session)
     # The settings are rolled back: an outer transaction would keep what is set LOCAL.
     with connection.transaction(force_rollback=True):
-        for name, value in _SESSION_SETTINGS:
+        for name, value in SESSION_SETTINGS:
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
-        objects = tuple(_without_excluded(_read_objects(connection), ledger, frozenset(left_out)))
+        objects = tuple(_without_excluded(read_objects(connection), ledger, frozenset(left_out)))
     return Schema(objects=objects)
 
 
@@ -111,14 +121,28 @@ def _ledger_tables(session: Session) -> frozenset[tuple[str, str]]:
     """(schema, name) of the ledger's tables; another runner's table of the same name is not one."""
     try:
         ledger = find_ledger(session)
-    except (LedgerShape, LedgerElsewhere, DatabaseRefused):  # another tool's table, or a search path that finds none
+    except LedgerShape:  # another tool's table
         return frozenset()
-    return frozenset({(ledger.schema, ledger.table), (ledger.schema, ledger.progress_table)})
+    except (LedgerElsewhere, DatabaseRefused):  # this role may not use it, or its search path does not find it
+        name = session.migrations_table
+        rows = session.connection.execute(
+            _TABLES_OF_NAME, {"schema": name.schema, "names": [name.table + suffix for suffix in TABLE_SUFFIXES]}
+        )
+        return frozenset((str(schema), str(table)) for schema, table in rows.fetchall())
+    return frozenset((ledger.schema, table) for table in ledger.tables)
 
 
-def _read_objects(connection: Connection) -> Iterator[SchemaObject]:
+def read_objects(connection: Connection, keys: Collection[str] | None = None) -> Iterator[SchemaObject]:
+    """Yield the objects, or of them those with these keys; the session has to have SESSION_SETTINGS."""
+    catalogs = None if keys is None else {key.partition(":")[0] for key in keys}
+    wanted = b"" if keys is None else sql.Literal(list(keys)).as_bytes(connection)
     for query in (*_QUERIES, *(QUERIES_SINCE_15 if connection.info.server_version >= _POSTGRES_15 else ())):
-        cursor = connection.execute(query.encode())
+        text = query.encode()
+        if catalogs is not None:
+            if catalogs.isdisjoint(_KEY_CATALOG.findall(query)):
+                continue
+            text = b"SELECT * FROM (%b) AS objects (key) WHERE key = ANY (%b)" % (text, wanted)
+        cursor = connection.execute(text)
         labels = tuple(column.name for column in (cursor.description or ())[8:])
         for row in cursor.fetchall():
             facts = row[8:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.rehearsal.schema.queries_tables import (
+from kernel.schema.queries_tables import (
     FIRST_USER_OID,
     USER_SCHEMAS,
     comment_sql,

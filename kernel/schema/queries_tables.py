@@ -168,6 +168,8 @@ SELECT {key_sql("pg_constraint", "k.oid")}, 'constraint', {key_sql("pg_class", "
   quote_ident(k.conname) || ' on ' || {_TABLE_NAME},
   regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', '') AS "definition",
   CASE WHEN NOT k.convalidated THEN 'not validated' END AS "validated",
+  CASE WHEN k.contype = 'f' THEN (SELECT 'disabled' FROM pg_trigger t WHERE t.tgconstraint = k.oid
+    AND t.tgenabled <> 'O' LIMIT 1) END AS "triggers",
   {comment_sql("pg_constraint", "k.oid")} AS "comment"
 {_FROM_TABLES} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype <> 't'
   AND (k.contype <> 'n' OR NOT k.convalidated)

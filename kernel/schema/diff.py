@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from kernel.rehearsal.schema.snapshot import fact_items
+from kernel.schema.snapshot import fact_items
 from kernel.sql.passwords import mask_passwords
 from kernel.units import clip_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kernel.rehearsal.schema.snapshot import Fact, Schema, SchemaObject
+    from kernel.schema.snapshot import Fact, Schema, SchemaObject
 
 
 _SCHEMA_QUALIFIED_PARTS = ("index", "sequence")  # parts of a table whose name does not begin with the table's
@@ -155,11 +155,11 @@ def changed_facts(pair: ObjectPair, renamings: Renamings) -> tuple[FactChange, .
 
 # Of facts that may hold a secret (settings, options of foreign servers) only the name is shown, of long ones no text.
 _MAX_VALUE_CHARACTERS = 160
-_SECRET_ITEM_LABELS = {"settings": "setting", "connection options": "option"}
-_LONG_FACTS = ("definition", "body", "comment")
+SECRET_ITEM_LABELS = {"settings": "setting", "connection options": "option"}
+LONG_FACTS = ("definition", "body", "comment")
 _SHORT_DEFINITIONS = ("constraint", "index")
 # The meaning of a fact that is None.
-_DEFAULTS = {
+DEFAULT_VALUES = {
     "row security": "off",
     "persistence": "logged",
     "replica identity": "default",
@@ -174,6 +174,7 @@ _DEFAULTS = {
 # Facts that are set or not: the phrases for setting and for dropping them.
 _FLAGS = {
     "validated": ("not validated any more", "validated"),
+    "triggers": ("triggers disabled", "triggers enabled"),
     "valid": ("invalid", "valid again"),
     "ready": ("not ready", "ready"),
     "populated": ("not populated any more", "populated"),
@@ -186,14 +187,14 @@ def describe_change(obj: SchemaObject, one: FactChange) -> Iterator[str]:
     """The phrases for one changed fact, one for each command that could have caused it."""
     if isinstance(one.before, tuple) or isinstance(one.after, tuple):
         yield from _describe_items(one.label, fact_items(one.before), fact_items(one.after))
-    elif one.label in _LONG_FACTS and not (one.label == "definition" and obj.kind in _SHORT_DEFINITIONS):
+    elif one.label in LONG_FACTS and not (one.label == "definition" and obj.kind in _SHORT_DEFINITIONS):
         done = "added" if one.before is None else "dropped" if one.after is None else "changed"
         yield f"{one.label} {done}"
     elif one.label in _FLAGS and None in (one.before, one.after):
         phrase_set, phrase_dropped = _FLAGS[one.label]
         yield phrase_dropped if one.after is None else phrase_set or one.after
-    elif one.label in _DEFAULTS or None not in (one.before, one.after):
-        default = _DEFAULTS.get(one.label, "")
+    elif one.label in DEFAULT_VALUES or None not in (one.before, one.after):
+        default = DEFAULT_VALUES.get(one.label, "")
         yield f"{one.label} {_shorten(one.before or default)} -> {_shorten(one.after or default)}"
     else:
         value, done = (one.after, "set") if one.before is None else (one.before, "dropped")
@@ -234,8 +235,8 @@ def _describe_items(label: str, before: tuple[str, ...], after: tuple[str, ...])
     if label == "privileges":
         yield from (f"{item} revoked" for item in gone)
         yield from (f"{item} granted" for item in new)
-    elif label in _SECRET_ITEM_LABELS:
-        yield from _describe_named_items(_SECRET_ITEM_LABELS[label], gone, new)
+    elif label in SECRET_ITEM_LABELS:
+        yield from _describe_named_items(SECRET_ITEM_LABELS[label], gone, new)
     elif label == "labels" and len(before) == len(after) and gone:
         yield from (f"value '{old}' renamed to '{now}'" for old, now in zip(before, after, strict=True) if old != now)
     else:
