@@ -15,7 +15,7 @@ from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import PartKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from kernel.sql.lexer import Part
 
@@ -30,10 +30,15 @@ _NOT_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Statements of a file that go in one message; with `is_copy` a single COPY … FROM stdin, whose data follow."""
+    """Statements of a file that go in one message.
+
+    With `is_copy` a single COPY … FROM stdin, whose data follow; with `is_check` a single check, whose row decides
+    whether the next message is sent.
+    """
 
     statements: tuple[Part, ...]
     is_copy: bool = False
+    is_check: bool = False
 
     @property
     def message(self) -> bytes:
@@ -41,8 +46,8 @@ class Batch:
 
     @property
     def open_ended(self) -> bool:
-        """Whether statements may follow in its message: not after COPY, nor after a statement without a semicolon."""
-        return not self.is_copy and self.statements[-1].text.endswith(b";")
+        """Whether statements may follow in its message: not after COPY, a check, or a statement without a semicolon."""
+        return not self.is_copy and not self.is_check and self.statements[-1].text.endswith(b";")
 
     def locate(self, position: int) -> tuple[int, int]:
         """(index of the statement, byte offset in its sql) of a character of the message, counted from 1."""
@@ -69,7 +74,13 @@ class Message:
     def text(self) -> bytes:
         if not self.head and not self.tail:
             return self.batch.message
-        return b"%b%b\n%b" % (self._head_text, self.batch.message, b"; ".join(self.tail))
+        return b"%b%b\n%b" % (self._head_text, self.batch.message, b";\n".join(self.tail))
+
+    @property
+    def script(self) -> bytes:
+        """The text as a part of a script: it ends with a semicolon and a newline."""
+        text = self.text.rstrip()
+        return text + (b"\n" if text.endswith(b";") and not self.tail else b"\n;\n" if not self.tail else b";\n")
 
     @property
     def count(self) -> int:
@@ -144,11 +155,13 @@ class BatchQueue:
         self._prepared.extend(itertools.islice((item for item in self._items if isinstance(item, Batch)), 1))
 
 
-def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bool = False) -> Iterator[Batch | Part]:
+def split_into_batches(
+    parts: Iterable[Part], *, plain: bool = False, singly: bool = False, checks: Container[int] = ()
+) -> Iterator[Batch | Part]:
     """Group the parts of a file into batches, in order; parts of COPY data stay between them.
 
     With `plain` no statement is special (Script.all_plain), and they are not classified. With `singly` a batch is one
-    statement, or consecutive INSERTs.
+    statement, or consecutive INSERTs. `checks` are the offsets of those that are checks.
     """
     gathered: list[Part] = []
     size = 0
@@ -167,6 +180,9 @@ def split_into_batches(parts: Iterable[Part], *, plain: bool = False, singly: bo
             continue
         what = ordinary if plain else statement_effect(text, start)
         if what in _NOT_SENT:
+            continue
+        if checks and part.offset in checks:  # at the top of a file: nothing is gathered yet
+            yield Batch((part,), is_check=True)
             continue
         if gathered and (
             what is copy_in

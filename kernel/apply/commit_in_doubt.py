@@ -16,7 +16,6 @@ import psycopg
 from kernel.apply.failures import connection_lost_error
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import open_session
-from kernel.db.ledger import is_recorded
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Failure, LockBusy, MigrationFailed
 
 if TYPE_CHECKING:
@@ -49,10 +48,11 @@ _AFTERMATH = {
 class SentCommit:
     """A COMMIT that was sent, `apart` from the file's statements or with them, in the transaction `xid`, "" if unknown.
 
-    Its migration has a record afterwards (`leaves_record`), or has lost it.
+    Its migration has a record afterwards (`leaves_record`), or has lost it: that for which `record_sql` returns a row.
     """
 
     xid: str
+    record_sql: bytes
     leaves_record: bool
     apart: bool
 
@@ -65,7 +65,7 @@ def commit_in_doubt_error(
     The server may still be working on it: the outcome is read once its lock is free.
     """
     try:
-        outcome = _outcome_after_reconnect(executor, migration, sent)
+        outcome = _outcome_after_reconnect(executor, sent)
     except (DatabaseUnreachable, DatabaseRefused, LockBusy, psycopg.Error):
         outcome = _Outcome.UNKNOWN
     if outcome is _Outcome.NOT_COMMITTED and not sent.apart:
@@ -79,7 +79,7 @@ def commit_in_doubt_error(
     )
 
 
-def _outcome_after_reconnect(executor: Executor, migration: Migration, sent: SentCommit) -> _Outcome:
+def _outcome_after_reconnect(executor: Executor, sent: SentCommit) -> _Outcome:
     deadline = time.monotonic() + _RECONNECT_SECONDS
     while True:
         try:
@@ -89,7 +89,7 @@ def _outcome_after_reconnect(executor: Executor, migration: Migration, sent: Sen
                     session, executor.ledger, wait_seconds=_RECONNECT_SECONDS, waiting=executor.report_waiting
                 ),
             ):
-                outcome = _read_outcome(executor, session, migration, sent)
+                outcome = _read_outcome(session, sent)
                 if outcome is not _Outcome.UNKNOWN or time.monotonic() > deadline:
                     return outcome
         except (DatabaseUnreachable, DatabaseRefused):  # the server restarts, or a standby takes its place
@@ -98,11 +98,11 @@ def _outcome_after_reconnect(executor: Executor, migration: Migration, sent: Sen
         time.sleep(_RECONNECT_POLL_SECONDS)
 
 
-def _read_outcome(executor: Executor, session: Session, migration: Migration, sent: SentCommit) -> _Outcome:
+def _read_outcome(session: Session, sent: SentCommit) -> _Outcome:
     status = _transaction_status(session, sent.xid)
     if status == "in progress":  # through a pooler, where no lock is waited for
         return _Outcome.UNKNOWN
-    if is_recorded(session, executor.ledger, migration.version) != sent.leaves_record:
+    if (session.connection.execute(sent.record_sql).fetchone() is not None) != sent.leaves_record:
         return _Outcome.NOT_COMMITTED
     if not sent.xid:
         return _Outcome.RECORDED

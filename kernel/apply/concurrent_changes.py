@@ -25,7 +25,7 @@ from kernel.sql.lexer import PartKind
 from kernel.sql.reader import WordReader, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kernel.db.connection import Connection
     from kernel.db.progress_table import FileProgress
@@ -134,7 +134,8 @@ FROM pg_inherits WHERE inhrelid = to_regclass(%(name)s) AND inhparent = to_regcl
 """,
     ConcurrentAction.REINDEX: "SELECT 0, ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid)",
 }
-ANY_INVALID_INDEX = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
+_ANY_INVALID_INDEX = "SELECT 1 FROM pg_index WHERE NOT indisvalid LIMIT 1"
+_MAY_CREATE_INDEX = re.compile(rb"create\b.*?\bindex\b", re.IGNORECASE | re.DOTALL)
 _MAY_CONCERN_INDEX = re.compile(
     rb"^create\s+(?:unique\s+)?index\b|\b(?:drop|reindex|alter|execute|call|search_path|schema)\b", re.IGNORECASE
 )
@@ -164,6 +165,20 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_index
 WHERE c.relname = (parse_ident(nullif(%(name)s, '')))[1]::name
   AND n.oid = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(%(table)s))
 """
+# Most often the tables are made by the same files, which is quickly known. OFFSET keeps the planner from looking for an
+# index of this name in all schemas.
+_NAME_QUERIES = (
+    "SELECT 1 FROM unnest(%(tables)s::text[]) AS made (name) WHERE to_regclass(made.name) IS NOT NULL LIMIT 1",
+    """
+SELECT 1 FROM (
+  SELECT (parse_ident(index_name))[1]::name AS name,
+    (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(table_name)) AS schema_oid
+  FROM unnest(%(names)s::text[], %(tables)s::text[]) AS made (index_name, table_name) OFFSET 0
+) made
+JOIN pg_class c ON c.relname = made.name AND c.relnamespace = schema_oid
+JOIN pg_index i ON i.indexrelid = c.oid AND NOT i.indisvalid LIMIT 1
+""",
+)
 
 
 def state_before(connection: Connection, change: ConcurrentChange) -> tuple[int | None, tuple[int, ...]]:
@@ -218,12 +233,14 @@ def describe_invalid_index(name: str, change: ConcurrentChange) -> str:
     )
 
 
-def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migration, Script]]) -> Iterator[Problem]:
+def invalid_index_problems(connection: Connection, files: Sequence[tuple[Migration, Script]]) -> Iterator[Problem]:
     """Yield a problem for each CREATE INDEX of a file in a transaction whose name an INVALID index has. Reads only.
 
-    To be called only if ANY_INVALID_INDEX finds one, which is rare. A file that repairs one drops or rebuilds it first:
-    what statements before it may have changed is left to the server.
+    A file that repairs one drops or rebuilds it first: what statements before it may have changed is left to the
+    server.
     """
+    if not _may_name_invalid_index(connection, [script for _, script in files]):
+        return
     changed = ""
     for migration, script in files:
         with open_script(script, migration.path) as reading:
@@ -241,6 +258,24 @@ def invalid_index_problems(connection: Connection, files: Iterable[tuple[Migrati
                 if not is_touched and (name := invalid_index_of_name(connection, change)):
                     message = describe_invalid_index(name, change)
                     yield Problem(message=message, file=migration.filename, line=part.line)
+
+
+def _may_name_invalid_index(connection: Connection, scripts: Sequence[Script]) -> bool:
+    """Whether a CREATE INDEX may have the name of an INVALID index, by two queries at most.
+
+    The names are looked up: in a database of many schemas it takes long to read pg_index. Large files are not read for
+    their names alone.
+    """
+    if any(script.parts is None for script in scripts):
+        return connection.execute(_ANY_INVALID_INDEX).fetchone() is not None
+    parts = [part for script in scripts for part in script.parts or () if part.kind is PartKind.STATEMENT]
+    changes = [parse_concurrent_change(part.sql) for part in parts if _MAY_CREATE_INDEX.match(part.sql)]
+    made = [one for one in changes if one and one.action is ConcurrentAction.CREATE and one.name]
+    values = {"names": [one.name for one in made], "tables": [one.table for one in made]}
+    try:
+        return bool(made) and all(connection.execute(query, values).fetchone() for query in _NAME_QUERIES)
+    except psycopg.ProgrammingError:  # one of the names is none; those of other statements are looked up apart
+        return True
 
 
 def is_index_missing(connection: Connection, change: ConcurrentChange, progress: FileProgress) -> bool:

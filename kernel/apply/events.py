@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kernel.apply.batches import Batch
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Session
+    from kernel.db.progress_table import KeyWalk
     from kernel.errors import Problem
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
@@ -88,6 +89,42 @@ class IndexBuildProgressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCommitted:
+    """A batch of a backfill is committed. This run has walked `run_rows` keys in `run_seconds`, pauses included."""
+
+    migration: Migration
+    walk: KeyWalk
+    batch_seconds: float
+    run_rows: int
+    run_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillWaiting:
+    """A backfill waits with its next batch for a standby, which `standby` describes."""
+
+    migration: Migration
+    standby: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchesShrunk:
+    """Other sessions waited for a batch; the next ones have so many `rows`."""
+
+    migration: Migration
+    waiting_sessions: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillStopped:
+    """A signal has arrived, and the batch that ran is committed; `walk` is None for a table without rows."""
+
+    migration: Migration
+    walk: KeyWalk | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeReceived:
     """The server sent a NOTICE or WARNING; `line` is that of the statement, None for a statement of the runner."""
 
@@ -128,6 +165,10 @@ Event = (
     | StatementRunning
     | StatementBlocked
     | IndexBuildProgressed
+    | BatchCommitted
+    | BackfillWaiting
+    | BatchesShrunk
+    | BackfillStopped
     | NoticeReceived
     | MigrationRetrying
     | MigrationApplied

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
+from psycopg.pq import DiagnosticField
 
 from kernel.apply.events import (
     IndexBuildProgressed,
@@ -18,10 +19,11 @@ from kernel.apply.events import (
     StatementRunning,
     WaitingForLock,
 )
-from kernel.apply.failures import error_position, locate_error, remedy_for_error
+from kernel.apply.failures import error_field, error_position, locate_error, remedy_for_error
 from kernel.apply.protocol import SimpleQueryProtocol
 from kernel.db.connection import open_connection
-from kernel.db.ledger import read_fingerprint
+from kernel.db.records import read_fingerprint
+from kernel.db.sessions import SESSION_DESCRIPTION
 from kernel.errors import KernelError, MigrationFailed
 from kernel.sql.passwords import mask_passwords
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from kernel.apply.protocol import Notice
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Connection, Session
-    from kernel.db.ledger import Ledger, LedgerFingerprint
+    from kernel.db.ledger import Ledger
+    from kernel.db.records import LedgerFingerprint
     from kernel.migrations.migration import Migration
 
 
@@ -46,24 +49,33 @@ _RETRYABLE_SQLSTATES = ("55P03", "40P01", "40001")  # lock not available, deadlo
 _LONGEST_PAUSE_SECONDS = 10
 _IDLE_SECONDS = 1.0
 _APPLICATION_NAME_BYTES = 63  # PostgreSQL cuts an application_name there
-# pid 0 is a prepared transaction. Of sessions of other roles the server may show no more than the pid, the role and the
-# application_name.
-_BLOCKERS_QUERY = """
-SELECT CASE
-  WHEN blocker = 0 THEN 'a prepared transaction (pg_prepared_xacts lists them)'
-  WHEN a.backend_start IS NULL THEN format('pid %%s (%%s) of role %%s, which hides what it runs', blocker,
-    coalesce(nullif(application_name, ''), 'unnamed'), coalesce(usename, 'unknown'))
-  ELSE format('pid %%s (%%s, %%s for %%s): %%s', blocker, coalesce(nullif(application_name, ''), backend_type), state,
-    justify_interval(date_trunc('second', clock_timestamp() - coalesce(state_change, backend_start))),
-    left(regexp_replace(query, '\\s+', ' ', 'g'), 120))
-  END
-FROM unnest(pg_blocking_pids(%s)) AS blocker LEFT JOIN pg_stat_activity a ON a.pid = blocker
-ORDER BY xact_start, blocker
-"""
+# pid 0 is a prepared transaction: it holds a lock on what the session waits for, or is itself what it waits for. Its
+# locks have no pid, and until the next restart the virtual id of the session that prepared it.
+_BLOCKERS_QUERY = f"""
+WITH blocker AS MATERIALIZED (SELECT DISTINCT unnest(pg_blocking_pids(%(pid)s)) AS session_pid), prepared AS (
+  SELECT DISTINCT format('the prepared transaction %%L of %%s; '
+    'end it: COMMIT PREPARED %%1$L or ROLLBACK PREPARED %%1$L', x.gid, x.owner) AS description
+  FROM pg_prepared_xacts x
+  JOIN pg_locks own ON own.pid IS NULL AND own.locktype = 'transactionid' AND own.transactionid = x.transaction
+  JOIN pg_locks held ON held.pid IS NULL AND held.virtualtransaction = own.virtualtransaction
+  JOIN pg_locks waits ON waits.pid = %(pid)s AND NOT waits.granted AND waits.locktype = held.locktype
+    AND (waits.database, waits.relation, waits.page, waits.tuple, waits.transactionid, waits.classid, waits.objid)
+      IS NOT DISTINCT FROM
+      (held.database, held.relation, held.page, held.tuple, held.transactionid, held.classid, held.objid)
+  WHERE EXISTS (SELECT FROM blocker WHERE session_pid = 0)
+)
+SELECT description FROM (
+  SELECT {SESSION_DESCRIPTION} AS description, a.xact_start, session_pid
+  FROM blocker LEFT JOIN pg_stat_activity a ON a.pid = session_pid WHERE session_pid <> 0
+  UNION ALL SELECT description, NULL, 0 FROM prepared
+  UNION ALL SELECT 'a prepared transaction (pg_prepared_xacts lists them)', NULL, 0 FROM blocker
+  WHERE session_pid = 0 AND NOT EXISTS (SELECT FROM prepared)
+) AS blocking ORDER BY xact_start, session_pid, description
+"""  # noqa: S608 - built from constants
 _INDEX_BUILD_QUERY = """
 SELECT format('%%s: %%s%%s', coalesce(index_relid::regclass::text, relid::regclass::text), phase,
   CASE WHEN blocks_total > 0 THEN format(' %%s %%%%', 100 * blocks_done / blocks_total) END)
-FROM pg_stat_progress_create_index WHERE pid = %s
+FROM pg_stat_progress_create_index WHERE pid = %(pid)s
 """
 
 
@@ -71,7 +83,8 @@ FROM pg_stat_progress_create_index WHERE pid = %s
 class WaitLimits:
     """How long a run waits for other runners, for locks on tables, and for a statement. 0 ms is no limit.
 
-    `retry_pause_seconds` is the pause before the first retry; it doubles from retry to retry.
+    `retry_pause_seconds` is the pause before the first retry; it doubles from retry to retry. Without `batch_pauses` a
+    backfill makes room for no one, as on a copy.
     """
 
     lock_wait_seconds: float = 60
@@ -79,6 +92,7 @@ class WaitLimits:
     lock_retries: int = 5
     retry_pause_seconds: float = 0.5
     statement_timeout_ms: int = 0
+    batch_pauses: bool = True
 
 
 class KnownFingerprint:
@@ -107,12 +121,13 @@ class SessionDefaults:
     The session of the run keeps its own, such as its search_path; the next files are to run as they would alone.
     """
 
-    # The settings of the database and the login; of other roles and databases they concern other sessions.
+    # The settings of the database and the login; of other roles and databases they concern other sessions. As text,
+    # since arrays of different lengths make no array.
     query = (
-        b"SELECT pg_catalog.array_agg(setconfig ORDER BY setdatabase, setrole)::pg_catalog.text "
+        b"SELECT pg_catalog.array_agg(setconfig::pg_catalog.text ORDER BY setdatabase, setrole)::pg_catalog.text "
         b"FROM pg_catalog.pg_db_role_setting WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database "
-        b"WHERE datname = pg_catalog.current_database())) AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles "
-        b"WHERE rolname = SESSION_USER))"
+        b"WHERE datname = pg_catalog.current_database())) "
+        b"AND setrole IN (0, pg_catalog.quote_ident(SESSION_USER)::pg_catalog.regrole)"
     )
 
     def __init__(self) -> None:
@@ -151,18 +166,26 @@ class Executor:
         self.observer(WaitingForLock(holder=holder))
 
     def send(
-        self, migration: Migration, message: Message, queue: BatchQueue | None = None, *, builds_index: bool = False
+        self,
+        migration: Migration,
+        message: Message,
+        queue: BatchQueue | None = None,
+        *,
+        builds_index: bool = False,
+        hooked: bool = True,
     ) -> pq.abc.PGresult | None:
         """Send a message of a migration; returns the error that stopped it.
 
         Afterwards `protocol.rows` has the rows of the last statement of the message's head and of the message itself.
-        `queue` has the data of COPY, and prepares the next batch while the server works.
+        `queue` has the data of COPY, and prepares the next batch while the server works. Hooks are not called unless
+        `hooked`.
         Raises psycopg.OperationalError when the connection is lost.
         """
-        with self._monitor(migration, message, builds_index=builds_index):
+        with self._monitor(migration, message, builds_index=builds_index, hooked=hooked):
             if message.batch.is_copy:
                 return self.protocol.copy_in(message.text, queue.copy_data() if queue else ())
-            kept = (len(message.head) - 1, message.count - 1) if message.head or message.tail else ()
+            keeps_rows = message.head or message.tail or message.batch.is_check
+            kept = (len(message.head) - 1, message.count - 1) if keeps_rows else ()
             return self.protocol.run(message.text, kept=kept, meanwhile=queue.prepare_following if queue else None)
 
     def statement_error(
@@ -173,11 +196,12 @@ class Executor:
         if place is None:
             return psycopg.errors.error_from_result(error, encoding="utf-8")
         text, failure = locate_error(migration, message.batch, *place, error)
-        hint = remedy_for_error(failure.sqlstate, text, self.ledger)
+        function = error_field(error, DiagnosticField.SOURCE_FUNCTION)
+        hint = remedy_for_error(failure.sqlstate, text, self.ledger, function=function)
         return MigrationFailed(text, failure=failure, aftermath=aftermath, hint=hint)
 
     @contextmanager
-    def _monitor(self, migration: Migration, message: Message, *, builds_index: bool) -> Iterator[None]:
+    def _monitor(self, migration: Migration, message: Message, *, builds_index: bool, hooked: bool) -> Iterator[None]:
         """Attribute notices to the statement of the message that runs, and report who blocks it."""
 
         def on_notice(statements_done: int, notice: Notice) -> None:
@@ -209,7 +233,7 @@ class Executor:
                     StatementRunning(migration=migration, line=part.line, index=index, count=count, seconds=seconds)
                 )
 
-        hooks = self.hooks if message.batch.statements else None
+        hooks = self.hooks if hooked and message.batch.statements else None
         if hooks:
             hooks.before(message.batch)
         try:
@@ -222,12 +246,21 @@ class Executor:
 
 @contextmanager
 def open_executor(
-    session: Session, ledger: Ledger, *, waits: WaitLimits, observer: Observer, hooks: RunHooks | None = None
+    session: Session,
+    ledger: Ledger,
+    *,
+    waits: WaitLimits,
+    observer: Observer,
+    hooks: RunHooks | None = None,
+    monitored: bool = True,
 ) -> Iterator[Executor]:
-    """Yield an executor for a session. Blockers of a statement are looked up before lock_timeout ends the wait."""
+    """Yield an executor for a session. Blockers of a statement are looked up before lock_timeout ends the wait.
+
+    Unless it is `monitored`, they are not, and no second connection is opened.
+    """
     half_timeout = waits.lock_timeout_ms / 2000
     idle_seconds = min(_IDLE_SECONDS, half_timeout) if half_timeout else _IDLE_SECONDS
-    with ActivityMonitor(session) as activity:
+    with ActivityMonitor(session, opens_connection=monitored and not session.pooled) as activity:
         yield Executor(
             session=session,
             protocol=SimpleQueryProtocol(session.connection, idle_seconds=idle_seconds),
@@ -284,8 +317,9 @@ class ActivityMonitor:
     those seen last.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, opens_connection: bool = True) -> None:
         self._session = session
+        self._opens_connection = opens_connection
         self._connection: Connection | None = None
         self.blockers: tuple[str, ...] = ()
 
@@ -313,12 +347,12 @@ class ActivityMonitor:
         return next(iter(self._query_lines(_INDEX_BUILD_QUERY)), "")
 
     def _query_lines(self, query: str) -> tuple[str, ...]:
-        if self._session.pooled:
+        if not self._opens_connection:
             return ()
         try:
             if self._connection is None:
                 self._connection = open_connection(self._session.url)
-            rows = self._connection.execute(query.encode(), (self._session.backend_pid,)).fetchall()
+            rows = self._connection.execute(query.encode(), {"pid": self._session.backend_pid}).fetchall()
         except (psycopg.Error, KernelError):
             return ()
         return tuple(mask_passwords(str(row[0])) for row in rows)  # a line quotes the beginning of a query

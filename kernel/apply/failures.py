@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import pq
 
+from kernel.db.missing_grant import INSUFFICIENT_PRIVILEGE, missing_grant
 from kernel.errors import Failure, MigrationFailed
 from kernel.migrations.script import column_at
 from kernel.sql.lexer import advance_column
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from kernel.apply.batches import Batch
+    from kernel.db.connection import Connection
     from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
     from kernel.sql.lexer import Part
@@ -153,8 +155,8 @@ def shorten_statement(sql: bytes) -> str:
 # By SQLSTATE (PostgreSQL documentation, "PostgreSQL Error Codes").
 _THEN_MIGRATE_AGAIN = "then run inv db.migrate again"
 _REMEDIES = {
-    "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, or, "
-    "if it is SET TRANSACTION, move it to the top",
+    "25001": "this cannot run here in a transaction; begin the file with -- migrate: no-transaction, and write the "
+    "statement itself in the file, not inside a DO block or function",
     "2D000": "COMMIT needs a CALL or DO that runs outside of a transaction: begin the file with -- migrate: "
     "no-transaction, with no BEGIN before it, no SELECT that calls it, and no EXCEPTION in the block around COMMIT",
     "55P03": "another session held the lock for too long; try when it is quiet, or raise KERNEL_LOCK_TIMEOUT",
@@ -175,7 +177,8 @@ _REMEDIES = {
     "23503": f"rows refer to what does not exist; fix them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
     "23505": f"rows have the same key; remove the duplicates in an earlier migration, {_THEN_MIGRATE_AGAIN}",
     "23514": f"rows violate the check; fix them in an earlier migration, {_THEN_MIGRATE_AGAIN}",
-    "25006": "the server takes no writes here; give the URL of the primary",
+    "25006": "the transaction is read-only; take out what makes it so, such as READ ONLY or SET "
+    "default_transaction_read_only, or, after a failover, give the URL of the primary",
     "53100": f"the server's disk is full; make room, {_THEN_MIGRATE_AGAIN}",
     "0A000": "PostgreSQL does not do this here; see the message and the version of the server",
 }
@@ -191,11 +194,26 @@ _LEDGER_GONE = (
 )
 
 
-def remedy_for_error(sqlstate: str | None, message: str, ledger: Ledger) -> str:
+_CHECK_OF_SETTING = "_check_hook"  # ends the names of PostgreSQL's functions that check a setting
+_SET_TRANSACTION_REMEDY = (
+    "SET TRANSACTION comes before the first query of its transaction: write it at the top of the file, "
+    "above its checks, or right after a BEGIN of the file"
+)
+
+
+def sets_transaction_late(sqlstate: str | None, function: str | None) -> bool:
+    """Whether an error, raised in this function of PostgreSQL, is that of a SET TRANSACTION after a query."""
+    return sqlstate == "25001" and (function or "").endswith(_CHECK_OF_SETTING)
+
+
+def remedy_for_error(sqlstate: str | None, message: str, ledger: Ledger, *, function: str | None = None) -> str:
     """The next step after an error with this SQLSTATE; a general one for codes that are not listed.
 
-    An error that names the ledger has remedies of its own: a file neither makes that table nor drops it.
+    An error that names the ledger has remedies of its own: a file neither makes that table nor drops it. `function` is
+    the function of PostgreSQL that raised the error.
     """
+    if sets_transaction_late(sqlstate, function):
+        return _SET_TRANSACTION_REMEDY
     names = (ledger.table, f"{ledger.schema}.{ledger.table}", ledger.progress_table)
     if any(f'"{name}"' in message for name in names):
         if sqlstate == "42P07":
@@ -203,6 +221,14 @@ def remedy_for_error(sqlstate: str | None, message: str, ledger: Ledger) -> str:
         if sqlstate == "42P01":
             return _LEDGER_GONE
     return _REMEDIES.get(sqlstate or "", f"correct the file, {_THEN_MIGRATE_AGAIN}")
+
+
+def name_missing_grant(error: MigrationFailed, connection: Connection) -> None:
+    """Let the error of a missing privilege name the GRANT. The transaction of the file is rolled back by now."""
+    failure = error.failure
+    if failure.sqlstate == INSUFFICIENT_PRIVILEGE:
+        statement, context = failure.statement or "", failure.context or ""
+        error.hint = missing_grant(connection, str(error), statement=statement, context=context) or error.hint
 
 
 ENUM_VALUE_SQLSTATE = "55P04"

@@ -42,13 +42,14 @@ class Notice(NamedTuple):
 class SimpleQueryProtocol:
     """Messages on a connection. `statements_done` counts the statements of the latest message that have finished.
 
-    `rows` are those that `run` keeps, by the number of their statement.
+    `rows` are those that `run` keeps, by the number of their statement, and `row_counts` how many it returned.
     """
 
     def __init__(self, connection: Connection, *, idle_seconds: float = 1) -> None:
         self.connection = connection
         self.statements_done = 0
         self.rows: dict[int, pq.abc.PGresult] = {}
+        self.row_counts: dict[int, int] = {}
         self._poll = select.poll()
         self._pgconn = connection.pgconn
         self._idle: Callable[[], None] | None = None
@@ -113,7 +114,7 @@ class SimpleQueryProtocol:
         while the server works. Raises psycopg.OperationalError when the connection is lost.
         """
         error = None
-        self.rows = {}
+        self.rows, self.row_counts = {}, {}
         with self._cancelled_when_interrupted():
             self._send(message, discard_rows=True)
             if meanwhile:
@@ -127,8 +128,10 @@ class SimpleQueryProtocol:
                 elif status == _SINGLE_ROW:
                     if self.statements_done in kept:
                         self.rows[self.statements_done] = result
+                        self.row_counts[self.statements_done] = self.row_counts.get(self.statements_done, 0) + 1
                 elif status == _TUPLES_OK:  # of a statement that a rule added; the statement's own rows may follow
                     self.rows.pop(self.statements_done, None)
+                    self.row_counts.pop(self.statements_done, None)
                 elif status == _STATUS.FATAL_ERROR:
                     error = result
                 elif status == _STATUS.COPY_OUT:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = (0.05, 0.25)
 # Of a session of another role the server shows the pid, the role and the application_name; the rest is NULL, unless
 # this role is a member of it or of pg_read_all_stats. Source: PostgreSQL documentation, "pg_stat_activity".
-_FIND_HOLDER = """
+FIND_HOLDER = """
 SELECT l.pid, a.application_name, coalesce(host(a.client_addr), 'local'), a.backend_start AT TIME ZONE 'UTC',
   coalesce(a.usename, 'unknown')
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
@@ -118,15 +118,20 @@ def _lock_busy_error(session: Session, holder: LockHolder | None) -> LockBusy:
     )
 
 
+def try_lock_statement(number: int) -> bytes:
+    """The SELECT that takes the lock if it is free, or again if the session holds it; true if the session holds it."""
+    return b"SELECT pg_catalog.pg_try_advisory_lock(%d)" % number
+
+
 def try_advisory_lock(session: Session, number: int) -> bool:
     """Take the lock if it is free, or again if this session holds it; returns whether it holds it now."""
-    row = session.connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
+    row = session.connection.execute(try_lock_statement(number)).fetchone()
     return bool(row and row[0])
 
 
 def find_lock_holder(session: Session, number: int) -> LockHolder | None:
     """The session that holds the lock; None when it has just been released."""
-    row = session.connection.execute(_FIND_HOLDER, (number,)).fetchone()
+    row = session.connection.execute(FIND_HOLDER, (number,)).fetchone()
     if row is None:
         return None
     pid, application_name, host, connected_at, role = row

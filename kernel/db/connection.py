@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
-import select
+import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PGconn, Ping
 
 from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.config.settings import URL_NAMES
+from kernel.db.missing_grant import INSUFFICIENT_PRIVILEGE, missing_grant
+from kernel.db.pooler import pooler_dedicates_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -26,13 +30,19 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CONNECT_SECONDS = 10
-_PROBE_ROUNDS = 3
-_PROBE_SECONDS = 2.0
+_END_SECONDS = 1.0
 # NULL where the server's version has no such setting.
 _OTHER_TIMEOUTS = """
 SELECT name FROM unnest(ARRAY['idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'])
 AS name WHERE current_setting(name, true) <> '0'
 """
+# While a server or its network starts, and when all of its sessions are taken.
+_PASSING_REASON = re.compile(
+    r"Connection refused|on socket .* failed: No such file|could not translate host name|failed to resolve host"
+    r"|Network is unreachable|No route to host|timeout expired|connection timeout|Connection reset by peer"
+    r"|server closed the connection unexpectedly|too many clients|remaining connection slots|too many connections"
+)
+_WAIT_POLL_SECONDS = 0.25
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*")
 _REMEDY_BY_CAUSE = (
     ("password authentication failed", "check user and password of the URL"),
@@ -59,9 +69,9 @@ _REMEDY_BY_CAUSE = (
     ("remaining connection slots", "wait, or close other connections"),
 )
 # A machine that vanishes from the network closes no connection. Probes after 30 s of silence find it within a minute,
-# where the default of the system is two hours. Both ends probe: the client here, the server by _CLIENT_KEEPALIVES.
+# where the default of the system is two hours. Both ends probe: the client here, the server by CLIENT_KEEPALIVES.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-_CLIENT_KEEPALIVES = tuple(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items())
+CLIENT_KEEPALIVES = tuple(b"SET tcp_%b = %d" % (name.encode(), value) for name, value in _KEEPALIVES.items())
 # The server notices within a second that a runner was killed, and lets go of its locks.
 _CHECK_CLIENT_CONNECTION = b"SET client_connection_check_interval = '1s'"
 
@@ -122,12 +132,41 @@ def open_session(
     connection = open_connection(url, variable=variable)
     name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
     try:
-        session = replace(_inspect_session(connection, url, name), migrations_table=migrations_table)
-        yield _set_role(session, role) if role else session
-    except psycopg.Error as error:
-        raise _refused_error(name, error, lost=connection.broken) from error
+        with translate_errors(connection, name):
+            session = replace(_inspect_session(connection, url, name), migrations_table=migrations_table)
+            yield _set_role(session, role) if role else session
     finally:
-        connection.close()
+        end_session(connection)
+
+
+def end_session(connection: Connection) -> None:
+    """Close a connection, and wait until the server has ended its session, for a second at most.
+
+    A server ends a session a moment after its client has left; until then it counts against limits of connections, and
+    keeps its locks.
+    """
+    ended: socket.socket | None = None
+    if not connection.closed:
+        with suppress(OSError):  # a system that cannot duplicate a socket
+            ended = socket.socket(fileno=os.dup(connection.fileno()))
+    connection.close()
+    if ended is None:
+        return
+    deadline = time.monotonic() + _END_SECONDS
+    with ended, suppress(OSError):  # TimeoutError is one
+        while (left := deadline - time.monotonic()) > 0:
+            ended.settimeout(left)
+            if not ended.recv(4096):
+                return
+
+
+@contextmanager
+def translate_errors(connection: Connection, name: str) -> Iterator[None]:
+    """Raise DatabaseUnreachable or DatabaseRefused for a psycopg.Error in the block; `name` is the database's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _refused_error(connection, name, error) from error
 
 
 def open_connection(url: str, *, variable: str = "the URL") -> Connection:
@@ -158,7 +197,18 @@ def _unreachable_error(error: psycopg.Error, parameters: Mapping[str, object]) -
     if password := str(parameters.get("password") or ""):
         text = text.replace(password, "…")
     causes = [remedy for sign, remedy in _REMEDY_BY_CAUSE if sign in text]
-    return DatabaseUnreachable(text, hint=causes[0] if causes else "check the URL with psql")
+    grant = _connect_grant(text, error.pgconn.user.decode(errors="replace") if error.pgconn else "")
+    return DatabaseUnreachable(text, hint=grant or (causes[0] if causes else "check the URL with psql"))
+
+
+def _connect_grant(message: str, user: str) -> str:
+    """What lets a role connect that the server knows and does not admit; "" for other reasons."""
+    if found := re.search(r'permission denied for database "([^"]+)"', message):
+        database = format_identifier(found[1])
+        return f"let the owner of the database run: GRANT CONNECT ON DATABASE {database} TO {format_identifier(user)}"
+    if found := re.search(r'role "([^"]+)" is not permitted to log in', message):
+        return f"let an administrator run: ALTER ROLE {format_identifier(found[1])} LOGIN"
+    return ""
 
 
 def _one_line(text: str) -> str:
@@ -168,12 +218,13 @@ def _one_line(text: str) -> str:
     return " ".join(sentences).removesuffix(".")
 
 
-def _refused_error(name: str, error: psycopg.Error, *, lost: bool) -> DatabaseUnreachable | DatabaseRefused:
+def _refused_error(connection: Connection, name: str, error: psycopg.Error) -> DatabaseUnreachable | DatabaseRefused:
     reason = error.diag.message_primary or " ".join(str(error).split())
-    if lost:
+    if connection.broken:
         return DatabaseUnreachable(f"{name}: the connection was lost: {reason}", hint="see the server's log")
     code = f" ({error.sqlstate})" if error.sqlstate else ""
-    return DatabaseRefused(f"{name}: {reason}{code}", hint=error.diag.message_hint)
+    hint = missing_grant(connection, reason) if error.sqlstate == INSUFFICIENT_PRIVILEGE else ""
+    return DatabaseRefused(f"{name}: {reason}{code}", hint=hint or error.diag.message_hint)
 
 
 def _inspect_session(connection: Connection, url: str, name: str) -> Session:
@@ -188,7 +239,7 @@ def _inspect_session(connection: Connection, url: str, name: str) -> Session:
         connection=connection,
         url=url,
         name=name,
-        pooled=pid != info.backend_pid and not _pooler_dedicates_session(connection, url, pid),
+        pooled=pid != info.backend_pid and not pooler_dedicates_session(connection, pid, lambda: open_connection(url)),
         backend_pid=pid,
     )
 
@@ -196,57 +247,6 @@ def _inspect_session(connection: Connection, url: str, name: str) -> Session:
 def _read_backend_pid(connection: Connection) -> int:
     ((pid,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
     return int(pid)
-
-
-def _pooler_dedicates_session(connection: Connection, url: str, pid: int) -> bool:
-    """Whether a pooler keeps the server's session `pid` for this connection alone, as in session mode.
-
-    In transaction mode the session is free between transactions. A second connection that begins a transaction then
-    gets this session, which poolers prefer as the one used last, or another client has it, and this connection goes on
-    in another one. In session mode neither happens, and a second connection for which the pool has no session left
-    waits while this one is served. When in doubt the answer is False, which forbids more and harms nothing.
-    """
-    for _ in range(_PROBE_ROUNDS):
-        try:
-            other = open_connection(url)
-        except (DatabaseUnreachable, SettingsError):
-            return False
-        try:
-            other.pgconn.send_query(b"BEGIN; SELECT pg_backend_pid()")
-            other_pid = _wait_for_pid(other, seconds=_PROBE_SECONDS)
-            connection.pgconn.send_query(b"SELECT pg_backend_pid()")
-            own_pid = _wait_for_pid(connection, seconds=_PROBE_SECONDS)
-        except psycopg.Error:
-            return False
-        finally:
-            other.close()
-        if own_pid is None:  # it waited for the session of the other, which is free now
-            _wait_for_pid(connection, seconds=None)
-        if own_pid != pid or other_pid == pid:
-            return False
-        if other_pid is None:
-            return True
-    return True
-
-
-def _wait_for_pid(connection: Connection, *, seconds: float | None) -> int | None:
-    """The answer to a query for the pid; None when there is none within `seconds`. Raises psycopg.Error."""
-    pgconn = connection.pgconn
-    deadline = None if seconds is None else time.monotonic() + seconds
-    pid: int | None = None
-    while True:
-        while pgconn.is_busy():
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([pgconn.socket], [], [], left)[0]:
-                return None
-            pgconn.consume_input()
-        result = pgconn.get_result()
-        if result is None:
-            return pid
-        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
-        if result.ntuples:
-            pid = int(result.get_value(0, 0) or 0)
 
 
 def _set_role(session: Session, role: str) -> Session:
@@ -295,7 +295,7 @@ def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Sess
     # A Unix socket has no keepalives.
     watch = (
         _CHECK_CLIENT_CONNECTION,
-        *(() if session.connection.info.host.startswith(("/", "@")) else _CLIENT_KEEPALIVES),
+        *(() if session.connection.info.host.startswith(("/", "@")) else CLIENT_KEEPALIVES),
     )
     for runner_settings in ((*watch, *timeouts), timeouts):
         try:
@@ -311,38 +311,61 @@ def _other_timeouts(session: Session) -> list[bytes]:
     return [name.encode() for (name,) in session.connection.execute(_OTHER_TIMEOUTS).fetchall()]
 
 
-def refuse_read_only(session: Session) -> None:
-    """Raise DatabaseRefused when the server takes no writes, or is a standby."""
-    row = session.connection.execute(
-        "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
-    ).fetchone()
-    if row and row[0]:
-        raise DatabaseRefused(f"{session.name} is a standby, which takes no writes; give the URL of its primary")
-    if row and row[1]:
-        raise DatabaseRefused(
-            f"{session.name} is read-only (default_transaction_read_only is on); "
-            "give the URL of a server that takes writes"
-        )
-
-
 @contextmanager
-def open_configured_session(settings: Settings, *, say: Callable[[str], None]) -> Iterator[Session]:
+def open_configured_session(
+    settings: Settings, *, say: Callable[[str], None], wait_seconds: float = 0
+) -> Iterator[Session]:
     """Connect to the database of the settings, or to the embedded development server when they name none.
 
-    `say` receives a line about the embedded server and its data directory.
+    `say` receives a line about the embedded server and its data directory. A server that does not accept connections
+    yet is waited for, at most `wait_seconds`; negative is without limit.
 
     Raises DatabaseUnreachable, ProgramsMissing, ServerFailed, DatabaseRefused, SettingsError.
     """
-    with (
-        configured_database_url(settings, say=say) as url,
-        open_session(
-            url,
-            variable=settings.database_variable or "",
-            role=settings.role,
-            migrations_table=settings.migrations_table,
-        ) as session,
-    ):
-        yield session
+    with configured_database_url(settings, say=say) as url:
+        variable = settings.database_variable or ""
+        if wait_seconds:
+            wait_for_server(url, variable=variable, seconds=wait_seconds, say=say)
+        with open_session(
+            url, variable=variable, role=settings.role, migrations_table=settings.migrations_table
+        ) as session:
+            yield session
+
+
+def wait_for_server(url: str, *, variable: str, seconds: float, say: Callable[[str], None]) -> None:
+    """Wait until the server accepts a connection, at most `seconds`; negative is without limit.
+
+    `say` receives a line with the reason, whenever it changes. Raises DatabaseUnreachable with the last reason, at once
+    for one that waiting does not change, such as a wrong password; SettingsError.
+    """
+    deadline = time.monotonic() + seconds
+    shown = ""
+    while True:
+        try:
+            open_connection(url, variable=variable).close()
+        except DatabaseUnreachable as error:
+            if (seconds >= 0 and time.monotonic() >= deadline) or not _may_accept_later(url, str(error)):
+                raise
+            if shown != str(error):
+                shown = str(error)
+                say(f"waiting for the server: {shown}")
+            time.sleep(_WAIT_POLL_SECONDS)
+        else:
+            return
+
+
+def _may_accept_later(url: str, reason: str) -> bool:
+    """Whether a connection was refused for a reason that passes by itself when a server, or its network, has started.
+
+    libpq's own messages are in English. That the server is starting up it knows by the SQLSTATE, in any language.
+    Source: PostgreSQL documentation, "PQping": PQPING_REJECT.
+    """
+    if _PASSING_REASON.search(reason):
+        return True
+    try:
+        return PGconn.ping(url.encode()) == Ping.REJECT
+    except psycopg.OperationalError:
+        return False
 
 
 @contextmanager

@@ -1,46 +1,52 @@
-"""The ledger: the table schema_migrations and its records.
+"""Find the ledger, the table schema_migrations, and check its shape.
 
 Source: the specification, "Migration Tracking Table": four columns, exactly these types. The table is found anywhere on
 the search path, and from then on written with its schema: a migration may empty search_path, as pg_dump does.
 KERNEL_MIGRATIONS_TABLE gives it another name or a fixed schema. A second table is never made because the first is not
 found: a search path can change from one run to the next, and every file would run again.
-kernel/db/progress_table.py is the table next to it, for files outside of a transaction.
+kernel/db/records.py reads and writes its records. The table next to it, for files outside of a transaction, is that of
+kernel/db/progress_table.py.
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from itertools import starmap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import pq, sql
+from psycopg import sql
 
-from kernel.config.ledger_name import DEFAULT_LEDGER, PROGRESS_SUFFIX, LedgerName
+from kernel.config.ledger_name import (
+    DEFAULT_LEDGER,
+    PROGRESS_SUFFIX,
+    REPEATABLE_SUFFIX,
+    TABLE_SUFFIXES,
+    LedgerName,
+)
 from kernel.db.connection import current_role, format_identifier
-from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Problem, Unrecorded
+from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Problem
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from kernel.db.connection import Connection, Session
-    from kernel.migrations.migration import Migration
+    from kernel.db.connection import Session
 
 
 # The names of the tables unless KERNEL_MIGRATIONS_TABLE gives others.
 LEDGER_TABLE = DEFAULT_LEDGER.table
 PROGRESS_TABLE = LEDGER_TABLE + PROGRESS_SUFFIX
-_LEDGER_COLUMNS = {
+_COLUMN_TYPES = {
     "version": "character varying(255)",
     "filename": "character varying(255)",
     "applied_at": "timestamp without time zone",
     "checksum": "character varying(64)",
 }
+# The OIDs of the tables, views and indexes that have these columns, with the parameters of the query.
+TABLES_WITH_COLUMNS = """SELECT attrelid FROM pg_attribute WHERE attname = ANY (%(columns)s) AND NOT attisdropped
+      GROUP BY attrelid HAVING count(*) = %(column_count)s"""
+LEDGER_COLUMNS = {"columns": list(_COLUMN_TYPES), "column_count": len(_COLUMN_TYPES)}
 # The named table, found on the search path or in its schema; if there is none on the search path, every table with its
 # columns in any schema, of its name only where the name is a setting. Always at least one row. No privilege is needed
 # to read the catalogs. CASE keeps the columns of all tables from being read when the table is found.
-_FIND_LEDGER = """
+_FIND_LEDGER = f"""
 WITH named AS MATERIALIZED (
   SELECT CASE WHEN %(schema)s::text IS NULL THEN to_regclass(quote_ident(%(table)s))::oid ELSE
     (SELECT c.oid FROM pg_class c WHERE c.relname = %(table)s::name AND c.relnamespace = wanted.oid) END AS oid
@@ -50,13 +56,12 @@ WITH named AS MATERIALIZED (
   UNION ALL
   SELECT c.oid, false FROM named, pg_class c
   WHERE c.oid = ANY (CASE WHEN named.oid IS NULL AND %(schema)s::text IS NULL THEN ARRAY(
-      SELECT attrelid FROM pg_attribute WHERE attname = ANY (%(columns)s) AND NOT attisdropped
-      GROUP BY attrelid HAVING count(*) = %(column_count)s) END)
+      {TABLES_WITH_COLUMNS}) END)
     AND (%(any_name)s OR c.relname = %(table)s::name) AND c.relkind IN ('r', 'p')
     AND c.relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_')
 )
 SELECT n.nspname, c.relname, coalesce(is_named, false), c.relkind::text,
-  current_schema(), EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s::name),
+  current_schema(),
   has_schema_privilege(coalesce(n.oid, (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s::name)), 'USAGE'),
   CASE WHEN is_named THEN (
     SELECT json_agg(json_build_object('table', r.relname, 'owner', pg_has_role(r.relowner, 'USAGE')) ORDER BY r.relname)
@@ -71,47 +76,39 @@ SELECT n.nspname, c.relname, coalesce(is_named, false), c.relkind::text,
 FROM (SELECT) one
 LEFT JOIN (candidate JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace) ON true
 ORDER BY n.nspname, c.relname
+"""  # noqa: S608 - of constants
+# current_schemas() leaves out the schemas that the role may not use.
+_CLOSED_SCHEMA = """
+SELECT nspname FROM pg_namespace JOIN unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY
+  AS path (name, place) ON nspname = trim(both ' "' from name)
+WHERE NOT has_schema_privilege(pg_namespace.oid, 'USAGE') ORDER BY place LIMIT 1
 """
-# The tables where the ledger is to be and where files without a schema create theirs. The same statement looks for the
-# ledger: another runner may have created it, and the first tables, in the meantime.
-_USER_TABLES = """
-SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname IN (%(schema)s::name, current_schema()) AND c.relkind IN ('r', 'p')
-  AND NOT EXISTS (SELECT FROM pg_class l JOIN pg_namespace s ON s.oid = l.relnamespace
-    WHERE l.relname = %(table)s::name AND s.nspname = %(schema)s::name)
-  AND NOT EXISTS (
-    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY n.nspname, c.relname
+# Whether there is anything to find: in a schema that is named, or else in a database, whose own objects all have such
+# OIDs; and whether any table is in that schema, or in the one where files create theirs. It takes a tenth of the time
+# of the query above, which counts where many tenants get their first ledgers. No catalog is read as a whole, which
+# would take long in a database of many schemas: the relations of a schema are those that depend on it.
+_LOOK = """
+SELECT current_schema(), n.oid IS NOT NULL, has_schema_privilege(n.oid, 'USAGE'),
+  CASE WHEN %(schema)s::name IS NULL THEN EXISTS (SELECT FROM pg_class WHERE oid >= 16384)
+    ELSE EXISTS (SELECT FROM pg_class c WHERE c.relname = %(table)s::name AND c.relnamespace = n.oid) END,
+  EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND classid = 'pg_class'::regclass
+    AND refobjid IN (n.oid, to_regnamespace(quote_ident(current_schema()))::oid))
+FROM (SELECT) one LEFT JOIN pg_namespace n ON n.nspname = %(schema)s::name
 """
-_XMIN_BITS = 2**32 - 1  # xmin is an id without its epoch
 _NAMES_SHOWN = 5
-
-
-class Record(NamedTuple):
-    """A row of schema_migrations: an applied migration. `applied_at` is UTC without a time zone, as the column is.
-
-    A tuple, which is faster to create: a long history has thousands of them.
-    """
-
-    version: str
-    filename: str
-    applied_at: datetime
-    checksum: str
-
-    @property
-    def number(self) -> int | None:
-        """The version as a number; None for a text that no runner of these files wrote."""
-        version = self.version
-        return int(version) if version.isascii() and version.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The table and its schema, or, when it does not exist yet, the schema to create it in."""
+    """The table and its schema, or, when it does not exist yet, the schema to create it in.
+
+    `among_tables` is False where it is known that no table is there, nor in the schema where files create theirs.
+    """
 
     schema: str
     table: str = DEFAULT_LEDGER.table
     exists: bool
+    among_tables: bool = True
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -134,6 +131,24 @@ class Ledger:
     def progress_identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.progress_table)
 
+    @property
+    def repeatable_table(self) -> str:
+        """The name of the table next to it, for the records of repeatable files."""
+        return self.table + REPEATABLE_SUFFIX
+
+    @property
+    def repeatable_name(self) -> str:
+        return _qualified_name(self.schema, self.repeatable_table)
+
+    @property
+    def repeatable_identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.repeatable_table)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of all tables of the runner, in the same schema."""
+        return tuple(self.table + suffix for suffix in TABLE_SUFFIXES)
+
 
 def ledger_name(ledger: Ledger) -> LedgerName:
     """Return the name by which statements of a file are found that change the ledger."""
@@ -147,26 +162,24 @@ def find_ledger(session: Session) -> Ledger:
     DatabaseRefused without a schema or the privilege to use it, and where row security may hide records.
     """
     named = session.migrations_table
+    if (absent := _look_for_ledger(session, named)) is not None:
+        return absent
     rows = session.connection.execute(
         _FIND_LEDGER,
         {
             "schema": named.schema,
             "table": named.table,
             "progress": named.table + PROGRESS_SUFFIX,
-            "columns": list(_LEDGER_COLUMNS),
-            "column_count": len(_LEDGER_COLUMNS),
             "any_name": named == DEFAULT_LEDGER,
+            **LEDGER_COLUMNS,
         },
     ).fetchall()
-    schema, _table, is_named, relkind, current, schema_exists, usable, filtered, columns, unique = rows[0]
+    schema, _table, is_named, relkind, current, usable, filtered, columns, unique = rows[0]
+    if named.schema is None and current is None and (closed := _closed_schema(session)):
+        raise _usage_error(session, closed)
     if not is_named and schema is not None:
-        elsewhere = [(str(row[0]), str(row[1]), bool(row[6])) for row in rows]
+        elsewhere = [(str(row[0]), str(row[1]), bool(row[5])) for row in rows]
         raise _elsewhere_error(session, named.table, elsewhere, current=current)
-    if named.schema is not None and not schema_exists:
-        raise DatabaseRefused(
-            f"{session.name}: there is no schema {(schema := format_identifier(named.schema))}, "
-            f"which KERNEL_MIGRATIONS_TABLE names; create it: CREATE SCHEMA {schema}"
-        )
     if named.schema is None and schema is None and current is None:
         raise DatabaseRefused(
             f"{session.name}: the search_path names no schema that exists; "
@@ -174,10 +187,7 @@ def find_ledger(session: Session) -> Ledger:
         )
     ledger = Ledger(schema=str(schema or named.schema or current), table=named.table, exists=bool(is_named))
     if usable is False:
-        raise DatabaseRefused(
-            f"{session.name}: no privilege to use schema {format_identifier(ledger.schema)}; "
-            f"let its owner run: {_grant_usage(session, ledger.schema)}"
-        )
+        raise _usage_error(session, ledger.schema)
     if ledger.exists:
         problems = _shape_problems(ledger, str(relkind), columns, unique=bool(unique))
         if problems:
@@ -185,6 +195,26 @@ def find_ledger(session: Session) -> Ledger:
         if filtered:
             raise _row_security_error(session, ledger, filtered)
     return ledger
+
+
+def _look_for_ledger(session: Session, named: LedgerName) -> Ledger | None:
+    """The ledger to create, where a look tells that there is none; None where it has to be searched.
+
+    Raises DatabaseRefused without the schema that is named, or the privilege to use it.
+    """
+    query = session.connection.execute(_LOOK, {"schema": named.schema, "table": named.table})
+    ((current, exists, usable, is_possible, among_tables),) = query.fetchall()
+    if named.schema is not None and not exists:
+        raise DatabaseRefused(
+            f"{session.name}: there is no schema {(name := format_identifier(named.schema))}, "
+            f"which KERNEL_MIGRATIONS_TABLE names; create it: CREATE SCHEMA {name}"
+        )
+    if named.schema is not None and not usable:
+        raise _usage_error(session, named.schema)
+    schema = named.schema or current
+    if is_possible or schema is None:
+        return None
+    return Ledger(schema=schema, table=named.table, exists=False, among_tables=among_tables)
 
 
 def _elsewhere_error(
@@ -199,10 +229,24 @@ def _elsewhere_error(
     message = (
         f"{session.name}: the search_path finds no {format_identifier(named)}, but there is {shown}; {grant}"
         f"if {'one of them' if others else 'it'} records these files, "
-        f"{'put its schema back on the search_path or ' if table == named else ''}set {_table_setting(schema, table)}; "
-        f"if they need a ledger of their own, set {_table_setting(current or 'SCHEMA', named)}"
+        f"{'put its schema back on the search_path or ' if table == named else ''}set {table_setting(schema, table)}; "
+        f"if they need a ledger of their own, set {table_setting(current or 'SCHEMA', named)}; "
+        "then, where its schema has tables already, begin with: inv db.baseline --to 0"
     )
     return LedgerElsewhere([Problem(message=message)])
+
+
+def _closed_schema(session: Session) -> str | None:
+    """The first schema of the search path that exists, and that the role may not use."""
+    row = session.connection.execute(_CLOSED_SCHEMA).fetchone()
+    return str(row[0]) if row else None
+
+
+def _usage_error(session: Session, schema: str) -> DatabaseRefused:
+    return DatabaseRefused(
+        f"{session.name}: no privilege to use schema {format_identifier(schema)}; "
+        f"let its owner run: {_grant_usage(session, schema)}"
+    )
 
 
 def _grant_usage(session: Session, schema: str) -> str:
@@ -223,16 +267,16 @@ def _row_security_error(session: Session, ledger: Ledger, filtered: list[dict[st
 
 
 def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object]], *, unique: bool) -> list[str]:
-    another = f"name another table for these files: {_table_setting(ledger.schema, 'kernel_migrations')}"
+    another = f"name another table for these files: {table_setting(ledger.schema, 'kernel_migrations')}"
     if relkind not in ("r", "p"):
         return [f"not a table; {another}"]
     alter = f"ALTER TABLE {ledger.name}"
     columns_by_name = {str(column["name"]): column for column in columns}
-    absent = [name for name in _LEDGER_COLUMNS if name not in columns_by_name]
+    absent = [name for name in _COLUMN_TYPES if name not in columns_by_name]
     if absent:
         return [f"the table of another tool (no column {', '.join(absent)}), which needs it as it is; {another}"]
     problems = []
-    for name, kind in _LEDGER_COLUMNS.items():
+    for name, kind in _COLUMN_TYPES.items():
         column = columns_by_name.pop(name)
         if column["type"] != kind:
             change = f"{alter} ALTER COLUMN {name} TYPE {kind}"
@@ -252,175 +296,23 @@ def _shape_problems(ledger: Ledger, relkind: str, columns: list[dict[str, object
     return problems
 
 
-def read_records(session: Session, ledger: Ledger) -> tuple[Record, ...]:
-    """The rows in no order; () when the table is absent. Read-only. Raises DatabaseRefused without the privilege."""
-    if not ledger.exists:
-        return ()
-    columns = sql.SQL(", ").join(map(sql.Identifier, Record._fields))
-    query = sql.SQL("SELECT {} FROM {}").format(columns, ledger.identifier)
-    try:
-        rows = session.connection.execute(query).fetchall()
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise _privilege_error(session, ledger, "SELECT") from error
-    except psycopg.DataError as error:  # infinity, or a year that Python's calendar does not have
-        message = f"{ledger.name}: applied_at of a record is no date of our calendar ({error}); correct it with UPDATE"
-        raise LedgerShape([Problem(message=message)]) from error
-    return tuple(starmap(Record, rows))  # find_ledger has checked the types of the columns
+def refuse_missing_create(session: Session, ledger: Ledger) -> None:
+    """Raise DatabaseRefused when the table does not exist and the role may not create it."""
+    if not ledger.exists and not may_create_in_schema(session, ledger):
+        raise create_privilege_error(session, ledger)
 
 
-def refuse_missing_privilege(session: Session, ledger: Ledger, privilege: str) -> None:
-    """Raise DatabaseRefused when the table exists and the role lacks the privilege, INSERT or DELETE."""
-    if not ledger.exists:
-        return
-    row = session.connection.execute(
-        "SELECT has_table_privilege(%s, %s)", (ledger.identifier.as_string(session.connection), privilege)
-    ).fetchone()
-    if row and not row[0]:
-        raise _privilege_error(session, ledger, privilege)
+def may_create_in_schema(session: Session, ledger: Ledger) -> bool:
+    """Whether the role may create a table in the ledger's schema."""
+    row = session.connection.execute("SELECT has_schema_privilege(%s, 'CREATE')", (ledger.schema,)).fetchone()
+    return bool(row and row[0])
 
 
-def unrecorded_tables(session: Session, ledger: Ledger) -> tuple[str, ...]:
-    """The tables, quoted and with their schema, of a database whose ledger does not exist; () when it does.
-
-    They are those in the ledger's schema, and in the schema where files create theirs.
-    """
-    if ledger.exists:
-        return ()
-    rows = session.connection.execute(_USER_TABLES, {"schema": ledger.schema, "table": ledger.table}).fetchall()
-    return tuple(str(row[0]) for row in rows)
-
-
-def refuse_tables_without_ledger(session: Session, ledger: Ledger) -> None:
-    """Raise Unrecorded when the database has tables and no ledger that records their migrations."""
-    tables = unrecorded_tables(session, ledger)
-    if tables:
-        message = (
-            f"{session.name}: holds {describe_tables(tables)}, but no {format_identifier(ledger.table)}; "
-            "say which files made them: inv db.baseline --to VERSION, or --to 0 if none of the files did"
-        )
-        raise Unrecorded([Problem(message=message)])
-
-
-def describe_tables(tables: tuple[str, ...]) -> str:
-    """Some tables in words: their number, and the names of the first."""
-    if len(tables) == 1:
-        return f"the table {tables[0]}"
-    return f"{len(tables)} tables ({', '.join(tables[:_NAMES_SHOWN])}{' …' if tables[_NAMES_SHOWN:] else ''})"
-
-
-def claim_statement(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The INSERT that claims a migration: it returns the transaction's id, or no row when another runner was first."""
-    values = _quote_literals(connection, migration.version, migration.filename, migration.checksum)
-    return (
-        b"INSERT INTO %b (version, filename, checksum, applied_at) "
-        b"VALUES (%b, %b, %b, clock_timestamp() AT TIME ZONE 'UTC') "
-        b"ON CONFLICT (version) DO NOTHING RETURNING pg_current_xact_id()"
-    ) % (ledger.identifier.as_bytes(connection), *values)
-
-
-def claim_holds_expression(connection: Connection, ledger: Ledger, migration: Migration) -> bytes:
-    """The SQL expression for whether a record is still as `claim_statement` wrote it in the same transaction."""
-    values = _quote_literals(connection, migration.version, migration.filename, migration.checksum)
-    return (
-        b"EXISTS (SELECT FROM %b WHERE version = %b AND filename = %b AND checksum = %b "
-        b"AND xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)"
-    ) % (ledger.identifier.as_bytes(connection), *values)
-
-
-def delete_record_statement(connection: Connection, ledger: Ledger, version: str) -> bytes:
-    """The DELETE of one record; it returns the transaction's id, or no row when there is no record."""
-    return (
-        sql.SQL("DELETE FROM {} WHERE version = {} RETURNING pg_current_xact_id()")
-        .format(ledger.identifier, version)
-        .as_bytes(connection)
-    )
-
-
-def _quote_literals(connection: Connection, *values: str) -> list[bytes]:
-    """String literals. psycopg.sql takes five times as long, and the server waits while a file's claim is composed."""
-    quoting = pq.Escaping(connection.pgconn)
-    return [quoting.escape_literal(value.encode()) for value in values]
-
-
-class LedgerFingerprint(NamedTuple):
-    """The number of records, and the sum of the ids of the transactions that wrote them (xmin).
-
-    It changes with every INSERT, UPDATE and DELETE, those of a subtransaction included: each row that a transaction
-    writes has an id that is higher than those of the rows before.
-    """
-
-    records: int
-    xmin_sum: int
-
-    def with_claims(self, claims: int, xid: str) -> LedgerFingerprint:
-        """The fingerprint after a transaction, of which pg_current_xact_id() is `xid`, has claimed so many records."""
-        return LedgerFingerprint(self.records + claims, self.xmin_sum + claims * (int(xid) & _XMIN_BITS))
-
-    def with_claims_expression(self, claims: int) -> bytes:
-        """The SQL expression for `with_claims` of the transaction that evaluates it, as text."""
-        xmin = b"pg_catalog.pg_current_xact_id()::pg_catalog.xid::pg_catalog.text::pg_catalog.int8"
-        return b"pg_catalog.concat_ws(' ', %d, %d + %d * %b)" % (
-            self.records + claims,
-            self.xmin_sum,
-            claims,
-            xmin,
-        )
-
-
-def claim_check_statement(
-    connection: Connection, ledger: Ledger, *, holds: bytes, before: LedgerFingerprint, claims: int, nonce: str
-) -> bytes:
-    """The SELECT that fails unless the expression `holds` is true and the ledger has `claims` more records than before.
-
-    The server then fails to cast a text that ends with the nonce: "lost", and the id of the transaction that it is in,
-    or "changed", and the fingerprint of the ledger.
-    """
-    found = fingerprint_expression(connection, ledger)
-    lost = b"pg_catalog.concat('lost ', pg_catalog.pg_current_xact_id(), ' %b')" % nonce.encode()
-    changed = b"pg_catalog.concat('changed ', %b, ' %b')" % (found, nonce.encode())
-    return (
-        b"SELECT CASE WHEN NOT %b THEN %b::pg_catalog.int4 "
-        b"WHEN %b OPERATOR(pg_catalog.<>) %b THEN %b::pg_catalog.int4 ELSE 1 END"
-    ) % (holds, lost, found, before.with_claims_expression(claims), changed)
-
-
-def fingerprint_expression(connection: Connection, ledger: Ledger) -> bytes:
-    """The SQL expression for a LedgerFingerprint as text, such as "14 10523"."""
-    table = ledger.identifier.as_bytes(connection)
-    return (
-        b"(SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), "
-        b"coalesce(pg_catalog.sum(xmin::pg_catalog.text::pg_catalog.int8), 0)) FROM %b)" % table
-    )
-
-
-def read_fingerprint(session: Session, ledger: Ledger) -> LedgerFingerprint:
-    """The fingerprint of the records as they are now."""
-    expression = fingerprint_expression(session.connection, ledger)
-    row = session.connection.execute(b"SELECT " + expression).fetchone()
-    records, xmin_sum = str(row[0]).split() if row else ("0", "0")
-    return LedgerFingerprint(records=int(records), xmin_sum=int(xmin_sum))
-
-
-def update_record(session: Session, ledger: Ledger, record: Record, migration: Migration) -> None:
-    """Give a record the version, filename and checksum of a file."""
-    session.connection.execute(
-        sql.SQL("UPDATE {} SET version = %s, filename = %s, checksum = %s WHERE version = %s").format(
-            ledger.identifier
-        ),
-        (migration.version, migration.filename, migration.checksum, record.version),
-    )
-
-
-def is_recorded(session: Session, ledger: Ledger, version: str) -> bool:
-    """Whether a version is recorded."""
-    query = sql.SQL("SELECT FROM {} WHERE version = %s").format(ledger.identifier)
-    return session.connection.execute(query, (version,)).fetchone() is not None
-
-
-def _privilege_error(session: Session, ledger: Ledger, privilege: str) -> DatabaseRefused:
+def create_privilege_error(session: Session, ledger: Ledger) -> DatabaseRefused:
+    """The error for a role that may not create the table."""
     return DatabaseRefused(
-        f"{session.name}: no privilege for {privilege} on {ledger.name}; "
-        f"let its owner run: GRANT {privilege} ON {ledger.name} TO {current_role(session)}"
+        f"{session.name}: no privilege to create {ledger.name}; "
+        f"let its owner run: GRANT CREATE ON SCHEMA {format_identifier(ledger.schema)} TO {current_role(session)}"
     )
 
 
@@ -428,6 +320,6 @@ def _qualified_name(schema: str, table: str) -> str:
     return f"{format_identifier(schema)}.{format_identifier(table)}"
 
 
-def _table_setting(schema: str, table: str) -> str:
+def table_setting(schema: str, table: str) -> str:
     """The setting that names a table, for a shell or a .env file."""
     return f"KERNEL_MIGRATIONS_TABLE={shlex.quote(_qualified_name(schema, table))}"

@@ -124,7 +124,13 @@ def _read_adopted(output: Path, tool: ToolFormat) -> Iterator[tuple[str, str]]:
     Those that a squash file has replaced since count too.
     """
     for path in sorted((*output.glob("*.sql"), *output.glob(f"{REPLACED_FOLDER}/*/*.sql"))):
-        with path.open("rb") as file:
-            header = _ADOPTED.search(file.read(_HEADER_BYTES))
-        if header and header["tool"].decode() == tool.name:
-            yield header["source"].decode(), path.name
+        adopted = adopted_source(path)
+        if adopted and adopted[0] == tool.name:
+            yield adopted[1], path.name
+
+
+def adopted_source(path: Path) -> tuple[str, str] | None:
+    """The tool that a migration was adopted from, and its file there, as the header says. Raises OSError."""
+    with path.open("rb") as file:
+        header = _ADOPTED.search(file.read(_HEADER_BYTES))
+    return (header["tool"].decode(errors="replace"), header["source"].decode(errors="replace")) if header else None

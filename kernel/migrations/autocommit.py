@@ -2,7 +2,8 @@
 
 A file outside of a transaction goes on after its last finished statement, in another session. Temporary tables,
 prepared statements and cursors are gone there. Between BEGIN and COMMIT of the file nothing is lost: it goes on with
-the BEGIN.
+the BEGIN. The text shows what can be warned of before a run; what a session did lose the server says
+(`kernel/apply/session_state.py`).
 Source: PostgreSQL documentation, "SET", "SAVEPOINT", "LOCK", "CREATE TABLE" (TEMPORARY), "PREPARE", "DECLARE".
 """
 
@@ -18,7 +19,7 @@ from kernel.sql.lexer import PartKind
 from kernel.sql.reader import WordReader, contains_words, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kernel.sql.lexer import Part
     from kernel.sql.reader import Word
@@ -27,38 +28,10 @@ if TYPE_CHECKING:
 _OF_INTEREST = re.compile(
     rb"\b(?:temp|temporary|pg_temp)\b|^\s*(?:prepare|declare|set|savepoint|release|lock)\b", re.IGNORECASE
 )
+_SET_CUSTOM = re.compile(rb"\bset\s+(?:(?:session|local)\s+)?([a-z_][\w$]*\.[\w$.]+)", re.IGNORECASE)
+_QUOTED_NAME = re.compile(rb"'([a-z_][\w$]*\.[\w$.]+)'", re.IGNORECASE)
+_ENDED_BY = {"cursor": "CLOSE", "prepared statement": "DEALLOCATE"}
 _REMEDY = "put BEGIN before it and COMMIT after what it is for"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionObject:
-    """An object of the session that a later statement needs; statements and lines count from 1.
-
-    It is lost where a run stops after `made_number` statements or more, and fewer than `needed_number`.
-    """
-
-    kind: str
-    name: str
-    made_number: int
-    made_line: int
-    needed_number: int
-    needed_line: int
-
-    def __str__(self) -> str:
-        return f"the {self.kind} {self.name} of line {self.made_line}"
-
-    def is_lost(self, finished: int) -> bool:
-        """Whether the next run would lack it, with so many statements finished."""
-        return self.made_number <= finished < self.needed_number
-
-    def warning(self) -> Problem:
-        """The warning before the file runs."""
-        message = (
-            f"the {self.kind} {self.name} is gone with its session: if the run stops before line {self.needed_line}, "
-            "the file has to run from its beginning; "
-            f"put BEGIN before it and COMMIT after line {self.needed_line}, or make something that stays"
-        )
-        return Problem(message=message, line=self.made_line)
 
 
 @dataclass(slots=True)
@@ -69,45 +42,48 @@ class _LiveObject:
     name: str
     unit: int
     line: int
-    needed: tuple[int, int, int] | None = None  # unit, number of the statement, line
+    needed: tuple[int, int] | None = None  # unit, line
 
 
-def review_statements(parts: Iterable[Part]) -> tuple[tuple[SessionObject, ...], tuple[Problem, ...]]:
-    """The objects of the session that a later transaction needs, and warnings by line, those for the objects included.
-
-    `parts` are those of a file that runs statement by statement.
-    """
+def review_statements(parts: Iterable[Part]) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+    """(the custom settings that statements set, warnings by line) of a file that runs statement by statement."""
     review = _Review()
+    settings: set[str] = set()
     for part in parts:
         if part.kind is PartKind.STATEMENT:
             review.add(part)
-    objects = review.session_objects()
-    warnings = [*review.warnings, *(each.warning() for each in objects)]
-    return objects, tuple(sorted(warnings, key=lambda problem: problem.line or 0))
+            settings.update(custom_settings([part.sql]))
+    warnings = [*review.warnings, *review.object_warnings()]
+    return tuple(sorted(settings)), tuple(sorted(warnings, key=lambda problem: problem.line or 0))
+
+
+def custom_settings(texts: Iterable[bytes]) -> tuple[str, ...]:
+    """The names with a dot that may be set in SQL texts, in the strings that they execute too."""
+    names: set[str] = set()
+    for text in texts:
+        found = _SET_CUSTOM.findall(text) + (_QUOTED_NAME.findall(text) if b"set_config" in text.lower() else [])
+        names.update(name.decode(errors="replace").lower() for name in found)
+    return tuple(sorted(names))
 
 
 class _Review:
-    """A transaction, of the file or of a single statement, has a number, its unit; `ends` are their last statements."""
+    """A transaction, of the file or of a single statement, has a number, its unit."""
 
     def __init__(self) -> None:
         self.warnings: list[Problem] = []
         self._objects: list[_LiveObject] = []
-        self._number = 0
         self._unit = 0
         self._begun = False
-        self._ends: dict[int, int] = {}
 
     def add(self, part: Part) -> None:
         """Take the next statement."""
         effect = statement_effect(part.text, part.start)
-        self._number += 1
         if not self._begun:
             self._unit += 1
         if effect is StatementEffect.BEGIN:
             self._begun = True
         elif effect in (StatementEffect.COMMIT, StatementEffect.ROLLBACK):
             self._begun = False
-        self._ends[self._unit] = self._number
         made: tuple[str, str] | None = None
         statement = part.sql
         if _OF_INTEREST.search(statement):
@@ -127,22 +103,20 @@ class _Review:
         for name, each in latest.items():
             is_used = re.search(rf"(?<![\w$]){re.escape(name.lower())}(?![\w$])", text)
             if is_used and (made is None or made[1] != name) and "if exists" not in text:
-                each.needed = (self._unit, self._number, part.line)
+                each.needed = (self._unit, part.line)
 
-    def session_objects(self) -> tuple[SessionObject, ...]:
-        """The objects that another transaction than their own needs."""
-        return tuple(
-            SessionObject(
-                kind=each.kind,
-                name=each.name,
-                made_number=self._ends[each.unit],
-                made_line=each.line,
-                needed_number=each.needed[1],
-                needed_line=each.needed[2],
-            )
-            for each in self._objects
-            if each.needed and each.needed[0] != each.unit
-        )
+    def object_warnings(self) -> Iterator[Problem]:
+        """The warnings for objects that another transaction than their own needs."""
+        for each in self._objects:
+            if each.needed and each.needed[0] != each.unit:
+                line = each.needed[1]
+                message = (
+                    f"the {each.kind} {each.name} is gone with its session: if the run stops before line {line}, "
+                    "the file has to run from its beginning; "
+                    f"put BEGIN before it, and {_ENDED_BY.get(each.kind, 'DROP')} and COMMIT after line {line}, "
+                    "or make something that stays"
+                )
+                yield Problem(message=message, line=each.line)
 
 
 def _session_object(words: Sequence[Word]) -> tuple[str, str] | None:

@@ -42,16 +42,34 @@ class _Rule(NamedTuple):
     pattern: bytes
 
 
-_PLAIN_BEFORE = rb"[\W_]*(?:(?:begin|start|run|migrate|migration|[0-9]+)[\W_]+|\w+:)?"
-_DOWN_WORD = rb"(?:downs?|rollback|undo|revert|reverse|backwards?)"
-_PLAIN_AFTER = rb"(?:[\W_]+(?:migrations?|section|part|scripts?|sql|here|below|" + _DOWN_WORD + rb"))?[^\w;]*$"
+_TOOLS = rb"alembic|dbmate|diesel|flyway|goose|knex|liquibase|prisma|refinery|sequelize|sqlx|typeorm|yoyo"
+_PLAIN_BEFORE = (
+    rb"[\W_]*(?:(?:begin|start|run|def|region|name|migrate|migration|v?[0-9]+|(?:section|part|step)(?:[\W_]+[0-9]+)?|"
+    + _TOOLS
+    + rb")[\W_]+|\w+:)?"
+)
+_DOWN_WORD = rb"(?:(?:sql[\s_-]?)?down(?:migration)?s?|downgrade|roll[\s_-]?back|undo|revert|reverse|backwards?)"
+_PLAIN_AFTER = (
+    rb"(?:[\W_]+(?:this|migrations?|section|part|block|scripts?|sql|here|below|begins?|starts?)){0,4}(?:[\W_]+"
+    + _DOWN_WORD
+    + rb")?(?:[ \t]*\([^()\n;]*\))?[^\w;]*$"
+)
+# Headings that may as well introduce a comment: -- To undo:, -- How to roll back, -- Rollback steps (if needed).
+_INTRODUCTION = (
+    rb"--[\W_]*(?:(?:(?:how[\W_]+)?to|for|on)[\W_]+)?"
+    + _DOWN_WORD
+    + rb"(?:[\W_]+(?:plan|steps?|statements?|commands?|procedure|instructions?|notes?|it))?"
+    + rb"(?:[\W_]+(?:this[\W_]+)?migrations?)?"
+    + rb"(?:[\W_]+(?:(?:if|when)[\W_]+needed|execute|run(?:[\W_]+the[\W_]+following)?))?"
+    + rb"(?:[\W_]+(?:sql|script))?[^\w;]*$"
+)
 _WITHOUT_TRANSACTION = rb"(?:no|disable|without)[\W_]*(?:ddl[\W_]*)?transaction"
 _RULES = (
     _Rule("goose", Mark.NO_TRANSACTION, rb"--\s*\+goose\s+no[\s_-]*transaction\b"),
     _Rule("goose", Mark.STATEMENT, rb"--\s*\+goose\s+statement\s*(?:begin|end)\b"),
     _Rule("goose", Mark.VARIABLES, rb"--\s*\+goose\s+envsub\b"),
     _Rule("goose", Mark.UP, rb"--\s*\+goose\s+up\b"),
-    _Rule("goose", Mark.DOWN, rb"--\s*\+goose\s+down\b"),
+    _Rule("goose", Mark.DOWN, rb"--\s*\+goose\s*down\b"),
     _Rule("goose", Mark.OTHER, rb"--\s*\+goose\s+\w+"),
     _Rule("sql-migrate", Mark.NO_TRANSACTION, rb"--\s*\+migrate\s+(?:up\s+|down\s+)?no[\s_-]*transaction\b"),
     _Rule("sql-migrate", Mark.STATEMENT, rb"--\s*\+migrate\s+statement\s*(?:begin|end)\b"),
@@ -91,9 +109,11 @@ _RULES = (
     _Rule("marv", Mark.OTHER, rb"--\s*@marv\s+\w+"),
     _Rule("another tool", Mark.DOWN, rb"--\s*\+\w+\s+(?:down|undo|rollback|revert)\b"),
     _Rule("another tool", Mark.UP, rb"--\s*\+\w+\s+up\b"),
-    # The whole line: -- Down, ==== DOWN ====, -- rollback script, -- @down, -- tool:down, -- 1 down.
+    # The whole line: -- Down, ==== DOWN ====, -- rollback script, -- @down, -- tool:down, -- 1 down, -- 001_a.down.sql.
     _Rule("", Mark.DOWN, rb"--" + _PLAIN_BEFORE + _DOWN_WORD + _PLAIN_AFTER),
-    _Rule("", Mark.UP, rb"--" + _PLAIN_BEFORE + rb"ups?" + _PLAIN_AFTER),
+    _Rule("", Mark.DOWN, rb"--[\s=#*-]*(?:\S*[/._-])?down\.sql[\s=#*-]*$"),
+    _Rule("", Mark.DOWN, _INTRODUCTION),
+    _Rule("", Mark.UP, rb"--" + _PLAIN_BEFORE + rb"up(?:s|grade)?" + _PLAIN_AFTER),
     # Near misses of our own directives.
     _Rule("", Mark.NO_TRANSACTION, rb"--[\W_]*(?:\w+[\W_]+)?" + _WITHOUT_TRANSACTION + rb"[^\w;]*$"),
     _Rule("", Mark.NEAR_MISS, rb"--[\W_]*(?:migrat\w*[\W_]+|\w+\s*:\s*)(?:lock[_-]?timeout|allow)\s*=\s*[^\s;]+"),
@@ -109,6 +129,8 @@ _ADOPTED = {
     "node-pg-migrate": "node-pg-migrate-sql",
 }
 _SHOWN_MARKS = 2
+_WORD = re.compile(rb"\w")
+_BLOCK_OF_SQL = re.compile(rb"/\*[^*]*;.*?\*/", re.DOTALL)
 _BLOCK_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
 # A block comment with one line of text and nothing else on its lines: /* Down */, also with a frame of asterisks.
 _BLOCK_OF_ONE_LINE = re.compile(rb"^[ \t]*/\*[\s*]*((?!--)[^*\s][^*\n]*?)[\s*]*\*/[ \t\r]*$", re.MULTILINE)
@@ -149,6 +171,7 @@ def find_foreign_marks(
     With `mid_line` they begin on the last line of another statement. A block comment with one line of text counts too.
     """
     blocks: set[int] = set()
+    all_lines = comments.split(b"\n")
     if b"/*" in comments:
         blocks = {comments.count(b"\n", 0, match.start(1)) for match in _BLOCK_OF_ONE_LINE.finditer(comments)}
         comments = _BLOCK_OF_ONE_LINE.sub(_as_line_comment, comments)
@@ -176,7 +199,9 @@ def find_foreign_marks(
             and (
                 (mid_line and not index)  # about the statement on that line
                 or _DESCRIBED_BY_PLAIN_MARK.match(statement)
-                or _COMMENTED_SQL.search(b"\n".join(lines[index + 1 :]))  # the heading of SQL that does not run
+                or _COMMENTED_SQL.search(following := b"\n".join(lines[index + 1 :]))  # of SQL that does not run
+                or _BLOCK_OF_SQL.search(b"\n".join(all_lines[index + 1 :]))
+                or (rule.pattern == _INTRODUCTION and _WORD.search(following))  # of a comment that explains it
             )
         ):
             continue

@@ -103,6 +103,11 @@ def open_git_repository(directory: Path, environ: Mapping[str, str], *, seconds:
     )
 
 
+def find_work_tree(directory: Path) -> Path | None:
+    """The top of the work tree that a resolved directory is in, None outside of any. Without git, as it finds it."""
+    return next((one for one in (directory, *directory.parents) if (one / ".git").exists()), None)
+
+
 def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
     """Kill git and its children, which would otherwise keep the pipe open."""
     with suppress(ProcessLookupError):

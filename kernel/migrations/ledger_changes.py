@@ -1,5 +1,7 @@
 """Find statements that change the ledger: a file must not change the records by which the runner knows what is applied.
 
+Nor may it put there what may keep the next record out, such as a rule.
+
 Only text is read: a DO block with the strings of its EXECUTE counts, the body of a function does not. SELECT is
 allowed, and so is a table of the ledger's name in another schema.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kernel.config.ledger_name import PROGRESS_SUFFIX, TABLE_SUFFIXES
 from kernel.errors import Problem
 from kernel.migrations.transactions import also_on_lines
 from kernel.sql.plpgsql import do_block_body, executed_text, read_body
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from kernel.sql.reader import Word
 
 
-_PROGRESS_SUFFIX = "_progress"  # of the runner's table next to the ledger
 _USUAL_SCHEMA = "public"
 _COLUMNS = frozenset({"version", "filename", "applied_at", "checksum"})
 _MAX_STATEMENT_BYTES = 1 << 18  # a longer statement is data, and its beginning is enough
@@ -45,7 +47,7 @@ def is_found_first(ledger: LedgerName, search_path: Sequence[str]) -> bool:
 
 def _is_table(ledger: LedgerName, name: Sequence[str]) -> bool:
     """Whether a name, given as its parts, is that of a table of the runner; one without a schema is."""
-    if not name or name[-1] not in (ledger.table, ledger.table + _PROGRESS_SUFFIX):
+    if not name or name[-1] not in [ledger.table + suffix for suffix in TABLE_SUFFIXES]:
         return False
     return len(name) == 1 or _is_schema(ledger, name[-2:-1])
 
@@ -87,7 +89,7 @@ def ledger_change_problem(changes: Sequence[LocatedChange], ledger: LedgerName, 
         table = f"{ledger.schema}.{ledger.table}" if ledger.schema else ledger.table
         remedy = (
             "that table is the ledger here, in which the runner records what is applied; take out what makes and fills "
-            f"it (a dump without it: pg_dump -T {table} -T {table}{_PROGRESS_SUFFIX}), "
+            f"it (a dump without it: pg_dump -T {table} -T {table}{PROGRESS_SUFFIX}), "
             "or name another ledger with KERNEL_MIGRATIONS_TABLE"
         )
     else:
@@ -137,7 +139,13 @@ def _find_in_body(words: Sequence[Word], ledger: LedgerName) -> Iterator[LedgerC
 def _read_create(reader: WordReader, ledger: LedgerName) -> Iterator[LedgerChange]:
     begin = reader.begin
     reader.take("CREATE")
-    reader.take_any("UNLOGGED", "FOREIGN")
+    reader.take("OR", "REPLACE")
+    reader.take_any("UNLOGGED", "FOREIGN", "CONSTRAINT")
+    if kind := reader.take_any("RULE", "TRIGGER", "POLICY"):
+        name = _take_guarded_table(reader, kind)
+        if _is_table(ledger, name):
+            yield _ledger_change(f"CREATE {kind} on", name, begin)
+        return
     if not reader.take("TABLE"):
         return
     if_absent = reader.take("IF", "NOT", "EXISTS")
@@ -146,6 +154,16 @@ def _read_create(reader: WordReader, ledger: LedgerName) -> Iterator[LedgerChang
     does_nothing = if_absent and {word.text for word in reader.words} >= _COLUMNS
     if _is_table(ledger, name) and not does_nothing:
         yield _ledger_change("CREATE TABLE", name, begin)._replace(creates=True)
+
+
+def _take_guarded_table(reader: WordReader, kind: str) -> tuple[str, ...]:
+    """Take the table of a new rule, policy or trigger; () for a trigger that fires after a row is written."""
+    reader.take_word()  # its name
+    if kind == "TRIGGER" and not reader.take_any("BEFORE", "INSTEAD"):
+        return ()
+    reader.take_until("TO" if kind == "RULE" else "ON")
+    reader.take_any("TO", "ON")
+    return _take_name(reader)
 
 
 def _read_command(reader: WordReader, ledger: LedgerName) -> Iterator[LedgerChange]:
@@ -178,6 +196,9 @@ _SECOND_WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
+_CONSTRAINTS = frozenset({"CONSTRAINT", "CHECK", "UNIQUE", "EXCLUDE", "FOREIGN"})
+
+
 def _is_change(command: str, reader: WordReader) -> bool:
     """Whether a command changes the ledger that it names, judged by the words after the name."""
     if command == "COPY":
@@ -191,11 +212,13 @@ def _is_change(command: str, reader: WordReader) -> bool:
 
 
 def _moves_or_narrows(keys: Sequence[str]) -> bool:
-    """Whether an action of ALTER TABLE renames, moves or drops something, or changes a type."""
+    """Whether an action of ALTER TABLE renames, moves or drops something, changes a type, or refuses rows."""
     return (
         keys[:1] in (["RENAME"], ["DROP"])
         or keys[:2] == ["SET", "SCHEMA"]
         or (keys[:1] == ["ALTER"] and "TYPE" in keys)
+        or (keys[:1] == ["ADD"] and keys[1:2] and keys[1] in _CONSTRAINTS)
+        or (keys[:1] in (["ENABLE"], ["FORCE"]) and keys[1:2] == ["ROW"])
     )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernel.errors import FilesInvalid, Problem
+from kernel.errors import FilesInvalid, Problem, UsageError
+from kernel.migrations.phases import PHASE_MARK, Phase, read_phase
 from kernel.migrations.replaced import REPLACED_FOLDER, REPLACED_MARK, read_replaced
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _CHUNK_BYTES = 1 << 20
+_LONGEST_VERSION_DIGITS = 255  # of schema_migrations.version
 _FIRST_READ_BYTES = 1 << 16  # more than most files have, and less than what malloc asks the system for
 
 VERSION_DIGITS = 3
@@ -132,9 +134,23 @@ def parse_filename(filename: str) -> tuple[str, str] | None:
     return (match["version"], match["description"]) if match else None
 
 
+def version_of_file(filename: str) -> str:
+    """The version in the name of a migration, revert or verification file; the name of a repeatable file."""
+    name = filename.rpartition("/")[2]
+    version = name.partition("_")[0]
+    return version if version.isdigit() else name.removesuffix(".sql")
+
+
 def format_version(number: int) -> str:
     """Format a version with at least three digits: 16 is "016", 1000 is "1000"."""
     return f"{number:0{VERSION_DIGITS}}"
+
+
+def parse_version(text: str) -> int:
+    """Parse a version as a user writes it, 16 or 016. Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_VERSION_DIGITS):
+        raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
+    return int(text)
 
 
 def explain_bad_filename(filename: str) -> str:
@@ -174,7 +190,7 @@ def _suggest_filename(version: str, rest: str) -> str | None:
 class Migration:
     """A file with a valid name; `version` is as written, `checksum` as returned by file_checksum.
 
-    `replaces` are the versions that it stands for; () for a file that is no squash file.
+    `replaces` are the versions that it stands for; () for a file that is no squash file. `phase` is by its directive.
     """
 
     version: str
@@ -182,6 +198,7 @@ class Migration:
     directory: Path
     checksum: str
     replaces: tuple[ReplacedVersion, ...] = ()
+    phase: Phase = Phase.BEFORE
 
     @property
     def path(self) -> Path:
@@ -251,11 +268,17 @@ def read_candidates(directory: Path, filenames: Iterable[str]) -> tuple[tuple[Mi
         try:
             digest, first_bytes = _checksum_and_first_bytes(f"{folder}/{filename}")
             replaces = read_replaced(directory / filename) if REPLACED_MARK in first_bytes else ()
+            phase = read_phase(directory / filename) if PHASE_MARK in first_bytes else Phase.BEFORE
         except OSError as error:
             problems.append(Problem(message=f"cannot be read: {error.strerror}", file=filename))
             continue
         migration = Migration(
-            version=version, filename=filename, directory=directory, checksum=digest, replaces=replaces
+            version=version,
+            filename=filename,
+            directory=directory,
+            checksum=digest,
+            replaces=replaces,
+            phase=phase,
         )
         other = by_number.setdefault(int(version), migration)
         if other is not migration and not (other.replaces or replaces):

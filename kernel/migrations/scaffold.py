@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from kernel.errors import UsageError
 from kernel.migrations.git_history import open_git_repository
 from kernel.migrations.migration import parse_filename
+from kernel.migrations.repeatable_names import REPEATABLE_FOLDER
 from kernel.migrations.replaced import REPLACED_MARK
-from kernel.migrations.scaffold_text import migration_text, revert_text
+from kernel.migrations.scaffold_text import migration_text, repeatable_text, revert_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,6 +98,29 @@ def scaffold_migration(
     except OSError as error:
         raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error
     return ScaffoldResult(paths=tuple(files), name=slug, renamed=slug != name, same_name=same_name)
+
+
+def scaffold_repeatable(directory: Path, name: str, *, description: str = "") -> Path:
+    """Create a repeatable file and return its path.
+
+    Raises UsageError for an invalid name or description, a file that exists, and a directory that cannot be written.
+    """
+    slug = snake_case(name)
+    if not description.isprintable():
+        raise UsageError("description: has a line break or control character; write it in one line")
+    if slug[0].isdigit():
+        raise UsageError("name: begins with a digit, as the names of numbered files do; begin it with a letter")
+    path = directory / REPEATABLE_FOLDER / f"{slug}.sql"
+    if len(path.name) > _FILENAME_BYTES:
+        raise UsageError(f"name: the file name would be longer than {_FILENAME_BYTES} bytes; shorten it")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        create_files({path: repeatable_text(_header_title(name, slug), description).encode()})
+    except FileExistsError as error:
+        raise UsageError(f"{REPEATABLE_FOLDER}/{path.name}: exists; change it, or choose another name") from error
+    except OSError as error:
+        raise UsageError(f"{error.filename or directory}: cannot be written ({error.strerror})") from error
+    return path
 
 
 def _find_same_name(directory: Path, slug: str) -> str | None:

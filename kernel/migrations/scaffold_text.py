@@ -25,9 +25,22 @@ _REVERT_BODY = f"""\
 """
 _REVERT_EXAMPLE = "-- ALTER TABLE tenants\n--   DROP COLUMN IF EXISTS preferences;\n"
 _REVERT_EXAMPLE_INDEX = "-- DROP INDEX IF EXISTS idx_tenants_preferences;\n"
+_REPEATABLE_BODY = f"""\
+-- Applied again whenever this file changes, after the numbered files and those that it names. {_EXAMPLE}
+--
+-- CREATE OR REPLACE VIEW active_tenants AS
+--   SELECT id, slug FROM tenants;
+"""  # noqa: S608 - a comment
 _BODY_LINES = frozenset(
     line
-    for body in (_MIGRATION_BODY, _NO_TRANSACTION_BODY, _REVERT_BODY, _REVERT_EXAMPLE, _REVERT_EXAMPLE_INDEX)
+    for body in (
+        _MIGRATION_BODY,
+        _NO_TRANSACTION_BODY,
+        _REPEATABLE_BODY,
+        _REVERT_BODY,
+        _REVERT_EXAMPLE,
+        _REVERT_EXAMPLE_INDEX,
+    )
     for line in body.splitlines()
 )
 _TITLE_LINE = re.compile(r"--[ \t]*(?:Migration|Revert):[ \t]*[0-9]+[ \t]*-[ \t]*(.*)")
@@ -42,6 +55,11 @@ def migration_text(version: str, title: str, description: str, *, no_transaction
     if no_transaction:
         return f"{head}-- migrate: no-transaction\n\n{_NO_TRANSACTION_BODY}"
     return f"{head}\n{_MIGRATION_BODY}"
+
+
+def repeatable_text(title: str, description: str) -> str:
+    """Return the text of a new repeatable file."""
+    return f"-- Repeatable: {title}\n-- Description: {description or title}\n\n{_REPEATABLE_BODY}"
 
 
 def revert_text(version: str, title: str, *, no_transaction: bool) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,25 +15,30 @@ from kernel.migrations.directives import (
     Directives,
     may_have_foreign_marks,
     misplaced_directive_problems,
+    parse_allows,
+    parse_checks,
     parse_directives,
+    parse_ignored_drift,
 )
-from kernel.migrations.migration import HashingReader, list_candidates, parse_filename
+from kernel.migrations.migration import HashingReader
 from kernel.migrations.transactions import FileMode, RunMode, SpecialStatement, also_on_lines, choose_mode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, PartKind, advance_column, split_script
 from kernel.sql.tokens import first_tokens
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from kernel.migrations.autocommit import SessionObject
+    from kernel.migrations.backfill import Backfill, StatementProblem
+    from kernel.migrations.checks import Check
+    from kernel.migrations.directives import IgnoreDrift
     from kernel.migrations.foreign import ForeignMark
     from kernel.migrations.ledger_changes import LocatedChange
     from kernel.sql.lexer import Part
 
 
-REVERT_FOLDER = "revert"
 _NAMES_PATH = re.compile(rb"search_path|schema", re.IGNORECASE)
 PSQL_COMMAND_RULE = "psql-meta-command"
 UNWRITTEN = "still as db.new wrote it, without a statement"
@@ -59,13 +65,14 @@ class UnwrittenProblem(Problem):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A file that can be run: its mode, the number of statements it sends, and the BEGIN that opens its transaction.
+    """A file that can be run: its mode, the number of statements it sends, and those that begin its transaction.
 
-    A SET TRANSACTION at the beginning of the file is part of `begin_sql`: it must precede the claim, the first query.
+    A SET TRANSACTION before the first query of the file is part of `begin`: it must precede the claim, a query too.
     `checksum` is that of the bytes that were read. `parts` are kept for a small file, so that it is read only once.
     `all_plain` means that the effect of each statement is PLAIN, `unwritten` that the file has nothing but what db.new
-    writes into it. `session_objects` and `warnings`, each with its line, are those of a file that runs statement by
-    statement.
+    writes into it. `warnings`, each with its line, and `custom_settings`, the names of those that it may set, are those
+    of a file that runs statement by statement. `checks` are the queries that must be true before the file changes
+    anything. `backfill` is the statement of a file that runs in batches.
     """
 
     mode: RunMode
@@ -73,12 +80,14 @@ class Script:
     size_bytes: int
     checksum: str
     parts: tuple[Part, ...] | None = field(default=None, repr=False)
-    begin_sql: bytes = b"BEGIN"
+    begin: tuple[bytes, ...] = (b"BEGIN",)
     lock_timeout_ms: int | None = None
     all_plain: bool = False
     unwritten: bool = False
-    session_objects: tuple[SessionObject, ...] = ()
+    custom_settings: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    checks: tuple[Check, ...] = ()
+    backfill: Backfill | None = None
 
 
 class OpenScript(NamedTuple):
@@ -99,10 +108,13 @@ def open_script(script: Script, path: Path) -> Iterator[OpenScript]:
         yield OpenScript(split_script(reader.read), reader.checksum)
 
 
-def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerName | None = None) -> Script:
+def parse_script(
+    path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerName | None = None, only_checks: bool = False
+) -> Script:
     """Read a whole file and determine its mode; `name` is its name in messages, `ledger` the table it must not change.
 
-    The parts of a file of at most `keep_bytes` are kept. Raises FilesInvalid with all problems and their lines.
+    The parts of a file of at most `keep_bytes` are kept. With `only_checks`, as in verify/, every statement is a check.
+    Raises FilesInvalid with all problems and their lines.
     """
     scan = _ScriptScan(name, keep_bytes, ledger or LedgerName())
     problems: list[Problem] = []
@@ -118,7 +130,7 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
         raise FilesInvalid([Problem(message=f"cannot be read: {error.strerror}", file=name)]) from error
     # Most files have neither a directive nor a special statement.
     directives, chosen = Directives(), FileMode(RunMode.TRANSACTION)
-    if b"migrate" in scan.head:
+    if b"migrate" in scan.head.lower():
         directives, directive_problems = parse_directives(scan.head, name)
         problems += directive_problems
     if scan.specials or directives.no_transaction:
@@ -144,20 +156,38 @@ def parse_script(path: Path, name: str, *, keep_bytes: int = 0, ledger: LedgerNa
         size_bytes=scan.size_bytes,
         checksum=checksum,
         parts=tuple(scan.kept_parts) if scan.size_bytes <= keep_bytes else None,
-        begin_sql=b"; ".join((chosen.begin_sql or b"BEGIN", *scan.characteristics)),
+        begin=(chosen.begin_sql or b"BEGIN", *scan.characteristics),
         lock_timeout_ms=directives.lock_timeout_ms,
         all_plain=not scan.specials,
         unwritten=not scan.statement_count and _is_unwritten(scan.head),
     )
+    if scan.has_checks or only_checks:
+        script = _with_checks(script, path, name, only_checks=only_checks)
+    if directives.batch:
+        return _in_batches(script, path, name, directives)
     if chosen.mode is not RunMode.NO_TRANSACTION:
         return script
     from kernel.migrations.autocommit import review_statements  # noqa: PLC0415 - for no-transaction files only
 
     with open_script(script, path) as reading:
-        session_objects, warnings = review_statements(reading.parts)
+        custom_settings, warnings = review_statements(reading.parts)
     return replace(
-        script, session_objects=session_objects, warnings=tuple(replace(warning, file=name) for warning in warnings)
+        script, custom_settings=custom_settings, warnings=tuple(replace(warning, file=name) for warning in warnings)
     )
+
+
+def read_ignored_drift(path: Path) -> tuple[IgnoreDrift, ...]:
+    """The ignore-drift directives of a file. Raises OSError."""
+    content = path.read_bytes()
+    if b"ignore-drift" not in content:
+        return ()
+    head = b""
+    with suppress(LexerError):
+        for part in split_script(io.BytesIO(content).read):
+            head += part.text[: part.start] if part.kind is PartKind.STATEMENT else part.sql
+            if part.kind is PartKind.STATEMENT:
+                break
+    return tuple(parse_ignored_drift(head))
 
 
 def unwritten_problems(script: Script, name: str) -> tuple[UnwrittenProblem, ...]:
@@ -182,10 +212,11 @@ class _ScriptScan:
         self._ledger_bytes = ledger.table.replace('"', '""').encode().lower()  # as it stands in SQL, in any capitals
         self.head = b""
         self.specials: list[SpecialStatement] = []
-        self.characteristics: list[bytes] = []  # SET TRANSACTION statements preceded only by BEGIN
+        self.characteristics: list[bytes] = []  # SET TRANSACTION statements before any query
         self.statement_count = 0
         self.size_bytes = 0
         self.kept_parts: list[Part] = []
+        self.has_checks = False
         self._misplaced: list[Problem] = []
         self._psql_commands: list[LexerError] = []
         self._foreign_marks: list[ForeignMark] = []
@@ -209,13 +240,14 @@ class _ScriptScan:
                 continue
             if start > 1 or just_begun:  # a single byte between two statements is not a comment
                 self._check_comments(part)
-            if (effect := effect_of(text, start)) is plain:
-                if just_begun and _sets_transaction(sql := text[start:]):
-                    self.characteristics.append(sql.removesuffix(b";"))
-                just_begun = False
-            else:
+            if (effect := effect_of(text, start)) is not plain:
                 self._add_special(effect, part)
-                just_begun = effect is StatementEffect.BEGIN
+            if effect is StatementEffect.BEGIN:
+                just_begun = True
+            elif just_begun and _sets_transaction(sql := text[start:]):
+                self.characteristics.append(sql.removesuffix(b";"))
+            elif just_begun:  # SET is no query
+                just_begun = first_tokens(text, start, limit=1) == ("SET",)
             if self._names_ledger and needle in text.lower():
                 self._check_ledger(part)
             self.statement_count += 1
@@ -294,6 +326,7 @@ class _ScriptScan:
             return
         first = line - comments.count(b"\n")
         mid_line = before != self._statements_before_data
+        self.has_checks = self.has_checks or any(parse_checks(comments, first))
         if may_have_foreign_marks(comments):
             from kernel.migrations.foreign import find_foreign_marks  # noqa: PLC0415 - for few files
 
@@ -320,47 +353,93 @@ def _psql_command_problems(commands: Iterable[LexerError], name: str) -> Iterato
         )
 
 
+# SET TRANSACTION, and the same by the names of the settings.
+_TRANSACTION_WORDS = {"TRANSACTION", "TRANSACTION_ISOLATION", "TRANSACTION_READ_ONLY", "TRANSACTION_DEFERRABLE"}
+
+
 def _sets_transaction(sql: bytes) -> bool:
     # Without a semicolon, a comment at its end would also comment out the text sent after it.
-    return sql[:3].upper() == b"SET" and sql.endswith(b";") and first_tokens(sql, limit=2) == ("SET", "TRANSACTION")
+    if sql[:3].upper() != b"SET" or not sql.endswith(b";"):
+        return False
+    words = first_tokens(sql, limit=3)[1:]
+    return not _TRANSACTION_WORDS.isdisjoint(words[:2] if words[:1] in (("LOCAL",), ("SESSION",)) else words[:1])
 
 
-def parse_revert_script(path: Path, name: str, *, ledger: LedgerName | None = None) -> Script:
-    """Read a revert file. Raises FilesInvalid, also when it cannot run in the transaction that removes the record."""
-    script = parse_script(path, name, ledger=ledger)
-    message = ""
-    if script.mode is not RunMode.TRANSACTION:
-        message = (
-            "it has to run in the transaction that removes the record; "
-            "write it without CONCURRENTLY and without -- migrate: no-transaction"
-        )
-    elif script.unwritten:
-        message = f"{UNWRITTEN}, and would undo nothing; write what undoes the migration, or say why nothing has to be"
-    if message:
-        raise FilesInvalid([Problem(message=message, file=name)])
-    return script
+def _with_checks(script: Script, path: Path, name: str, *, only_checks: bool) -> Script:
+    """The script with its checks. Raises FilesInvalid with everything that is wrong with them."""
+    from kernel.migrations.checks import read_checks  # noqa: PLC0415 - for few files
+
+    with open_script(script, path) as reading:
+        checks, problems = read_checks(reading.parts, name, every_statement=only_checks)
+    if checks and script.mode is not RunMode.TRANSACTION:
+        message = "a check needs one transaction with what relies on it; move it into a file of its own before this one"
+        problems += (Problem(message=message, file=name),)
+    if problems:
+        raise FilesInvalid(problems)
+    return replace(script, checks=checks)
 
 
-def list_revert_candidates(directory: Path) -> list[str]:
-    """Return the names of the revert files of a migrations directory; [] if there are none. Raises FilesInvalid."""
-    folder = directory / REVERT_FOLDER
-    return list_candidates(folder) if folder.exists() else []
+def _in_batches(script: Script, path: Path, name: str, directives: Directives) -> Script:
+    """The script as a backfill. Raises FilesInvalid with every reason why it is none."""
+    from kernel.migrations import backfill as batches  # noqa: PLC0415 - for few files
+    from kernel.migrations.batch_statement import read_batch_statement  # noqa: PLC0415 - likewise
+    from kernel.migrations.range_safety import RANGE_RULE, range_problems, repeat_problems  # noqa: PLC0415 - likewise
+
+    options, wrong_words = batches.read_options(directives.batch)
+    problems = [Problem(message=word.value, file=name, line=word.line) for word in wrong_words]
+    line = directives.batch[0].line
+    with open_script(script, path) as reading:
+        parts = [part for part in reading.parts if part.kind is PartKind.STATEMENT]
+    if directives.no_transaction:
+        message = "no-transaction and batch= exclude each other; leave no-transaction out"
+        problems.append(Problem(message=message, file=name, line=line))
+    if script.checks:
+        message = "a check needs one transaction with what relies on it; move it into a file of its own before this one"
+        problems.append(Problem(message=message, file=name))
+    elif len(parts) != 1:
+        count = format_quantity(len(parts), "statement")
+        message = f"a backfill is one UPDATE, DELETE or INSERT … SELECT, and here {count}; write a file for each"
+        problems.append(Problem(message=message, file=name, line=parts[1].line if parts else line))
+    elif options:
+        (part,) = parts
+        read = read_batch_statement(part.sql, options)
+        wrong = [read] if isinstance(read, batches.StatementProblem) else list(range_problems(read, options))
+        problems += [_statement_problem(part, one, name) for one in wrong]
+        if not wrong and not isinstance(read, batches.StatementProblem):
+            allowed = any(one.rule == RANGE_RULE and one.reason for one in parse_allows(part.text[: part.start], 1))
+            for one in () if allowed else repeat_problems(read):
+                place = _statement_problem(part, one, name)
+                problems.append(
+                    ScriptProblem(
+                        message=f"{place.message}; or say why it is safe: -- migrate: allow={RANGE_RULE} reason",
+                        file=name,
+                        line=place.line,
+                        column=place.column,
+                        rule=RANGE_RULE,
+                        statements=(0,),
+                        begin=one.begin,
+                    )
+                )
+            if not problems:
+                backfill = batches.Backfill(options=options, statement=read, part=part, allowed=allowed)
+                return replace(script, mode=RunMode.BATCHES, backfill=backfill)
+    raise FilesInvalid(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
 
 
-def orphaned_revert_problems(filenames: Iterable[str], migrations: Iterable[str]) -> tuple[Problem, ...]:
-    """Return a problem for each revert file that no rollback can use, since no migration has its name."""
-    names = set(migrations)
-    by_number = {int(parsed[0]): name for name in names if (parsed := parse_filename(name))}
-    problems = []
-    for filename in filenames:
-        if filename in names:
-            continue
-        version = filename[: len(filename) - len(filename.lstrip("0123456789"))]
-        renamed = by_number.get(int(version)) if version else None
-        remedy = f"{renamed} would look for its own name: rename it" if renamed else "rename it after the one it undoes"
-        message = f"no migration has this name; {remedy}, or remove it"
-        problems.append(Problem(message=message, file=f"{REVERT_FOLDER}/{filename}"))
-    return tuple(problems)
+def accepted_range_problem(backfill: Backfill, name: str) -> ScriptProblem:
+    """The problem of a backfill that its file accepts, whether the text shows it or only a database would."""
+    from kernel.migrations.range_safety import RANGE_RULE, repeat_problems  # noqa: PLC0415 - for few files
+
+    begin = next((one.begin for one in repeat_problems(backfill.statement)), 0)
+    message = "accepted in the file"
+    return ScriptProblem(
+        message=message, file=name, line=backfill.part.line, rule=RANGE_RULE, statements=(0,), begin=begin
+    )
+
+
+def _statement_problem(part: Part, problem: StatementProblem, name: str) -> Problem:
+    line, column = part.place_of(problem.begin)
+    return Problem(message=problem.message, file=name, line=line, column=column)
 
 
 _READ_BYTES = 4096

@@ -82,12 +82,16 @@ def _by_number_then_filename(name: re.Match[str]) -> SortKey:
     return (0, int(name["version"]), name.string) if name["version"] else (1, 0, name.string)
 
 
-def _by_dotted_version(name: re.Match[str]) -> SortKey:
-    """Order 1.2 before 1.10, and take 1.0 for 1, as Flyway does."""
-    numbers = [int(number) for number in re.split(r"[._]", name["version"])]
+def dotted_version(version: str) -> tuple[int, ...]:
+    """A version of Flyway as numbers: 1.2 comes before 1.10, and 1.0 is 1."""
+    numbers = [int(number) for number in re.split(r"[._]", version)]
     while numbers[1:] and not numbers[-1]:
         numbers.pop()
-    return (tuple(numbers),)
+    return tuple(numbers)
+
+
+def _by_dotted_version(name: re.Match[str]) -> SortKey:
+    return (dotted_version(name["version"]),)
 
 
 def _version_as_written(name: re.Match[str]) -> SortKey:
@@ -191,7 +195,10 @@ def _tools() -> Iterator[ToolFormat]:
         starts_up=True,
         recursive=True,
         refused_names=(
-            (re.compile(r"R__.*\.sql"), "a repeatable migration, which Flyway runs again whenever it changes"),
+            (
+                re.compile(r"R__.*\.sql"),
+                "a repeatable migration; take it out, and copy it to repeatable/ of the new directory",
+            ),
             (re.compile(r"B[0-9].*__.*\.sql"), "a baseline migration, which stands for others; leave it out"),
             (re.compile(r"(?:before|after|createSchema)\w*\.sql"), "a callback; add what it does to a migration"),
             (re.compile(r"[VUR][0-9._]*__.*\.(?:java|class|kt|sh|bash|py|ps1|bat|cmd)"), "not a migration in SQL"),

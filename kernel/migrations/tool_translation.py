@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.migration import format_version
+from kernel.migrations.paired_files import parse_revert_script
 from kernel.migrations.scaffold import words_in_snake_case
-from kernel.migrations.script import parse_revert_script, parse_script
+from kernel.migrations.script import parse_script
 from kernel.migrations.tool_files import name_direction, split_parts
 from kernel.migrations.tool_formats import PLACEHOLDER
 from kernel.sql.classify import StatementEffect, statement_effect

@@ -39,6 +39,7 @@ class RunMode(Enum):
     TRANSACTION = "in one transaction"
     SINGLE_STATEMENT = "its one statement outside a transaction"
     NO_TRANSACTION = "statement by statement, outside a transaction"
+    BATCHES = "in batches, each in a transaction"
 
 
 class SpecialStatement(NamedTuple):
@@ -81,7 +82,9 @@ def choose_mode(specials: Sequence[SpecialStatement], statement_count: int, *, n
         return FileMode(RunMode.NO_TRANSACTION, refusals=tuple(_refuse_in_steps(specials)))
     if not specials:
         return FileMode(RunMode.TRANSACTION)
-    control = [one for one in specials if one.effect in _TRANSACTION_CONTROL]
+    all_control = [one for one in specials if one.effect in _TRANSACTION_CONTROL]
+    loading = _large_object_transactions(all_control, specials)
+    control = [one for one in all_control if one.position not in loading]
     outside = [one for one in specials if one.effect is StatementEffect.OUTSIDE]
     if outside and statement_count == 1:
         return FileMode(RunMode.SINGLE_STATEMENT)
@@ -94,9 +97,8 @@ def choose_mode(specials: Sequence[SpecialStatement], statement_count: int, *, n
     refusals += _refuse_commits_in_transaction(specials)
     if _is_surrounded_by_transaction(control, specials, statement_count):
         begin = control[0].sql.rstrip(b"; \t\r\n")
-        return FileMode(RunMode.TRANSACTION, begin_sql=begin, not_sent=2, refusals=tuple(refusals))
-    if _loads_large_objects(control, specials):
-        return FileMode(RunMode.TRANSACTION, not_sent=len(control), refusals=tuple(refusals))
+        not_sent = len(all_control)
+        return FileMode(RunMode.TRANSACTION, begin_sql=begin, not_sent=not_sent, refusals=tuple(refusals))
     for effect in _TRANSACTION_CONTROL:
         refusals += _refuse_together(
             [one for one in control if one.effect is effect],
@@ -104,13 +106,13 @@ def choose_mode(specials: Sequence[SpecialStatement], statement_count: int, *, n
             f", but the file runs in one of ours; take it out, or {_NO_TRANSACTION_REMEDY}",
             TRANSACTION_RULE,
         )
-    return FileMode(RunMode.TRANSACTION, refusals=tuple(refusals))
+    return FileMode(RunMode.TRANSACTION, not_sent=len(loading), refusals=tuple(refusals))
 
 
 def _is_surrounded_by_transaction(
     control: Sequence[SpecialStatement], specials: Sequence[SpecialStatement], statement_count: int
 ) -> bool:
-    """Whether the only transaction control is one BEGIN … COMMIT around all statements except SETs before it."""
+    """Whether transaction control is one BEGIN … COMMIT around all statements except SETs before it."""
     if [one.effect for one in control] != [StatementEffect.BEGIN, StatementEffect.COMMIT]:
         return False
     begin, commit = control
@@ -122,16 +124,17 @@ def _is_surrounded_by_transaction(
     return len(ahead) == begin.position and commit.position == statement_count - 1 and not _is_chained(commit)
 
 
-def _loads_large_objects(control: Sequence[SpecialStatement], specials: Sequence[SpecialStatement]) -> bool:
-    """Whether every BEGIN … COMMIT only loads large objects, as pg_dump writes it: the runner's transaction will do."""
-    pairs = list(zip(control[::2], control[1::2], strict=False))
+def _large_object_transactions(control: Sequence[SpecialStatement], specials: Sequence[SpecialStatement]) -> set[int]:
+    """The positions of BEGIN and COMMIT where a dump loads large objects between them: the runner's will do."""
     loads = [one.position for one in specials if one.effect is StatementEffect.LARGE_OBJECT]
-    return 2 * len(pairs) == len(control) and all(
-        (begin.effect, commit.effect) == (StatementEffect.BEGIN, StatementEffect.COMMIT)
+    return {
+        one.position
+        for begin, commit in itertools.pairwise(control)
+        if (begin.effect, commit.effect) == (StatementEffect.BEGIN, StatementEffect.COMMIT)
         and not _is_chained(commit)
         and sum(begin.position < at < commit.position for at in loads) == commit.position - begin.position - 1 > 0
-        for begin, commit in pairs
-    )
+        for one in (begin, commit)
+    }
 
 
 def _refuse_commits_in_transaction(specials: Iterable[SpecialStatement]) -> list[Refusal]:

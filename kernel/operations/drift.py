@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kernel.db.ledger import Record
+    from kernel.db.records import Record
     from kernel.migrations.git_history import CommittedContent, GitHistory
     from kernel.migrations.migration import Migration
     from kernel.plan import Plan, PlanEntry
@@ -126,11 +126,12 @@ def _trace_missing_file(
             return entry
         commit, path = deletion
         remedy = f"restore it with: {location.restore_command(f'{_short_commit(commit)}^', path, record.filename)}"
-        return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=remedy))
+        return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=f"{_forget(record)}{remedy}"))
     restore = f"restore it with: {location.restore_command(_short_commit(kept.commit), kept.path, record.filename)}"
     heir = _most_similar_file(kept.content, pending)
     if heir is None:
-        return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=restore), commit=kept.commit)
+        remedy = f"{_forget(record) if deletion else ''}{restore}"
+        return replace(entry, drift=describe_missing_file(record, reason=reason, remedy=remedy), commit=kept.commit)
     moved = f"mv {location.shell_path(heir.filename)} {location.shell_path(record.filename)}"
     reason = f"{heir.filename} seems to be it, renamed and changed"
     remedy = (
@@ -138,6 +139,13 @@ def _trace_missing_file(
     )
     drift = describe_missing_file(record, reason=reason, remedy=remedy)
     return replace(entry, drift=drift, commit=kept.commit, diff=known.diff_to_file(kept, heir.filename) or None)
+
+
+def _forget(record: Record) -> str:
+    """The beginning of a remedy for a file that a commit deleted; "" for a version that is no number."""
+    if record.number is None:  # the ledger may contain any text, which is no part of a command then
+        return ""
+    return f"forget it if that was on purpose (inv db.repair --forget {record.version}), or "
 
 
 def _short_commit(commit: str) -> str:

@@ -9,18 +9,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.db.advisory_lock import hold_advisory_lock
-from kernel.db.connection import refuse_read_only
-from kernel.db.ledger import delete_record_statement, find_ledger, refuse_missing_privilege, update_record
-from kernel.db.progress_table import delete_progress_statement, left_indexes, read_progress, save_progress_statement
+from kernel.db.ledger import find_ledger
+from kernel.db.progress_table import (
+    delete_progress_statement,
+    left_indexes,
+    read_progress,
+    refuse_unusable_progress_table,
+    save_progress_statement,
+)
+from kernel.db.read_only import refuse_read_only
+from kernel.db.records import delete_record_statement, refuse_missing_privilege, update_record_statement
+from kernel.db.repeatable_table import delete_repeatable_record, refuse_unusable_repeatable_table
 from kernel.errors import UsageError
-from kernel.plan import Reason, VersionState, parse_version, read_status
+from kernel.migrations.migration import parse_version
+from kernel.plan import Reason, VersionState, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel.db.advisory_lock import LockHolder
     from kernel.db.connection import Session
-    from kernel.db.ledger import Record
+    from kernel.db.records import Record
+    from kernel.db.repeatable_table import RepeatableRecord
     from kernel.migrations.migration import Migration
     from kernel.plan import PlanEntry
 
@@ -63,6 +73,7 @@ def accept_file(
     number = parse_version(accept)
     ledger = find_ledger(session)
     refuse_read_only(session)
+    refuse_missing_privilege(session, ledger, "UPDATE")
     with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
         plan = read_status(session, migrations).plan
         entry = next((entry for entry in plan.entries if entry.migration and entry.migration.number == number), None)
@@ -76,7 +87,7 @@ def accept_file(
             raise UsageError(f"--accept {accept}: {entry.migration.filename} is not applied; run inv db.migrate")
         if record is None:
             raise UsageError(f"--accept {accept}: {entry.migration.filename} and its record agree; see inv db.status")
-        update_record(session, ledger, record, entry.migration)
+        session.connection.execute(update_record_statement(session.connection, ledger, record, entry.migration))
     return AcceptResult(database=session.name, migration=entry.migration, previous_record=record)
 
 
@@ -124,6 +135,32 @@ def forget_record(
     return ForgetResult(database=session.name, record=record, ahead=record in plan.records_ahead)
 
 
+def forget_repeatable(
+    session: Session,
+    migrations: tuple[Migration, ...],
+    *,
+    name: str,
+    lock_wait_seconds: float,
+    waiting: Callable[[LockHolder], None],
+) -> RepeatableRecord:
+    """Remove the record of a repeatable file that was deleted, and return it.
+
+    Raises UsageError when the file is there or has no record, LockBusy, DatabaseRefused.
+    """
+    ledger = find_ledger(session)
+    refuse_read_only(session)
+    with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
+        entries = {entry.name: entry for entry in read_status(session, migrations).repeatable}
+        entry = entries.get(name)
+        if entry is None or entry.record is None:
+            raise UsageError(f"--forget {name}: {session.name} has no record of this file; see inv db.status")
+        if entry.migration:
+            raise UsageError(f"--forget {name}: {entry.migration.filename} is there, and db.migrate would run it again")
+        refuse_unusable_repeatable_table(session, ledger)
+        delete_repeatable_record(session, ledger, name)
+    return entry.record
+
+
 def _needs_record(entry: PlanEntry, record: Record) -> bool:
     """Whether an entry is a squash file that is not recorded yet, and replaces the version of the record."""
     if not entry.migration or not (entry.stands_for or entry.reason is Reason.REPLACED_PARTLY):
@@ -146,6 +183,7 @@ def restart_file(
     number = parse_version(restart)
     ledger = find_ledger(session)
     refuse_read_only(session)
+    refuse_unusable_progress_table(session, ledger)
     with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
         progress = read_progress(session, ledger) if ledger.exists else {}
         version = next((one for one in progress if one.isdigit() and int(one) == number), None)

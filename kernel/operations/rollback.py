@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kernel.apply.executor import WaitLimits, open_executor
+from kernel.apply.failures import name_missing_grant
 from kernel.apply.transaction import apply_in_transaction, file_run_for_revert
 from kernel.db.advisory_lock import hold_advisory_lock
-from kernel.db.connection import refuse_read_only, with_runner_settings
-from kernel.db.ledger import delete_record_statement, find_ledger, ledger_name, refuse_missing_privilege
-from kernel.errors import FilesInvalid, MigrationFailed, Problem
-from kernel.migrations.script import parse_revert_script
-from kernel.plan import entries_to_roll_back, read_status
+from kernel.db.connection import with_runner_settings
+from kernel.db.ledger import find_ledger, ledger_name
+from kernel.db.read_only import refuse_read_only
+from kernel.db.records import delete_record_statement, refuse_missing_privilege
+from kernel.errors import FilesInvalid, MigrationFailed, Problem, UsageError
+from kernel.migrations.migration import parse_version
+from kernel.migrations.paired_files import parse_revert_script
+from kernel.migrations.replaced import describe_range
+from kernel.plan import read_status
 
 if TYPE_CHECKING:
     from kernel.apply.events import Observer
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
-    from kernel.plan import PlanEntry
+    from kernel.plan import Plan, PlanEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,7 @@ def _run_reverts(executor: Executor, entries: tuple[PlanEntry, ...], options: Ro
         else:
             error.remaining = filenames[done + 1 :]
             error.hint = "see inv db.status for what is applied now"
+        name_missing_grant(error, executor.session.connection)
         raise
 
 
@@ -145,3 +151,34 @@ def _delete_records(session: Session, ledger: Ledger, entries: tuple[PlanEntry, 
         for entry in entries:
             if entry.record:
                 session.connection.execute(delete_record_statement(session.connection, ledger, entry.record.version))
+
+
+def entries_to_roll_back(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[PlanEntry, ...]:
+    """The entries whose records a rollback removes, newest version first; version `to` stays applied.
+
+    Raises UsageError when `to` has no record, when there are fewer records than `steps`, and for the record of a squash
+    file: without it the records of the versions that it replaces would have no file.
+    """
+    entries = _newest_entries(plan, steps=steps, to=to)
+    for entry in entries:
+        if entry.migration and entry.migration.replaces:
+            raise UsageError(
+                f"{entry.filename}: stands for the files {describe_range(entry.migration.replaces)}, "
+                "so its record stays; a rollback ends above it"
+            )
+    return entries
+
+
+def _newest_entries(plan: Plan, *, steps: int, to: str) -> tuple[PlanEntry, ...]:
+    applied = [entry for entry in plan.entries if entry.record and entry.record.number is not None]
+    applied.sort(key=lambda entry: int(entry.version), reverse=True)
+    if to:
+        number = parse_version(to)
+        if any(record.number == number for record in plan.replaced_records):
+            raise UsageError(f"--to {to}: a squash file replaces this version; a rollback ends above the squash file")
+        if not any(int(entry.version) == number for entry in applied):
+            raise UsageError(f"--to {to}: this version is not applied, so it cannot stay applied; see inv db.status")
+        return tuple(entry for entry in applied if int(entry.version) > number)
+    if steps > len(applied) > 0:
+        raise UsageError(f"--steps {steps}: only {len(applied)} applied; see inv db.status")
+    return tuple(applied[:steps])

@@ -5,24 +5,29 @@ The checks are those of db.migrate and db.rollback, for every file, applied or n
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from kernel.apply.checks import verification_failures
 from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
-from kernel.db.ledger import refuse_tables_without_ledger
+from kernel.db.unrecorded import refuse_tables_without_ledger
 from kernel.errors import Drift, FilesInvalid, Problem
 from kernel.migrations.migration import format_version, list_candidates, read_candidates
-from kernel.migrations.script import (
+from kernel.migrations.paired_files import (
     REVERT_FOLDER,
-    UnwrittenProblem,
-    list_revert_candidates,
-    orphaned_revert_problems,
+    VERIFY_FOLDER,
+    list_paired_files,
+    orphan_problems,
     parse_revert_script,
-    parse_script,
-    unwritten_problems,
+    parse_verify_script,
+    read_verification,
 )
+from kernel.migrations.repeatable import read_repeatable_files
+from kernel.migrations.repeatable_names import discover_repeatable
+from kernel.migrations.script import UnwrittenProblem, parse_script, unwritten_problems
 from kernel.operations.drift import trace_drift
 from kernel.plan import VersionState, read_status
 
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kernel.db.connection import Session
+    from kernel.db.repeatable_entries import RepeatableEntry
     from kernel.migrations.migration import Migration
     from kernel.operations.drift import MigrationsLocation
     from kernel.plan import Plan
@@ -50,6 +56,7 @@ class FilesCheck:
     gaps: tuple[str, ...]
     all_named: bool
     problems: tuple[Problem, ...]
+    repeatable: int = 0
 
     def without_applied_empty(self, plan: Plan | None) -> FilesCheck:
         """The same, without the problem of unwritten files that are applied: --allow-empty was given for them."""
@@ -66,6 +73,7 @@ class RecordsCheck:
     database: str
     plan: Plan | None
     problems: tuple[Problem, ...]
+    repeatable: tuple[RepeatableEntry, ...] = ()
 
 
 def check_files(directory: Path, ledger: LedgerName = DEFAULT_LEDGER) -> FilesCheck:
@@ -74,14 +82,23 @@ def check_files(directory: Path, ledger: LedgerName = DEFAULT_LEDGER) -> FilesCh
     Reads the files, and nothing else. Raises FilesInvalid when the directory cannot be listed.
     """
     candidates = list_candidates(directory)
-    reverts = list_revert_candidates(directory)
+    reverts, verifications = (list_paired_files(directory, folder) for folder in (REVERT_FOLDER, VERIFY_FOLDER))
     migrations, misnamed = read_candidates(directory, candidates)
     problems = [*misnamed]
     for filename in candidates:
         problems += _file_problems(partial(_parse_migration, ledger=ledger), directory / filename, filename)
-    for filename in reverts:
-        parse_revert = partial(parse_revert_script, ledger=ledger)
-        problems += _file_problems(parse_revert, directory / REVERT_FOLDER / filename, f"{REVERT_FOLDER}/{filename}")
+    paired = ((REVERT_FOLDER, reverts, parse_revert_script), (VERIFY_FOLDER, verifications, parse_verify_script))
+    for folder, filenames, parse in paired:
+        for filename in filenames:
+            name = f"{folder}/{filename}"
+            problems += _file_problems(partial(parse, ledger=ledger), directory / name, name)
+        problems += orphan_problems(folder, filenames, candidates)
+    try:
+        repeatable = discover_repeatable(directory)
+        problems += _file_problems(lambda _path, _name: read_repeatable_files(repeatable, ledger), directory, "")
+    except FilesInvalid as error:
+        repeatable = ()
+        problems += error.problems
     if not candidates:
         problems.append(Problem(message=f"{directory}: no migration files; set KERNEL_MIGRATIONS_DIR"))
     return FilesCheck(
@@ -91,14 +108,15 @@ def check_files(directory: Path, ledger: LedgerName = DEFAULT_LEDGER) -> FilesCh
         gaps=_number_gaps(migrations),
         all_named=len(migrations) == len(candidates),
         # More than one check reports a file that cannot be read.
-        problems=tuple(dict.fromkeys((*problems, *orphaned_revert_problems(reverts, candidates)))),
+        problems=tuple(dict.fromkeys(problems)),
+        repeatable=len(repeatable),
     )
 
 
 def check_records(session: Session, files: FilesCheck, location: MigrationsLocation) -> RecordsCheck:
     """Compare the records of a database with the files, and trace drift. Read-only. Raises DatabaseRefused."""
     try:
-        status = read_status(session, files.migrations)
+        status = read_status(session, files.migrations, repeatable=_named_repeatable(files))
         if status.plan.pending:
             refuse_tables_without_ledger(session, status.ledger)
     except Drift as error:
@@ -108,7 +126,29 @@ def check_records(session: Session, files: FilesCheck, location: MigrationsLocat
     if not files.all_named:
         missing = {entry.filename for entry in plan.entries if entry.state is VersionState.MISSING}
         problems = tuple(problem for problem in problems if problem.file not in missing)
-    return RecordsCheck(database=session.name, plan=plan, problems=problems)
+    return RecordsCheck(database=session.name, plan=plan, problems=problems, repeatable=status.repeatable)
+
+
+def _named_repeatable(files: FilesCheck) -> tuple[Migration, ...]:
+    """The repeatable files; () where one has a wrong name, which `check_files` reports."""
+    with suppress(FilesInvalid):
+        return discover_repeatable(files.migrations[0].directory) if files.migrations else ()
+    return ()
+
+
+def run_checks(session: Session, records: RecordsCheck, ledger: LedgerName) -> RecordsCheck:
+    """Run the files of verify/ of all applied migrations, read-only; the same check with their problems added.
+
+    A file that cannot be run, which `check_files` reports, is skipped. Raises psycopg.OperationalError.
+    """
+    problems: list[Problem] = []
+    for entry in records.plan.entries if records.plan else ():
+        if entry.migration is None or entry.record is None:
+            continue
+        with suppress(FilesInvalid):
+            if verification := read_verification(entry.migration, ledger=ledger):
+                problems += verification_failures(session, *verification)
+    return replace(records, problems=(*records.problems, *problems))
 
 
 def _parse_migration(path: Path, name: str, *, ledger: LedgerName) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kernel.db.connection import Session, open_session
 from kernel.errors import DatabaseRefused, DatabaseUnreachable, FilesInvalid, Problem
+from kernel.migrations.copy_program import copy_program_problems
+from kernel.migrations.phases import Phase
 from kernel.migrations.script import open_script, parse_script, unwritten_problems
 from kernel.operations.migrate import MigrateOptions, prepare_migrate
 from kernel.rehearsal.data.expectations import read_expectations, unknown_table_problem
 from kernel.rehearsal.dump.preflight import lists_every_table
 from kernel.rehearsal.dump.production import open_production
 from kernel.sql.lexer import PartKind
-from kernel.sql.reader import STRING_KEY, Word, read_words
+from kernel.sql.reader import STRING_KEY, read_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from kernel.config.ledger_name import LedgerName
     from kernel.migrations.migration import Migration
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from kernel.rehearsal.prod_copy import ProdCopy
     from kernel.rehearsal.request import RehearsalRequest, Reporter
     from kernel.rehearsal.result import DumpSource
-    from kernel.sql.lexer import Part
 
 
 # Like the planner, estimate a table that was never analyzed by its size.
@@ -50,11 +50,14 @@ SELECT name, current_setting(name) FROM unnest(ARRAY['server_version', 'TimeZone
 class Preconditions:
     """All migration files, those that are pending in the copy and what they declare about data, and the copy's state.
 
+    `repeatable` are the repeatable files that run after them.
+
     `environment` holds (name, value) pairs: the server's version and settings.
     """
 
     migrations: tuple[Migration, ...]
     pending: tuple[Migration, ...]
+    repeatable: tuple[Migration, ...]
     expectations: tuple[Expectation, ...]
     database: str
     ledger_tables: frozenset[str]
@@ -74,27 +77,44 @@ def read_preconditions(
     Raises FilesInvalid for files that cannot be run, that would start a program, or whose declarations are malformed;
     Drift, Unrecorded, LedgerShape, and EnvironmentFailed.
     """
-    with open_session(copy.url, migrations_table=request.migrations_table) as session:
+    with open_session(copy.url, role=request.role, migrations_table=request.migrations_table) as session:
         # Messages name the source: what is wrong with the copy has to be fixed there.
-        status, todo = prepare_migrate(
-            replace(session, name=source.name), migrations, MigrateOptions(waits=request.waits)
+        prepared = prepare_migrate(
+            replace(session, name=source.name), migrations, MigrateOptions(waits=request.waits, by_phase=True)
         )
+        status, todo = prepared.status, prepared.files
         if status.plan.records_ahead:
             names = ", ".join(record.filename for record in status.plan.records_ahead)
             reporter.print_line(f"warning: {source.name} is ahead of these files: {names}")
+        if blocked := _file_that_may_not_pass(migration for migration, _ in todo):
+            reporter.print_line(
+                f"note: the phases are not rehearsed one after the other: db.migrate --phase before would refuse "
+                f"a file after {blocked.filename}, which waits; all run in version order"
+            )
         expectations = _require_expectations(todo)
         ((estimated_rows,),) = session.connection.execute(_ESTIMATED_ROWS_QUERY).fetchall()
         return Preconditions(
             migrations=migrations,
             pending=tuple(migration for migration, _ in todo),
+            repeatable=prepared.repeatable.pending,
             expectations=expectations,
             database=session.name,
-            ledger_tables=frozenset({status.ledger.name, status.ledger.progress_name}),
+            ledger_tables=frozenset({status.ledger.name, status.ledger.progress_name, status.ledger.repeatable_name}),
             estimated_rows=estimated_rows,
             environment=tuple(
                 (str(name), str(value)) for name, value in session.connection.execute(_ENVIRONMENT_QUERY)
             ),
         )
+
+
+def _file_that_may_not_pass(pending: Iterable[Migration]) -> Migration | None:
+    """The first file of phase `after` before one of phase `before`; None where the phases follow each other."""
+    waiting = None
+    for migration in pending:
+        if migration.phase is Phase.BEFORE and waiting:
+            return waiting
+        waiting = waiting or (migration if migration.phase is Phase.AFTER else None)
+    return None
 
 
 def _require_expectations(todo: Collection[tuple[Migration, Script]]) -> tuple[Expectation, ...]:
@@ -120,8 +140,7 @@ def check_production(migrations: tuple[Migration, ...], url: str, ledger: Ledger
             backend_pid=connection.info.backend_pid,
             migrations_table=ledger,
         )
-        _, todo = prepare_migrate(session, migrations, MigrateOptions())
-        _require_expectations(todo)
+        _require_expectations(prepare_migrate(session, migrations, MigrateOptions()).files)
 
 
 def check_pending_files(
@@ -184,39 +203,3 @@ def _mentioned_names(names: frozenset[str], todo: Iterable[tuple[Migration, Scri
                     elif word.text in names:
                         found.add(word.text)
     return frozenset(found)
-
-
-def copy_program_problems(todo: Iterable[tuple[Migration, Script]]) -> list[Problem]:
-    """A problem for every COPY … PROGRAM: a rehearsal would start the program on this machine.
-
-    The words are found anywhere in a statement, and in the strings that are the bodies of functions and DO blocks.
-    """
-    problems = []
-    for migration, script in todo:
-        with open_script(script, migration.path) as opened:
-            problems += [
-                Problem(
-                    message="COPY … PROGRAM runs a program, which a rehearsal would do here; load the rows without one",
-                    file=migration.filename,
-                    line=line,
-                )
-                for part in opened.parts
-                for line in _copy_program_lines(part)
-            ]
-    return problems
-
-
-def _copy_program_lines(part: Part) -> Iterator[int]:
-    if part.kind is PartKind.STATEMENT and b"program" in part.text.lower():
-        for offset in _copy_program_offsets(read_words(part.sql)):
-            yield part.line + part.sql.count(b"\n", 0, offset)
-
-
-def _copy_program_offsets(words: tuple[Word, ...]) -> Iterator[int]:
-    for word, following in pairwise(words):
-        if word.key in ("FROM", "TO") and following.key == "PROGRAM":
-            yield word.begin
-    for word in words:
-        if word.key == "'" and "program" in word.text.lower():
-            # One line for each occurrence in the string: that on which the string begins.
-            yield from (word.begin for _ in _copy_program_offsets(read_words(word.text.encode())))

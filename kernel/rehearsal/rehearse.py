@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kernel.db.connection import open_session
+from kernel.db.connection import format_identifier, open_session
 from kernel.errors import MigrationFailed
 from kernel.lint.lint import lint_migrations, read_migration_directory
-from kernel.migrations.script import REVERT_FOLDER
+from kernel.migrations.paired_files import REVERT_FOLDER
+from kernel.migrations.phases import Phase
 from kernel.operations.migrate import MigrateOptions
 from kernel.rehearsal.data.check import check_data
 from kernel.rehearsal.data.integrity import check_integrity
@@ -23,14 +24,14 @@ from kernel.rehearsal.practices.result import PracticeResult
 from kernel.rehearsal.practices.revert import REVERT_PRACTICE, check_reverts
 from kernel.rehearsal.preconditions import check_pending_files, check_production, read_preconditions
 from kernel.rehearsal.prod_copy.copy import MAIN_CLONE_NAME
-from kernel.rehearsal.queries.corpus import read_queries
+from kernel.rehearsal.queries.corpus import read_queries, read_query_file
 from kernel.rehearsal.restore import acquire_requested_dump, open_restored_copy
 from kernel.rehearsal.result import Practice, Rehearsal
-from kernel.rehearsal.schema import diff_schemas, read_schema
 from kernel.rehearsal.second_run import SecondRun, run_under_traffic
 from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.lock_spans import blocking_by_relation
 from kernel.rehearsal.tracing.run import trace_migrations
+from kernel.schema import diff_schemas, read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
     from kernel.lint.finding import Finding
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.data.expectations import Expectation
+    from kernel.rehearsal.dump.common.model import DumpContents
     from kernel.rehearsal.preconditions import Preconditions
     from kernel.rehearsal.prod_copy import Clone, ProdCopy
     from kernel.rehearsal.queries.corpus import ApplicationQuery
     from kernel.rehearsal.request import RehearsalRequest, Reporter
     from kernel.rehearsal.result import BlockedTime, DumpSource, Receipt, Run, SuggestionResult
-    from kernel.rehearsal.schema.snapshot import Schema
+    from kernel.schema import Schema
 
 
 def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, reporter: Reporter) -> Rehearsal:
@@ -53,13 +55,18 @@ def rehearse(migrations: tuple[Migration, ...], request: RehearsalRequest, repor
     the dump and the servers. The copy is dropped in any case, unless it is to be kept.
     """
     began = time.monotonic()
+    request = replace(request, waits=replace(request.waits, batch_pauses=False))
     if request.dump is None and request.prod_db:
         check_production(migrations, request.prod_db, request.migrations_table)
     queries = read_queries(request.queries, request.prod_db) if request.queries else ()
+    later_queries = read_query_file(request.queries_after) if request.queries_after else ()
     with acquire_requested_dump(request, reporter) as dump:
         check_pending_files(migrations, dump.contents, request.migrations_table)
+        request = _with_role_of_dump(request, dump.contents, reporter)
         with open_restored_copy(dump, request, reporter) as copy:
-            rehearsal = rehearse_on_copy(migrations, copy, dump.source, request, reporter, queries=queries)
+            rehearsal = rehearse_on_copy(
+                migrations, copy, dump.source, request, reporter, queries=queries, later_queries=later_queries
+            )
     database = dump.contents.database or dump.source.name
     return replace(rehearsal, database=database, seconds=time.monotonic() - began)
 
@@ -72,8 +79,12 @@ def rehearse_on_copy(
     reporter: Reporter,
     *,
     queries: tuple[ApplicationQuery, ...] = (),
+    later_queries: tuple[ApplicationQuery, ...] = (),
 ) -> Rehearsal:
-    """Rehearse on a copy that was restored from `source`, with the application's `queries`. Raises like rehearse."""
+    """Rehearse on a copy that was restored from `source`, with the application's `queries`. Raises like rehearse.
+
+    `later_queries` are those of the version of the application that is deployed between the phases.
+    """
     preconditions = read_preconditions(migrations, copy, source, request, reporter)
     rehearsal = Rehearsal(
         database=preconditions.database,
@@ -86,7 +97,7 @@ def rehearse_on_copy(
         ),
         began_at=datetime.now(UTC),
     )
-    if not preconditions.pending:
+    if not preconditions.pending and not preconditions.repeatable:
         return rehearsal
     with copy.clone(MAIN_CLONE_NAME) as clone:
         stages = _Stages(copy=copy, clone=clone, preconditions=preconditions, request=request, reporter=reporter)
@@ -98,10 +109,10 @@ def rehearse_on_copy(
         rerun, revert = stages.try_practices(runs)
         compatibility = check_compatibility(before, after, runs=runs)
         blocking = blocking_by_relation(runs)
-        second_run = stages.run_under_traffic(runs, blocking, queries)
+        second_run = stages.run_under_traffic(runs, blocking, queries, later_queries)
         lint = lint_migrations(
-            read_migration_directory(preconditions.pending[0].directory, request.migrations_table),
-            {one.filename for one in preconditions.pending},
+            read_migration_directory(migrations[0].directory, request.migrations_table),
+            {one.filename for one in (*preconditions.pending, *preconditions.repeatable)},
             column_types={},
         )
         evidence = Evidence(
@@ -118,6 +129,7 @@ def rehearse_on_copy(
             rerun_faults=rerun.faults,
             revert_faults=revert.faults,
             compatibility_faults=compatibility.faults,
+            versions_of_phase_after=frozenset(one.version for one in preconditions.pending if one.phase is Phase.AFTER),
             copy_rows=preconditions.estimated_rows,
             limits=request.limits,
         )
@@ -138,6 +150,18 @@ def rehearse_on_copy(
         reasons=decisive_findings(findings, request.limits),
         advice=advice,
     )
+
+
+def _with_role_of_dump(request: RehearsalRequest, contents: DumpContents, reporter: Reporter) -> RehearsalRequest:
+    """The request without its role when the dump does not name it: that role would own nothing, and all would fail."""
+    if not request.role or request.role in contents.roles:
+        return request
+    reporter.print_line(
+        f"warning: KERNEL_ROLE: the dump names no role {format_identifier(request.role)} as an owner or in a privilege "
+        "(pg_dump --no-owner leaves them out, and memberships are in no dump); "
+        "the migrations run as the user that owns the copy"
+    )
+    return replace(request, role="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +187,11 @@ class _Stages:
         runs = trace_migrations(
             self.clone.url,
             self.preconditions.migrations,
-            MigrateOptions(waits=self.request.waits),
+            MigrateOptions(waits=self.request.waits, by_phase=True),
             observer=self.reporter.observer,
             print_line=self.reporter.print_line,
             migrations_table=self.request.migrations_table,
+            role=self.request.role,
         )
         return tuple(_add_violations(self.clone.url, run) for run in runs)
 
@@ -190,6 +215,7 @@ class _Stages:
                     pending,
                     waits=self.request.waits,
                     migrations_table=self.request.migrations_table,
+                    role=self.request.role,
                     before_url=self.clone.url,
                     data_changed=self._changed_tables,
                 ),
@@ -205,6 +231,7 @@ class _Stages:
                     pending,
                     waits=self.request.waits,
                     migrations_table=self.request.migrations_table,
+                    role=self.request.role,
                     # Rows that a file declares lost do not come back.
                     before_url="" if self.preconditions.expectations else self.copy.url,
                     data_changed=self._changed_tables,
@@ -213,14 +240,24 @@ class _Stages:
         return rerun, revert
 
     def run_under_traffic(
-        self, runs: tuple[Run, ...], blocking: tuple[BlockedTime, ...], queries: tuple[ApplicationQuery, ...]
+        self,
+        runs: tuple[Run, ...],
+        blocking: tuple[BlockedTime, ...],
+        queries: tuple[ApplicationQuery, ...],
+        later_queries: tuple[ApplicationQuery, ...],
     ) -> SecondRun:
         """Run the migrations once more while an application reads and writes, unless the first run failed."""
         if any(run.failed for run in runs):
             return SecondRun()
         self.reporter.show_progress("under traffic")
         return run_under_traffic(
-            self.copy, self.preconditions.migrations, self.request, self.reporter, blocking=blocking, queries=queries
+            self.copy,
+            self.preconditions.migrations,
+            self.request,
+            self.reporter,
+            blocking=blocking,
+            queries=queries,
+            later_queries=later_queries,
         )
 
     def suggest(self, runs: tuple[Run, ...], findings: tuple[Finding, ...]) -> SuggestionResult:

@@ -24,21 +24,27 @@ class RehearsalRequest:
 
     `jobs` is the number of connections that restore and compare. `reader_seconds` is how long a transaction that has
     read all tables is open before the migrations under traffic. `queries` is a file of the application's queries, or
-    pg_stat_statements for those of PROD_DB. `suggest` tries safer files for findings with a mechanical workaround.
+    pg_stat_statements for those of PROD_DB; `queries_after` is a file with those of the version that is deployed
+    between the phases. `suggest` tries safer files for findings with a mechanical workaround.
+    `role` is the role that the migrations run as, "" for the user of the copy. `schemas` are those of PROD_DB to copy,
+    which become the search path of the copy, () for all.
     """
 
     dump: Path | None = None
     prod_db: str | None = field(default=None, repr=False)
+    schemas: tuple[str, ...] = ()
     target: CopyTarget = field(default_factory=CopyTarget)
     schema_only: bool = False
     jobs: int = 2
     reader_seconds: float = 0.0
     queries: str = ""
+    queries_after: Path | None = None
     suggest: bool = False
     limits: Limits = field(default_factory=Limits)
     waits: WaitLimits = field(default_factory=WaitLimits)
     bindir: Path | None = None
     migrations_table: LedgerName = DEFAULT_LEDGER
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from kernel.errors import RestoreFailed, ServerFailed, Unprepared, UsageError
 from kernel.postgres.programs import find_programs
 from kernel.rehearsal.dump.acquire import dump_production, open_given_dump
 from kernel.rehearsal.dump.archive.restore import restore_archive
-from kernel.rehearsal.dump.common.roles import create_missing_roles
+from kernel.rehearsal.dump.common.roles import create_missing_roles, grant_create
 from kernel.rehearsal.dump.disable_external import disable_external_access
 from kernel.rehearsal.dump.plain.load import load_plain_dump
 from kernel.rehearsal.dump.preflight import (
@@ -73,6 +73,7 @@ def acquire_requested_dump(request: RehearsalRequest, reporter: Reporter) -> Abs
         jobs=request.jobs,
         schema_only=request.schema_only,
         ledger=request.migrations_table,
+        schemas=request.schemas,
     )
 
 
@@ -94,6 +95,8 @@ def open_restored_copy(dump: AcquiredDump, request: RehearsalRequest, reporter: 
         digest=dump.digest,
         name=dump.source.name,
         schema_only=request.schema_only,
+        ledger=request.migrations_table,
+        role=request.role,
         locale=_copy_locale(contents, local=request.target.test_db is None),
         settings=dict(contents.settings) | dict(dump.settings),
         programs=programs,
@@ -152,6 +155,8 @@ def _restore(
         )
     if outcome.lost:
         raise _restore_error(dump.source.name, [str(problem) for problem in outcome.lost])
+    if request.role:
+        grant_create(url, request.role)
     without_rows = [_WITHOUT_ROWS] if schema_only else []
     return (*without_rows, *describe_differences(contents, server), *outcome.harmless, *disable_external_access(url))
 

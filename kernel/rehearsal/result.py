@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
+from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -160,7 +161,8 @@ class TracedStatement:
     `line` and `column` (characters) count from 1; `offset` is that byte of the file. `locks` are those that it took, or
     took in a stronger mode than before. `commands` are its DDL commands as event triggers report them ("ALTER TABLE
     public.orders"): more than one in a DO block or a function; `dropped` are the objects that went with those that it
-    drops ("table constraint total_check on public.orders"). `notes` are the server's notices and warnings.
+    drops ("table constraint total_check on public.orders"). `notes` are the server's notices and warnings,
+    and how the batches of a backfill went.
     """
 
     line: int
@@ -182,12 +184,24 @@ class TracedStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """Rows that violate a constraint or make a migration fail; `query` lists all of them."""
+    """Rows that violate a constraint or make a migration fail; `query` lists all of them.
+
+    `check` is the check that, at the top of the file, would have stopped the migration; "" if none was tried.
+    Of a unique key, `groups` is the number of keys that several of these rows share; None for another constraint.
+    """
 
     relation: str
     constraint: str
     rows: int
     query: str
+    check: str = ""
+    groups: int | None = None
+
+    @property
+    def counts(self) -> str:
+        """The number of rows in words, and that of the keys that they share."""
+        rows = format_quantity(self.rows, "row")
+        return rows if self.groups is None else f"{rows} with {format_quantity(self.groups, 'duplicated key')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

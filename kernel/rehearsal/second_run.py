@@ -42,34 +42,40 @@ def run_under_traffic(
     *,
     blocking: Sequence[BlockedTime],
     queries: Sequence[ApplicationQuery],
+    later_queries: Sequence[ApplicationQuery] = (),
 ) -> SecondRun:
     """Migrate another clone, while sessions read and write the relations that were blocked in the first run.
 
+    `later_queries` are those of the version that is deployed between the phases.
     Does nothing without such relations and without queries. Raises EnvironmentFailed.
     """
     relations = list({one.relation.oid: one.relation for one in blocking}.values())
-    if not relations and not queries:
+    watched = (*queries, *later_queries)
+    if not relations and not watched:
         return SecondRun()
     with (
         copy.clone("traffic") as clone,
-        watch_queries(clone.url, queries) if queries else nullcontext() as watch,
+        watch_queries(clone.url, queries, later_queries) if watched else nullcontext() as watch,
     ):
         traffic = measure_traffic(
             clone.url,
             migrations,
-            MigrateOptions(waits=request.waits),
+            MigrateOptions(waits=request.waits, by_phase=True),
             relations,
             reader_seconds=request.reader_seconds,
             migrations_table=request.migrations_table,
+            role=request.role,
             observer=watch.observe if watch else lambda _event: None,
         )
+        if watch and not traffic.failure:
+            watch.begin_later_version()
     for note in (*traffic.notes, *([f"under traffic: {traffic.failure}"] if traffic.failure else [])):
         reporter.print_line(f"note: {note}")
     if watch and watch.stop_reason:
         reporter.print_line(f"note: the queries were not checked to the end: {watch.stop_reason}")
     if watch and watch.refused:
         reporter.print_line(
-            f"note: left out of {format_quantity(len(queries), 'query', 'queries')}: {len(watch.refused)}, "
+            f"note: left out of {format_quantity(len(watched), 'query', 'queries')}: {len(watch.refused)}, "
             "which the copy refuses before the migrations"
         )
     return SecondRun(
@@ -78,7 +84,7 @@ def run_under_traffic(
         environment=(
             ("probe sessions", str(traffic.session_count)),
             ("time between probes", f"{traffic.resolution_seconds * 1000:.0f} ms"),
-            ("queries looked at", str(len(queries))),
+            ("queries looked at", str(len(watched))),
             *([("reader in front", f"{request.reader_seconds:.0f} s")] if request.reader_seconds else []),
         ),
     )

@@ -19,6 +19,12 @@ _NO = frozenset({"false", "off", "0"})
 MAX_NAME_BYTES = 63  # NAMEDATALEN - 1; PostgreSQL cuts longer names at a character
 _DOLLAR = re.compile(rb"\$[^$\s]*\$")
 _STRING_OPENING = re.compile(rb"[eE]?'")
+_ESCAPE_STRING = re.compile(
+    r"''|\\(?:(?P<octal>[0-7]{1,3})|(?:x(?P<byte>[0-9A-Fa-f]{1,2})|u(?P<four>[0-9A-Fa-f]{4})|U(?P<eight>[0-9A-Fa-f]{8}))"
+    r"|(?P<letter>.))",
+    re.DOTALL,
+)
+_ESCAPED_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _UNICODE_PREFIX = re.compile(rb'[uU]&"')
 
 
@@ -41,12 +47,15 @@ class Word(NamedTuple):
         return self.key == QUOTED_KEY or self.key[:1].isalpha() or self.key[:1] == "_"
 
 
-def read_words(sql: bytes, offset: int = 0) -> tuple[Word, ...]:
-    """Return the words of a statement, those before an unclosed token if there is one; `offset` is added to offsets."""
+def read_words(sql: bytes, offset: int = 0, *, most: int | None = _MAX_WORDS) -> tuple[Word, ...]:
+    """Return the words of a statement, those before an unclosed token if there is one; `offset` is added to offsets.
+
+    At most so many are read, None for all.
+    """
     words: list[Word] = []
     try:
         for kind, begin, end in scan_tokens(sql, 0):
-            if len(words) == _MAX_WORDS:
+            if len(words) == most:
                 break
             words.append(_read_word(kind, sql[begin:end], offset + begin))
     except (UnclosedToken, BackslashOutsideQuotes):
@@ -60,14 +69,29 @@ def _read_word(kind: str, text: bytes, begin: int) -> Word:
         opening = _DOLLAR.match(text) or _STRING_OPENING.match(text)
         skipped = opening.end() if opening else 0
         if text.startswith(b"$"):  # no escapes in a dollar quote
-            content = text[skipped : len(text) - skipped]
+            content = text[skipped : len(text) - skipped].decode(errors="replace")
         else:
-            content = text[skipped : len(text) - 1].replace(b"''", b"'")
-        return Word(STRING_KEY, content.decode(errors="replace"), begin, end, begin + skipped)
+            content = text[skipped : len(text) - 1].decode(errors="replace")
+            has_escapes = skipped > 1 and "\\" in content
+            content = _ESCAPE_STRING.sub(_decode_escape, content) if has_escapes else content.replace("''", "'")
+        return Word(STRING_KEY, content, begin, end, begin + skipped)
     if kind == "quoted":
         return Word(QUOTED_KEY, _as_name(text[1:-1].replace(b'""', b'"')), begin, end)
     # bytes.lower() folds ASCII only, as PostgreSQL does in UTF-8.
     return Word(text.upper().decode(errors="replace"), _as_name(text.lower()), begin, end)
+
+
+def _decode_escape(match: re.Match[str]) -> str:
+    """Return the character of an escape in E'...', or the quote that two quotes stand for; a byte is read as Latin-1.
+
+    Source: PostgreSQL documentation, "String Constants with C-Style Escapes".
+    """
+    if match["letter"]:
+        return _ESCAPED_LETTERS.get(match["letter"], match["letter"])
+    if match["octal"]:
+        return chr(int(match["octal"], 8) & 0xFF)
+    digits = match["byte"] or match["four"] or match["eight"]
+    return chr(min(int(digits, 16), sys.maxunicode)) if digits else "'"
 
 
 def _as_name(text: bytes) -> str:

@@ -10,12 +10,14 @@ import psycopg
 from psycopg import sql
 
 from kernel.rehearsal.data.connections import Row, fetch_rows, open_connection_pair
-from kernel.rehearsal.data.tables import pair_tables, read_tables
-from kernel.rehearsal.data.violations import (
+from kernel.rehearsal.data.row_constraints import (
     count_constraint_violations,
+    count_duplicates,
     count_matching_rows,
     read_row_constraints,
+    read_unique_keys,
 )
+from kernel.rehearsal.data.tables import pair_tables, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,6 +244,11 @@ def count_refused_rows(
         if constraint.oid not in known:
             with suppress(psycopg.ProgrammingError):  # it is about what production does not have
                 yield count_constraint_violations(both.template, constraint)
+    known_keys = {replace(key, name="") for key in read_unique_keys(both.template)}
+    for key in read_unique_keys(both.clone):
+        if replace(key, name="") not in known_keys:
+            with suppress(psycopg.ProgrammingError):  # the same
+                yield count_duplicates(both.template, key, key.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

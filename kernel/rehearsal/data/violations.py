@@ -7,7 +7,7 @@ unusual shape gives (): no number is better than a wrong one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,7 +15,15 @@ import psycopg
 from kernel.db.connection import open_session, with_runner_settings
 from kernel.lint.action import read_column_definition
 from kernel.rehearsal.alter_table import StatementText, parse_alter_table
-from kernel.rehearsal.result import Violation
+from kernel.rehearsal.data.row_constraints import (
+    UniqueKey,
+    count_constraint_violations,
+    count_duplicates,
+    count_matching_rows,
+    from_item,
+    read_row_constraints,
+    read_unique_keys,
+)
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.reader import WordReader, contains_words
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from kernel.db.connection import Connection
     from kernel.errors import Failure
     from kernel.rehearsal.alter_table import AlterTable, AlterTableAction
+    from kernel.rehearsal.data.row_constraints import RowConstraint
+    from kernel.rehearsal.result import Violation
 
 
 _NOT_NULL_VIOLATION = "23502"
@@ -42,14 +52,14 @@ _REPEATABLE_EFFECTS = (
 )
 
 # All names come quoted from the server or as the migration has them, and are put together as text.
-# ruff: noqa: S608
 
 
 def find_violations(url: str, failure: Failure, *, ahead: Sequence[bytes] = ()) -> tuple[Violation, ...]:
     """Rows that violate what the failed statement asks, () when its shape is unknown or no such row is left.
 
     `url` is the database that it failed in. `ahead` are the statements of the same file that were rolled back with it.
-    A statement that is cut short or masked gives (). Raises DatabaseUnreachable.
+    A statement that is cut short or masked gives (). Each has a check, if its query runs before the file as well.
+    Raises DatabaseUnreachable.
     """
     text = (failure.statement or "").encode()
     if not text or _ELLIPSIS.encode() in text:
@@ -68,7 +78,21 @@ def find_violations(url: str, failure: Failure, *, ahead: Sequence[bytes] = ()) 
         finally:
             if not connection.broken:
                 connection.execute("ROLLBACK")
-    return tuple(violation for violation in found if violation.rows)
+        return tuple(_with_check(connection, violation) for violation in found if violation.rows)
+
+
+def _with_check(connection: Connection, violation: Violation) -> Violation:
+    """The violation with a check, if its query is one statement that finds what it needs before the file runs."""
+    if not violation.query.startswith("SELECT"):
+        return violation
+    condition = f"SELECT NOT EXISTS ({violation.query});"
+    try:
+        connection.execute(f"EXPLAIN {condition}".encode())
+    except psycopg.Error:
+        return violation
+    broken = violation.constraint or "what the statement below requires"
+    message = " ".join(f"no row of {violation.relation} violates {broken}".split())  # a quoted name may have line ends
+    return replace(violation, check=f"-- migrate: check {message}\n{condition}")
 
 
 def _violations_for_sqlstate(connection: Connection, text: bytes, state: str) -> Iterator[Violation]:
@@ -95,10 +119,6 @@ def _column_as_written(altered: AlterTable, action: AlterTableAction, name: str)
     return altered.written([next(word for word in altered.words_of(action) if word.is_name and word.text == name)])
 
 
-def _from_item(relation: str, *, only: bool) -> str:
-    return f"{'ONLY ' if only else ''}{relation} AS t"
-
-
 def _qualified_table_name(connection: Connection, name: str) -> str:
     """The table that a statement calls `name`, with its schema. Raises psycopg.Error."""
     query = """
@@ -120,7 +140,7 @@ def _null_violations(
             "not null" in definition.clauses and "serial" not in definition.type
         ):
             columns, condition = (read.name,), "true"
-    rows = _from_item(relation, only=altered.only)
+    rows = from_item(relation, only=altered.only)
     for name in (_column_as_written(altered, action, column) for column in columns):
         yield count_matching_rows(connection, relation, f"{name} NOT NULL", rows=rows, condition=condition.format(name))
 
@@ -132,14 +152,14 @@ def _unique_constraint_violations(
     if action.action.verb not in ("add unique", "add primary key") or not action.action.columns:
         return
     columns = tuple(_column_as_written(altered, action, column) for column in action.action.columns)
-    yield _count_duplicate_rows(
-        connection,
-        relation,
-        f"{action.action.verb.removeprefix('add ').upper()} ({', '.join(columns)})",
-        rows=_from_item(relation, only=altered.only),
+    key = UniqueKey(
+        relation=relation,
+        name="",
         expressions=columns,
         nulls_distinct=not contains_words(altered.words_of(action), "NULLS", "NOT", "DISTINCT"),
     )
+    constraint = f"{action.action.verb.removeprefix('add ').upper()} ({', '.join(columns)})"
+    yield count_duplicates(connection, key, constraint, only=altered.only)
 
 
 # An assignment in plpgsql casts as ALTER TYPE does, and refuses what an explicit cast would truncate.
@@ -172,7 +192,7 @@ def _cast_violations(
         connection,
         relation,
         f"{column} {new_type}",
-        rows=_from_item(relation, only=altered.only),
+        rows=from_item(relation, only=altered.only),
         condition="NOT pg_temp.fits(t)",
     )
     connection.execute("ROLLBACK TO fits")
@@ -210,20 +230,7 @@ def _read_with_schema_names(connection: Connection) -> tuple[RowConstraint, ...]
     return found
 
 
-_UNIQUE_INDEX = """
-SELECT i.indrelid::regclass::text,
-  ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false) FROM generate_series(1, i.indnkeyatts) AS k),
-  pg_get_expr(i.indpred, i.indrelid)
-FROM pg_index i
-WHERE i.indexrelid = %s AND NOT EXISTS (
-  -- Another operator class or collation may call other values equal than the query would.
-  SELECT FROM unnest(i.indclass::oid[], i.indcollation::oid[], (i.indkey::int2[])[0:i.indnkeyatts - 1])
-    AS k (class, collation_oid, number)
-  JOIN pg_opclass o ON o.oid = k.class
-  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number > 0
-  WHERE NOT o.opcdefault OR a.attcollation IS DISTINCT FROM k.collation_oid AND k.number > 0)
-"""
-_TABLE_INDEXES = "SELECT indexrelid FROM pg_index WHERE indrelid = %s::regclass"
+_TABLE_INDEXES = "SELECT indexrelid::bigint FROM pg_index WHERE indrelid = %s::regclass"
 
 
 def _unique_index_violation(connection: Connection, text: bytes) -> Violation | None:
@@ -244,119 +251,9 @@ def _unique_index_violation(connection: Connection, text: bytes) -> Violation | 
     connection.execute(b"CREATE INDEX ON " + text[statement.words[definition].begin :])
     built = [row for row in connection.execute(_TABLE_INDEXES, (name,)).fetchall() if row not in known]
     connection.execute("SELECT set_config('search_path', '', true)")
-    index = connection.execute(_UNIQUE_INDEX, built[0]).fetchone() if len(built) == 1 else None
-    if index is None:
-        return None
-    relation, expressions, condition = index
-    return _count_duplicate_rows(
-        connection,
-        relation,
-        f"unique index on ({', '.join(expressions)})",
-        rows=_from_item(relation, only=only),
-        expressions=tuple(expressions),
-        condition=condition or "",
-        nulls_distinct=not contains_words(statement.words, "NULLS", "NOT", "DISTINCT"),
-    )
-
-
-# Of a CHECK, its expression; of a FOREIGN KEY, the condition that a row refers to no parent.
-# MATCH SIMPLE asks nothing of a row with a NULL in it, MATCH FULL of one that is NULL throughout.
-_CONSTRAINTS = """
-SELECT c.oid::bigint, c.conrelid::regclass::text, c.conname, c.connoinherit,
-  CASE c.contype WHEN 'c' THEN format('NOT (%s)', pg_get_expr(c.conbin, c.conrelid))
-  ELSE (
-    SELECT CASE c.confmatchtype
-        WHEN 'f' THEN format('NOT (%s) AND NOT EXISTS (', string_agg(format('t.%I IS NULL', a.attname), ' AND '))
-        ELSE format('%s AND NOT EXISTS (', string_agg(format('t.%I IS NOT NULL', a.attname), ' AND ' ORDER BY k.place))
-      END
-      || format('SELECT FROM %s AS p WHERE %s)', c.confrelid::regclass,
-        string_agg(format('p.%I OPERATOR(%I.%s) t.%I', b.attname, n.nspname, o.oprname, a.attname), ' AND '
-          ORDER BY k.place))
-    FROM unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS k (one, other, operator, place)
-    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.one
-    JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = k.other
-    JOIN pg_operator o ON o.oid = k.operator JOIN pg_namespace n ON n.oid = o.oprnamespace)
-  END
-FROM pg_constraint c
-WHERE c.convalidated = {validated} AND c.contype IN ('c', 'f') AND c.conrelid <> 0
-  AND c.conislocal  -- children inherit theirs
-ORDER BY 2, 3
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowConstraint:
-    """A CHECK or FOREIGN KEY: `condition` holds for the rows of `from_item` that violate it."""
-
-    oid: int
-    relation: str
-    name: str
-    from_item: str
-    condition: str
-
-
-def read_row_constraints(connection: Connection, *, validated: bool) -> tuple[RowConstraint, ...]:
-    """The CHECK and FOREIGN KEY constraints, valid or NOT VALID ones; the session's search path has to be empty."""
-    return tuple(
-        RowConstraint(
-            oid=oid,
-            relation=relation,
-            name=name,
-            from_item=_from_item(relation, only=only),
-            condition=condition,
-        )
-        for oid, relation, name, only, condition in connection.execute(
-            _CONSTRAINTS.format(validated=validated).encode()
-        ).fetchall()
-    )
-
-
-def count_constraint_violations(connection: Connection, one: RowConstraint) -> Violation:
-    """Count the rows that violate a constraint; `rows` of the result is 0 for none."""
-    return count_matching_rows(connection, one.relation, one.name, rows=one.from_item, condition=one.condition)
-
-
-def count_matching_rows(
-    connection: Connection, relation: str, constraint: str, *, rows: str, condition: str
-) -> Violation:
-    """Count the rows of a relation for which a condition holds."""
-    source = f"FROM {rows} WHERE {condition}"
-    return Violation(
-        relation=relation,
-        constraint=constraint,
-        rows=_fetch_count(connection, f"SELECT count(*) {source}"),
-        query=f"SELECT * {source}",
-    )
-
-
-def _count_duplicate_rows(
-    connection: Connection,
-    relation: str,
-    constraint: str,
-    *,
-    rows: str,
-    expressions: tuple[str, ...],
-    condition: str = "",
-    nulls_distinct: bool = True,
-) -> Violation:
-    """Count the rows that share their key with another row, for a unique index over the expressions."""
-    conditions = [f"({one}) IS NOT NULL" for one in expressions] if nulls_distinct else []
-    whole = " AND ".join([*conditions, *([f"({condition})"] if condition else [])]) or "true"
-    key = ", ".join(f"({one})" for one in expressions)
-    query = (
-        f"SELECT * FROM (SELECT *, count(*) OVER (PARTITION BY {key}) AS copies FROM {rows} WHERE {whole}) AS t "
-        "WHERE copies > 1"
-    )
-    groups = f"SELECT count(*) AS copies FROM {rows} WHERE {whole} GROUP BY {key} HAVING count(*) > 1"
-    return Violation(
-        relation=relation,
-        constraint=constraint,
-        rows=_fetch_count(connection, f"SELECT coalesce(sum(copies), 0)::bigint FROM ({groups}) AS t"),
-        query=query,
-    )
-
-
-def _fetch_count(connection: Connection, query: str) -> int:
-    """The number that a query returns. Raises psycopg.Error."""
-    row = connection.execute(query.encode()).fetchone()
-    return int(row[0]) if row else 0
+    keys = read_unique_keys(connection, index_oid=built[0][0]) if len(built) == 1 else ()
+    for key in keys:
+        nulls_distinct = not contains_words(statement.words, "NULLS", "NOT", "DISTINCT")
+        constraint = f"unique index on ({', '.join(key.expressions)})"
+        return count_duplicates(connection, replace(key, nulls_distinct=nulls_distinct), constraint, only=only)
+    return None

@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 from kernel.errors import DatabaseUnreachable
 from kernel.postgres.process import private_folder
 from kernel.postgres.programs import find_programs
@@ -77,8 +79,9 @@ def dump_production(
     jobs: int,
     schema_only: bool,
     ledger: LedgerName,
+    schemas: tuple[str, ...] = (),
 ) -> Iterator[AcquiredDump]:
-    """Dump the database at `url`; the dump is deleted at the end.
+    """Dump the database at `url`, or these schemas of it; the dump is deleted at the end.
 
     Raises DatabaseUnreachable, DatabaseRefused, Unprepared, RestoreFailed.
     """
@@ -98,10 +101,15 @@ def dump_production(
             schema_only=schema_only,
             progress=lambda progress: show_progress(f"dumping {production.name}: {progress}"),
             ledger=ledger,
+            schemas=schemas,
         )
         contents = read_archive_contents(dump, programs, ledger)
         source = _describe_source(dump, contents, production.name, "PROD_DB")
-        yield AcquiredDump(dump=dump, contents=contents, digest="", source=source, settings=production.settings)
+        settings = production.settings
+        if schemas:
+            search_path = ", ".join(sql.Identifier(schema).as_string() for schema in schemas)
+            settings = (*settings, ("search_path", search_path))
+        yield AcquiredDump(dump=dump, contents=contents, digest="", source=source, settings=settings)
 
 
 def _describe_source(dump: Dump, contents: DumpContents, name: str, kind: str) -> DumpSource:

@@ -32,7 +32,7 @@ from kernel.rehearsal.dump.identify import identify_dump
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from kernel.config.ledger_name import LedgerName
@@ -79,6 +79,13 @@ FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relkind IN ('r', 'p') AND (relname <> ALL(%(tables)s) OR nspname <> coalesce(%(schema)s, nspname))
   AND nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%%'
 """
+
+# Those of `public` need no schema: every database has it.
+_SCHEMAS_OF_EXTENSIONS = """
+SELECT DISTINCT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE n.nspname <> 'public' AND n.nspname !~ '^pg_'
+"""
+_EXTENSIONS_SINCE = 14  # the first pg_dump with --extension; others dump none with --schema
 
 _MAX_NAMED = 5
 _READ_ALL_DATA_SINCE = 14  # the first major version with pg_read_all_data
@@ -155,8 +162,9 @@ def export_production(
     schema_only: bool = False,
     progress: ProgressCallback | None = None,
     ledger: LedgerName = DEFAULT_LEDGER,
+    schemas: tuple[str, ...] = (),
 ) -> Dump:
-    """Dump the database at `url` into the folder `into`, which must not exist.
+    """Dump the database at `url` into the folder `into`, which must not exist; or these `schemas` with all extensions.
 
     `programs` are used where their pg_dump is as new as the server, else another installation. `progress` counts
     written bytes of production's size on disk, which the compressed dump will not reach.
@@ -166,12 +174,16 @@ def export_production(
     with open_production(url) as (connection, production):
         what = f"{production.name}: PostgreSQL {production.major}, which pg_dump dumps"
         chosen = find_programs_with("pg_dump", production.major, programs, what)
-        if problems := find_missing_privileges(connection, production):
-            raise Unprepared(problems)
+        if problems := find_missing_privileges(connection, production, schemas=schemas):
+            grant = sql.SQL("GRANT pg_read_all_data TO {}").format(sql.Identifier(production.user)).as_string()
+            error = Unprepared(problems)
+            error.hint = f"for all tables and schemas, later ones included, a superuser may run instead: {grant}"
+            raise error
         environ = libpq_environment(connection, READ_ONLY_SETTINGS, name=EXPORT_APPLICATION_NAME)
         connects = conninfo_without_secrets(connection)
         named = {"tables": list(migration_tables(ledger)), "schema": ledger.schema}
         rows_of = [name for (name,) in connection.execute(_TABLES_WITH_DATA, named).fetchall()]
+        of_extensions = [name for (name,) in connection.execute(_SCHEMAS_OF_EXTENSIONS).fetchall()] if schemas else []
 
     def report_progress() -> None:
         if progress:
@@ -190,6 +202,8 @@ def export_production(
             f"--jobs={max(1, jobs)}",
             f"--file={into.absolute()}",
             f"--lock-wait-timeout={LOCK_WAIT_SECONDS}s",
+            *(f"--schema={_literal_pattern(name)}" for name in dict.fromkeys((*schemas, *of_extensions))),
+            *(("--extension=*",) if schemas and chosen.major >= _EXTENSIONS_SINCE else ()),
             *(("--no-blobs", *(f"--exclude-table-data={name}" for name in rows_of)) if schema_only else ()),
             # The archive is restored at once: the lowest compression keeps production's snapshot short.
             "--compress=1",
@@ -205,15 +219,27 @@ def export_production(
     return identify_dump(into)
 
 
-def find_missing_privileges(connection: Connection, production: Production) -> tuple[Problem, ...]:
-    """Everything that pg_dump may not read, each with the statement that grants it; () when it may read all."""
-    relations = connection.cursor(row_factory=namedtuple_row).execute(_DUMPED_RELATIONS).fetchall()
+def _literal_pattern(name: str) -> str:
+    """A name as a pattern of pg_dump that means this name alone."""
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"'
+
+
+def find_missing_privileges(
+    connection: Connection, production: Production, *, schemas: Collection[str] = ()
+) -> tuple[Problem, ...]:
+    """Everything that pg_dump may not read, each with the statement that grants it; () when it may read all.
+
+    Of these `schemas` where they alone are dumped, without large objects.
+    """
+    found: list[Any] = connection.cursor(row_factory=namedtuple_row).execute(_DUMPED_RELATIONS).fetchall()
+    relations = [one for one in found if not schemas or one.schema in schemas]
     return tuple(
         Problem(message=f"{production.name}: {sentence}")
         for sentence in (
             *_explain_unreadable_relations(relations, production),
             *_explain_row_security(relations, production),
-            *_explain_unreadable_large_objects(connection, production),
+            *(() if schemas else _explain_unreadable_large_objects(connection, production)),
         )
     )
 

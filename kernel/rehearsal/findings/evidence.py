@@ -26,7 +26,8 @@ class Evidence:
     """All that was measured. `lint_findings` are for the rehearsed files, `accepted_findings` those that they accept.
 
     `accepted_rules` are all rules that the files accept. `declared_tables` are pairs of a file's name and a table,
-    without schema, of which the file declares changes. `copy_rows` is the planner's estimate of the rows in the copy.
+    without schema, of which the file declares changes. `versions_of_phase_after` run when the former version of the
+    application is gone. `copy_rows` is the planner's estimate of the rows in the copy.
     """
 
     runs: tuple[Run, ...]
@@ -42,6 +43,7 @@ class Evidence:
     rerun_faults: tuple[PracticeFault, ...] = ()
     revert_faults: tuple[PracticeFault, ...] = ()
     compatibility_faults: tuple[PracticeFault, ...] = ()
+    versions_of_phase_after: frozenset[str] = frozenset()
     copy_rows: int = 0
     limits: Limits = field(default_factory=Limits)
 

@@ -32,7 +32,13 @@ _CONSTRAINT_CLASS, _DATA_CLASS = "23", "22"
 _RULE_BY_SQLSTATE = {"23502": "add-required-column", "55P04": "enum-value-used-at-once"}
 # Rules of files that are refused before anything runs.
 _REFUSAL_RULES = frozenset(
-    {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "duplicate-version"}
+    {
+        "concurrently-in-transaction",
+        "transaction-in-file",
+        "psql-meta-command",
+        "duplicate-version",
+        "range-not-repeatable",
+    }
 )
 
 
@@ -80,7 +86,7 @@ def _describe_violations(failed: RunFailure) -> Iterator[str]:
     for one in failed.violations[:1]:
         more = len(failed.violations) - 1
         others = f", and of {more} more tables" if more else ""
-        yield f"{format_quantity(one.rows, 'row')} of {one.relation} in its way{others}"
+        yield f"{one.counts} of {one.relation} in its way{others}"
 
 
 def _failure_remedy(failed: RunFailure) -> str:

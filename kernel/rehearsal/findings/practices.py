@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
+from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.findings.evidence import clip_message, make_finding, place_finding
 from kernel.rehearsal.findings.lock_impact import measure_impact
 from kernel.rehearsal.findings.statements import (
@@ -15,7 +16,6 @@ from kernel.rehearsal.findings.statements import (
     statement_verbs,
     unqualified_name,
 )
-from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -48,18 +48,24 @@ def findings_for_practices(evidence: Evidence, known: Sequence[Finding]) -> Iter
     for fault in evidence.compatibility_faults:
         if fault.version in failed or any(_covers_fault(evidence, one, fault) for one in known):
             continue
-        found = _fault_finding("breaks-running-version", fault, fault.severity)
+        is_after = fault.version in evidence.versions_of_phase_after
+        severity = fault.severity or RULES_BY_ID["breaks-running-version"].severity
+        if is_after:
+            severity = severity.lowered
+        found = _fault_finding("breaks-running-version", fault, severity)
         if found.offset is None:
             run, statement = last_statement_naming(
                 fault.subject, [one for one in evidence.runs if fault.version in ("", one.version)]
             )
             found = place_finding(found, run, statement)
         if fault.only_rejects_rows and evidence.copy_rows:
-            if _violating_rows(fault, (one.violation for one in _unvalidated_constraints(evidence))):
+            if _violations(fault, (one.violation for one in _unvalidated_constraints(evidence))):
                 continue  # the finding about these rows says what to do
-            refused = _violating_rows(fault, evidence.integrity.refused_rows if evidence.integrity else ())
-            measured = f"production has {format_quantity(refused, 'row')} that it refuses" if refused else _ROWS_CONFORM
-            severity = Severity.ERROR if refused else Severity.HARMLESS
+            refused = _violations(fault, evidence.integrity.refused_rows if evidence.integrity else ())
+            counts = " and ".join(one.counts for one in refused)
+            measured = f"production has {counts} that it refuses" if refused else _ROWS_CONFORM
+            of_refused = Severity.ERROR.lowered if is_after else Severity.ERROR
+            severity = of_refused if refused else Severity.HARMLESS
             found = replace(found, severity=severity, message=f"{found.message}; measured: {measured}")
         yield found
 
@@ -119,10 +125,12 @@ def _unvalidated_constraints(evidence: Evidence) -> tuple[UnvalidatedConstraint,
     return evidence.integrity.unvalidated_constraints if evidence.integrity else ()
 
 
-def _violating_rows(fault: PracticeFault, violations: Iterable[Violation]) -> int:
-    """The rows that are known to violate the new constraint or NOT NULL of a fault."""
-    return sum(
-        one.rows
+def _violations(fault: PracticeFault, violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """Those of the violations, with rows, that are of the new constraint or NOT NULL of a fault."""
+    return tuple(
+        one
         for one in violations
-        if is_same_relation(one.relation, fault.object_name) and unqualified_name(one.constraint) == fault.subject
+        if one.rows
+        and is_same_relation(one.relation, fault.object_name)
+        and unqualified_name(one.constraint) == fault.subject
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.lint.finding import SEVERITY_ORDER, Severity
+from kernel.lint.fingerprint import add_fingerprints
 from kernel.lint.rules import RULES_BY_ID
 from kernel.rehearsal.findings.data_loss import (
     find_losses,
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
 def collect_findings(evidence: Evidence) -> tuple[Finding, ...]:
     """All findings, the worst first, then in the order of the files; without those that a file accepts."""
-    findings = dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence))
+    findings = list(dict.fromkeys(one for one in _all_findings(evidence) if not _is_accepted(one, evidence)))
+    findings = add_fingerprints(findings, [_statement_of(one, evidence) for one in findings])
     return tuple(
         sorted(findings, key=lambda one: (SEVERITY_ORDER[one.severity], one.version, one.offset or 0, one.rule))
     )
@@ -67,6 +69,13 @@ def _is_accepted(found: Finding, evidence: Evidence) -> bool:
         for one in evidence.accepted_rules
         if one.rule == found.rule and one.version == found.version
     )
+
+
+def _statement_of(found: Finding, evidence: Evidence) -> bytes:
+    """The text of its statement, empty for a finding that is not about one."""
+    run = evidence.run_of_version(found.version)
+    statement = run.statement_at(found.offset) if run else None
+    return statement.sql.encode() if statement else b""
 
 
 def _all_findings(evidence: Evidence) -> Iterator[Finding]:

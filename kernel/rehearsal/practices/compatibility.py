@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from kernel.lint.finding import Severity
 from kernel.rehearsal.practices.result import PracticeFault, PracticeResult, make_practice_result
-from kernel.rehearsal.schema.diff import Renamings, pair_objects, printable_line
-from kernel.rehearsal.schema.snapshot import fact_items
+from kernel.schema import fact_items
+from kernel.schema.diff import Renamings, pair_objects, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kernel.rehearsal.result import Run, TracedStatement
-    from kernel.rehearsal.schema.snapshot import Schema, SchemaObject
+    from kernel.schema import Schema, SchemaObject
 
 
 COMPATIBILITY_PRACTICE = "backward compatible"

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 
 from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
-from kernel.db.ledger import (
-    Ledger,
-    claim_statement,
-    delete_record_statement,
-    find_ledger,
-    is_recorded,
-)
+from kernel.db.ledger import Ledger, find_ledger
 from kernel.db.progress_table import delete_progress_statement, read_progress
+from kernel.db.records import claim_statement, delete_record_statement, is_recorded
 from kernel.errors import MigrationFailed
 from kernel.migrations.script import column_at, open_script, parse_script
 from kernel.rehearsal.practices.result import (
@@ -28,8 +23,7 @@ from kernel.rehearsal.practices.result import (
     format_migration_error,
     make_practice_result,
 )
-from kernel.rehearsal.schema.diff import lines
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.schema import lines, read_schema
 from kernel.sql.lexer import PartKind
 from kernel.sql.tokens import first_tokens
 from kernel.units import format_quantity
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
-    from kernel.rehearsal.schema.diff import Line
+    from kernel.schema import Line
     from kernel.sql.lexer import Part
 
 
@@ -97,7 +91,7 @@ def read_row_counts(session: Session, ledger: Ledger) -> dict[int, RowCounts] | 
     return {
         oid: RowCounts(table=table, inserted=inserted, updated=updated, deleted=deleted, filenode=file)
         for oid, table, inserted, updated, deleted, file in connection.execute(
-            _ROW_COUNTS, (ledger.schema, [ledger.table, ledger.progress_table])
+            _ROW_COUNTS, (ledger.schema, list(ledger.tables))
         )
     }
 
@@ -187,6 +181,7 @@ def check_rerun(
     *,
     waits: WaitLimits,
     migrations_table: LedgerName = DEFAULT_LEDGER,
+    role: str = "",
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:
@@ -198,7 +193,7 @@ def check_rerun(
     `url`; it is called only if counters say that rows were written. Without it the practice is neither held nor broken
     where rows were written. Raises DatabaseUnreachable; MigrationFailed when a file fails the first time.
     """
-    with open_session(url, migrations_table=migrations_table) as session:
+    with open_session(url, role=role, migrations_table=migrations_table) as session:
         runs = [_run_second_time(session, files, migration, waits) for migration in pending]
     faults = [fault for run in runs for fault in run.faults()]
     wrote = [run for run in runs if run.error is None and run.row_counts != ()]

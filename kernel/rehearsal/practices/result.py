@@ -73,7 +73,7 @@ def make_practice_result(
 
 def apply_through(session: Session, files: tuple[Migration, ...], migration: Migration, waits: WaitLimits) -> None:
     """Apply the pending files up to this one. Raises MigrationFailed."""
-    options = MigrateOptions(to=migration.version, allow_out_of_order=True, waits=waits)
+    options = MigrateOptions(to=migration.version, allow_out_of_order=True, waits=waits, repeatable=())
     migrate(session, files, options, ignore_event)
 
 

@@ -13,9 +13,9 @@ from kernel.apply.events import ignore_event
 from kernel.config.ledger_name import DEFAULT_LEDGER
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed
-from kernel.migrations.script import REVERT_FOLDER
-from kernel.operations.rollback import RollbackOptions, rollback
-from kernel.plan import entries_to_roll_back, read_status
+from kernel.migrations.paired_files import REVERT_FOLDER
+from kernel.operations.rollback import RollbackOptions, entries_to_roll_back, rollback
+from kernel.plan import read_status
 from kernel.rehearsal.practices.result import (
     PracticeFault,
     PracticeResult,
@@ -23,7 +23,7 @@ from kernel.rehearsal.practices.result import (
     format_migration_error,
     make_practice_result,
 )
-from kernel.rehearsal.schema import diff_schemas, read_schema, schemas_equal
+from kernel.schema import diff_schemas, read_schema, schemas_equal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kernel.db.connection import Session
     from kernel.migrations.migration import Migration
     from kernel.rehearsal.practices.result import CompareData
-    from kernel.rehearsal.schema.snapshot import Schema
+    from kernel.schema import Schema
 
 
 REVERT_PRACTICE = "reverts"
@@ -47,6 +47,7 @@ def check_reverts(
     *,
     waits: WaitLimits,
     migrations_table: LedgerName = DEFAULT_LEDGER,
+    role: str = "",
     before_url: str = "",
     data_changed: CompareData | None = None,
 ) -> PracticeResult:
@@ -57,7 +58,7 @@ def check_reverts(
     `before_url`, where none of them is applied, with those of `url` after all reverts; leave it off where a migration
     is declared to lose rows. Raises DatabaseUnreachable; MigrationFailed when a file fails the first time.
     """
-    with open_session(url, migrations_table=migrations_table) as session:
+    with open_session(url, role=role, migrations_table=migrations_table) as session:
         trial = _RevertTrial(session, files, waits)
         applied = tuple(trial.apply(migration) for migration in pending)
         reverted = trial.revert_all(applied)

@@ -84,7 +84,7 @@ def _open_store_or_warn(request: CopyRequest) -> CopyStore | None:
 @contextmanager
 def _open_stored_copy(store: CopyStore, programs: Programs, request: CopyRequest) -> Iterator[ProdCopy | None]:
     """The copy from the store, or None; prints why a stored copy is not used."""
-    key = entry_key(request.digest, programs, schema_only=request.schema_only)
+    key = entry_key(request.digest, programs, variant=request.variant)
     with ExitStack() as stack:
         claim = store.claim_entry(key, request.print_line, to_keep=request.target.keep)
         folder, reason = stack.enter_context(claim)
@@ -135,7 +135,7 @@ def _restore_copy(
                 roles=list_roles(session.connection),
             )
         cluster.stop()
-        key = entry_key(request.digest, programs, schema_only=request.schema_only)
+        key = entry_key(request.digest, programs, variant=request.variant)
         if store and folder:
             _keep_in_store(store, folder, cluster, info, key=key, request=request)
         server = cluster.serve(rehearsal_settings(request.memory_bytes))

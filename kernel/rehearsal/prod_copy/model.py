@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.rehearsal.prod_copy.server_settings import available_memory_bytes
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ class DatabaseLocale:
 class CopyRequest:
     """A dump to copy, and its target. `digest` identifies the dump ("": it is never kept), messages call it `name`.
 
+    With `schema_only` the copy has no rows but the records of `ledger`. In the copy `role`, if any, may create tables.
+
     `settings` become settings of the database, as by ALTER DATABASE … SET. The rest is for a local server: its
     `programs`, the memory that its settings are derived from, and `room_bytes`, the disk space that the copy and its
     clones take; the data lies in memory where that much is free. `print_line` prints warnings.
@@ -60,9 +64,18 @@ class CopyRequest:
     digest: str
     name: str
     schema_only: bool = False
+    ledger: LedgerName = DEFAULT_LEDGER
+    role: str = ""
     locale: DatabaseLocale = field(default_factory=DatabaseLocale)
     settings: Mapping[str, str] = field(default_factory=dict)
     programs: Programs | None = None
     memory_bytes: int = field(default_factory=available_memory_bytes)
     room_bytes: int = 1 << 30
     print_line: Callable[[str], None] = lambda _line: None
+
+    @property
+    def variant(self) -> str:
+        """The part of a kept copy's key that says which rows of the dump it has, and for which role it was prepared."""
+        ledger = (self.ledger.schema or "", self.ledger.table) if self.schema_only else ()
+        parts = "\0".join((*ledger, self.role))
+        return f"{'schema' if self.schema_only else 'full'}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kernel.postgres.account import current_account, server_account
 from kernel.postgres.cache import cache_folder, programs_cache_key
-from kernel.postgres.file_lock import file_lock, is_file_locked
+from kernel.postgres.file_lock import file_lock, is_file_locked, remove_unlocked_file
 from kernel.postgres.process import run_as_account
 from kernel.rehearsal.prod_copy.store_entry import (
     LOCK_FILE,
@@ -87,7 +87,7 @@ class CopyStore:
 
         with ExitStack() as stack:
             if to_keep:
-                keeping = self.folder / f".{key}{STORE_LOCK_FILE}"
+                keeping = self._keeping_lock(key)
                 stack.enter_context(file_lock(keeping, before_wait=before_wait))
             held = stack.enter_context(lock_entry(folder, wait=to_keep, before_wait=before_wait))
             if not folder.exists():
@@ -150,6 +150,10 @@ class CopyStore:
         """Remove a folder of the store; return the error message, or ""."""
         return run_as_account(self.account, "/bin/rm", "-rf", "--", folder).stdout.strip()
 
+    def _keeping_lock(self, key: str) -> Path:
+        """The file that a process locks to create the entry, or to wait for it."""
+        return self.folder / f".{key}{STORE_LOCK_FILE}"
+
     def _remove_entry(self, entry: StoreEntry) -> str:
         """Remove an entry that is not in use; return the reason why it could not be removed, or ""."""
         with lock_entry(entry.folder) as held:
@@ -161,6 +165,7 @@ class CopyStore:
                 entry.folder.rename(renamed)
             except OSError as error:
                 return str(error.strerror)
+            remove_unlocked_file(self._keeping_lock(entry.folder.name))
             return self.remove_folder(renamed)
 
     def _unusable_reason(self, folder: Path) -> str:
@@ -173,8 +178,11 @@ class CopyStore:
         return ""
 
     def _remove_abandoned(self) -> None:
-        """Remove the incomplete and half removed folders of killed processes."""
+        """Remove the incomplete and half removed folders of killed processes, and locks of entries that are gone."""
         with file_lock(self.folder / STORE_LOCK_FILE):
+            for lock in self.folder.glob(f".?*{STORE_LOCK_FILE}"):
+                if not self.entry_folder(lock.name[1 : -len(STORE_LOCK_FILE)]).exists():
+                    remove_unlocked_file(lock)
             for folder in self.folder.iterdir():
                 abandoned = folder.name.startswith(INCOMPLETE_PREFIX) and not is_file_locked(folder / LOCK_FILE)
                 if folder.name.startswith(REMOVED_PREFIX) or (
@@ -211,9 +219,9 @@ def store_has_entries() -> bool:
         return False
 
 
-def entry_key(digest: str, programs: Programs, *, schema_only: bool) -> str:
-    """The name of an entry: one for each dump, way to restore it, and build of PostgreSQL."""
-    return f"{programs_cache_key(programs)}-{digest[:32]}-{'schema' if schema_only else 'full'}-{ENTRY_FORMAT}"
+def entry_key(digest: str, programs: Programs, *, variant: str) -> str:
+    """The name of an entry: one for each dump, variant of its copy, and build of PostgreSQL."""
+    return f"{programs_cache_key(programs)}-{digest[:32]}-{variant}-{ENTRY_FORMAT}"
 
 
 def _store_folder(parent: Path | None, account: Account) -> Path:

@@ -120,9 +120,8 @@ def lock_entry(folder: Path, *, wait: bool = False, before_wait: Callable[[], No
         held = False
         with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError):
             lock.lstat()
-            descriptor = stack.enter_context(file_lock(lock, wait=wait, before_wait=before_wait))
-            # Meanwhile the entry may have been removed, and another one created with another lock file.
-            held = os.path.samestat(os.fstat(descriptor), lock.lstat())
+            stack.enter_context(file_lock(lock, wait=wait, before_wait=before_wait))
+            held = True
         yield held
 
 

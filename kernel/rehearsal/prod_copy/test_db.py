@@ -100,7 +100,7 @@ def open_test_db_copy(request: CopyRequest, restore: Restorer) -> Iterator[ProdC
     template = sibling_name(name, TEMPLATE_SUFFIX)
     # A dump without a digest is not seen again: no existing copy is one of it.
     digest = request.digest or secrets.token_hex(16)
-    key = f"{digest[:32]}-{'schema' if request.schema_only else 'full'}-{ENTRY_FORMAT}"
+    key = f"{digest[:32]}-{request.variant}-{ENTRY_FORMAT}"
     with ExitStack() as stack:
         stack.enter_context(_lock_test_db(url, name))
         with open_admin_session(url, variable=TEST_DB_VARIABLE) as session:

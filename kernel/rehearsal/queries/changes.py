@@ -55,9 +55,15 @@ def is_plan_regression(before: QueryPlan, after: QueryPlan) -> bool:
     return after.cost >= NEGLIGIBLE_COST and after.cost >= REGRESSION_FACTOR * before.cost
 
 
-def make_broken_finding(query: ApplicationQuery, error: QueryError) -> Finding:
-    """The finding of a query that a new session can no longer run: an error, since it is observed and not predicted."""
-    return _make_finding("breaks-running-version", f"{query}: {error}", Severity.ERROR)
+def make_broken_finding(
+    query: ApplicationQuery, error: QueryError, *, severity: Severity = Severity.ERROR, place: str = ""
+) -> Finding:
+    """The finding of a query that a new session can no longer run: an error, since it is observed and not predicted.
+
+    `place` says where it was observed, unless that is after a migration.
+    """
+    message = f"{query}: {place}: {error}" if place else f"{query}: {error}"
+    return _make_finding("breaks-running-version", message, severity)
 
 
 def make_stale_finding(

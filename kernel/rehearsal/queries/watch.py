@@ -15,8 +15,10 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.conninfo import make_conninfo
 
-from kernel.apply.events import MigrationApplied
+from kernel.apply.events import MigrationApplied, MigrationStarted
 from kernel.db.connection import open_session
+from kernel.lint.finding import Severity
+from kernel.migrations.phases import Phase
 from kernel.rehearsal.queries.changes import (
     QueryError,
     QueryPlan,
@@ -88,23 +90,35 @@ class _WatchedQuery:
 
 
 @contextmanager
-def watch_queries(url: str, queries: Sequence[ApplicationQuery]) -> Iterator[QueryWatch]:
+def watch_queries(
+    url: str, queries: Sequence[ApplicationQuery], later_queries: Sequence[ApplicationQuery] = ()
+) -> Iterator[QueryWatch]:
     """Prepare, explain, and where that is harmless execute queries in the clone at `url` before it is migrated.
 
+    `later_queries` are those of the version that is deployed between the phases.
     The session stays open without a transaction, so that no migration waits for it. Raises DatabaseUnreachable.
     """
     with open_session(make_conninfo(url, application_name=_APPLICATION_NAME)) as session:
-        yield QueryWatch(session.connection, queries)
+        yield QueryWatch(session.connection, queries, later_queries)
 
 
 class QueryWatch:
     """Checks queries after each migration, in a session that writes nothing.
 
+    Before the first file of phase `after`, or at the end, the later version of the application takes the place of the
+    running one: from there on `later_queries` are checked. Without any, the queries are checked to the end.
     `refused` are those that failed before any migration, with the error. `findings` collects the findings of `observe`.
     `stop_reason` is why the queries are no longer checked, or "".
     """
 
-    def __init__(self, connection: Connection, queries: Sequence[ApplicationQuery]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        queries: Sequence[ApplicationQuery],
+        later_queries: Sequence[ApplicationQuery] = (),
+    ) -> None:
+        self._later_queries = tuple(later_queries)
+        self._is_later_version = False
         self._connection = connection
         self._type_names: dict[tuple[int, int], str] = {}
         self._count = 0
@@ -131,12 +145,38 @@ class QueryWatch:
                     self.stop_reason = " ".join(str(error).split())
                     self._watched_queries.clear()
                     break
-                changes.append(make_broken_finding(one.query, query_error(error)))
+                changes.append(self._broken_finding(one.query, error))
                 self._watched_queries.remove(one)
         return tuple(changes)
 
+    def begin_later_version(self) -> None:
+        """Check the queries of the later version in place of those of the running one, which have all been checked."""
+        if self._is_later_version or self.stop_reason:
+            return
+        self._is_later_version = True
+        if not self._later_queries:
+            return
+        self._watched_queries.clear()
+        for one in self._later_queries:
+            try:
+                self._watched_queries.append(self._start_watching(one))
+            except psycopg.Error as error:
+                if self._connection.broken:
+                    self.stop_reason = " ".join(str(error).split())
+                    return
+                self.findings.append(make_broken_finding(one, query_error(error), place="between the phases"))
+
+    def _broken_finding(self, query: ApplicationQuery, error: psycopg.Error) -> Finding:
+        """An error; a warning in phase `after` if only the former version may send the query."""
+        is_former = self._is_later_version and not self._later_queries
+        return make_broken_finding(
+            query, query_error(error), severity=Severity.WARNING if is_former else Severity.ERROR
+        )
+
     def observe(self, event: Event) -> None:
         """Observe the run of the migrations: check the queries after each migration, and collect the findings."""
+        if isinstance(event, MigrationStarted) and event.migration.phase is Phase.AFTER:
+            self.begin_later_version()
         if isinstance(event, MigrationApplied):
             migration = event.migration
             self.findings += [

@@ -19,7 +19,7 @@ from kernel.operations.migrate import MigrateOptions, migrate
 from kernel.rehearsal.data.check import check_data
 from kernel.rehearsal.data.connections import open_connection_pair
 from kernel.rehearsal.data.tables import read_tables
-from kernel.rehearsal.schema import diff_schemas, read_schema
+from kernel.schema import diff_schemas, read_schema
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _compare_second_run(
     with clones.copy.clone(SECOND_RUN_CLONE) as clone:
         options = MigrateOptions(to=clones.last_version, waits=request.waits)
         try:
-            with open_session(clone.url, migrations_table=request.migrations_table) as session:
+            with open_session(clone.url, role=request.role, migrations_table=request.migrations_table) as session:
                 migrate(session, clones.migrations, options, ignore_event)
         except MigrationFailed:
             return (), {}  # what cannot exist twice on a server, such as a role, explains nothing

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kernel.db.connection import open_session
 from kernel.lint.finding import Severity
 from kernel.migrations.migration import discover_migrations, format_version, parse_filename
+from kernel.migrations.repeatable_names import discover_repeatable
 from kernel.operations.migrate import MigrateOptions
 from kernel.rehearsal.result import RefusedSuggestion, SuggestionResult, SuggestionTrial
 from kernel.rehearsal.suggest.catalog import read_table_catalog
@@ -99,7 +100,7 @@ def suggest_rewrites(
                     clones = MigratedClones(
                         copy=copy,
                         migrations=migrations,
-                        last_version=max(original.completed_runs, key=int),
+                        last_version=[one.version for one in migrations if one.version in original.completed_runs][-1],
                         original_url=original.url,
                         suggested_url=clone.url,
                         ledger_tables=original.ledger_tables,
@@ -144,7 +145,7 @@ class _TrialRun:
             else:
                 self._add_original(migration)
         if self._suggestions:
-            self._apply_pending()
+            self._apply_pending(discover_repeatable(migrations[0].directory))
 
     def _add_original(self, migration: Migration) -> None:
         """Write a file as it is, under the number that it would have."""
@@ -181,12 +182,12 @@ class _TrialRun:
         self._refused += [(migration.filename, refused) for refused in suggestion.refused]
         return suggestion
 
-    def _apply_pending(self) -> None:
-        """Apply and trace the files that were written since the last call, unless one has failed."""
+    def _apply_pending(self, repeatable: tuple[Migration, ...] = ()) -> None:
+        """Apply and trace the files that were written since the last call, and repeatable ones, unless one failed."""
         files = discover_migrations(self.folder)
         if not files or (self._runs and self._runs[-1].failed):
             return
-        options = MigrateOptions(waits=self.request.waits)
+        options = MigrateOptions(waits=self.request.waits, repeatable=repeatable)
         self._runs += trace_migrations(
             self.url,
             files,
@@ -195,6 +196,7 @@ class _TrialRun:
             print_line=self.reporter.print_line,
             begin_seconds=max((run.at_seconds + run.seconds for run in self._runs), default=0.0),
             migrations_table=self.request.migrations_table,
+            role=self.request.role,
         )
 
     def result(self, original: OriginalRehearsal) -> SuggestionResult:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from psycopg.conninfo import make_conninfo
 
-from kernel.apply.events import NoticeReceived
+from kernel.apply.events import MigrationApplied, NoticeReceived
 from kernel.config.ledger_name import DEFAULT_LEDGER
-from kernel.db.connection import open_connection, open_session
+from kernel.db.connection import format_identifier, open_connection, open_session
 from kernel.errors import (
     DatabaseUnreachable,
     EnvironmentFailed,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kernel.operations.migrate import MigrateOptions
 
 
+_INSUFFICIENT_PRIVILEGE = "42501"
 _MAINTENANCE_DATABASE = "postgres"  # of every server; CONCURRENTLY does not wait for sessions in another database
 
 
@@ -49,8 +50,9 @@ def trace_migrations(
     print_line: Callable[[str], None] = lambda _line: None,
     begin_seconds: float = 0.0,
     migrations_table: LedgerName = DEFAULT_LEDGER,
+    role: str = "",
 ) -> tuple[Run, ...]:
-    """Apply the pending migrations on the clone at `url` as a superuser; a Run for each migration begun.
+    """Apply the pending migrations on the clone at `url`, as `role` if it is given; a Run for each migration begun.
 
     It ends as `db.migrate` does: with the first that fails, whose Run says why. Invalid files have a Run without
     statements. `observer` gets the events of `db.migrate`, `print_line` a line for each kind of data that cannot be
@@ -60,7 +62,7 @@ def trace_migrations(
     """
     with (
         _with_event_triggers(url, print_line),
-        open_session(url, migrations_table=migrations_table) as session,
+        open_session(url, role=role, migrations_table=migrations_table) as session,
         _connection_outside_clone(url) as polling,
         _connection_outside_clone(url) as reading,
     ):
@@ -73,13 +75,13 @@ def trace_migrations(
             tracer = Tracer(connection, relations, clock=clock, poller=poller, wal=wal)
             failed: KernelError | None = None
             try:
-                migrate(session, migrations, options, _without_ddl_notices(observer), tracer)
+                migrate(session, migrations, options, _observe_too(observer, tracer), tracer)
             except (EnvironmentFailed, Interrupted):
                 raise
             except KernelError as error:
                 if not tracer.traces and not isinstance(error, MigrationFailed | FilesInvalid):
                     raise
-                failed = error
+                failed = _with_role_hint(error, role)
             tracer.finish()
         if wal.unavailable_reason:
             print_line(f"locks in the WAL are not read: {wal.unavailable_reason}")
@@ -131,8 +133,12 @@ def _backend_and_database(connection: Connection) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def _without_ddl_notices(observer: Observer) -> Observer:
+def _observe_too(observer: Observer, tracer: Tracer) -> Observer:
+    """Pass on the events but those of the event triggers; the tracer keeps how the batches of a backfill went."""
+
     def observe(event: Event) -> None:
+        if isinstance(event, MigrationApplied) and event.note:
+            tracer.add_note(event.note)
         if not (isinstance(event, NoticeReceived) and parse_ddl_notice(event.message)):
             observer(event)
 
@@ -161,6 +167,17 @@ def _with_failure(runs: list[Run], migrations: tuple[Migration, ...], error: Ker
     if runs and runs[-1].filename == filename:
         return [*runs[:-1], replace(runs[-1], failed=failed)]
     return [*runs, *(_run_not_begun(one, failed) for one in migrations if one.filename == filename)]
+
+
+def _with_role_hint(error: KernelError, role: str) -> KernelError:
+    """The error of a privilege that the role may have in production, by what a dump does not hold."""
+    if role and isinstance(error, MigrationFailed) and error.failure.sqlstate == _INSUFFICIENT_PRIVILEGE:
+        error.hint = (
+            f"the role {format_identifier(role)} of KERNEL_ROLE has here what the dump grants it: if it has the "
+            "privilege in production as a member of another role or by an attribute, which are in no dump, "
+            "rehearse with KERNEL_ROLE empty"
+        )
+    return error
 
 
 def _run_not_begun(migration: Migration, failed: RunFailure) -> Run:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import pq
 
+from kernel.db.ledger import find_ledger
 from kernel.rehearsal.tracing.catalog import (
     FLUSH_SERVER_VERSION,
     flush_counters,
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 
 _IDLE, _IN_TRANSACTION = pq.TransactionStatus.IDLE, pq.TransactionStatus.INTRANS
+_RUNNER_RELATIONS = """
+WITH tables AS (SELECT oid FROM pg_class WHERE oid IN (to_regclass(%s), to_regclass(%s)))
+SELECT oid::bigint FROM tables UNION SELECT indexrelid::bigint FROM pg_index WHERE indrelid IN (SELECT oid FROM tables)
+"""
 _MANY_NEW_RELATIONS = 100  # more relations than this that the migration created are not read one by one
 
 
@@ -140,12 +145,14 @@ class Tracer:
         self.traces: list[MigrationTrace] = []
         connection.add_notice_handler(self._on_notice)
 
-    def begun(self, session: Session, migration: Migration, script: Script) -> None:  # noqa: ARG002 - the hook's signature
+    def begun(self, session: Session, migration: Migration, script: Script) -> None:
         """A migration begins, or is retried."""
         with self._clock.paused():
             view = read_all_relations(self._connection)
             if not self._transaction_read:  # else the locks of earlier migrations are held: --single-transaction
                 self._ledger_oids = frozenset(oid for oid, state in view.relations.items() if state.modes)
+                if script.backfill:  # its batches write to them between the hooks around its statement
+                    self._ledger_oids = _runner_relations(session)
             self._start_from(view)
             if self.traces and self.traces[-1].migration == migration:
                 self.traces.pop()  # a retry after a rollback: the last attempt counts
@@ -215,6 +222,11 @@ class Tracer:
                 self.traces[-1].end_seconds = moment
             self._finish_transaction(moment)
 
+    def add_note(self, note: str) -> None:
+        """Add a note to the last statement."""
+        if self.traces and self.traces[-1].statements:
+            self.traces[-1].statements[-1].notes.append(note)
+
     def finish(self) -> None:
         """The run ended."""
         self._connection.remove_notice_handler(self._on_notice)
@@ -253,9 +265,8 @@ class Tracer:
         if view:
             self._relations.add_new(view.relations)
         held = view.relations if view and not trace.outside_transaction else None
-        trace.spans = self._locks.locks_of_statement(
-            held, self._poller, started=trace.begin_seconds, ended=trace.end_seconds
-        )
+        spans = self._locks.locks_of_statement(held, self._poller, started=trace.begin_seconds, ended=trace.end_seconds)
+        trace.spans = [span for span in spans if span.relation.oid not in self._ledger_oids]
         if view is None:
             self._baseline.wal_position = self._wal.insert_position()
         elif rolled_back:
@@ -314,3 +325,10 @@ class Tracer:
             trace.dropped += event
         elif event not in trace.commands:
             trace.commands.append(event)
+
+
+def _runner_relations(session: Session) -> frozenset[int]:
+    """The OIDs of the ledger, of the table of progress, and of their indexes."""
+    ledger = find_ledger(session)
+    rows = session.connection.execute(_RUNNER_RELATIONS, (ledger.name, ledger.progress_name)).fetchall()
+    return frozenset(oid for (oid,) in rows)

@@ -48,6 +48,7 @@ def measure_traffic(
     reader_seconds: float = 0.0,
     observer: Observer = lambda _event: None,
     migrations_table: LedgerName = DEFAULT_LEDGER,
+    role: str = "",
 ) -> TrafficResult:
     """Apply the pending migrations to the clone at `url`, while sessions read and write `relations`.
 
@@ -59,7 +60,7 @@ def measure_traffic(
     Raises what migrate raises except MigrationFailed; DatabaseUnreachable. Every session is closed.
     """
     failure = ""
-    with open_session(url, migrations_table=migrations_table) as session:
+    with open_session(url, role=role, migrations_table=migrations_table) as session:
         probes = create_probes(session.connection, [one for one in dict.fromkeys(relations) if not one.created])
         with TrafficLoad(url, probes) as load:
             load.start_counting()

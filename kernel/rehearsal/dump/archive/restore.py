@@ -31,7 +31,7 @@ from kernel.rehearsal.dump.plain.load_order import plan_load
 from kernel.rehearsal.dump.plain.scan import scan_dump
 from kernel.rehearsal.dump.plain.text import DumpText
 from kernel.rehearsal.dump.plain.workers import LoadConnection, open_load_connection
-from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
+from kernel.schema.queries_tables import SERVER_OPTIONS
 
 if TYPE_CHECKING:
     from kernel.config.ledger_name import LedgerName

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from kernel.config.ledger_name import PROGRESS_SUFFIX
+from kernel.config.ledger_name import TABLE_SUFFIXES
 from kernel.errors import DumpUnreadable
 from kernel.units import format_bytes
 
@@ -34,12 +34,12 @@ def read_errors_as_unreadable(path: Path) -> Iterator[None]:
         raise DumpUnreadable(f"{path}: {error.strerror or error}; give a dump that can be read here") from error
 
 
-def migration_tables(ledger: LedgerName) -> tuple[str, str]:
-    """The names of the ledger and of the table of progress next to it.
+def migration_tables(ledger: LedgerName) -> tuple[str, ...]:
+    """The names of the ledger and of the tables next to it.
 
     Their rows are restored with --schema-only too: without them, every migration of the schema would be pending.
     """
-    return (ledger.table, ledger.table + PROGRESS_SUFFIX)
+    return tuple(ledger.table + suffix for suffix in TABLE_SUFFIXES)
 
 
 class DumpFormat(StrEnum):

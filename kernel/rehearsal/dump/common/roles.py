@@ -140,6 +140,20 @@ def create_missing_roles(url: str, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(wanted)
 
 
+def grant_create(url: str, role: str) -> None:
+    """Let a role of the dump create schemas, and tables in the schema public, as the owner of a database may.
+
+    A dump of one database names neither its owner nor the privileges on it.
+    Raises DatabaseUnreachable, DatabaseRefused.
+    """
+    with open_session(url) as session:
+        connection, grantee = session.connection, sql.Identifier(role)
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("GRANT CREATE, TEMPORARY ON DATABASE {} TO {}").format(database, grantee))
+        if connection.execute("SELECT FROM pg_namespace WHERE nspname = 'public'").rowcount:
+            connection.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA public TO {}").format(grantee))
+
+
 def create_role_statements(names: Iterable[str]) -> str:
     """The statements that create the roles, for a message."""
     return " ".join(sql.SQL("CREATE ROLE {} NOLOGIN;").format(sql.Identifier(name)).as_string() for name in names)

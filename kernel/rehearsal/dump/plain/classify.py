@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
+from kernel.schema.queries_tables import SERVER_OPTIONS
 
 IDENTIFIER = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)'
 _NAME = rb"(?:%b\.)?%b" % (IDENTIFIER, IDENTIFIER)
@@ -41,7 +41,7 @@ class StatementKind(Enum):
     COLUMN_OPTIONS = "options of a column, with one that only a server sets, which is left out"
     DROP = "drops what a fresh database does not have"
     PLACEHOLDER = "replaces a view by an empty one, to drop what it depends on"
-    DATABASE = "concerns the database as a whole, which exists already"
+    DATABASE = "concerns the database as a whole, which exists already, by another name"
     SEQUENCE = "sets a sequence to a number"
     DATA = "creates rows or large objects rather than schema"
     REMOTE = "would reach another server"
@@ -120,6 +120,8 @@ _KINDS_AND_SHAPES = (
     (StatementKind.LARGE_OBJECT, rb"GRANT %g ON LARGE OBJECT [0-9]+ TO %g;\Z"),
     (StatementKind.LARGE_OBJECT, rb"REVOKE %g ON LARGE OBJECT [0-9]+ FROM %g;\Z"),
     (StatementKind.LARGE_OBJECT, rb"COMMENT ON LARGE OBJECT [0-9]+ IS %s;\Z"),
+    (StatementKind.DATABASE, rb"GRANT %g ON DATABASE %i TO %g;\Z"),
+    (StatementKind.DATABASE, rb"REVOKE %g ON DATABASE %i FROM %g;\Z"),
     (StatementKind.PRIVILEGES, rb"GRANT %g ON %g TO %g;\Z"),
     (StatementKind.PRIVILEGES, rb"REVOKE %g ON %g FROM %g;\Z"),
     (StatementKind.INDEX_PROPERTY, rb"COMMENT ON (?:INDEX|CONSTRAINT) "),

@@ -154,6 +154,8 @@ class ContentsCollector:
             self._add_roles(sql)
         elif kind is StatementKind.REMOTE and (mapping := _USER_MAPPING.match(sql)):
             self._roles.setdefault(unquote_identifier(mapping[1]))
+        elif kind is StatementKind.DATABASE and sql.startswith((b"GRANT ", b"REVOKE ")):
+            self._add_roles(sql)
         elif kind is StatementKind.DATABASE:
             self._add_database(sql)
         elif kind in (StatementKind.PLAIN, StatementKind.INDEX):

@@ -18,7 +18,7 @@ from kernel.rehearsal.dump.plain.load_order import StepMode, plan_load
 from kernel.rehearsal.dump.plain.load_state import LoadState
 from kernel.rehearsal.dump.plain.rows import TargetTable, load_table, load_tables
 from kernel.rehearsal.dump.plain.workers import LoadJob, open_load_connection
-from kernel.rehearsal.schema.queries_tables import SERVER_OPTIONS
+from kernel.schema.queries_tables import SERVER_OPTIONS
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
