@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 _MISSED = 1
+_BACKFILL = "backfill"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and return the exit code."""
+    if arguments[:1] == [_BACKFILL]:
+        from bench import backfill  # noqa: PLC0415 - with flags and a table of its own
+
+        return backfill.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.scenarios if name not in _scenario_names(long=True)]:

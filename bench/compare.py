@@ -44,4 +44,5 @@ def _values(samples: Sequence[Sample], quantity: Quantity) -> list[float]:
 def _compare(comparison: Comparison, value: float, reference: float) -> float:
     if comparison.rows is not None:
         return comparison.rows / (value - reference) if value > reference else float("inf")
-    return value / reference if comparison.quantity is Quantity.SECONDS else value - reference
+    is_ratio = comparison.quantity is Quantity.SECONDS and comparison.reference is not None
+    return value / reference if is_ratio else value - reference

@@ -60,8 +60,8 @@ class Program:
 class Comparison:
     """A program compared with a reference program: seconds as a ratio, bytes as a difference.
 
-    Without a `reference`, bytes are not compared. With `rows` the value is not a ratio but rows per second: `rows`
-    divided by the seconds of the program minus those of the reference, which did the same work except the rows.
+    Without a `reference`, bytes and seconds are not compared. With `rows` the value is not a ratio but rows per second:
+    `rows` divided by the seconds of the program minus those of the reference, which did the same work except the rows.
     `at_most`, or for rows `at_least`, is the target; both are None for a comparison without a target.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,18 @@ def kernel_task(name: str, files: Files, *arguments: str, applied: bool = False)
     )
 
 
+def schema_check(name: str, files: Files, clone: ClonedDatabase) -> Program:
+    """`inv db.verify --schema` on a database that the files have made."""
+    command = (*_INVOKE, "db.verify", "--schema")
+    return Program(name=name, command=command, folder=_CHECKOUT, migrations=files.migrations, clone=clone)
+
+
+def schema_dump(name: str, files: Files, clone: ClonedDatabase, psql: Path) -> Program:
+    """pg_dump of the schema of the same database."""
+    command = (str(psql.with_name("pg_dump")), "--schema-only", "--file", os.devnull)
+    return Program(name=name, command=command, folder=files.root, migrations=files.migrations, clone=clone)
+
+
 def bare_task(name: str, files: Files, *arguments: str) -> Program:
     """`inv` with the only task of bench/baseline/tasks.py, on a database with the same records."""
     return Program(
@@ -59,6 +72,15 @@ def psql_each(name: str, files: Files, psql: Path) -> Program:
     """A psql for each file."""
     command = ("/bin/sh", "-c", _EACH, "sh", "psql", str(psql), *_QUIET)
     return Program(name=name, command=command, folder=files.root, migrations=files.migrations)
+
+
+def fleet(name: str, files: Files, kind: str, psql: Path, *, layout: str, targets: int) -> Program:
+    """The files in every target, by bench/fleet.py: `kind` is ours, status, or psql for one psql a target.
+
+    `layout` is schemas, or databases of two servers.
+    """
+    command = (sys.executable, "-m", "bench.fleet", kind, layout, str(files.root), str(targets), str(psql))
+    return Program(name=name, command=command, folder=_CHECKOUT, migrations=files.migrations, prints_seconds=True)
 
 
 def psql_large(name: str, files: Files, psql: Path) -> Program:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OURS, SINGLE = "ours", "ours --single-transaction"
 PSQL, PSQL_EACH = "one psql session", "a psql for each file"
+FLEET, PSQL_TARGET, FLEET_STATUS = "inv fleet.migrate", "a psql for each target", "seconds of inv fleet.status"
+SCHEMA_CHECK, SCHEMA_DUMP = "inv db.verify --schema", "pg_dump --schema-only"
 LOOP = "a plain loop"
 STATUS, BARE, LIST, BARE_LIST = "inv db.status", "a bare task", "inv --list", "--list of one task"
 FIRST, AGAIN = "the first copy", "the next copy, kept"
@@ -209,6 +211,54 @@ def data(folder: Path, _psql: Path) -> Scenario:
     )
 
 
+def schema_2000(folder: Path, psql: Path) -> Scenario:
+    """The catalog of a database of 2,000 tables compared with the files that made it, which were built before."""
+    made = files.small(folder, 2000)
+    database = ClonedDatabase(template=((folder / "all.sql").read_text(encoding="utf-8"),))
+    return Scenario(
+        name="the schema of 2,000 tables",
+        programs=(
+            programs.schema_check(SCHEMA_CHECK, made, database),
+            programs.schema_dump(SCHEMA_DUMP, made, database, psql),
+        ),
+        comparisons=(Comparison(program=SCHEMA_CHECK, reference=SCHEMA_DUMP),),
+        proof=_made_accounts(2000),
+    )
+
+
+def fleet_1000(folder: Path, psql: Path) -> Scenario:
+    """Five files in each of 1,000 schemas, eight at a time, with the memory of the coordinator; and their status."""
+    schemas, made = 1000, files.small(folder, 5)
+    return Scenario(
+        name="5 files in 1,000 schemas",
+        programs=(
+            programs.fleet(FLEET, made, "ours", psql, layout="schemas", targets=schemas),
+            programs.fleet(PSQL_TARGET, made, "psql", psql, layout="schemas", targets=schemas),
+            programs.fleet(FLEET_STATUS, made, "status", psql, layout="schemas", targets=schemas),
+        ),
+        comparisons=(
+            Comparison(program=FLEET, reference=PSQL_TARGET, at_most=1.3),
+            Comparison(program=FLEET, reference=None, quantity=Quantity.PROCESS_BYTES, at_most=200 * _MEGABYTE),
+            Comparison(program=FLEET_STATUS, reference=None, at_most=5),
+        ),
+        proof=f"SELECT count(*) = {schemas * 5} FROM pg_class WHERE relkind = 'r' AND relname ~ '^account_[0-9]+$'",
+    )
+
+
+def fleet_200(folder: Path, psql: Path) -> Scenario:
+    """Five files in each of 200 databases, half of them on a second server."""
+    made = files.small(folder, 5)
+    return Scenario(
+        name="5 files in 200 databases on 2 servers",
+        programs=(
+            programs.fleet(FLEET, made, "ours", psql, layout="databases", targets=200),
+            programs.fleet(PSQL_TARGET, made, "psql", psql, layout="databases", targets=200),
+        ),
+        comparisons=(Comparison(program=FLEET, reference=PSQL_TARGET, at_most=1.3),),
+        proof="SELECT true",  # the databases are gone; both programs end with an error if one of them fails
+    )
+
+
 USUAL: dict[str, Make] = {
     "small-200": small_200,
     "small-1000": small_1000,
@@ -217,7 +267,14 @@ USUAL: dict[str, Make] = {
     "inserts-3mb": inserts_3mb,
     "inserts-60mb": inserts_60mb,
 }
-LONG: dict[str, Make] = {"copy-1gb": copy_1gb, "data": data, "rehearsal-copy": rehearsal_copy}
+LONG: dict[str, Make] = {
+    "copy-1gb": copy_1gb,
+    "data": data,
+    "rehearsal-copy": rehearsal_copy,
+    "schema-2000": schema_2000,
+    "fleet-1000": fleet_1000,
+    "fleet-200": fleet_200,
+}
 """Minutes, and gigabytes of disk."""
 
 

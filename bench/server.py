@@ -17,7 +17,7 @@ from bench import files
 from kernel.postgres.throwaway import throwaway_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bench.model import ClonedDatabase
     from kernel.postgres.cluster import Server
@@ -100,10 +100,11 @@ class BenchmarkServer:
 
 
 @contextmanager
-def open_benchmark_server(bindir: Path | None) -> Iterator[BenchmarkServer]:
+def open_benchmark_server(bindir: Path | None, settings: Mapping[str, str] | None = None) -> Iterator[BenchmarkServer]:
     """Start a server of the PostgreSQL in `bindir`, or of the installed one. Raises ProgramsMissing, ServerFailed."""
+    durable = {**_DURABLE, **(settings or {})}
     with (
-        throwaway_server(bindir=bindir, settings=_DURABLE, room_bytes=_MORE_THAN_MEMORY_BYTES) as server,
+        throwaway_server(bindir=bindir, settings=durable, room_bytes=_MORE_THAN_MEMORY_BYTES) as server,
         psycopg.connect(server.conninfo, autocommit=True) as administrator,
     ):
         yield BenchmarkServer(server=server, administrator=administrator)

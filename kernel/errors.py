@@ -6,8 +6,9 @@ KernelError
 ├── FilesInvalid          2    file_invalid         migration files that cannot be run
 ├── Drift                 4    drift                records and files disagree
 │   ├── LedgerShape       4    ledger_shape         schema_migrations is not the table of the specification
-│   ├── LedgerElsewhere   4    ledger_elsewhere     schema_migrations is in a schema that the search path does not name
-│   └── Unrecorded        4    unrecorded           a database with tables and no records
+│   ├── LedgerElsewhere   4    ledger_elsewhere     the search path does not find the schema_migrations with the records
+│   ├── Unrecorded        4    unrecorded           a database with tables and no records
+│   └── ToolLedgerUnfit   4    tool_ledger_unfit    another tool's ledger has failed runs, or records without their file
 ├── LockBusy              5    lock_busy            another runner holds the lock
 ├── MigrationFailed       6    migration_failed     a migration was not applied
 ├── EnvironmentFailed     7    environment_failed   what a run needs; raised only as a subclass
@@ -17,7 +18,8 @@ KernelError
 │   ├── ServerFailed      7    server_failed        a local server did not start or stop
 │   ├── DumpUnreadable    7    dump_unreadable      not a dump, truncated, or it would run programs
 │   ├── Unprepared        7    unprepared           what a restore would lack, found before it begins
-│   └── RestoreFailed     7    restore_failed       the copy of production could not be made
+│   ├── RestoreFailed     7    restore_failed       the copy of production could not be made
+│   └── ClusterFailed     7    cluster_failed       no scheduler, no workers, or workers of another version
 └── Interrupted           130  interrupted          SIGINT
     └── Terminated        143  terminated           SIGTERM
 
@@ -104,7 +106,7 @@ class LedgerShape(Drift):
 
 
 class LedgerElsewhere(Drift):
-    """There is a schema_migrations in a schema that the search path does not name; a second one is not created."""
+    """The search path does not find the table schema_migrations that has the records; no second one is begun."""
 
     code = "ledger_elsewhere"
 
@@ -113,6 +115,12 @@ class Unrecorded(Drift):
     """A database that has tables and no records."""
 
     code = "unrecorded"
+
+
+class ToolLedgerUnfit(Drift):
+    """The ledger of another tool has failed runs, or applied what no file is."""
+
+    code = "tool_ledger_unfit"
 
 
 class LockBusy(KernelError):
@@ -219,6 +227,12 @@ class RestoreFailed(EnvironmentFailed):
     """The copy of production could not be made; the message names the object or row."""
 
     code = "restore_failed"
+
+
+class ClusterFailed(EnvironmentFailed):
+    """A Dask cluster without a scheduler or workers, or with workers of another version."""
+
+    code = "cluster_failed"
 
 
 class Interrupted(KernelError):

@@ -5,21 +5,30 @@ db.status prints the same Plan that db.migrate carries out. Only `read_status`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING
 
-from kernel.db.ledger import find_ledger, read_records
+from kernel.db.ledger import find_ledger
 from kernel.db.progress_table import left_indexes, read_progress
+from kernel.db.records import read_records
+from kernel.db.repeatable_entries import RepeatableState, read_repeatable_entries
+from kernel.db.unrecorded import refuse_records_elsewhere
 from kernel.errors import Drift, Problem, UsageError
-from kernel.migrations.migration import format_version
+from kernel.migrations.migration import format_version, parse_version
+from kernel.migrations.phases import Phase
+from kernel.migrations.repeatable_names import discover_repeatable
 from kernel.migrations.replaced import REPLACED_FOLDER, describe_range
+from kernel.units import plural_form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kernel.db.connection import Session
-    from kernel.db.ledger import Ledger, Record
+    from kernel.db.ledger import Ledger
+    from kernel.db.progress_table import KeyWalk
+    from kernel.db.records import Record
+    from kernel.db.repeatable_entries import RepeatableEntry
     from kernel.migrations.migration import Migration
 
 
@@ -46,20 +55,28 @@ class Reason(Enum):
     RENUMBERED = "the record's content has another version now"
     REPLACED_PARTLY = "a squash file, and not all versions that it replaces are recorded as it knows them"
     STRAY_RECORD = "a record whose version is no number, or recorded twice"
-    OUT_OF_ORDER = "a pending file before an applied one"
+    OUT_OF_ORDER = "a pending file before one that is applied, or partly applied"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialRun:
-    """Where a file stopped that runs statement by statement; statements count from 1.
+    """Where a file stopped that runs statement by statement; statements count from 1. A backfill has its `walk`.
 
-    `invalid_indexes`, quoted and with their schema, are what it left; the next run drops them.
+    `invalid_indexes`, quoted and with their schema, are what it left; the next run drops them. `problem` is why the
+    next run will not go on, with the remedy; kernel.operations.migrate adds it.
     """
 
     finished: int
     invalid_indexes: tuple[str, ...] = ()
+    walk: KeyWalk | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
+        if self.problem:
+            done = self.walk or f"{self.finished} {plural_form(self.finished, 'statement')} finished"
+            return f"{done}; {self.problem}"
+        if self.walk:
+            return f"{self.walk}; the next run goes on from there"
         left = "".join(f"; {name} is INVALID, and is dropped first" for name in self.invalid_indexes)
         return f"the next run begins with statement {self.finished + 1}{left}"
 
@@ -86,6 +103,11 @@ class PlanEntry:
     @property
     def version(self) -> str:
         return self.migration.version if self.migration else self.record.version if self.record else ""
+
+    @property
+    def waits_for_phase_after(self) -> bool:
+        """Whether its file is pending, and --phase before leaves it out."""
+        return self.migration is not None and not self.record and self.migration.phase is Phase.AFTER
 
     @property
     def filename(self) -> str:
@@ -136,6 +158,10 @@ class Plan:
             entry.migration for entry in self.entries if entry.migration and not entry.record and not entry.stands_for
         )
 
+    def pending_in(self, phase: Phase | None) -> tuple[Migration, ...]:
+        """The pending files of a phase, None for both."""
+        return tuple(migration for migration in self.pending if phase in (None, migration.phase))
+
     @property
     def is_unrelated(self) -> bool:
         """Whether there are files and records, and no record is one of these files, by content, name or git."""
@@ -158,32 +184,59 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What is applied and what is pending in a database; `database` is host:port/dbname."""
+    """What is applied and what is pending in a database; `database` is host:port/dbname.
+
+    `repeatable` are the repeatable files, by name.
+    """
 
     database: str
     ledger: Ledger
     plan: Plan
+    repeatable: tuple[RepeatableEntry, ...] = ()
+
+    @property
+    def pending_repeatable(self) -> tuple[Migration, ...]:
+        """The repeatable files that were never applied, or changed since."""
+        return tuple(
+            entry.migration for entry in self.repeatable if entry.migration and entry.state is RepeatableState.PENDING
+        )
 
 
-def read_status(session: Session, migrations: Iterable[Migration]) -> Status:
-    """Compare files and records. Read-only: no lock, and no table is created. Raises LedgerShape, DatabaseRefused."""
+def read_status(
+    session: Session, migrations: Sequence[Migration], *, repeatable: Sequence[Migration] | None = None
+) -> Status:
+    """Compare files and records. Read-only: no lock, and no table is created.
+
+    `repeatable` are the repeatable files, None for those of the same directory. Raises LedgerShape, LedgerElsewhere,
+    DatabaseRefused, and FilesInvalid for repeatable files with a wrong name.
+    """
+    if repeatable is None:
+        repeatable = discover_repeatable(migrations[0].directory) if migrations else ()
     ledger = find_ledger(session)
     records = read_records(session, ledger)
+    if not records:
+        refuse_records_elsewhere(session, ledger, migrations)
     progress = read_progress(session, ledger) if ledger.exists else {}
     partial = {
         version: PartialRun(
             finished=one.finished,
             invalid_indexes=tuple(index.name for index in left_indexes(session.connection, one)),
+            walk=one.walk,
         )
         for version, one in progress.items()
     }
-    return Status(database=session.name, ledger=ledger, plan=build_plan(migrations, records, partial=partial))
+    plan = build_plan(migrations, records, partial=partial)
+    entries = read_repeatable_entries(session, ledger, repeatable, is_ahead=bool(plan.records_ahead))
+    return Status(database=session.name, ledger=ledger, plan=plan, repeatable=entries)
 
 
 def build_plan(
     files: Iterable[Migration], records: Iterable[Record], *, partial: Mapping[str, PartialRun] | None = None
 ) -> Plan:
-    """Compare files with records; `partial` are the no-transaction files that are partly done, by version."""
+    """Compare files with records; `partial` are the no-transaction files that are partly done, by version.
+
+    A file without a record is out of order below a version that is recorded, or partial.
+    """
     by_number = {migration.number: migration for migration in files}
     recorded: dict[int, Record] = {}
     entries = []
@@ -197,7 +250,9 @@ def build_plan(
             recorded[number] = record
     squash_entries, replaced = _squash_entries(by_number, recorded)
     newest_file = max(by_number, default=-1)
-    newest_record = recorded.get(max(recorded, default=-1))
+    begun = {int(version): version for version in partial or {} if version.isascii() and version.isdigit()}
+    newest_begun = max(begun.keys() | recorded.keys(), default=-1)
+    newest = recorded[newest_begun].version if newest_begun in recorded else begun.get(newest_begun, "")
     unrecorded = {migration.checksum: migration for n, migration in by_number.items() if n not in recorded}
     for number in sorted(by_number.keys() | (recorded.keys() - replaced.keys())):
         migration, matching = by_number.get(number), recorded.get(number)
@@ -206,7 +261,12 @@ def build_plan(
         elif migration and matching:
             entries.append(_entry_with_file_and_record(migration, matching))
         elif migration:
-            entries.append(_entry_without_record(migration, newest_record, (partial or {}).get(migration.version)))
+            one = (partial or {}).get(migration.version)
+            entry = _entry_without_record(migration, newest, one, is_recorded=newest_begun in recorded)
+            if entry.reason is Reason.OUT_OF_ORDER and migration.phase is Phase.AFTER:
+                later = [by_number[other] for other in recorded.keys() | begun.keys() if other in by_number]
+                entry = _entry_of_passed_file(entry, migration, [one for one in later if one.number > number])
+            entries.append(entry)
         elif matching:
             same_content = unrecorded.get(matching.checksum)
             entries.append(_entry_without_file(matching, same_content, ahead=number > newest_file))
@@ -335,16 +395,33 @@ def _accept_remedy(version: str) -> str:
     return f"accept it with: inv db.repair --accept {version}"
 
 
-def _entry_without_record(migration: Migration, newest: Record | None, partial: PartialRun | None) -> PlanEntry:
+def _entry_without_record(
+    migration: Migration, newest: str, partial: PartialRun | None, *, is_recorded: bool
+) -> PlanEntry:
+    """The entry of a pending file; `newest` is the last version that has a record or is partial, "" for none."""
     if partial:
         return PlanEntry(state=VersionState.PARTIAL, migration=migration, partial=partial)
-    if newest is None or newest.number is None or migration.number > newest.number:
+    if not newest or migration.number > int(newest):
         return PlanEntry(state=VersionState.PENDING, migration=migration)
     drift = (
-        f"pending, but {newest.version} is applied already; give it a later number with: "
+        f"pending, but {newest} is {'applied already' if is_recorded else 'partly applied'}; "
+        f"{'' if is_recorded else 'put its record back if it ran before, or '}give it a later number with: "
         f"inv db.renumber {migration.filename}, or apply it where it is with: inv db.migrate --allow-out-of-order"
     )
     return PlanEntry(state=VersionState.OUT_OF_ORDER, migration=migration, drift=drift, reason=Reason.OUT_OF_ORDER)
+
+
+def _entry_of_passed_file(entry: PlanEntry, migration: Migration, later: list[Migration]) -> PlanEntry:
+    """The entry of a file of phase `after`: it is pending where files of phase `before` alone have passed it."""
+    if any(one.phase is Phase.AFTER for one in later):
+        return entry
+    from kernel.migrations.passing import find_conflict  # noqa: PLC0415 - for few files
+
+    for one in sorted(later, key=lambda one: one.number):
+        if conflict := find_conflict(migration, one):
+            drift = f"{entry.drift}; {one.filename} could not pass it: {conflict}"
+            return replace(entry, drift=drift)
+    return PlanEntry(state=VersionState.PENDING, migration=migration)
 
 
 def _entry_without_file(record: Record, twin: Migration | None, *, ahead: bool) -> PlanEntry:
@@ -360,55 +437,24 @@ def _entry_without_file(record: Record, twin: Migration | None, *, ahead: bool) 
     return PlanEntry(state=VersionState.MISSING, record=record, drift=drift, reason=reason)
 
 
-def migrations_to_apply(plan: Plan, *, to: str = "", allow_out_of_order: bool = False) -> tuple[Migration, ...]:
-    """The files that a run applies, in order, up to version `to`.
+def migrations_to_apply(
+    plan: Plan, *, to: str = "", allow_out_of_order: bool = False, phase: Phase | None = None
+) -> tuple[Migration, ...]:
+    """The files that a run applies, in order, up to version `to`, and those of one phase if it is given.
 
-    Raises UsageError when `to` names no file, PlanDrift when files and records disagree.
+    Raises UsageError when `to` names no file, PlanDrift when files and records disagree, and FilesInvalid for files
+    that would run before one of the other phase which has to precede them.
     """
     last = parse_version(to) if to else None
     if last is not None and not any(entry.migration and entry.migration.number == last for entry in plan.entries):
         raise UsageError(f"--to {to}: no migration file has this version")
     if plan.drift(allow_out_of_order=allow_out_of_order):
         raise PlanDrift(plan, allow_out_of_order=allow_out_of_order)
-    return tuple(migration for migration in plan.pending if last is None or migration.number <= last)
+    pending = tuple(migration for migration in plan.pending if last is None or migration.number <= last)
+    if phase is None:
+        return pending
+    if allow_out_of_order:
+        return tuple(migration for migration in pending if migration.phase is phase)
+    from kernel.migrations.passing import files_of_phase  # noqa: PLC0415 - with --phase only
 
-
-def entries_to_roll_back(plan: Plan, *, steps: int = 1, to: str = "") -> tuple[PlanEntry, ...]:
-    """The entries whose records a rollback removes, newest version first; version `to` stays applied.
-
-    Raises UsageError when `to` has no record, when there are fewer records than `steps`, and for the record of a squash
-    file: without it the records of the versions that it replaces would have no file.
-    """
-    entries = _newest_entries(plan, steps=steps, to=to)
-    for entry in entries:
-        if entry.migration and entry.migration.replaces:
-            raise UsageError(
-                f"{entry.filename}: stands for the files {describe_range(entry.migration.replaces)}, "
-                "so its record stays; a rollback ends above it"
-            )
-    return entries
-
-
-def _newest_entries(plan: Plan, *, steps: int, to: str) -> tuple[PlanEntry, ...]:
-    applied = [entry for entry in plan.entries if entry.record and entry.record.number is not None]
-    applied.sort(key=lambda entry: int(entry.version), reverse=True)
-    if to:
-        number = parse_version(to)
-        if any(record.number == number for record in plan.replaced_records):
-            raise UsageError(f"--to {to}: a squash file replaces this version; a rollback ends above the squash file")
-        if not any(int(entry.version) == number for entry in applied):
-            raise UsageError(f"--to {to}: this version is not applied, so it cannot stay applied; see inv db.status")
-        return tuple(entry for entry in applied if int(entry.version) > number)
-    if steps > len(applied) > 0:
-        raise UsageError(f"--steps {steps}: only {len(applied)} applied; see inv db.status")
-    return tuple(applied[:steps])
-
-
-_VERSION_DIGITS = 255  # of schema_migrations.version
-
-
-def parse_version(text: str) -> int:
-    """Parse a version as a user writes it, 16 or 016. Raises UsageError."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _VERSION_DIGITS):
-        raise UsageError(f"{text!r} is no version; write the number of the file, such as 016")
-    return int(text)
+    return files_of_phase(pending, phase, is_new=not plan.applied_count)

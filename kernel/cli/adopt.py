@@ -58,8 +58,7 @@ def _adoption_text(context: TaskContext, adoption: Adoption, *, dry_run: bool) -
         f"from {adoption.tool} {'would be written' if dry_run else 'written'}"
     )
     if adoption.files and not dry_run:
-        last = adoption.files[-1].filename.partition("_")[0]
-        counts += f"; on a database that has all of them: inv db.baseline --to {last}"
+        counts += f"; on a database that {adoption.tool} has migrated: inv db.baseline --from {adoption.tool}"
     return "\n".join([*lines, counts])
 
 

@@ -9,10 +9,13 @@ from kernel.apply.events import WaitingForLock
 from kernel.db.connection import open_configured_session
 from kernel.errors import EnvironmentFailed, FilesInvalid, MigrationFailed, UsageError
 from kernel.migrations.migration import require_migrations
+from kernel.migrations.tool_records import LEDGER_FORMATS
 from kernel.operations.baseline import record_baseline
-from kernel.rehearsal.missing_objects import find_missing_objects
+from kernel.operations.tool_baseline import ToolBaselineRequest, record_tool_baseline
 from kernel.report.json_documents import file_documents
 from kernel.report.safe_text import show_hidden_characters
+from kernel.report.tool_baseline import tool_baseline_document, tool_baseline_text
+from kernel.schema import find_missing_objects
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
@@ -29,29 +32,52 @@ LOCK_WAIT_SECONDS = 60.0
 _OBJECTS_SHOWN = 20
 
 
-def run_baseline(context: TaskContext, *, to: str, yes: bool) -> None:
+def run_baseline(
+    context: TaskContext, *, to: str, tool: str, ledger: str, different: bool, dry_run: bool, yes: bool
+) -> None:
     """Record files as applied without running them. Raises KernelError."""
-    if not to:
+    if not (to or tool):
         raise UsageError(
-            "db.baseline: needs the last version that the database already contains: --to 009, or --to 0 for none"
+            "db.baseline: needs the last version that the database already contains: --to 009, or --to 0 for none; "
+            f"or the tool that has applied them: --from {'|'.join(LEDGER_FORMATS)}"
         )
+    if to and tool:
+        raise UsageError(f"--to {to} and --from {tool}: give one of them; what {tool} has applied, its ledger says")
+    if not tool and (ledger or different):
+        raise UsageError(f"{'--ledger' if ledger else '--different'}: only with --from")
     missing: list[str] = []
-    with confirmed_session(context, "db.baseline", yes=yes) as (session, migrations, waiting):
+    with confirmed_session(context, "db.baseline", yes=yes or dry_run) as (session, migrations, waiting):
+
+        def inspect(to_record: tuple[Migration, ...]) -> None:
+            missing.extend(_warn_of_missing_objects(context, session, to_record))
+
+        if tool:
+            request = ToolBaselineRequest(tool=tool, table=ledger, different=different, dry_run=dry_run)
+            baseline = record_tool_baseline(
+                session, migrations, request, lock_wait_seconds=LOCK_WAIT_SECONDS, waiting=waiting, inspect=inspect
+            )
+            context.print_result(
+                lambda: tool_baseline_text(baseline, dry_run=dry_run),
+                lambda: tool_baseline_document(baseline, missing, dry_run=dry_run),
+            )
+            return
         result = record_baseline(
             session,
             migrations,
             to=to,
             lock_wait_seconds=LOCK_WAIT_SECONDS,
             waiting=waiting,
-            inspect=lambda to_record: missing.extend(_warn_of_missing_objects(context, session, to_record)),
+            inspect=inspect,
+            dry_run=dry_run,
         )
     context.print_result(
-        lambda: _baseline_text(result, len(migrations)),
+        lambda: _baseline_text(result, len(migrations), dry_run=dry_run),
         lambda: {
             "database": result.database,
             "recorded": file_documents(result.recorded),
             "tables": list(result.tables),
             "missing": missing,
+            "dry_run": dry_run,
         },
     )
 
@@ -78,9 +104,10 @@ def _warn_of_missing_objects(
     return missing
 
 
-def _baseline_text(result: BaselineResult, total: int) -> str:
+def _baseline_text(result: BaselineResult, total: int, *, dry_run: bool) -> str:
+    recorded = "would be recorded as applied" if dry_run else "recorded as applied, not run"
     if result.recorded:
-        return "\n".join(f"{migration.filename}: recorded as applied, not run" for migration in result.recorded)
+        return "\n".join(f"{migration.filename}: {recorded}" for migration in result.recorded)
     count = f"{format_quantity(total, 'file')} {'is' if total == 1 else 'are'}"
     lines = [f"nothing is recorded as applied to {result.database}: {count} pending"]
     if result.tables:

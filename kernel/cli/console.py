@@ -12,6 +12,10 @@ from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 from kernel.apply.events import (
+    BackfillStopped,
+    BackfillWaiting,
+    BatchCommitted,
+    BatchesShrunk,
     FileWarning,
     IndexBuildProgressed,
     MigrationApplied,
@@ -24,10 +28,10 @@ from kernel.apply.events import (
     WaitingForLock,
 )
 from kernel.report.safe_text import show_hidden_characters
-from kernel.units import format_count, format_quantity
+from kernel.units import format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kernel.apply.events import Event, Observer
 
@@ -56,6 +60,10 @@ class Console:
         """Print a line of the result."""
         self.show_progress("")
         _write_stream(self.out, f"{text}\n")
+
+    def write_result(self, text: str) -> None:
+        """Write a part of the result as it is."""
+        _write_stream(self.out, text)
 
     def print_line(self, text: str) -> None:
         """Print a line that is not the result."""
@@ -135,10 +143,10 @@ class Progress:
         self._quiet = quiet
         return self._show
 
-    def _show(self, event: Event) -> None:  # noqa: C901 - one case for each event
+    def _show(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each event
         match event:
             case WaitingForLock():
-                self._show_wait("", (f"another runner: {event.holder}",))
+                self.show_wait("", (f"another runner: {event.holder}",))
             case FileWarning():
                 self._console.print_line(show_hidden_characters(f"warning: {event.problem}"))
             case MigrationStarted():
@@ -156,7 +164,18 @@ class Progress:
             case IndexBuildProgressed():
                 self._show_running(f"{self.filename}: {event.phase}", event.seconds)
             case StatementBlocked():
-                self._show_wait(f"{self.filename}: ", event.blockers, event.seconds)
+                self.show_wait(f"{self.filename}: ", event.blockers, event.seconds)
+            case BatchCommitted():
+                self._show_running(f"{self.filename}: {walk_text(event)}", event.run_seconds)
+            case BackfillWaiting():
+                self.show_wait(f"{self.filename}: ", (event.standby,))
+            case BatchesShrunk():
+                count = format_quantity(event.waiting_sessions, "session")
+                rows = format_quantity(event.rows, "row")
+                self._console.print_line(f"{self.filename}: {count} waited for a batch; the next ones have {rows}")
+            case BackfillStopped():
+                text = f"{self.filename}: stopped after the batch, at {event.walk}; the next run goes on from there"
+                self._console.print_line(text)
             case NoticeReceived():
                 self._console.print_line(show_hidden_characters(_notice_text(event), keep="\n\t"))
             case MigrationRetrying():
@@ -184,7 +203,7 @@ class Progress:
             self._next_report_seconds = seconds + min(seconds, _LONGEST_SILENCE_SECONDS)
             self._console.print_line(line)
 
-    def _show_wait(self, place: str, blockers: tuple[str, ...], seconds: float = 0.0) -> None:
+    def show_wait(self, place: str, blockers: Sequence[str], seconds: float = 0.0) -> None:
         """Show a wait: passing on a terminal, elsewhere once for each blocker of an attempt."""
         if self._console.live_lines:
             elapsed = f"{seconds:.0f} s " if seconds else ""
@@ -196,6 +215,14 @@ class Progress:
             if session not in self._waits_shown:
                 self._waits_shown.add(session)
                 self._console.print_line(show_hidden_characters(f"{place}waiting for {line}"))
+
+
+def walk_text(event: BatchCommitted) -> str:
+    """How far a backfill is, its rate, and the time that is left if it keeps that rate."""
+    walk, rate = event.walk, event.run_rows / max(event.run_seconds, 0.001)
+    rows = f"{format_count(walk.rows)} of about {format_count(max(walk.estimate, walk.rows))} rows"
+    left = max(walk.estimate - walk.rows, 0) / max(rate, 0.001)
+    return f"{walk}, {rows}, {format_count(round(rate))} rows/s, about {format_seconds(left)} left"
 
 
 def _notice_text(event: NoticeReceived) -> str:

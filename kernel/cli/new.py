@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel.errors import UsageError
-from kernel.migrations.scaffold import renumber_migration, scaffold_migration
+from kernel.migrations.scaffold import renumber_migration, scaffold_migration, scaffold_repeatable
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
 
 
-def run_new(context: TaskContext, name: str, *, description: str, revert: bool, no_transaction: bool) -> None:
-    """Create the next migration file and print its path. Raises UsageError."""
+def run_new(
+    context: TaskContext, name: str, *, description: str, revert: bool, no_transaction: bool, repeatable: bool = False
+) -> None:
+    """Create the next migration file, or a repeatable one, and print its path. Raises UsageError."""
+    if repeatable:
+        if revert or no_transaction:
+            flag = "--revert" if revert else "--no-transaction"
+            raise UsageError(f"{flag}: not for repeatable files, which run again in one transaction; omit it")
+        path = scaffold_repeatable(context.settings.migrations_dir, name, description=description)
+        context.console.print_result(_display_path(context, path))
+        return
     result = scaffold_migration(
         context.settings.migrations_dir,
         name,
@@ -36,9 +45,10 @@ def run_new(context: TaskContext, name: str, *, description: str, revert: bool, 
 def run_renumber(context: TaskContext, file: str, *, to: str) -> None:
     """Move a file that is not applied to another number, and print its new path. Raises UsageError."""
     from kernel.db.connection import open_configured_session  # noqa: PLC0415 - db.new needs no database
-    from kernel.db.ledger import find_ledger, read_records  # noqa: PLC0415 - db.new needs no database
+    from kernel.db.ledger import find_ledger  # noqa: PLC0415 - db.new needs no database
     from kernel.db.progress_table import read_progress  # noqa: PLC0415 - db.new needs no database
-    from kernel.plan import parse_version  # noqa: PLC0415 - db.new needs no database
+    from kernel.db.records import read_records  # noqa: PLC0415 - db.new needs no database
+    from kernel.migrations.migration import parse_version  # noqa: PLC0415 - db.new needs no database
 
     filename = Path(file).name
     number = parse_version(to) if to else None

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from kernel.cli.baseline import LOCK_WAIT_SECONDS, confirmed_session
 from kernel.errors import UsageError
-from kernel.operations.repair import accept_file, forget_record, restart_file
+from kernel.operations.repair import accept_file, forget_record, forget_repeatable, restart_file
+from kernel.plan import read_status
 from kernel.report.safe_text import show_hidden_characters
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
-    from kernel.db.ledger import Record
+    from kernel.db.records import Record
     from kernel.migrations.migration import Migration
     from kernel.operations.repair import AcceptResult, ForgetResult, RestartResult
 
@@ -38,6 +39,17 @@ def run_repair(context: TaskContext, *, accept: str, restart: str, forget: str, 
                 session, migrations, restart=restart, lock_wait_seconds=LOCK_WAIT_SECONDS, waiting=waiting
             )
             context.print_result(lambda: _restart_text(restarted), lambda: _restart_document(restarted))
+        elif any(entry.name == forget for entry in read_status(session, migrations).repeatable):
+            record = forget_repeatable(
+                session, migrations, name=forget, lock_wait_seconds=LOCK_WAIT_SECONDS, waiting=waiting
+            )
+            context.print_result(
+                lambda: f"{record.name}: record removed from {session.name}; what the file made stays",
+                lambda: {
+                    "database": session.name,
+                    "forgotten": {"name": record.name, "checksum": record.checksum},
+                },
+            )
         else:
             forgotten = forget_record(
                 session, migrations, forget=forget, lock_wait_seconds=LOCK_WAIT_SECONDS, waiting=waiting

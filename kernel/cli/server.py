@@ -13,6 +13,7 @@ from kernel.db.connection import configured_database_url
 from kernel.errors import UsageError
 from kernel.postgres.development import start_development_server, stop_development_server
 from kernel.postgres.programs import find_client_program
+from kernel.testing.server import stop_test_servers
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
@@ -34,7 +35,9 @@ def run_start(context: TaskContext) -> None:
 
 
 def run_stop(context: TaskContext) -> None:
-    """Stop the embedded server. Raises ServerFailed while a command uses it."""
+    """Stop the embedded servers, also that of finished tests. Raises ServerFailed while a command uses it."""
+    if stop_test_servers(context.settings.root):
+        context.console.print_line("stopped the server of the tests")
     stopped = stop_development_server(context.settings.root, data_dir=context.settings.data_dir)
     context.console.print_result("stopped" if stopped else "the embedded server was not running")
 

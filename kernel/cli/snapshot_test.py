@@ -16,6 +16,7 @@ from kernel.rehearsal.suggest.files import write_suggested_files
 from kernel.report.json_rehearsal import rehearsal_document
 from kernel.report.output_file import check_report_writable, write_report
 from kernel.report.rehearsal import rehearsal_text
+from kernel.report.rehearsal_report import rehearsal_report
 from kernel.report.safe_text import to_one_line
 from kernel.report.suggestions import suggestions_text
 from kernel.units import format_bytes, format_quantity
@@ -42,6 +43,7 @@ def run_snapshot_test(
     fail_on: str,
     reader: str,
     queries: str,
+    queries_after: str,
     suggest: bool,
     keep: bool,
     yes: bool,
@@ -55,14 +57,16 @@ def run_snapshot_test(
             test_db=settings.test_db, protected=_protected_databases(settings), allow_overwrite=yes, keep=keep
         ),
         schema_only=schema_only,
-        jobs=parse_number_flag("--jobs", jobs, least=1) if jobs else _default_jobs(),
+        jobs=parse_number_flag("--jobs", jobs, least=1) if jobs else default_jobs(),
         reader_seconds=float(parse_number_flag("--reader", reader, least=0)),
         queries=queries,
+        queries_after=Path(queries_after) if queries_after else None,
         suggest=suggest,
-        limits=_parse_limits(max_block, fail_on),
+        limits=parse_limits(max_block, fail_on),
         waits=wait_limits(context, "0"),
         bindir=settings.pg_bindir,
         migrations_table=settings.migrations_table,
+        role=settings.role,
     )
     page = Path(report) if report else None
     _check_report(page, request)
@@ -80,12 +84,14 @@ def run_snapshot_test(
     context.print_result(
         lambda: _snapshot_test_text(rehearsal, page, folder, terminal=context.console.out.isatty()),
         lambda: rehearsal_document(rehearsal),
+        lambda directory: rehearsal_report(rehearsal, directory),
     )
     return FINDINGS_EXIT if rehearsal.reasons else 0
 
 
 def run_forget(context: TaskContext) -> None:
     """Remove every kept copy that is not in use, and print their names. Raises ServerFailed."""
+    context.require_text_or_json("--forget")
     forgotten = forget_kept_copies()
     size_bytes = sum(entry.size_bytes for entry in forgotten.removed)
     names = [entry.name for entry in forgotten.removed]
@@ -101,7 +107,8 @@ def run_forget(context: TaskContext) -> None:
     )
 
 
-def _parse_limits(max_block: str, fail_on: str) -> Limits:
+def parse_limits(max_block: str, fail_on: str) -> Limits:
+    """Parse --max-block and --fail-on. Raises UsageError."""
     if fail_on not in _THRESHOLDS:
         raise UsageError(f"--fail-on {fail_on}: expected error, warning or never")
     block_seconds = parse_number_flag("--max-block", max_block, least=0) / 1000
@@ -114,7 +121,8 @@ def _protected_databases(settings: Settings) -> dict[str, str]:
     return {variable: url for variable, url in urls.items() if variable and url is not None}
 
 
-def _default_jobs() -> int:
+def default_jobs() -> int:
+    """The number of connections that restore and compare, without --jobs."""
     return max(2, min(8, os.cpu_count() or 2))
 
 

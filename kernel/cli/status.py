@@ -1,94 +1,149 @@
-"""db.status and db.verify: compare the files with the records."""
+"""db.status: the table of migrations, compared with the records; with --check, an exit code for scripts."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kernel.cli.context import parse_phase_flag, parse_seconds_flag
 from kernel.db.connection import open_configured_session
-from kernel.db.ledger import refuse_tables_without_ledger
-from kernel.errors import Drift, EnvironmentFailed, FilesInvalid, Unrecorded
+from kernel.db.progress_table import hidden_progress_warning
+from kernel.errors import DatabaseUnreachable, Drift, FilesInvalid, UsageError
 from kernel.migrations.migration import require_migrations
+from kernel.migrations.phases import Phase
 from kernel.plan import read_status
-from kernel.report.json_documents import status_document, verify_document
-from kernel.report.status import ahead_warning, problem_lines, status_text
+from kernel.report.json_documents import status_document
+from kernel.report.status import status_text
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
     from kernel.cli.context import TaskContext
     from kernel.db.connection import Session
-    from kernel.operations.verify import FilesCheck, RecordsCheck
+    from kernel.errors import KernelError
+    from kernel.migrations.migration import Migration
     from kernel.plan import Status
 
 
 PENDING_EXIT, DRIFT_EXIT = 3, Drift.exit
+_PROBLEMS_SHOWN = 5
+_POLL_SECONDS = 0.5
 
 
-def run_status(context: TaskContext, *, check: bool) -> int:
-    """Print the table; return 0, or with `check` PENDING_EXIT or DRIFT_EXIT. Raises KernelError."""
+def run_status(context: TaskContext, *, check: bool, long: bool, wait: str, phase: str = "") -> int:
+    """Print the table; return 0, or with `check` PENDING_EXIT or DRIFT_EXIT. Raises KernelError.
+
+    `wait` is how long to wait for the server, in seconds, and with `check` for pending files to be applied; `phase` is
+    the phase of the files that `check` is about, "" for both.
+    """
+    if phase and not check:
+        raise UsageError("--phase says which pending files --check is about; add --check")
+    chosen = parse_phase_flag(phase)
     migrations = require_migrations(context.settings.migrations_dir)
-    with open_configured_session(context.settings, say=context.console.print_line) as session:
-        status = read_status(session, migrations)
-        refusal = _find_refusal(session, status)
+    wait_seconds = parse_seconds_flag("--wait", wait)
+    if check and wait_seconds:
+        status, refusals = _wait_until_applied(context, migrations, wait_seconds, chosen)
+    else:
+        with open_configured_session(
+            context.settings, say=context.console.print_line, wait_seconds=wait_seconds
+        ) as session:
+            status = _read_status(session, migrations)
+            refusals = _find_refusals(session, status)
+            if status.plan.pending and (hidden := hidden_progress_warning(session, status.ledger)):
+                context.console.print_line(f"warning: {hidden}")
     if not context.json:  # the document names it
         context.console.print_line(f"database: {status.database}")
-    if refusal:
-        context.console.print_line(f"warning: inv db.migrate will refuse this database: {refusal}")
+    for error in refusals:
+        _warn_of_refusal(context, error)
     if status.plan.drift():
         from kernel.operations.drift import trace_drift  # noqa: PLC0415 - only after drift
 
         status = replace(status, plan=trace_drift(status.plan, context.migrations_location))
-    context.print_result(lambda: status_text(status.plan, emoji=context.console.emoji), lambda: status_document(status))
-    if not check:
-        return 0
-    return DRIFT_EXIT if refusal or status.plan.drift() else PENDING_EXIT if status.plan.pending else 0
+    context.print_result(
+        lambda: status_text(
+            status.plan,
+            emoji=context.console.emoji,
+            database=status.database if long else "",
+            repeatable=status.repeatable,
+        ),
+        lambda: status_document(status),
+    )
+    return _check_exit(status, refusals, chosen) if check else 0
 
 
-def _find_refusal(session: Session, status: Status) -> Unrecorded | None:
-    """The error with which db.migrate refuses a database that has tables and no ledger."""
-    try:
-        if status.plan.pending:
-            refuse_tables_without_ledger(session, status.ledger)
-    except Unrecorded as error:
-        return error
-    return None
+def _read_status(session: Session, migrations: tuple[Migration, ...]) -> Status:
+    status = read_status(session, migrations)
+    if any(entry.partial for entry in status.plan.entries):
+        from kernel.operations.migrate import with_resume_problems  # noqa: PLC0415 - only with a partial file
+
+        return with_resume_problems(session, status)
+    return status
 
 
-def run_verify(context: TaskContext, *, offline: bool) -> int:
-    """Print every problem, or one line that says what was checked; return the exit code. Raises KernelError.
+def _check_exit(status: Status, refusals: tuple[KernelError, ...], phase: Phase | None) -> int:
+    """The exit code of --check."""
+    if status.plan.drift() or any(isinstance(error, Drift) for error in refusals):
+        return DRIFT_EXIT
+    return PENDING_EXIT if _pending_files(status, phase) else 0
 
-    Problems of the files are reported even when the database cannot be reached.
+
+def _pending_files(status: Status, phase: Phase | None) -> tuple[Migration, ...]:
+    """The pending files of a phase; repeatable files are applied in the first one."""
+    repeatable = () if phase is Phase.AFTER else status.pending_repeatable
+    return (*status.plan.pending_in(phase), *repeatable)
+
+
+def _wait_until_applied(
+    context: TaskContext, migrations: tuple[Migration, ...], wait_seconds: float, phase: Phase | None
+) -> tuple[Status, tuple[KernelError, ...]]:
+    """The status once nothing is pending, or there is drift, or the time is over; the server may start meanwhile.
+
+    Raises DatabaseUnreachable when it could not be reached until the end, and at once what waiting does not change.
     """
-    from kernel.operations.verify import check_files, check_records  # noqa: PLC0415 - db.status starts without it
+    deadline = time.monotonic() + wait_seconds
+    print_line = context.console.print_line
+    last: tuple[Status, tuple[KernelError, ...]] | None = None
 
-    files = check_files(context.settings.migrations_dir, context.settings.migrations_table)
-    records = None
-    try:
-        if not offline:
-            with open_configured_session(context.settings, say=context.console.print_line) as session:
-                records = check_records(session, files, context.migrations_location)
-                files = files.without_applied_empty(records.plan)
-    except EnvironmentFailed as error:
-        if not files.problems:
-            raise
-        context.console.print_line(f"warning: not compared with the database: {error}")
-    context.print_result(lambda: _verify_text(files, records), lambda: verify_document(files, records))
-    if files.problems:
-        return FilesInvalid.exit
-    return Drift.exit if records and records.problems else 0
+    def seconds_left() -> float:
+        return wait_seconds if wait_seconds < 0 else max(0.0, deadline - time.monotonic())
+
+    while True:
+        opened = False
+        try:
+            with open_configured_session(context.settings, say=print_line, wait_seconds=seconds_left()) as session:
+                opened = True
+                while True:
+                    status = _read_status(session, migrations)
+                    waits = last is not None
+                    last = status, _find_refusals(session, status)
+                    if _check_exit(*last, phase) != PENDING_EXIT or not seconds_left():
+                        return last
+                    if not waits:
+                        print_line(
+                            f"waiting: {format_quantity(len(_pending_files(status, phase)), 'migration')} pending"
+                        )
+                    time.sleep(min(_POLL_SECONDS, abs(seconds_left())))
+        except DatabaseUnreachable:
+            if last is None or (seconds_left() and not opened):
+                raise
+            if not seconds_left():
+                return last
 
 
-def _verify_text(files: FilesCheck, records: RecordsCheck | None) -> str:
-    problems = (*files.problems, *(records.problems if records else ()))
-    if problems:
-        lines = [line for problem in problems for line in problem_lines(problem)]
-        return "\n".join([*lines, f"{format_quantity(len(problems), 'problem')} found"])
-    read = f"{format_quantity(files.total, 'migration')} and {format_quantity(files.reverts, 'revert file')} read"
-    compared = "not compared with a database"
-    if records and records.plan:
-        compared = f"compared with {format_quantity(records.plan.applied_count, 'record')} of {records.database}"
-    gaps = f" (no file has {', '.join(files.gaps)})" if files.gaps else ""
-    text = f"{read}, {compared}: nothing is wrong{gaps}"
-    if records and records.plan and records.plan.records_ahead:
-        text += f"\n{ahead_warning(records.plan)}"
-    return text
+def _find_refusals(session: Session, status: Status) -> tuple[KernelError, ...]:
+    """The errors with which db.migrate would stop, those of drift apart, which the table shows."""
+    if not _pending_files(status, None) and not status.plan.unrecorded_squashes:
+        return ()
+    from kernel.operations.migrate import migrate_refusals  # noqa: PLC0415 - only with something to apply
+
+    return migrate_refusals(session, status)
+
+
+def _warn_of_refusal(context: TaskContext, error: KernelError) -> None:
+    if not isinstance(error, FilesInvalid):
+        context.console.print_line(f"warning: inv db.migrate will refuse this database: {error}")
+        return
+    for problem in error.problems[:_PROBLEMS_SHOWN]:
+        context.console.print_line(f"warning: inv db.migrate will refuse this file: {problem}")
+    if more := len(error.problems[_PROBLEMS_SHOWN:]):
+        context.console.print_line(f"warning: {format_quantity(more, 'more problem')} of files: inv db.verify")

@@ -16,7 +16,10 @@ _EXPECTED = (
     'write a name with other characters in double quotes, as in SQL: "my-app".schema_migrations'
 )
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off
-PROGRESS_SUFFIX = "_progress"  # of the table next to the ledger, which has the progress of unfinished files
+# Of the tables next to the ledger: one has the progress of unfinished files, one the records of repeatable files.
+PROGRESS_SUFFIX = "_progress"
+REPEATABLE_SUFFIX = "_repeatable"
+TABLE_SUFFIXES = ("", PROGRESS_SUFFIX, REPEATABLE_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,9 @@ def parse_ledger_name(text: str) -> LedgerName:
     for name, longest in ((schema or "", _NAME_BYTES), (table, _NAME_BYTES - len(PROGRESS_SUFFIX))):
         if len(name.encode()) > longest:
             raise ValueError(f"a name in it is longer than {longest} bytes; shorten it")
-    if table.endswith(PROGRESS_SUFFIX):
-        raise ValueError(f"a table whose name ends in {PROGRESS_SUFFIX} belongs to another ledger; choose another name")
+    for suffix in (PROGRESS_SUFFIX, REPEATABLE_SUFFIX):
+        if table.endswith(suffix):
+            raise ValueError(f"a table whose name ends in {suffix} belongs to another ledger; choose another name")
     if schema and (schema.startswith("pg_") or schema == "information_schema"):
         raise ValueError("the schema is one of the server's own; choose another")
     return LedgerName(schema=schema, table=table)

@@ -52,10 +52,14 @@ class Settings:
     production: bool
     prod_db: str | None = field(repr=False)
     test_db: str | None = field(repr=False)
+    test_database_url: str | None = field(repr=False)
+    """Unchecked: another program may read it, and migrations do not."""
     migrations_dir: Path
     migrations_table: LedgerName
     role: str = field(repr=False)  # a URL may have been written there by mistake
     """The role to set after connecting; "" for the one that the connection begins with."""
+    ignored_drift: tuple[str, ...] = field(repr=False)  # likewise
+    """Names and patterns of objects that db.verify --schema does not report."""
     pg_bindir: Path | None
     data_dir: Path | None
     lock_timeout_ms: int
@@ -107,9 +111,11 @@ def load_settings(root: Path, environ: Mapping[str, str]) -> Settings:
         production=with_default("KERNEL_STORAGE_MODE", _parse_storage_mode),
         prod_db=optional("PROD_DB", partial(check_conninfo, shared=False)),
         test_db=optional("TEST_DB", partial(check_conninfo, shared=False)),
+        test_database_url=entries["TEST_DATABASE_URL"].value if "TEST_DATABASE_URL" in entries else None,
         migrations_dir=with_default("KERNEL_MIGRATIONS_DIR", path),
         migrations_table=optional("KERNEL_MIGRATIONS_TABLE", parse_ledger_name) or DEFAULT_LEDGER,
         role=optional("KERNEL_ROLE", _parse_role) or "",
+        ignored_drift=optional("KERNEL_IGNORE_DRIFT", _parse_patterns) or (),
         pg_bindir=optional("KERNEL_PG_BINDIR", path),
         data_dir=optional("KERNEL_DATA_DIR", path),
         lock_timeout_ms=with_default("KERNEL_LOCK_TIMEOUT", parse_milliseconds),
@@ -132,7 +138,7 @@ def _is_setting(name: str) -> bool:
         name in SETTING_NAMES
         or name in LIBPQ_KEYWORDS
         or re.fullmatch(rf"{_PREFIX}\w+", name, re.ASCII) is not None
-        or name.upper() in _URL_ALIASES
+        or _is_url_alias(name)
         or _nearest_setting(name, SETTING_NAMES) is not None
     )
 
@@ -165,6 +171,12 @@ def _parse_role(text: str) -> str:
     if text.lower() == "none" or len(text.encode()) > _NAME_BYTES or "\0" in text:
         raise ValueError(f"expected the name of a role, as pg_roles has it, of at most {_NAME_BYTES} bytes")
     return text
+
+
+def _parse_patterns(text: str) -> tuple[str, ...]:
+    if "\0" in text:
+        raise ValueError("contains a NUL character; write names or patterns, separated by commas")
+    return tuple(filter(None, (one.strip() for one in text.split(","))))
 
 
 def _parse_retries(text: str) -> int:
@@ -201,11 +213,17 @@ def _check_unknown_names(entries: Mapping[str, SettingEntry], problems: list[Pro
         if nearest:
             if nearest.startswith(_PREFIX) or nearest not in entries or entries[nearest].layer > entry.layer:
                 problems.append(entry.problem(f"unknown; write {nearest}, or remove it"))
-        elif entry.name.startswith(_PREFIX):
+        elif entry.name.startswith(_PREFIX) and not (embedded and _is_url_alias(entry.name)):
             ignored.append(entry.name)
         elif embedded:
             problems.append(entry.problem("not read, and no database URL is set; write DATABASE_URL, or remove it"))
     return [f"ignored, not settings of the migrations: {', '.join(sorted(ignored))}"] if ignored else []
+
+
+def _is_url_alias(name: str) -> bool:
+    """Whether it is another name for the URL of the database, such as DB_URL and KERNEL_DATABASE_URL."""
+    other = name.upper().removeprefix(_PREFIX)
+    return other in _URL_ALIASES or (len(other) < len(name) and _nearest_setting(other, SETTING_NAMES) in URL_NAMES)
 
 
 def _nearest_setting(name: str, known: Sequence[str]) -> str | None:

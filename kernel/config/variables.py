@@ -48,6 +48,12 @@ SETTINGS = (
         "A database that db.snapshot-test may overwrite. If unset, it starts a throwaway server.",
     ),
     Setting(
+        "TEST_DATABASE_URL",
+        None,
+        "The server on which kernel.testing makes the databases of pytest; it changes no other database there. "
+        "If unset, an embedded server in memory.",
+    ),
+    Setting(
         "KERNEL_MIGRATIONS_DIR",
         "migrations",
         "The directory of the migrations.",
@@ -63,6 +69,12 @@ SETTINGS = (
         None,
         "The role that migrations run as, set after connecting; the login must be a member of it. "
         "If unset, the role that the connection begins with.",
+    ),
+    Setting(
+        "KERNEL_IGNORE_DRIFT",
+        None,
+        "Names or patterns, such as public.scratch_*, of objects that db.verify --schema does not report; "
+        "separated by commas.",
     ),
     Setting(
         "KERNEL_PG_BINDIR",

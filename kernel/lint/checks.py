@@ -84,6 +84,7 @@ def check_file(
     statements = [(one, tuple(read_actions(one.words))) for one in source.statements]
     actions = [action for _, found in statements for action in found]
     state = FileState(schema, created_anywhere=_created_names(actions))
+    state.in_batches = source.in_batches
     if source.no_lock_timeout:
         state.disabled_timeouts.add("lock_timeout")
     matches: list[tuple[int, RuleMatch]] = []

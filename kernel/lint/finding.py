@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kernel.lint.rules import Severity
@@ -34,7 +34,8 @@ SEVERITY_ORDER = {severity: rank for rank, severity in enumerate(Severity)}  # t
 class Finding:
     """A hazard of a migration. `rule` is the id of a rule, `remedy` is what to write instead.
 
-    `line` and `column` (characters) count from 1; `offset` is that byte of the file.
+    `line` and `column` (characters) count from 1; `offset` is that byte of the file. `fingerprint` is made by
+    kernel.lint.fingerprint, "" before.
     """
 
     rule: str
@@ -47,6 +48,7 @@ class Finding:
     column: int | None = None
     offset: int | None = None
     relation: str = ""
+    fingerprint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

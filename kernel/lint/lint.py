@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING
 from kernel.errors import FilesInvalid, Problem
 from kernel.lint.checks import check_file
 from kernel.lint.finding import Finding, RuleMatch, Severity, match_rule
+from kernel.lint.fingerprint import add_fingerprints
 from kernel.lint.rules import RULES_BY_ID
 from kernel.lint.source import read_source
 from kernel.lint.state import SchemaState
 from kernel.migrations.migration import list_candidates, parse_filename, read_candidates
-from kernel.migrations.script import PSQL_COMMAND_RULE, REVERT_FOLDER, UNWRITTEN, parse_script
+from kernel.migrations.paired_files import REVERT_FOLDER
+from kernel.migrations.phases import Phase
+from kernel.migrations.repeatable import read_repeatable_files
+from kernel.migrations.repeatable_names import discover_repeatable
+from kernel.migrations.script import PSQL_COMMAND_RULE, UNWRITTEN, parse_script
 from kernel.sql.lexer import advance_column
 from kernel.sql.plpgsql import UNKNOWN_NAME
 
@@ -68,23 +73,30 @@ class AcceptedRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationDirectory:
-    """The migrations of a directory, and a finding for each whose version another file has."""
+    """The migrations of a directory, a finding for each whose version another file has, and the repeatable files."""
 
     migrations: tuple[Migration, ...]
     duplicates: tuple[LocatedFinding, ...] = ()
+    repeatable: tuple[Migration, ...] = ()
     ledger: LedgerName | None = None
+
+    @property
+    def files(self) -> tuple[Migration, ...]:
+        """All files, repeatable ones at the end."""
+        return (*self.migrations, *self.repeatable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintResult:
-    """The findings in their order; `notes` are lines for stderr.
+    """The findings in `filenames`, in their order; `notes` are lines for stderr.
 
-    `accepted_findings` are those that the files accept; `accepted_rules` are all rules that they accept, including
-    those that only a rehearsal checks.
+    `known_findings` are those of the baseline, `accepted_findings` those that the files accept. `accepted_rules` are
+    all rules that they accept, including those that only a rehearsal checks.
     """
 
-    file_count: int
+    filenames: tuple[str, ...]
     findings: tuple[LocatedFinding, ...]
+    known_findings: tuple[LocatedFinding, ...] = ()
     accepted_findings: tuple[LocatedFinding, ...] = ()
     accepted_rules: tuple[AcceptedRule, ...] = ()
     notes: tuple[str, ...] = ()
@@ -120,6 +132,7 @@ def read_migration_directory(path: Path, ledger: LedgerName | None = None) -> Mi
         raise FilesInvalid(problems)
     return MigrationDirectory(
         ledger=ledger,
+        repeatable=tuple(file.migration for file in read_repeatable_files(discover_repeatable(path), ledger)),
         migrations=tuple(sorted(migrations, key=lambda migration: (migration.number, migration.filename))),
         duplicates=tuple(
             _finding_in_file(migration, "duplicate-version", f"{duplicate_of[migration.filename]} has the same number")
@@ -140,9 +153,13 @@ def lint_migrations(
     """
     sources = _read_sources(directory, filenames)
     linted = {source.migration.filename: source for source in sources if source.migration.filename in filenames}
-    located = [one for source in linted.values() for one in _psql_command_findings(source)]
-    located += [one for one in directory.duplicates if one.finding.filename in linted]
-    located += [one for one in _check_sources(sources, linted, column_types) if one.finding.filename in linted]
+    # Those of all files: the counter of a fingerprint distinguishes two files of which only the numbers differ.
+    located = [one for source in sources for one in _psql_command_findings(source)]
+    located += [*directory.duplicates, *_check_sources(sources, linted, column_types)]
+    fingerprinted = add_fingerprints(
+        [one.finding for one in located], [one.part.sql if one.part else b"" for one in located]
+    )
+    located = [replace(one, finding=finding) for one, finding in zip(located, fingerprinted, strict=True)]
     findings, accepted = [], []
     notes: list[str] = []
     for filename, source in linted.items():
@@ -157,7 +174,7 @@ def lint_migrations(
                 findings.append(one)
         notes += [*_unused_allows(source, used), *_unwritten_files(source.migration)]
     return LintResult(
-        file_count=len(linted),
+        filenames=tuple(linted),
         findings=tuple(findings),
         accepted_findings=tuple(accepted),
         accepted_rules=tuple(rule for source in linted.values() for rule in _accepted_rules(source)),
@@ -169,7 +186,7 @@ def _read_sources(directory: MigrationDirectory, filenames: Collection[str]) -> 
     """The files that can be read; one that is not to be linted and cannot be read is skipped."""
     sources: list[SourceFile] = []
     problems: list[Problem] = []
-    for migration in directory.migrations:
+    for migration in directory.files:
         is_linted = migration.filename in filenames
         try:
             source = read_source(migration, directory.ledger)
@@ -219,9 +236,12 @@ def _locate_match(source: SourceFile, index: int, match: RuleMatch) -> LocatedFi
     relation = "" if UNKNOWN_NAME in match.relation else match.relation
     rule = RULES_BY_ID[match.rule]
     message = match.message or rule.condition
+    severity = match.severity or rule.severity
+    if rule.concerns_running_version and source.migration.phase is Phase.AFTER:
+        severity = severity.lowered
     finding = Finding(
         rule=match.rule,
-        severity=match.severity or rule.severity,
+        severity=severity,
         message=f"{relation}: {message}" if relation else message,
         remedy=match.remedy or rule.workaround,
         version=source.migration.version,

@@ -18,6 +18,18 @@ LOCK_MODE_NAMES = {
 }
 LOCK_MODE_STRENGTH = {name: rank for rank, name in enumerate(LOCK_MODE_NAMES.values())}
 
+# For each mode the weakest one that conflicts with it. The stronger ones all do, but that SHARE goes with itself.
+_WEAKEST_CONFLICT = {
+    "ACCESS SHARE": "ACCESS EXCLUSIVE",
+    "ROW SHARE": "EXCLUSIVE",
+    "ROW EXCLUSIVE": "SHARE",
+    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE",
+    "SHARE": "ROW EXCLUSIVE",
+    "SHARE ROW EXCLUSIVE": "ROW EXCLUSIVE",
+    "EXCLUSIVE": "ROW SHARE",
+    "ACCESS EXCLUSIVE": "ACCESS SHARE",
+}
+
 # The commands of an application, each with the modes that block it.
 _BLOCKING_MODES = (
     ("SELECT", ("ACCESS EXCLUSIVE",)),
@@ -33,6 +45,13 @@ _BLOCKING_MODES = (
 def blocked_commands(mode: str) -> tuple[str, ...]:
     """The commands that wait while another session holds `mode` on their table."""
     return tuple(command for command, modes in _BLOCKING_MODES if mode in modes)
+
+
+def modes_conflict(one: str, other: str) -> bool:
+    """Whether two sessions cannot hold these modes on one table at the same time."""
+    if one == other == "SHARE":
+        return False
+    return LOCK_MODE_STRENGTH[other] >= LOCK_MODE_STRENGTH[_WEAKEST_CONFLICT[one]]
 
 
 def blocks_reads(mode: str) -> bool:

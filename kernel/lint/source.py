@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kernel.errors import FilesInvalid, Problem
 from kernel.migrations.directives import parse_allows
-from kernel.migrations.script import ScriptProblem, parse_script
+from kernel.migrations.script import ScriptProblem, accepted_range_problem, parse_script
 from kernel.migrations.transactions import RunMode
 from kernel.sql.classify import StatementEffect, statement_effect
 from kernel.sql.lexer import LexerError, Part, PartKind, advance_column, split_script
@@ -45,12 +45,16 @@ class SourceStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file. `allows` hold for all of it; `psql_command_lines` are those of commands of psql."""
+    """A file. `allows` hold for all of it; `psql_command_lines` are those of commands of psql.
+
+    With `in_batches` its statement runs in ranges of a key.
+    """
 
     migration: Migration
     statements: tuple[SourceStatement, ...]
     allows: tuple[Allow, ...] = ()
     no_lock_timeout: bool = False
+    in_batches: bool = False
     psql_command_lines: tuple[int, ...] = ()
 
 
@@ -61,6 +65,8 @@ def read_source(migration: Migration, ledger: LedgerName | None = None) -> Sourc
     try:
         script = parse_script(migration.path, migration.filename, ledger=ledger)
         mode, no_lock_timeout = script.mode, script.lock_timeout_ms == 0
+        if script.backfill and script.backfill.allowed:  # a finding that the file accepts
+            refused = [accepted_range_problem(script.backfill, migration.filename)]
     except FilesInvalid as error:
         refused = _rules_in(error)
     refusals = {number: problem for problem in refused for number in problem.statements}
@@ -95,6 +101,7 @@ def read_source(migration: Migration, ledger: LedgerName | None = None) -> Sourc
         statements=tuple(statements),
         allows=head,
         no_lock_timeout=no_lock_timeout,
+        in_batches=mode is RunMode.BATCHES,
         psql_command_lines=tuple(line for problem in refused for line in problem.lines),
     )
 

@@ -125,6 +125,7 @@ class FileState:
         self.created_anywhere = created_anywhere
         """Names that the file creates anywhere, so that an old name may stay in use."""
         self.transaction: int | None = None
+        self.in_batches = False
         self.statement_index = 0
         self.created: set[str] = set()
         self.not_valid: dict[tuple[str, str], int | None] = {}

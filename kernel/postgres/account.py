@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 ENTER_PERMISSION = os.X_OK
 WRITE_PERMISSION = os.X_OK | os.W_OK
+PRIVATE_MODE = 0o700
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,19 @@ class Account:
             self.make_folders(path.parent)
             path.mkdir(exist_ok=True)
             self.take_ownership(path, 0o755)
+
+    def make_private_folder(self, path: Path) -> None:
+        """Create `path`, which only this account may enter, if it is missing.
+
+        Raises ServerFailed when another account owns it or may enter it: in a folder where all may write, such as
+        /tmp, it could have been put there. Raises OSError.
+        """
+        with suppress(FileExistsError):
+            path.mkdir(mode=PRIVATE_MODE)
+            self.take_ownership(path, PRIVATE_MODE)
+        status = path.lstat()
+        if status.st_uid != self.uid or status.st_mode != stat.S_IFDIR | PRIVATE_MODE:
+            raise ServerFailed(f"{path}: not a private folder of {self.name}; remove it")
 
     def has_permission(self, path: Path, wanted: int) -> bool:
         """Whether this account has `wanted` (ENTER_PERMISSION or WRITE_PERMISSION) on an existing folder.

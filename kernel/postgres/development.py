@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +22,10 @@ from kernel.postgres.cluster import Cluster
 from kernel.postgres.file_lock import file_lock, is_file_locked
 from kernel.postgres.initdb import create_database, data_major_version, run_initdb
 from kernel.postgres.programs import find_programs
+from kernel.postgres.watchdog import configure_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from kernel.postgres.cluster import Server
     from kernel.postgres.programs import Programs
@@ -38,8 +38,6 @@ START_LOCK, USE_LOCK, KEEP_FILE = "start.lock", "use.lock", "keep"
 # Short, since a socket's path has at most 103 bytes (macOS) or 107 (Linux). Only its owner may enter the folder below
 # it, since the server requires no password.
 SOCKETS_PARENT = Path("/tmp")  # noqa: S108 - only to make a folder below it, which `_private_sockets` does not trust unseen
-
-PRIVATE_MODE = 0o700
 
 # For a checkout in root's home directory, which the server's account cannot enter.
 SYSTEM_DATA_FOLDER = Path("/var/lib/aibos-kernel")
@@ -66,16 +64,22 @@ def development_data_folder(root: Path, data_dir: Path | None) -> Path:
 
 
 @contextmanager
-def development_server(root: Path, *, data_dir: Path | None = None, bindir: Path | None = None) -> Iterator[Server]:
+def development_server(
+    root: Path,
+    *,
+    data_dir: Path | None = None,
+    bindir: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """Use the development server of the checkout `root` in the block, started if it is not running.
 
-    After the block it stops, unless another command uses it or start_development_server has been called. Raises
-    ProgramsMissing, ServerFailed.
+    After the block it stops, unless another command uses it or start_development_server has been called. `settings`
+    are those of a server that is started here, instead of PostgreSQL's own. Raises ProgramsMissing, ServerFailed.
     """
     cluster = _development_cluster(root, data_dir)
     with _hold_start_lock(cluster), ExitStack() as entering:
         entering.enter_context(file_lock(cluster.folder / USE_LOCK, shared=True))
-        server = _start_unless_running(cluster, bindir)
+        server = _start_unless_running(cluster, bindir, settings or {})
         using = entering.pop_all()
     try:
         yield server
@@ -93,9 +97,16 @@ def start_development_server(root: Path, *, data_dir: Path | None = None, bindir
     """
     cluster = _development_cluster(root, data_dir)
     with _hold_start_lock(cluster):
-        server = _start_unless_running(cluster, bindir)
+        server = _start_unless_running(cluster, bindir, {})
         os.close(open_private_file(cluster.folder / KEEP_FILE, os.O_WRONLY))
         return server
+
+
+def release_development_server(root: Path, *, data_dir: Path | None = None) -> None:
+    """Let the last command that uses the server stop it again, after start_development_server. Raises ServerFailed."""
+    cluster = _development_cluster(root, data_dir)
+    with _hold_start_lock(cluster):
+        (cluster.folder / KEEP_FILE).unlink(missing_ok=True)
 
 
 def stop_development_server(root: Path, *, data_dir: Path | None = None) -> bool:
@@ -107,6 +118,22 @@ def stop_development_server(root: Path, *, data_dir: Path | None = None) -> bool
         if is_file_locked(cluster.folder / USE_LOCK):
             raise ServerFailed(f"{cluster.folder}: another command uses its server; wait for it to end, then try again")
         return _stop_cluster(cluster)
+
+
+def stop_when_unused(folder: Path) -> None:
+    """Wait until no command uses the server in `folder`, and stop it unless it is kept; return when there is none.
+
+    A command that is killed lets go of its lock and stops nothing. Raises ServerFailed, OSError.
+    """
+    cluster = Cluster(folder=folder, account=server_account(folder))
+    while cluster.is_alive():
+        with file_lock(folder / USE_LOCK):
+            pass  # let go at once: a command that begins holds the start lock while it waits for this one
+        with _hold_start_lock(cluster):
+            if (folder / KEEP_FILE).exists():
+                return
+            if not is_file_locked(folder / USE_LOCK):
+                _stop_cluster(cluster)
 
 
 def _development_cluster(root: Path, data_dir: Path | None) -> Cluster:
@@ -128,13 +155,15 @@ def _hold_start_lock(cluster: Cluster) -> Iterator[None]:
         ) from error
 
 
-def _start_unless_running(cluster: Cluster, bindir: Path | None) -> Server:
+def _start_unless_running(cluster: Cluster, bindir: Path | None, settings: Mapping[str, str]) -> Server:
     chosen = reachable_programs(_programs_for_data(cluster, bindir), cluster.account)
     if present := cluster.wait_until_settled():
         return cluster.describe_server(present, chosen, database=DEVELOPMENT_DATABASE, started=False)
     if not cluster.data.exists():
         _make_data(cluster, chosen)
     (cluster.folder / KEEP_FILE).unlink(missing_ok=True)  # it concerned a server that has ended
+    if settings:
+        configure_cluster(cluster, settings)
     cluster.start_detached(chosen, _make_socket_folder(cluster))
     return cluster.describe_server(cluster.wait_until_accepting(), chosen, database=DEVELOPMENT_DATABASE, started=True)
 
@@ -181,17 +210,9 @@ def _socket_folder(cluster: Cluster) -> Path:
 
 
 def _make_socket_folder(cluster: Cluster) -> Path:
-    """Create the folder of the socket if it is missing.
-
-    Raises ServerFailed when another account owns it or may enter it.
-    """
+    """Create the folder of the socket if it is missing. Raises ServerFailed when it is not private."""
     folder = _socket_folder(cluster)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=PRIVATE_MODE)
-        cluster.account.take_ownership(folder, PRIVATE_MODE)
-    status = folder.lstat()
-    if status.st_uid != cluster.account.uid or status.st_mode != stat.S_IFDIR | PRIVATE_MODE:
-        raise ServerFailed(f"{folder}: not a private folder of {cluster.account.name}; remove it")
+    cluster.account.make_private_folder(folder)
     return folder
 
 

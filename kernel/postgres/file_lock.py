@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from kernel.postgres.account import open_private_file
@@ -29,18 +29,41 @@ def file_lock(
     BlockingIOError at once when it is held.
     """
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    descriptor = open_private_file(path, os.O_RDWR)
+    descriptor = _open_locked(path, mode, wait=wait, before_wait=before_wait)
     try:
-        try:
-            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            before_wait()
-            fcntl.flock(descriptor, mode)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_locked(path: Path, mode: int, *, wait: bool, before_wait: Callable[[], None]) -> int:
+    """Open and lock the file that has the path once it is locked: its holder may have removed the one that was opened.
+
+    Raises as `file_lock`.
+    """
+    while True:
+        descriptor = open_private_file(path, os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise
+                before_wait()
+                fcntl.flock(descriptor, mode)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def remove_unlocked_file(path: Path) -> None:
+    """Remove a lock file, while its lock is held, unless a process holds it. Raises OSError."""
+    with suppress(BlockingIOError), file_lock(path, wait=False):
+        path.unlink()
 
 
 def is_file_locked(path: Path) -> bool:

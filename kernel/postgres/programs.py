@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MAJORS_AROUND = 8  # more than are in use at a time
 NEEDED_PROGRAMS = ("postgres", "initdb")
 
 # Where packages install the programs of one major version; the number in the path is that version.
@@ -76,6 +77,16 @@ def find_programs(bindir: Path | None, *, major: int | None = None, preferred: i
     wanted = "PostgreSQL" if major is None else f"PostgreSQL {major}"
     places = "; ".join((*searched, *INSTALLED_PATTERNS, "PATH", *(f"the {name} wheel" for name in WHEELS.values())))
     raise ProgramsMissing(f"no programs of {wanted} found (searched {places}); {INSTALL_REMEDY}")
+
+
+def find_nearest_programs(bindir: Path | None, major: int | None) -> Programs:
+    """Find the programs of a major version, else of the nearest one, a newer one first. Raises ProgramsMissing."""
+    if bindir is None and major is not None:
+        for distance in range(_MAJORS_AROUND):
+            for wanted in dict.fromkeys((major + distance, major - distance)):
+                with suppress(ProgramsMissing):
+                    return find_programs(None, major=wanted)
+    return find_programs(bindir)
 
 
 def find_client_program(name: str, bindir: Path | None) -> Path:

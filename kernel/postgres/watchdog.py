@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
 
 
-WATCHDOG_END_SECONDS = 30.0
+WATCHDOG_END_SECONDS = 120.0  # a loaded disk takes its time to remove many files
 
 CONFIGURATION_FILE = "aibos-kernel.conf"
 INCLUDE_LINE = f"\ninclude '{CONFIGURATION_FILE}'\n"

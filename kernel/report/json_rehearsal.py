@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from kernel.lint.lock_modes import blocked_commands
+from kernel.migrations.migration import version_of_file
 from kernel.rehearsal.result import Relation
 from kernel.report.json_documents import failure_document, utc_timestamp
 
@@ -105,7 +106,10 @@ def _run_failure_document(failed: RunFailure) -> JsonDocument:
     document: JsonDocument = {"code": failed.code, "message": failed.message, "aftermath": failed.aftermath}
     document |= {"hint": failed.hint} if failed.hint else {}
     document |= failure_document(failed.failure) if failed.failure else {}
-    return document | {"violations": [asdict(one) for one in failed.violations]}
+    violations = [asdict(one) for one in failed.violations]
+    return document | {
+        "violations": [{key: value for key, value in one.items() if value is not None} for one in violations]
+    }
 
 
 def _table_document(receipt: Receipt) -> JsonDocument:
@@ -143,7 +147,7 @@ def _suggestion_keys(advice: SuggestionResult | None) -> JsonDocument:
 
 def _without_suggestion_document(filename: str, refused: Sequence[RefusedSuggestion]) -> JsonDocument:
     return {
-        "version": filename.partition("_")[0],
+        "version": version_of_file(filename),
         "filename": filename,
         "files": [],
         "before": [],

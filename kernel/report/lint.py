@@ -1,27 +1,29 @@
-"""Findings of the linter as text with excerpts, as the JSON document of db.lint, and as annotations of GitHub."""
+"""Findings of the linter as text with excerpts, as the JSON document of db.lint, and as a report for other formats."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from kernel.apply.failures import statement_excerpt
-from kernel.lint.finding import Severity
+from kernel.lint.baseline import BASELINE_NAME
+from kernel.lint.finding import SEVERITY_ORDER, Severity
 from kernel.lint.rules import RULES_BY_ID
 from kernel.report.safe_text import to_one_line
+from kernel.report.task_report import ReportFinding, ReportRule, TaskReport, join_path
 from kernel.sql.passwords import mask_passwords
 from kernel.units import format_count, format_quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
+    from kernel.lint.baseline import KnownFinding
+    from kernel.lint.finding import Finding
     from kernel.lint.lint import LintResult, LocatedFinding
 
 
-# In text and annotations a harmless finding is a remark or a notice.
 _SEVERITY_WORDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "remark"}
-_GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.HARMLESS: "notice"}
 
 
 def lint_text(found: LintResult) -> str:
@@ -39,7 +41,8 @@ def lint_text(found: LintResult) -> str:
         f"{_location(one)}: accepted: {one.finding.rule}: {to_one_line(one.accepted_reason)}"
         for one in found.accepted_findings
     ]
-    if remarks or found.accepted_findings:
+    lines += [f"{_location(one)}: known: {one.finding.rule}: {_finding_message(one)}" for one in found.known_findings]
+    if remarks or found.accepted_findings or found.known_findings:
         lines.append("")
     return "\n".join([*lines, _summary_line(found)])
 
@@ -48,13 +51,18 @@ def _hazard_lines(one: LocatedFinding) -> Iterator[str]:
     finding = one.finding
     rule = RULES_BY_ID[finding.rule]
     yield f"{_location(one)}: {_SEVERITY_WORDS[finding.severity]}: {_finding_message(one)}"
-    if one.part and finding.line:
-        yield ""
-        yield statement_excerpt(one.part, finding.line, one.column, first_column=one.first_column)
-        yield ""
+    if excerpt := _excerpt(one):
+        yield from ("", excerpt, "")
     yield f"effect: {rule.effect}"
     yield f"instead: {finding.remedy}"
     yield f"rule: {finding.rule}; accept it with: -- migrate: allow={finding.rule} REASON"
+
+
+def _excerpt(one: LocatedFinding) -> str:
+    """The lines of its statement, "" for a finding about the whole file."""
+    if not (one.part and one.finding.line):
+        return ""
+    return statement_excerpt(one.part, one.finding.line, one.column, first_column=one.first_column)
 
 
 def _location(one: LocatedFinding) -> str:
@@ -67,21 +75,37 @@ def _finding_message(one: LocatedFinding) -> str:
 
 
 def _summary_line(found: LintResult) -> str:
+    return f"{format_quantity(len(found.filenames), 'file')}: {_count_findings(found)}"
+
+
+def _count_findings(found: LintResult) -> str:
     counted = Counter(one.finding.severity for one in found.findings)
     parts = [
         format_quantity(counted[severity], _SEVERITY_WORDS[severity]) for severity in Severity if counted[severity]
     ]
     if found.accepted_findings:
         parts.append(f"{format_count(len(found.accepted_findings))} accepted")
-    return f"{format_quantity(found.file_count, 'file')}: {', '.join(parts) or 'no hazard found'}"
+    if found.known_findings:
+        parts.append(f"{format_count(len(found.known_findings))} known")
+    return ", ".join(parts) or "no hazard found"
 
 
-def lint_document(found: LintResult) -> dict[str, object]:
-    """The document of db.lint. `severity` is error, warning or harmless; `line` and `column` count from 1."""
+def obsolete_note(entry: KnownFinding) -> str:
+    """The note about an entry of the baseline without a finding."""
+    return to_one_line(f"{BASELINE_NAME}: obsolete: {entry}; remove it with: inv db.lint --write-baseline")
+
+
+def lint_document(found: LintResult, obsolete: Iterable[KnownFinding] = ()) -> dict[str, object]:
+    """The document of db.lint. `severity` is error, warning or harmless; `line` and `column` count from 1.
+
+    `obsolete` are the entries of the baseline without a finding.
+    """
     return {
-        "files": found.file_count,
+        "files": len(found.filenames),
         "findings": [_finding_document(one) for one in found.findings],
+        "known": [_finding_document(one) for one in found.known_findings],
         "allowed": [_finding_document(one) | {"reason": one.accepted_reason} for one in found.accepted_findings],
+        "obsolete": [asdict(one) for one in obsolete],
     }
 
 
@@ -98,31 +122,48 @@ def _finding_document(one: LocatedFinding) -> dict[str, object]:
         "relation": finding.relation,
         "message": mask_passwords(finding.message),
         "remedy": finding.remedy,
+        "fingerprint": finding.fingerprint,
     }
 
 
-def github_annotations(found: LintResult, directory: Path, root: Path) -> Iterator[str]:
-    """A workflow command of GitHub for each finding; it names files from `root`, the top of the repository.
+def lint_report(found: LintResult, directory: str, *, scope: str, obsolete: Iterable[KnownFinding] = ()) -> TaskReport:
+    """The report of db.lint; `directory` is the path of the migrations from the top of the repository.
 
-    Source: GitHub documentation, "Workflow commands for GitHub Actions".
+    `scope` says which files were read; `obsolete` are the entries of the baseline without a finding.
     """
-    folder = directory.relative_to(root) if directory.is_relative_to(root) else directory
-    for one in found.findings:
-        finding = one.finding
-        properties = {
-            "file": str(folder / finding.filename),
-            "line": str(finding.line or 1),
-            "col": str(one.column),
-            "title": finding.rule,
-        }
-        written = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items())
-        message = _escape_data(f"{_finding_message(one)}; {finding.remedy}")
-        yield f"::{_GITHUB_LEVELS[finding.severity]} {written}::{message}"
+    ordered = sorted(found.findings, key=lambda one: SEVERITY_ORDER[one.finding.severity])
+    return TaskReport(
+        task="db.lint",
+        failed=found.failed,
+        scope=scope,
+        files=found.filenames,
+        verdict=_count_findings(found),
+        directory=directory,
+        findings=tuple(report_finding(one.finding, directory, excerpt=_excerpt(one)) for one in ordered),
+        notes=tuple(map(obsolete_note, obsolete)),
+    )
 
 
-def _escape_data(value: str) -> str:
-    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _escape_property(value: str) -> str:
-    return _escape_data(value).replace(":", "%3A").replace(",", "%2C")
+def report_finding(finding: Finding, directory: str, *, excerpt: str = "") -> ReportFinding:
+    """A finding of the linter or of a rehearsal with its rule, and its path from the top of the repository."""
+    rule = RULES_BY_ID[finding.rule]
+    return ReportFinding(
+        rule=ReportRule(
+            id=rule.id,
+            name=rule.name,
+            condition=rule.condition,
+            severity=rule.severity,
+            effect=rule.effect,
+            remedy=rule.workaround,
+            bad=rule.bad,
+            good=rule.good,
+        ),
+        severity=finding.severity,
+        message=finding.message.partition("\n")[0],  # what follows, such as a plan, is for the page
+        remedy=finding.remedy,
+        file=join_path(directory, finding.filename),
+        line=finding.line,
+        column=finding.column,
+        excerpt=excerpt,
+        fingerprint=finding.fingerprint,
+    )

@@ -5,7 +5,7 @@ Plain text without colours; on a terminal one screen, elsewhere uncut.
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import tabulate
@@ -16,13 +16,14 @@ from kernel.report.safe_text import label_line, labelled_lines, short_name, to_o
 from kernel.units import format_bytes, format_count, format_quantity, format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from kernel.lint.finding import Finding
     from kernel.rehearsal.result import Receipt, Rehearsal, Run, RunFailure
 
 REHEARSAL_LINES = 40
+MIGRATIONS_HEADER = ("migration", "time", "reads blocked", "writes blocked", "rewrites", "WAL")
 _MAX_MIGRATIONS = 6
 _MAX_TABLES = 3
 _TABLE_FORMAT = tabulate.TableFormat(
@@ -139,8 +140,10 @@ class _Text:
         sentence = f"{self._name(filename)}{line}: {to_one_line(failed.message)}{code}"
         lines = self._lines("failed", sentence, max_lines=2)
         for one in failed.violations[:1]:
-            rows = f"{format_quantity(one.rows, 'row')} of {self._name(one.relation)} prevent it"
+            rows = f"{one.counts} of {self._name(one.relation)} prevent it"
             lines += self._lines("", f"{rows}: {to_one_line(one.query)}", max_lines=2)
+            if one.check:
+                lines += self._lines("", f"to stop it earlier: {to_one_line(one.check)}", max_lines=2)
         return lines + self._lines("", f"next: {to_one_line(failed.hint)}" if failed.hint else "")
 
     def _finding_lines(self, group: Sequence[Finding]) -> list[str]:
@@ -161,55 +164,27 @@ class _Text:
         runs = self._rehearsal.runs
         most = _MAX_MIGRATIONS if self._cut else len(runs)
         slowest = sorted(runs, key=lambda run: (run.failed is None, -run.seconds))[:most]
-        rows: list[tuple[str, ...]] = [("migration", "time", "reads blocked", "writes blocked", "rewrites", "WAL")]
+        rows: list[tuple[str, ...]] = [MIGRATIONS_HEADER]
         for run in runs:
             if run in slowest:
                 name = self._name(run.filename) + (" failed" if run.failed else "")
-                rows.append((name, *_row_figures(self._rehearsal, [run])))
+                rows.append((name, *row_figures(self._rehearsal, [run])))
         if rest := [run for run in runs if run not in slowest]:
-            rows.append((f"and {format_count(len(rest))} more", *_row_figures(self._rehearsal, rest)))
+            rows.append((f"and {format_count(len(rest))} more", *row_figures(self._rehearsal, rest)))
         aligned = ("left", *("right",) * (len(rows[0]) - 1))
         return tabulate.tabulate(rows, tablefmt=_TABLE_FORMAT, colalign=aligned, disable_numparse=True).split("\n")
 
     def _traffic_lines(self) -> list[str]:
-        """The relation on which probe sessions waited longest."""
-        worst = max(
-            self._rehearsal.traffic,
-            key=lambda one: max(one.reads_longest_seconds, one.writes_longest_seconds),
-            default=None,
-        )
-        if worst is None:
-            return []
-        waited = [
-            f"{word} waited {format_seconds(seconds)}"
-            for word, seconds in (("reads", worst.reads_longest_seconds), ("writes", worst.writes_longest_seconds))
-            if seconds
-        ]
-        queue = f", {format_quantity(worst.queued, 'session')} in the queue" if worst.queued else ""
-        waits = ", ".join(waited) or "no session waited"
-        return self._lines("traffic", f"{self._name(worst.relation)}: {waits}{queue}")
+        return self._lines("traffic", describe_traffic(self._rehearsal, self._name))
 
     def _data_lines(self) -> list[str]:
         """How many tables kept their rows, and the tables that did not, undeclared changes first."""
         if not self._rehearsal.receipts:
             return []
-        words = {
-            TableContent.CHANGED: "changed undeclared",
-            TableContent.EXPECTED: "changed as declared",
-            TableContent.SAME: "the same",
-        }
-        ordered = sorted(self._rehearsal.receipts, key=lambda one: list(words).index(one.content))
-        counts = [(word, len(list(group))) for word, group in groupby(ordered, key=lambda one: words[one.content])]
-        contents = ", ".join(f"{format_count(number)} {word}" for word, number in counts)
-        lines = self._lines("data", f"{format_quantity(len(ordered), 'table')}: {contents}")
-        changed = [one for one in ordered if one.content is not TableContent.SAME]
-        for one in changed[: _MAX_TABLES if self._cut else None]:
-            counted = ((one.added, "added"), (one.removed, "removed"), (one.changed, "changed"))
-            rows = ", ".join(f"{format_quantity(number, 'row')} {word}" for number, word in counted if number)
-            columns = ", ".join(self._name(column.column) for column in one.columns)
+        lines = self._lines("data", summarize_receipts(self._rehearsal))
+        for one in changed_receipts(self._rehearsal)[: _MAX_TABLES if self._cut else None]:
             declared = "undeclared" if one.content is TableContent.CHANGED else "as declared"
-            what = f"{rows or _row_counts(one)}{f' in {columns}' if columns else ''}"
-            lines += self._lines("", f"{self._name(one.table)}: {what}, {declared}")
+            lines += self._lines("", f"{self._name(one.table)}: {describe_receipt(one, self._name)}, {declared}")
         return lines
 
     def _practices_lines(self) -> list[str]:
@@ -229,7 +204,53 @@ class _Text:
         return lines
 
 
-def _row_figures(rehearsal: Rehearsal, runs: Sequence[Run]) -> tuple[str, ...]:
+def describe_traffic(rehearsal: Rehearsal, show_name: Callable[[str], str] = str) -> str:
+    """The relation on which probe sessions waited longest, "" without traffic."""
+    worst = max(
+        rehearsal.traffic, key=lambda one: max(one.reads_longest_seconds, one.writes_longest_seconds), default=None
+    )
+    if worst is None:
+        return ""
+    waited = [
+        f"{word} waited {format_seconds(seconds)}"
+        for word, seconds in (("reads", worst.reads_longest_seconds), ("writes", worst.writes_longest_seconds))
+        if seconds
+    ]
+    queue = f", {format_quantity(worst.queued, 'session')} in the queue" if worst.queued else ""
+    return f"{show_name(worst.relation)}: {', '.join(waited) or 'no session waited'}{queue}"
+
+
+_CONTENT_WORDS = {
+    TableContent.CHANGED: "changed undeclared",
+    TableContent.EXPECTED: "changed as declared",
+    TableContent.SAME: "the same",
+}
+
+
+def summarize_receipts(rehearsal: Rehearsal) -> str:
+    """How many tables kept their rows, and how many did not."""
+    counts = Counter(one.content for one in rehearsal.receipts)
+    contents = [
+        f"{format_count(counts[content])} {word}" for content, word in _CONTENT_WORDS.items() if counts[content]
+    ]
+    return f"{format_quantity(len(rehearsal.receipts), 'table')}: {', '.join(contents)}"
+
+
+def changed_receipts(rehearsal: Rehearsal) -> list[Receipt]:
+    """The tables that did not keep their rows, undeclared changes first."""
+    changed = (one for one in rehearsal.receipts if one.content is not TableContent.SAME)
+    return sorted(changed, key=lambda one: list(_CONTENT_WORDS).index(one.content))
+
+
+def describe_receipt(receipt: Receipt, show_name: Callable[[str], str] = str) -> str:
+    """How the rows of a table changed, and in which columns."""
+    counted = ((receipt.added, "added"), (receipt.removed, "removed"), (receipt.changed, "changed"))
+    rows = ", ".join(f"{format_quantity(number, 'row')} {word}" for number, word in counted if number)
+    columns = ", ".join(show_name(one.column) for one in receipt.columns)
+    return f"{rows or _row_counts(receipt)}{f' in {columns}' if columns else ''}"
+
+
+def row_figures(rehearsal: Rehearsal, runs: Sequence[Run]) -> tuple[str, ...]:
     """Sums; of the times blocked the longest, because that is the wait of an application."""
     versions = {run.version for run in runs}
     blocked = [one for one in rehearsal.blocked if one.version in versions]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from kernel.db.ledger import find_ledger
-from kernel.rehearsal.schema.diff import diff_schemas
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.schema import diff_schemas, read_schema
 from kernel.units import format_quantity
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def role_statements(connection: Connection, names: list[str]) -> list[str]:
 def ledger_tables(session: Session) -> list[str]:
     """The quoted names of the runner's own tables."""
     ledger = find_ledger(session)
-    tables = (ledger.table, ledger.progress_table)
+    tables = ledger.tables
     return [sql.Identifier(ledger.schema, table).as_string(session.connection) for table in tables]
 
 

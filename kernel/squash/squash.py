@@ -7,7 +7,6 @@ directory of migrations: a database that has only some of them is brought up to 
 
 from __future__ import annotations
 
-import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from psycopg import sql
 from kernel.apply.events import ignore_event
 from kernel.db.connection import open_session
 from kernel.errors import FilesInvalid, MigrationFailed, Problem, ServerFailed, UsageError
-from kernel.migrations.migration import discover_migrations, format_version
+from kernel.migrations.migration import discover_migrations, format_version, parse_version
 from kernel.migrations.replaced import REPLACED_FOLDER, ReplacedVersion, describe_range
 from kernel.migrations.scaffold import REVERT_DIRECTORY, create_files, lock_directory, snake_case
+from kernel.operations.absent_roles import migrate_creating_roles
 from kernel.operations.migrate import MigrateOptions, migrate
-from kernel.plan import parse_version
 from kernel.postgres.account import current_account
 from kernel.postgres.process import run_client_program
 from kernel.postgres.programs import find_programs
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
     from kernel.migrations.migration import Migration
     from kernel.postgres.cluster import Server
     from kernel.postgres.programs import Programs
-
-
-_UNDEFINED_OBJECT = "42704"
-_ABSENT_ROLE = re.compile(r'role "(.+)" does not exist')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,19 +124,17 @@ def _make_squash(
 def _run_older_files(session: Session, replaced: tuple[Migration, ...], roles: list[str]) -> list[str]:
     """Run the files, create the roles that they expect, and return the names of what they make on the server."""
     before = read_globals(session.connection)
-    while True:
-        try:
-            migrate(session, replaced, MigrateOptions(allow_empty=True), ignore_event)
-        except MigrationFailed as error:
-            absent = _ABSENT_ROLE.search(str(error)) if error.failure.sqlstate == _UNDEFINED_OBJECT else None
-            if absent is None or absent[1] in roles:
-                raise _located(error, "the files have to run on an empty database") from error
-            _create_roles(session, [absent[1]])
-            roles.append(absent[1])
-            made = f"role {absent[1]}"
-            before[made] = read_globals(session.connection)[made]
-        else:
-            return sorted(read_globals(session.connection).keys() - before.keys())
+
+    def create_role(role: str) -> None:
+        _create_roles(session, [role])
+        roles.append(role)
+
+    try:
+        options = MigrateOptions(allow_empty=True, repeatable=())
+        migrate_creating_roles(session, replaced, options, create_role=create_role)
+    except MigrationFailed as error:
+        raise _located(error, "the files have to run on an empty database") from error
+    return sorted(read_globals(session.connection).keys() - before.keys() - {f"role {role}" for role in roles})
 
 
 def _create_roles(session: Session, roles: list[str]) -> None:

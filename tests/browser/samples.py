@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import cycle
 
 from kernel.errors import Failure
 from kernel.lint.finding import Finding, Severity
+from kernel.lint.fingerprint import add_fingerprints
+from kernel.lint.rules import ALL_RULES
 from kernel.rehearsal.result import (
     BlockedTime,
     ColumnChange,
@@ -177,7 +181,9 @@ TERMS_RUN = run(
                 relation="public.business_terms",
                 constraint="effective_from NOT NULL",
                 rows=31,
-                query="SELECT * FROM public.business_terms WHERE effective_from IS NULL;",
+                query="SELECT * FROM public.business_terms AS t WHERE t.effective_from IS NULL",
+                check="-- migrate: check no row of public.business_terms violates effective_from NOT NULL\n"
+                "SELECT NOT EXISTS (SELECT * FROM public.business_terms AS t WHERE t.effective_from IS NULL);",
             ),
         ),
     ),
@@ -592,7 +598,9 @@ def hostile() -> Rehearsal:
                     aftermath=everything,
                     hint=everything,
                     failure=failure,
-                    violations=tuple(Violation(relation=text, constraint=text, rows=1, query=text) for text in HOSTILE),
+                    violations=tuple(
+                        Violation(relation=text, constraint=text, rows=1, query=text, check=text) for text in HOSTILE
+                    ),
                 ),
                 transactional=False,
             ),
@@ -626,3 +634,15 @@ def hostile() -> Rehearsal:
 
 
 SAMPLES = {"passing": passing, "failing": failing, "huge": huge, "hostile": hostile}
+
+
+def sample_with_known_rules(name: str) -> Rehearsal:
+    """A sample whose findings have rules of the linter and fingerprints, as those of a rehearsal have."""
+    rehearsal = SAMPLES[name]()
+    rules = {one.rule: rule.id for one, rule in zip(rehearsal.findings, cycle(ALL_RULES), strict=False)}
+    findings = [replace(one, rule=rules[one.rule]) for one in rehearsal.findings]
+    return replace(
+        rehearsal,
+        findings=tuple(add_fingerprints(findings, [b""] * len(findings))),
+        reasons=tuple(replace(one, rule=rules[one.rule]) for one in rehearsal.reasons),
+    )

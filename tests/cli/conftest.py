@@ -1,4 +1,4 @@
-"""A project of its own for each test: tasks.py, a folder of migrations, a database, and `inv` in another process."""
+"""A project of its own for each test: tasks.py, a folder of migrations, a database, and the tasks as users run them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+
+from kernel.db.advisory_lock import FIND_HOLDER
+from tests.cli.in_process import run_in_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +76,7 @@ class Project:
     root: Path
     url: str
     connection: psycopg.Connection[Any]
+    only_processes: bool = False
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -90,12 +94,16 @@ class Project:
         """The database's URL, some of its parameters changed."""
         return make_conninfo(self.url, **parameters)
 
+    def environment(self, **environ: str) -> dict[str, str]:
+        """The whole environment of a task: PATH, HOME, DATABASE_URL and `environ`."""
+        return {"PATH": os.environ["PATH"], "HOME": str(self.root), "DATABASE_URL": self.url, **environ}
+
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        """Start `inv` with nothing in its environment but PATH, HOME, DATABASE_URL and `environ`."""
+        """Start `inv` as a process."""
         child = subprocess.Popen(
             [sys.executable, "-m", "invoke", *arguments],
             cwd=self.root,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.root), "DATABASE_URL": self.url, **environ},
+            env=self.environment(**environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -111,10 +119,17 @@ class Project:
     def ended(self, child: subprocess.Popen[str]) -> Completed:
         """Wait for a run, which ends without a traceback and without the password whatever the test is about."""
         out, err = child.communicate(timeout=PATIENCE_SECONDS)
-        for text in (out, err):
-            assert "Traceback" not in text
-            assert SECRET not in text
-        return Completed(code=child.returncode, out=out, err=err)
+        return _completed(child.returncode, out, err)
+
+    def call(self, *arguments: str, **environ: str) -> Completed:
+        """Run what `inv` runs, without starting a process for it: Invoke's program, tasks.py and all below.
+
+        For the preparation of a test, and for further flags of a task whose process another test starts. With
+        --cli-processes it is the same as `inv`.
+        """
+        if self.only_processes:
+            return self.inv(*arguments, **environ)
+        return _completed(*run_in_this_process(self.root, arguments, self.environment(**environ)))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query, asked by a superuser; () from a statement without any."""
@@ -161,9 +176,10 @@ class Project:
 
     def until_waiting(self, runners: int) -> None:
         """Wait until so many runners have asked who holds the lock that they wait for."""
+        beginning = FIND_HOLDER.partition("%s")[0].strip().replace("'", "''")
         self.until(
             f"SELECT count(*) = {runners} FROM pg_stat_activity WHERE datname = current_database() "
-            "AND application_name = 'inv db' AND state = 'idle' AND query LIKE '%l.granted%'"
+            f"AND application_name = 'inv db' AND state = 'idle' AND strpos(query, '{beginning}') > 0"
         )
 
     def until_unlocked(self) -> None:
@@ -175,13 +191,25 @@ class Project:
         return bool(self.value(f"SELECT {_LOCKED}"))
 
 
+def _completed(code: int, out: str, err: str) -> Completed:
+    for text in (out, err):
+        assert "Traceback" not in text
+        assert SECRET not in text
+    return Completed(code=code, out=out, err=err)
+
+
 @pytest.fixture
-def project(database: str, tmp_path: Path) -> Iterator[Project]:
+def project(database: str, tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Project]:
     root = tmp_path / "project"
     (root / "migrations").mkdir(parents=True)
     shutil.copy(CHECKOUT / "tasks.py", root)
     with psycopg.connect(database, autocommit=True, prepare_threshold=None) as connection:
-        its_project = Project(root=root, url=make_conninfo(database, password=SECRET), connection=connection)
+        its_project = Project(
+            root=root,
+            url=make_conninfo(database, password=SECRET),
+            connection=connection,
+            only_processes=pytestconfig.getoption("--cli-processes"),
+        )
         yield its_project
         for child in its_project.running:
             child.kill()

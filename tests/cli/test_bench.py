@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kernel.postgres.programs import find_programs
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -42,6 +45,20 @@ def test_table_shows_ratio_rounds_target_and_whether_it_is_met() -> None:
     assert "inv db.status / a bare task" in first
     assert first.endswith("≤ 1.30    " + ("no" if ended.returncode else "yes"))
     assert "inv --list / --list of one task" in second
+
+
+@pytest.mark.slow
+def test_a_backfill_is_measured_under_an_application_with_kills_and_against_one_update() -> None:
+    if shutil.which("pgbench") is None and not (find_programs(None).bin / "pgbench").exists():
+        pytest.skip("no pgbench with this PostgreSQL")
+    ended = _bench("backfill", "--quick", "--rows", "20000", "--kills", "1", "--json")
+    assert ended.returncode in (0, 1), ended.stderr
+    document: dict[str, Any] = json.loads(ended.stdout)
+    assert document["rows"] == 20000
+    idle, backfill, update = document["phases"]
+    assert [idle["name"], backfill["name"], update["name"]] == ["idle", "the backfill", "one UPDATE"]
+    assert backfill["kills"] == 1
+    assert all(phase["transactions"] > 0 and phase["p99_seconds"] > 0 for phase in (idle, backfill, update))
 
 
 def test_unknown_scenario_is_answered_with_the_known_ones() -> None:

@@ -61,7 +61,7 @@ def test_what_the_server_adds_is_shown(project: Project) -> None:
         "  RAISE EXCEPTION 'no luck' USING DETAIL = 'a detail', HINT = 'a hint', ERRCODE = '23514';\n"
         "END $$;\n",
     )
-    failed = project.inv("db.migrate")
+    failed = project.call("db.migrate")
     assert failed.code == 6
     for line in (
         "error: 001_one.sql:4: no luck (23514)",
@@ -76,14 +76,14 @@ def test_what_the_server_adds_is_shown(project: Project) -> None:
 def test_a_file_without_a_transaction_says_what_stays_and_goes_on_from_there(project: Project) -> None:
     script = "-- migrate: no-transaction\nCREATE TABLE one (id int);\nINSERT INTO one VALUES (1);\n{}\n"
     project.write("001_one.sql", script.format("SELECT 1 / 0;"))
-    failed = project.inv("db.migrate")
+    failed = project.call("db.migrate")
     assert failed.code == 6
     assert "error: 001_one.sql:4: division by zero (22012)" in failed.err
     assert "001_one.sql: statements 1 to 2, down to line 3, committed and kept; the next run goes on" in failed.err
-    assert project.inv("db.status", "--json").document["migrations"][0]["state"] == "partial"
+    assert project.call("db.status", "--json").document["migrations"][0]["state"] == "partial"
 
     project.write("001_one.sql", script.format("INSERT INTO one VALUES (2);"))
-    done = project.inv("db.migrate")
+    done = project.call("db.migrate")
     assert done.code == 0
     assert "went on with statement 3" in done.out
     assert project.rows("SELECT id FROM one ORDER BY id") == [(1,), (2,)]
@@ -99,11 +99,11 @@ FORGETFUL = (
 
 
 def test_a_file_cannot_make_the_ledger_forget_it(three: Project) -> None:
-    three.inv("db.migrate", "--to", "1")
+    three.call("db.migrate", "--to", "1")
     before = three.state()
     for script in FORGETFUL:
         three.write("002_two.sql", f"CREATE TABLE two ();\n{script}\n")
-        failed = three.inv("db.migrate")
+        failed = three.call("db.migrate")
         assert failed.code == 2
         assert "it changes the ledger, in which the runner records what is applied" in failed.err
         assert three.state() == before
@@ -112,7 +112,7 @@ def test_a_file_cannot_make_the_ledger_forget_it(three: Project) -> None:
 def test_a_file_without_a_transaction_that_drops_the_ledger_is_stopped_at_that_statement(project: Project) -> None:
     project.rows("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'DROP TABLE schema_migrations'")
     project.write("001_one.sql", "-- migrate: no-transaction\nCREATE TABLE one ();\nSELECT f();\n")
-    failed = project.inv("db.migrate")
+    failed = project.call("db.migrate")
     assert failed.code == 6
     assert (
         'error: 001_one.sql:3: it drops or alters a table of the runner (relation "public.schema_migrations" does not '
@@ -126,17 +126,18 @@ def test_a_file_without_a_transaction_that_drops_the_ledger_is_stopped_at_that_s
 def test_a_role_that_a_file_takes_ends_with_the_file(three: Project, role: str, directive: str) -> None:
     script = f"GRANT CREATE ON SCHEMA public TO {role};\nSET ROLE {role};\nCREATE TABLE one ();\n"
     three.write("001_one.sql", directive + script)
-    migrate = three.inv("db.migrate")
+    migrate = three.call("db.migrate")
     assert (migrate.code, migrate.err) == (0, "")
     owners = "SELECT tablename, tableowner FROM pg_tables WHERE tablename IN ('one', 'two') ORDER BY 1"
     assert three.rows(owners) == [("one", role), ("two", "postgres")]
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_lost_is_told_and_the_next_run_goes_on(three: Project) -> None:
     three.write("002_two.sql", "CREATE TABLE two ();\nSELECT pg_terminate_backend(pg_backend_pid());\n")
-    failed = three.inv("db.migrate", "--json")
+    failed = three.call("db.migrate", "--json")
     assert (failed.code, failed.error["file"]) == (6, "002_two.sql")
     assert "the connection was lost" in failed.err
     assert (three.recorded(), three.tables()) == (["001"], {"one"})
     three.write("002_two.sql", "CREATE TABLE two ();\n")
-    assert three.inv("db.migrate").code == 0
+    assert three.call("db.migrate").code == 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_missing_and_an_empty_directory_name_the_setting(project: Project) -> None:
-    empty = project.inv("db.migrate", "--json")
+    empty = project.call("db.migrate", "--json")
     assert (empty.code, empty.error["code"]) == (2, "file_invalid")
     assert (
         f"{project.migrations}: no migration files; set KERNEL_MIGRATIONS_DIR, or begin with: inv db.new" in empty.err
@@ -23,7 +23,7 @@ def test_a_missing_and_an_empty_directory_name_the_setting(project: Project) -> 
 
     project.migrations.rmdir()
     for task in ("db.migrate", "db.status", "db.rollback", "db.new"):
-        missing = project.inv(task, *["name"] * (task == "db.new"))
+        missing = project.call(task, *["name"] * (task == "db.new"))
         assert missing.code == 2
         assert str(project.migrations) in missing.err
         assert "create it" in missing.err
@@ -83,7 +83,7 @@ def test_every_file_that_cannot_be_run_is_told_before_anything_runs(three: Proje
     for number, (_what, script, _message) in enumerate(SCRIPTS, start=100):
         three.write(f"{number}_bad.sql", script)
     before = three.state()
-    refused = three.inv("db.migrate", "--json")
+    refused = three.call("db.migrate", "--json")
     assert (refused.code, refused.error["code"]) == (2, "file_invalid")
     for number, (what, _script, message) in enumerate(SCRIPTS, start=100):
         assert f"{number}_bad.sql:{message}" in refused.err, what
@@ -95,4 +95,4 @@ def test_every_file_that_cannot_be_run_is_told_before_anything_runs(three: Proje
 @pytest.mark.parametrize("task", ["db.status", "db.new"])
 def test_a_file_that_cannot_be_run_stops_no_task_that_runs_none(three: Project, task: str) -> None:
     three.write("004_four.sql", "SELECT 'a;\n")
-    assert three.inv(task, *["five"] * (task == "db.new")).code == 0
+    assert three.call(task, *["five"] * (task == "db.new")).code == 0

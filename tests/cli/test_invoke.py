@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
 FLAGS = {
-    "db.migrate": {"to", "dry-run", "single-transaction", "allow-out-of-order", "allow-empty", "lock-wait", "json"},
-    "db.status": {"check", "json"},
+    "db.migrate": {
+        *("to", "dry-run", "sql", "single-transaction", "allow-out-of-order", "allow-empty", "check-schema"),
+        *("lock-wait", "wait", "when-calm", "phase", "json"),
+    },
+    "db.status": {"check", "long", "wait", "phase", "json"},
     "db.rollback": {"steps", "to", "revert", "yes", "dry-run", "json"},
-    "db.new": {"name", "description", "revert", "no-transaction"},
+    "db.new": {"name", "description", "revert", "no-transaction", "repeatable"},
 }
 
 
@@ -59,6 +62,7 @@ def test_the_password_is_not_in_invokes_own_configuration(three: Project) -> Non
     assert "invoke.executor.execute" in debug.err
 
 
+@pytest.mark.slow
 def test_two_tasks_in_one_command_run_one_after_the_other_and_db_alone_is_the_status(three: Project) -> None:
     both = three.inv("db.migrate", "db")
     assert both.code == 0
@@ -72,6 +76,7 @@ def test_what_invoke_refuses_is_invokes_own_1(three: Project) -> None:
     assert three.value("SELECT to_regclass('schema_migrations')") is None
 
 
+@pytest.mark.slow
 def test_db_shell_runs_one_command_and_ends_with_its_exit_code(three: Project) -> None:
     done = three.inv("db.shell", "-c", "SELECT 1 AS one")
     assert (done.code, done.out.split()) == (0, ["one", "-----", "1", "(1", "row)"])

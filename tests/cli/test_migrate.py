@@ -32,7 +32,7 @@ def test_to_stops_behind_the_version_however_it_is_padded(three: Project) -> Non
 )
 def test_to_a_version_that_cannot_be_meant_is_refused(three: Project, to: str, message: str) -> None:
     before = three.state()
-    refused = three.inv("db.migrate", f"--to={to}", "--json")
+    refused = three.call("db.migrate", f"--to={to}", "--json")
     assert (refused.code, refused.error["code"]) == (2, "usage")
     assert message in refused.error["message"]
     assert message in refused.err
@@ -49,7 +49,7 @@ def test_every_spelling_of_a_dry_run_shows_the_plan_and_writes_nothing(
 ) -> None:
     three.write("004_index.sql", "CREATE INDEX CONCURRENTLY i ON one (id);\n")
     before = three.state()
-    dry = three.inv(*arguments)
+    dry = three.call(*arguments)
     assert dry.code == 0
     title, *plan = dry.out.splitlines()
     assert title.startswith("would apply to ")
@@ -75,8 +75,25 @@ def test_json_is_the_only_thing_on_stdout(three: Project) -> None:
     assert all(0 < one["seconds"] < 10 for one in done["applied"])
     assert (done["failed"], done["pending"]) == (None, pending[2:])
 
-    three.inv("db.migrate")
+    three.call("db.migrate")
     assert three.inv("db.migrate", "--json").document == {"applied": [], "failed": None, "pending": []}
+
+
+def test_sql_prints_a_script_on_stdout_and_writes_nothing(three: Project) -> None:
+    three.write("003_three.sql", "CREATE ROLE never_made PASSWORD 'geheim';\n")
+    before = three.state()
+    shown = three.inv("db.migrate", "--dry-run", "--sql")
+    assert shown.code == 0
+    assert "\nCREATE TABLE one (id int);\n" in shown.out
+    assert "PASSWORD 'geheim'" in shown.out
+    assert "warning: a file has a password in a statement, which is printed unchanged" in shown.err
+    assert three.state() == before
+
+
+@pytest.mark.parametrize(("flags", "message"), [((), "add --dry-run"), (("--dry-run", "--json"), "choose one of them")])
+def test_sql_without_its_dry_run_or_as_json_is_refused(three: Project, flags: tuple[str, ...], message: str) -> None:
+    refused = three.call("db.migrate", "--sql", *flags)
+    assert (refused.code, message in refused.err) == (2, True)
 
 
 def test_single_transaction_is_all_or_none(three: Project) -> None:
@@ -103,7 +120,7 @@ def test_in_a_single_transaction_a_file_finds_the_session_as_after_a_commit(proj
             f"{version}_loop.sql", f"INSERT INTO one VALUES ({version}, 1{version}), (1{version}, {version});"
         )
     project.write("004_two.sql", "CREATE TABLE two (id int);\nALTER TABLE one ADD COLUMN note text;\n")
-    migrate = project.inv("db.migrate", "--single-transaction")
+    migrate = project.call("db.migrate", "--single-transaction")
     assert (migrate.code, migrate.err) == (0, "")
     assert project.tables() == {"one", "two"}
 
@@ -111,37 +128,37 @@ def test_in_a_single_transaction_a_file_finds_the_session_as_after_a_commit(proj
 def test_single_transaction_refuses_what_cannot_be_in_one(three: Project) -> None:
     three.write("004_index.sql", "CREATE INDEX CONCURRENTLY i ON one (id);\n")
     before = three.state()
-    refused = three.inv("db.migrate", "--single-transaction")
+    refused = three.call("db.migrate", "--single-transaction")
     assert refused.code == 2
     assert "004_index.sql: runs outside of a transaction, which --single-transaction rules out" in refused.err
     assert three.state() == before
 
 
 def test_out_of_order_is_refused_until_it_is_allowed(three: Project) -> None:
-    three.inv("db.migrate")
+    three.call("db.migrate")
     three.write("0025_late.sql")
     three.rows("DELETE FROM schema_migrations WHERE version = '002'; DROP TABLE two")
     before = three.state()
-    refused = three.inv("db.migrate")
+    refused = three.call("db.migrate")
     assert refused.code == 4
     assert "error: 002_two.sql: pending, but 003 is applied already; " in refused.err
     assert "inv db.renumber 002_two.sql" in refused.err
     assert three.state() == before
 
-    assert three.inv("db.migrate", "--allow-out-of-order").code == 0
+    assert three.call("db.migrate", "--allow-out-of-order").code == 0
     assert three.recorded() == ["001", "002", "0025", "003"]
 
 
 @pytest.mark.parametrize("wait", ["-2", "nan"])
 def test_a_lock_wait_that_cannot_be_meant_is_refused(three: Project, wait: str) -> None:
-    refused = three.inv("db.migrate", f"--lock-wait={wait}")
+    refused = three.call("db.migrate", f"--lock-wait={wait}")
     expected = f"error: --lock-wait {wait}: expected seconds, 0 not to wait, -1 to wait without limit\n"
     assert (refused.code, refused.err) == (2, expected)
 
 
 def test_an_empty_file_is_recorded_with_a_warning(project: Project) -> None:
     project.write("001_one.sql", "-- nothing yet\n")
-    migrate = project.inv("db.migrate")
+    migrate = project.call("db.migrate")
     assert migrate.code == 0
     assert "warning: 001_one.sql holds no statement; it is recorded as applied" in migrate.err
     assert project.recorded() == ["001"]
@@ -149,5 +166,5 @@ def test_an_empty_file_is_recorded_with_a_warning(project: Project) -> None:
 
 def test_a_file_is_sent_as_utf_8_whatever_the_url_asks_for(project: Project) -> None:
     project.write("001_one.sql", "CREATE TABLE one (word text);\nINSERT INTO one VALUES ('Zürich ✓');\n")
-    project.inv("db.migrate", DATABASE_URL=project.url_with(client_encoding="LATIN1"), PGCLIENTENCODING="LATIN1")
+    project.call("db.migrate", DATABASE_URL=project.url_with(client_encoding="LATIN1"), PGCLIENTENCODING="LATIN1")
     assert project.value("SELECT word FROM one") == "Zürich ✓"

@@ -96,3 +96,34 @@ def test_a_statement_without_effect_is_named_before_the_file_runs(project: Proje
         shown = project.inv("db.migrate", *flags)
         assert shown.code == 0
         assert "warning: 001_t.sql:2: SET LOCAL has no effect, since each statement commits by itself" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("task", "grants"),
+    [
+        (("db.repair", "--accept", "001"), ("UPDATE ON public.schema_migrations",)),
+        (("db.repair", "--restart", "002"), ("SELECT, INSERT, UPDATE, DELETE ON public.schema_migrations_progress",)),
+        (("db.rollback",), ("DELETE ON public.schema_migrations",)),
+    ],
+)
+def test_a_task_that_changes_records_names_the_privilege_that_the_role_lacks(
+    partial: Project, role: str, task: tuple[str, ...], grants: tuple[str, ...]
+) -> None:
+    partial.write("001_t.sql", "CREATE TABLE t (a int);\nINSERT INTO t VALUES (1), (1);\n-- a comment\n")
+    partial.rows(f"GRANT SELECT ON schema_migrations TO {role}")
+    for grant in grants:
+        refused = partial.call(*task, DATABASE_URL=partial.url_with(user=role))
+        assert refused.code == 7
+        assert f"GRANT {grant} TO {role}" in refused.err
+        partial.rows(f"GRANT {grant} TO {role}")
+    assert partial.call(*task, DATABASE_URL=partial.url_with(user=role)).code == 0
+
+
+def test_a_baseline_names_the_privilege_that_the_role_lacks(three: Project, role: str) -> None:
+    three.rows("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    url = three.url_with(user=role)
+    refused = three.call("db.baseline", "--to", "003", DATABASE_URL=url)
+    assert (refused.code, three.value("SELECT to_regclass('schema_migrations') IS NULL")) == (7, True)
+    assert f"GRANT CREATE ON SCHEMA public TO {role}" in refused.err
+    three.rows(f"GRANT CREATE ON SCHEMA public TO {role}")
+    assert three.call("db.baseline", "--to", "003", DATABASE_URL=url).code == 0

@@ -17,7 +17,7 @@ WARNING = "⚠️  WARNING: Rollback only removes the migration record. You must
 @pytest.fixture
 def applied(three: Project) -> Project:
     """Three migrations, applied."""
-    assert three.inv("db.migrate").code == 0
+    assert three.call("db.migrate").code == 0
     return three
 
 
@@ -39,11 +39,11 @@ def test_the_newest_record_goes_and_the_sql_stays(applied: Project) -> None:
 
 
 def test_steps_and_to_say_how_far_back(applied: Project) -> None:
-    assert applied.inv("db.rollback", "--to", "2").out.startswith("003_three.sql: record removed\n1 migration")
-    document = applied.inv("db.rollback", "--steps=2", "--json").document
+    assert applied.call("db.rollback", "--to", "2").out.startswith("003_three.sql: record removed\n1 migration")
+    document = applied.call("db.rollback", "--steps=2", "--json").document
     assert [one["version"] for one in document["removed"]] == ["002", "001"]
     assert document["reverted"] is False
-    nothing = applied.inv("db.rollback")
+    nothing = applied.call("db.rollback")
     assert nothing.code == 0
     assert nothing.out.startswith("nothing to roll back: no migration is recorded in ")
     assert nothing.err == ""
@@ -62,7 +62,7 @@ REFUSED = {
 def test_what_cannot_be_meant_is_refused(applied: Project) -> None:
     before = applied.state()
     for flags, message in REFUSED.items():
-        refused = applied.inv("db.rollback", *flags, "--json")
+        refused = applied.call("db.rollback", *flags, "--json")
         assert (refused.code, refused.error["code"]) == (2, "usage")
         assert message in refused.err
     assert applied.state() == before
@@ -90,7 +90,7 @@ def test_revert_runs_the_paired_files_newest_first(applied: Project) -> None:
 def test_a_revert_that_fails_leaves_its_record(applied: Project) -> None:
     applied.write("revert/003_three.sql", "DROP TABLE three;\nDROP TABLE four;\n")
     before = applied.state()
-    failed = applied.inv("db.rollback", "--revert", "--json")
+    failed = applied.call("db.rollback", "--revert", "--json")
     assert (failed.code, failed.error["file"], failed.error["line"]) == (6, "revert/003_three.sql", 2)
     assert failed.document["failed"] == {"version": "003", "filename": "revert/003_three.sql"}
     assert applied.state() == before
@@ -100,11 +100,11 @@ def test_a_revert_that_fails_leaves_its_record(applied: Project) -> None:
 def test_a_rollback_that_fails_half_way_says_what_it_reverted(applied: Project, flags: tuple[str, ...]) -> None:
     if flags[0] == "--to":
         applied.write("000_zero.sql", "SELECT 0;\n")
-        assert applied.inv("db.migrate", "--allow-out-of-order").code == 0
+        assert applied.call("db.migrate", "--allow-out-of-order").code == 0
     applied.write("revert/003_three.sql", "DROP TABLE three;\n")
     applied.write("revert/002_two.sql", "DROP TABLE four;\n")
     applied.write("revert/001_one.sql", "DROP TABLE one;\n")
-    failed = applied.inv("db.rollback", "--revert", *flags)
+    failed = applied.call("db.rollback", "--revert", *flags)
     assert failed.code == 6
     again = "--to 0" if flags[0] == "--to" else "--steps 2"
     assert failed.err.splitlines()[-4:] == [
@@ -114,7 +114,7 @@ def test_a_rollback_that_fails_half_way_says_what_it_reverted(applied: Project, 
         f"next: correct revert/002_two.sql, then run: inv db.rollback --revert {again}",
     ]
     applied.write("revert/002_two.sql", "DROP TABLE two;\n")
-    assert applied.inv("db.rollback", "--revert", *again.split()).code == 0
+    assert applied.call("db.rollback", "--revert", *again.split()).code == 0
     assert applied.tables() == set()
 
 
@@ -130,7 +130,7 @@ def test_a_rollback_that_fails_half_way_says_so_in_json(applied: Project) -> Non
 
 def test_a_rollback_to_the_newest_has_nothing_to_do_and_says_why(applied: Project) -> None:
     before = applied.state()
-    nothing = applied.inv("db.rollback", "--to", "3")
+    nothing = applied.call("db.rollback", "--to", "3")
     assert (nothing.code, nothing.err) == (0, "")
     assert nothing.out == f"nothing to roll back: 003_three.sql is the newest applied in {database_name(applied)}\n"
     assert applied.state() == before
@@ -140,36 +140,36 @@ def test_a_rollback_to_the_newest_has_nothing_to_do_and_says_why(applied: Projec
 def test_a_dry_run_shows_what_would_be_rolled_back_and_writes_nothing(applied: Project, flag: str) -> None:
     before = applied.state()
     task = ("db.rollback", flag) if flag == "--dry-run" else (flag, "db.rollback")
-    shown = applied.inv(*task, "--steps", "2", KERNEL_STORAGE_MODE="SUPABASE")
+    shown = applied.call(*task, "--steps", "2", KERNEL_STORAGE_MODE="SUPABASE")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.splitlines() == [
         f"would roll back in {database_name(applied)}:",
         "  003_three.sql: remove its record, not undo its SQL",
         "  002_two.sql: remove its record, not undo its SQL",
     ]
-    document = applied.inv(*task, "--json").document
+    document = applied.call(*task, "--json").document
     assert document["removed"] == []
     assert document["remaining"] == [{"version": "003", "filename": "003_three.sql"}]
-    assert "revert/003_three.sql: no such file" in applied.inv(*task, "--revert").err
+    assert "revert/003_three.sql: no such file" in applied.call(*task, "--revert").err
     assert applied.state() == before
 
 
 def test_production_wants_yes_for_a_rollback_and_for_nothing_else(applied: Project) -> None:
     before = applied.state()
-    refused = applied.inv("db.rollback", "--json", KERNEL_STORAGE_MODE="SUPABASE")
+    refused = applied.call("db.rollback", "--json", KERNEL_STORAGE_MODE="SUPABASE")
     assert (refused.code, refused.error["code"]) == (2, "usage")
     assert "KERNEL_STORAGE_MODE=SUPABASE" in refused.err
     assert "--yes" in refused.err
     assert applied.state() == before
-    assert applied.inv("db.rollback", "--yes", KERNEL_STORAGE_MODE="SUPABASE").code == 0
+    assert applied.call("db.rollback", "--yes", KERNEL_STORAGE_MODE="SUPABASE").code == 0
     applied.rows("DROP TABLE three")
-    assert applied.inv("db.migrate", KERNEL_STORAGE_MODE="SUPABASE").code == 0
+    assert applied.call("db.migrate", KERNEL_STORAGE_MODE="SUPABASE").code == 0
 
 
 def test_a_role_that_may_not_delete_is_told_what_to_grant(applied: Project, role: str) -> None:
     applied.rows(f"GRANT SELECT ON schema_migrations TO {role}")
     before = applied.state()
-    refused = applied.inv("db.rollback", "--json", DATABASE_URL=applied.url_with(user=role))
+    refused = applied.call("db.rollback", "--json", DATABASE_URL=applied.url_with(user=role))
     assert (refused.code, refused.error["code"]) == (7, "database_refused")
     assert f"GRANT DELETE ON public.schema_migrations TO {role}" in refused.err
     assert applied.state() == before

@@ -46,7 +46,7 @@ def test_every_problem_of_the_settings_is_told_at_once_with_its_place(three: Pro
 
 @pytest.mark.parametrize("name", ["DATABSE_URL", "database_url", "DB_URL"])
 def test_a_misspelled_url_never_migrates_the_embedded_server(three: Project, name: str) -> None:
-    refused = three.inv("db.migrate", DATABASE_URL="", **{name: three.url})
+    refused = three.call("db.migrate", DATABASE_URL="", **{name: three.url})
     assert refused.code == 2
     assert f"environment: {name}: " in refused.err
     assert "write DATABASE_URL, or remove it" in refused.err
@@ -78,7 +78,7 @@ def test_the_variables_of_libpq_name_the_database_that_is_migrated(three: Projec
 )
 def test_a_url_that_is_not_postgresqls_is_refused_unseen(three: Project, url: str, remedy: str) -> None:
     secret = secrets.token_hex(16)
-    refused = three.inv("db.migrate", "--json", DATABASE_URL=url.format(secret))
+    refused = three.call("db.migrate", "--json", DATABASE_URL=url.format(secret))
     assert (refused.code, refused.error["code"]) == (2, "settings_invalid")
     assert "DATABASE_URL" in refused.err
     assert remedy in refused.err
@@ -108,7 +108,7 @@ def test_a_database_that_cannot_be_had_is_7(
     three: Project, changes: dict[str, str | int], message: str, remedy: str
 ) -> None:
     before = three.state()
-    refused = three.inv("db.migrate", "--json", DATABASE_URL=three.url_with(**changes))
+    refused = three.call("db.migrate", "--json", DATABASE_URL=three.url_with(**changes))
     assert refused.code == 7
     assert refused.error["code"] in ("database_unreachable", "database_refused")
     assert message in refused.err
@@ -128,7 +128,7 @@ def test_a_missing_certificate_file_is_no_missing_database(three: Project) -> No
         server = threading.Thread(target=offer_tls)
         server.start()
         url = f"host=127.0.0.1 port={listener.getsockname()[1]} sslmode=verify-full sslrootcert=/nowhere/ca.pem"
-        refused = three.inv("db.migrate", DATABASE_URL=url)
+        refused = three.call("db.migrate", DATABASE_URL=url)
         server.join()
     assert refused.code == 7
     assert 'root certificate file "/nowhere/ca.pem" does not exist' in refused.err
@@ -152,22 +152,25 @@ def guarded(three: Project, role: str) -> Iterator[str]:
     three.rows("SELECT pg_reload_conf()")
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_and_not_shown(three: Project, guarded: str) -> None:
     url = three.url_with(user=guarded)
-    refused = three.inv("db.status", "--json", DATABASE_URL=url)
+    refused = three.call("db.status", "--json", DATABASE_URL=url)
     assert (refused.code, refused.error["code"]) == (7, "database_unreachable")
     assert f'password authentication failed for user "{guarded}"' in refused.err
     assert refused.error["hint"] == "check user and password of the URL"
 
-    none = three.inv("db.status", DATABASE_URL=three.url_with(user=guarded, password=""))
+    assert three.call("db.status", "--wait", "60", DATABASE_URL=url).code == 7, "waiting does not change it"
+
+    none = three.call("db.status", DATABASE_URL=three.url_with(user=guarded, password=""))
     assert none.code == 7
     assert "the URL needs a password, or PGPASSWORD or a .pgpass file has to give it" in none.err
 
-    assert three.inv("db.status", DATABASE_URL=three.url_with(user=guarded, password=RIGHT)).code == 0
+    assert three.call("db.status", DATABASE_URL=three.url_with(user=guarded, password=RIGHT)).code == 0
 
 
 def test_production_without_a_url_is_refused(three: Project) -> None:
-    refused = three.inv("db.status", DATABASE_URL="", KERNEL_STORAGE_MODE="SUPABASE")
+    refused = three.call("db.status", DATABASE_URL="", KERNEL_STORAGE_MODE="SUPABASE")
     assert refused.code == 2
     assert refused.err == (
         "error: environment: KERNEL_STORAGE_MODE: production needs a database; set DATABASE_URL or SUPABASE_DB_URL\n"

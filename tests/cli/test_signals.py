@@ -20,6 +20,7 @@ WAKE = "CREATE TABLE two (id int);\nSELECT 2;\n"
 pytestmark = pytest.mark.timeout(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("directive", "signals", "code", "word"),
     [
@@ -57,7 +58,7 @@ def test_a_signal_rolls_back_releases_the_lock_and_the_next_run_continues(
     assert ("two" in three.tables()) == bool(directive)
 
     three.write("002_two.sql", directive + WAKE)
-    assert three.inv("db.migrate", "--lock-wait", "0").code == 0
+    assert three.call("db.migrate", "--lock-wait", "0").code == 0
     assert three.recorded() == ["001", "002", "003"]
 
 

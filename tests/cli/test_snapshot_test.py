@@ -84,22 +84,34 @@ class Rehearsals:
         return path
 
     def run(self, *flags: str | Path, **environ: str) -> Completed:
-        """Rehearse to the end; nothing is left in TMPDIR, and the embedded server has not been thought of."""
-        ended = self.project.ended(self.start(*flags, **environ))
-        assert list(self.temporary.iterdir()) == []
-        assert not self.embedded.exists()
-        return ended
+        """Rehearse to the end, in a process of its own."""
+        return self._without_traces(self.project.ended(self.start(*flags, **environ)))
+
+    def call(self, *flags: str | Path, **environ: str) -> Completed:
+        """The same as `run`, as `Project.call` is the same as `inv`."""
+        return self._without_traces(self.project.call(*self._arguments(flags), **self._environment(environ)))
 
     def start(self, *flags: str | Path, **environ: str) -> subprocess.Popen[str]:
-        """Begin a rehearsal, in an environment of its own."""
-        given = {
+        """Begin a rehearsal."""
+        return self.project.start(*self._arguments(flags), **self._environment(environ))
+
+    def _arguments(self, flags: tuple[str | Path, ...]) -> tuple[str, ...]:
+        return ("db.snapshot-test", *map(str, flags))
+
+    def _environment(self, environ: dict[str, str]) -> dict[str, str]:
+        return {
             "DATABASE_URL": "",
             "TMPDIR": str(self.temporary),
             "KERNEL_DATA_DIR": str(self.embedded),
             "KERNEL_PG_BINDIR": str(self.server.programs.bin),
             **environ,
         }
-        return self.project.start("db.snapshot-test", *map(str, flags), **given)
+
+    def _without_traces(self, ended: Completed) -> Completed:
+        """Nothing is left in TMPDIR, and the embedded server was not started."""
+        assert list(self.temporary.iterdir()) == []
+        assert not self.embedded.exists()
+        return ended
 
     def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
         """What a superuser sees in one of the server's databases."""
@@ -148,14 +160,16 @@ def test_schema_only_says_that_no_rows_were_rehearsed(rehearsals: Rehearsals, op
     assert "no rows" not in rehearsals.run("--dump", dump).err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device")
 def test_a_device_is_no_place_for_a_report_and_stays_a_device(rehearsals: Rehearsals) -> None:
-    result = rehearsals.run("--dump", rehearsals.dump(), "--report", "/dev/null")
+    result = rehearsals.call("--dump", rehearsals.dump(), "--report", "/dev/null")
     assert (result.code, result.out) == (2, "")
     assert "--report /dev/null: cannot be written: it is no ordinary file; name another place" in result.err
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.slow
 def test_the_pending_files_are_checked_before_a_restore_that_would_fail(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
     text = dump.read_text().replace(
@@ -163,9 +177,9 @@ def test_the_pending_files_are_checked_before_a_restore_that_would_fail(rehearsa
     )
     dump.write_text(text)
     rehearsals.pending("SELECT 'unterminated;\n")
-    assert rehearsals.run("--dump", dump).code == 2
+    assert rehearsals.call("--dump", dump).code == 2
     rehearsals.pending(HARMLESS)
-    assert rehearsals.run("--dump", dump).code == 7
+    assert rehearsals.call("--dump", dump).code == 7
 
 
 def test_a_dump_is_rehearsed_and_the_whole_answer_is_on_stdout(rehearsals: Rehearsals) -> None:
@@ -177,6 +191,7 @@ def test_a_dump_is_rehearsed_and_the_whole_answer_is_on_stdout(rehearsals: Rehea
     assert "002_pending.sql" in (rehearsals.project.root / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_loss_fails_it_and_the_document_says_where(rehearsals: Rehearsals) -> None:
     rehearsals.pending(LOSS)
     result = rehearsals.run("--dump", rehearsals.dump(), "--json")
@@ -187,10 +202,11 @@ def test_a_loss_fails_it_and_the_document_says_where(rehearsals: Rehearsals) -> 
     assert {(one["version"], one["severity"]) for one in result.document["reasons"]} == {("002", "error")}
 
 
+@pytest.mark.slow
 def test_rows_in_the_way_of_a_migration_are_counted_and_the_query_lists_them(rehearsals: Rehearsals) -> None:
     rehearsals.project.rows("UPDATE orders SET total = NULL WHERE id <= 7")
     rehearsals.pending("SELECT 1;\nALTER TABLE orders ALTER COLUMN total SET NOT NULL;\n")
-    result = rehearsals.run("--dump", rehearsals.dump(), "--json")
+    result = rehearsals.call("--dump", rehearsals.dump(), "--json")
     assert result.code == 8
     (run,) = result.document["migrations"]
     (violation,) = run["failed"]["violations"]
@@ -198,15 +214,17 @@ def test_rows_in_the_way_of_a_migration_are_counted_and_the_query_lists_them(reh
     assert len(rehearsals.project.rows(violation["query"])) == 7
 
 
+@pytest.mark.slow
 def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> None:
     (rehearsals.project.migrations / "002_pending.sql").unlink()
-    result = rehearsals.run("--dump", rehearsals.dump())
+    result = rehearsals.call("--dump", rehearsals.dump())
     assert (result.code, result.out) == (
         0,
         "nothing to rehearse: every migration is applied in production.sql\n",
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -232,10 +250,11 @@ def test_with_nothing_pending_it_says_so_and_passes(rehearsals: Rehearsals) -> N
 def test_what_cannot_be_meant_is_refused_before_any_work(
     rehearsals: Rehearsals, flags: tuple[str, ...], message: str
 ) -> None:
-    result = rehearsals.run(*flags)
+    result = rehearsals.call(*flags)
     assert (result.code, result.out, result.err) == (2, "", f"error: {message}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -251,7 +270,7 @@ def test_what_is_no_dump_is_refused_in_one_document(rehearsals: Rehearsals, text
     path = rehearsals.project.root / "bad.dump"
     if text is not None:
         path.write_bytes(text)
-    result = rehearsals.run("--dump", path, "--json")
+    result = rehearsals.call("--dump", path, "--json")
     assert (result.code, result.error["code"]) == (7, "dump_unreadable")
     assert message in result.error["message"]
     assert "bad.dump" in result.error["message"]
@@ -259,6 +278,7 @@ def test_what_is_no_dump_is_refused_in_one_document(rehearsals: Rehearsals, text
     assert not (rehearsals.project.root / "owned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "script", "code", "message"),
     [
@@ -280,11 +300,12 @@ def test_what_db_migrate_would_refuse_is_refused_with_its_place(
 ) -> None:
     rehearsals.project.rows(prepare or "SELECT")
     rehearsals.pending(script)
-    result = rehearsals.run("--dump", rehearsals.dump())
+    result = rehearsals.call("--dump", rehearsals.dump())
     assert (result.code, result.out) == (code, "")
     assert result.err.startswith(f"error: {message}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "script", "code", "message"),
     [
@@ -301,7 +322,7 @@ def test_production_is_not_dumped_when_its_pending_files_cannot_run(
     try:
         reading = make_conninfo(rehearsals.production, user="ledger_reader")
         rehearsals.pending(script)
-        result = rehearsals.run(PROD_DB=reading)
+        result = rehearsals.call(PROD_DB=reading)
         assert (result.code, result.out) == (code, "")
         assert result.err.startswith(f"error: {message}")
     finally:
@@ -329,18 +350,19 @@ def test_the_schema_alone_knows_what_is_applied_by_the_ledger_that_the_setting_n
     assert (refused.code, refused.error["line"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_it(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
     rehearsals.rows("postgres", f"CREATE DATABASE {rehearsals.test_name}")
     rehearsals.rows(rehearsals.test_name, "CREATE TABLE precious (id int)")
-    refused = rehearsals.run("--dump", dump, TEST_DB=rehearsals.test_db)
+    refused = rehearsals.call("--dump", dump, TEST_DB=rehearsals.test_db)
     assert refused.code == 2
     assert f"TEST_DB ({rehearsals.test_name}) would be overwritten and holds table precious; say so with --yes" in (
         refused.err
     )
     assert rehearsals.rows(rehearsals.test_name, "SELECT * FROM precious") == []
 
-    assert rehearsals.run("--dump", dump, "--yes", TEST_DB=rehearsals.test_db).code == 0
+    assert rehearsals.call("--dump", dump, "--yes", TEST_DB=rehearsals.test_db).code == 0
     recorded = rehearsals.rows(rehearsals.test_name, "SELECT version FROM schema_migrations ORDER BY 1")
     assert recorded == [("001",), ("002",)]
     assert rehearsals.rows(rehearsals.test_name, "SELECT count(note), count(*) FROM orders") == [(0, 100)]
@@ -349,6 +371,7 @@ def test_test_db_is_overwritten_only_with_yes_and_stays_as_the_migrations_left_i
     ) == [(rehearsals.test_name,)]
 
 
+@pytest.mark.slow
 @SLOW
 @pytest.mark.parametrize("variable", ["PROD_DB", "DATABASE_URL", "MIGRATION_DATABASE_URL"])
 @pytest.mark.parametrize("way", ["the same", "another host name", "another user", "a service"])
@@ -375,6 +398,7 @@ def test_production_is_never_overwritten_whatever_its_urls_say(
     assert rehearsals.project.state() == before
 
 
+@pytest.mark.slow
 @SLOW
 def test_what_could_not_be_restored_is_named_and_cannot_move_the_cursor(rehearsals: Rehearsals) -> None:
     dump = rehearsals.dump()
@@ -387,6 +411,7 @@ def test_what_could_not_be_restored_is_named_and_cannot_move_the_cursor(rehearsa
     assert "\x1b" not in result.err
 
 
+@pytest.mark.slow
 @SLOW
 def test_an_unreachable_production_is_named_by_its_variable(rehearsals: Rehearsals) -> None:
     result = rehearsals.run(PROD_DB=make_conninfo(rehearsals.production, host="127.0.0.1", port=1))
@@ -394,6 +419,7 @@ def test_an_unreachable_production_is_named_by_its_variable(rehearsals: Rehearsa
     assert result.err.startswith("error: PROD_DB: connection failed")
 
 
+@pytest.mark.slow
 @SLOW
 def test_what_speaks_against_test_db_is_said_before_production_is_dumped(rehearsals: Rehearsals) -> None:
     with psycopg.connect(rehearsals.production) as blocking:
@@ -403,6 +429,7 @@ def test_what_speaks_against_test_db_is_said_before_production_is_dumped(rehears
     assert "error: TEST_DB is the database that PROD_DB names" in result.err
 
 
+@pytest.mark.slow
 @SLOW
 def test_the_environment_of_libpq_does_not_lead_to_another_database(rehearsals: Rehearsals, role: str) -> None:
     rehearsals.project.rows(f"ALTER ROLE {role} SUPERUSER")
@@ -423,6 +450,7 @@ def test_the_environment_of_libpq_does_not_lead_to_another_database(rehearsals: 
         rehearsals.rows("postgres", f"DROP DATABASE {role}")
 
 
+@pytest.mark.slow
 @SLOW
 @pytest.mark.parametrize("form", ["plain", "custom", "directory", "tar", "plain.gz", "plain.zst"])
 def test_every_format_of_pg_dump_gives_the_same_copy(rehearsals: Rehearsals, form: str) -> None:
@@ -438,6 +466,7 @@ def test_every_format_of_pg_dump_gives_the_same_copy(rehearsals: Rehearsals, for
     assert (orders["rows_before"], orders["removed"], orders["added"], orders["changed"]) == (100, 3, 0, 0)
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_role_that_may_only_read_suffices_and_production_is_not_written(rehearsals: Rehearsals, role: str) -> None:
     project = rehearsals.project
@@ -454,8 +483,7 @@ def test_a_role_that_may_only_read_suffices_and_production_is_not_written(rehear
     assert (result.code, shown) == (0, [])
     assert mark not in result.out + result.err + (project.root / "page.html").read_text()
     assert (project.state(), _written(project)) == (before, written)
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    assert project.value(sessions) == 1
+    project.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()")  # the test's own
 
 
 def _written(project: Project) -> Any:
@@ -467,6 +495,7 @@ def _written(project: Project) -> Any:
     )
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_role_that_cannot_make_databases_is_told_what_it_needs(rehearsals: Rehearsals, role: str) -> None:
     result = rehearsals.run("--dump", rehearsals.dump(), TEST_DB=make_conninfo(rehearsals.test_db, user=role))
@@ -475,6 +504,7 @@ def test_a_role_that_cannot_make_databases_is_told_what_it_needs(rehearsals: Reh
     assert f"ALTER ROLE {role} CREATEDB, or leave TEST_DB empty for a throwaway server" in result.err
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_role_that_can_make_databases_suffices_for_test_db(rehearsals: Rehearsals, role: str) -> None:
     rehearsals.project.rows(f"ALTER ROLE {role} CREATEDB")
@@ -486,6 +516,7 @@ def test_a_role_that_can_make_databases_suffices_for_test_db(rehearsals: Rehears
     rehearsals.rows("postgres", f"DROP DATABASE {rehearsals.test_name}")
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_copy_of_prod_db_is_never_taken_for_production_as_it_is_later(rehearsals: Rehearsals) -> None:
     environ = {"PROD_DB": rehearsals.production, "TEST_DB": rehearsals.test_db}
@@ -497,6 +528,7 @@ def test_a_copy_of_prod_db_is_never_taken_for_production_as_it_is_later(rehearsa
     assert [one["rows_before"] for one in second.document["tables"]] == [10]
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_kept_copy_is_cloned_the_next_time_and_can_be_forgotten(rehearsals: Rehearsals, tmp_path: Path) -> None:
     if os.geteuid() == 0:
@@ -511,6 +543,7 @@ def test_a_kept_copy_is_cloned_the_next_time_and_can_be_forgotten(rehearsals: Re
     assert not rehearsals.run("--dump", dump, "--json", **cache).document["restore"]["reused"]
 
 
+@pytest.mark.slow
 @SLOW
 @pytest.mark.parametrize(
     ("script", "flags", "code"),
@@ -530,6 +563,7 @@ def test_the_threshold_decides_what_fails(
     assert (result.code, result.out.split()[0]) == (code, "FAIL" if code else "PASS")
 
 
+@pytest.mark.slow
 @SLOW
 def test_two_rehearsals_at_once_do_not_meet(rehearsals: Rehearsals) -> None:
     rehearsals.pending("CREATE TABLE slept AS SELECT 1 AS one FROM pg_sleep(1);\n")
@@ -539,6 +573,7 @@ def test_two_rehearsals_at_once_do_not_meet(rehearsals: Rehearsals) -> None:
     assert [(one.code, one.document["verdict"]) for one in results] == [(0, "pass"), (0, "pass")]
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_test_db_in_use_by_another_rehearsal_is_busy(rehearsals: Rehearsals) -> None:
     rehearsals.pending("SELECT pg_sleep(60);\n")
@@ -554,6 +589,7 @@ def test_a_test_db_in_use_by_another_rehearsal_is_busy(rehearsals: Rehearsals) -
     assert rehearsals.project.ended(first).code == 143
 
 
+@pytest.mark.slow
 @SLOW
 @pytest.mark.parametrize("source", ["plain", "custom", "directory", "PROD_DB"])
 def test_the_schema_alone_still_knows_what_is_applied(rehearsals: Rehearsals, source: str) -> None:
@@ -568,8 +604,142 @@ def test_the_schema_alone_still_knows_what_is_applied(rehearsals: Rehearsals, so
     assert [one["rows_before"] for one in document["tables"] if one["table"] == "public.orders"] == [0]
 
 
+@pytest.mark.slow
 @SLOW
 def test_a_migration_that_makes_a_role_can_be_rehearsed(rehearsals: Rehearsals) -> None:
     rehearsals.pending("CREATE ROLE made_by_the_migration;\nGRANT SELECT ON orders TO made_by_the_migration;\n")
     result = rehearsals.run("--dump", rehearsals.dump(), "--json")
     assert (result.code, result.document["rerun_safe"]) == (0, None)
+
+
+AS_OWNER = """\
+DO $$ BEGIN IF current_user <> '{role}' THEN RAISE EXCEPTION 'run as %', current_user; END IF; END $$;
+CREATE SCHEMA IF NOT EXISTS inner_schema;
+ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text;
+CREATE TABLE IF NOT EXISTS made (id int);
+"""
+
+
+@pytest.mark.slow
+@SLOW
+@pytest.mark.parametrize("form", ["plain", "custom"])
+def test_the_migrations_run_as_kernel_role(rehearsals: Rehearsals, role: str, form: str) -> None:
+    rehearsals.project.rows(f"ALTER TABLE orders OWNER TO {role}; ALTER TABLE schema_migrations OWNER TO {role}")
+    rehearsals.pending(AS_OWNER.format(role=role))
+    rehearsals.project.write("revert/002_pending.sql", "DROP TABLE made; ALTER TABLE orders DROP COLUMN note;")
+    rehearsals.pending(
+        "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS o_total ON orders (total);", "003"
+    )
+    dump = rehearsals.dump(f"--format={form}")
+    ended = rehearsals.run("--dump", dump, "--json", KERNEL_ROLE=role)
+    assert (ended.code, ended.document["verdict"]) == (0, "pass"), ended.out
+    assert "KERNEL_ROLE" not in ended.err
+    assert [one["version"] for one in ended.document["migrations"]] == ["002", "003"]
+
+    rehearsals.project.rows(f"ALTER TABLE orders OWNER TO {rehearsals.project.connection.info.user}")
+    refused = rehearsals.run("--dump", rehearsals.dump(f"--format={form}"), "--json", KERNEL_ROLE=role)
+    assert refused.code == 8
+    (failed,) = [one["failed"] for one in refused.document["migrations"] if one.get("failed")]
+    assert failed["message"] == "must be owner of table orders"
+    assert f"the role {role} of KERNEL_ROLE has here what the dump grants it" in failed["hint"]
+
+
+@pytest.mark.slow
+@SLOW
+def test_a_dump_that_does_not_name_kernel_role_is_rehearsed_as_the_owner_of_the_copy(
+    rehearsals: Rehearsals, role: str
+) -> None:
+    ended = rehearsals.run("--dump", rehearsals.dump("--no-owner", "--no-privileges"), KERNEL_ROLE=role)
+    assert ended.code == 0
+    assert f"warning: KERNEL_ROLE: the dump names no role {role} as an owner or in a privilege" in ended.err
+
+
+@pytest.mark.slow
+def test_a_rename_over_two_phases_is_rehearsed_with_the_queries_of_both_versions(rehearsals: Rehearsals) -> None:
+    project = rehearsals.project
+    (project.migrations / "002_pending.sql").unlink()
+    project.write(
+        "002_add_amount.sql",
+        "ALTER TABLE orders ADD COLUMN amount int;\n"
+        "CREATE FUNCTION keep_equal() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN NEW.amount := coalesce(NEW.amount, NEW.total); RETURN NEW; END $$;\n"
+        "CREATE TRIGGER keep_equal BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION keep_equal();\n",
+    )
+    project.write(
+        "003_fill_amount.sql",
+        "-- rehearse: changes orders.amount\nUPDATE orders SET amount = total WHERE amount IS NULL;\n",
+    )
+    contract = (
+        "-- migrate: phase=after\n-- migrate: allow=drop-column no version reads it\n"
+        "DROP TRIGGER keep_equal ON orders;\nDROP FUNCTION keep_equal();\nALTER TABLE orders DROP COLUMN total;\n"
+    )
+    project.write("004_drop_total.sql", contract)
+    project.write("005_notes.sql", "CREATE TABLE IF NOT EXISTS notes (id int);\n")  # passes 004
+    old, new = project.root / "old.sql", project.root / "new.sql"
+    old.write_text("SELECT total FROM orders WHERE id = $1;\nINSERT INTO orders (id, total) VALUES ($1, $2);\n")
+    new.write_text("SELECT amount FROM orders WHERE id = $1;\nSELECT id FROM notes;\n")
+    dump = rehearsals.dump()
+    flags = ("--dump", dump, "--queries", old, "--queries-after", new, "--json")
+
+    passed = rehearsals.run(*flags)
+    broken = [one for one in passed.document["findings"] if one["rule"] == "breaks-running-version"]
+    assert [one["message"] for one in broken if "old.sql" in one["message"] or "new.sql" in one["message"]] == []
+    assert passed.code == 0, passed.document["findings"]
+    assert [one["version"] for one in passed.document["migrations"]] == ["002", "003", "005", "004"]
+
+    new.write_text("SELECT amount, total FROM orders;\nSELECT missing FROM orders;\n")
+    failed = rehearsals.run(*flags)
+    messages = [one["message"] for one in failed.document["findings"] if one["severity"] == "error"]
+    assert failed.code == 8
+    assert any("new.sql:1" in one and "does not exist (42703)" in one for one in messages)
+    assert any("new.sql:2" in one and "between the phases" in one for one in messages)
+
+    view = "CREATE VIEW amounts AS SELECT amount FROM orders;\n"
+    project.write("005_notes.sql", f"CREATE TABLE IF NOT EXISTS notes (id int);\n{view}")
+    in_order = rehearsals.run("--dump", dump, "--json")
+    assert [one["version"] for one in in_order.document["migrations"]] == ["002", "003", "004", "005"]
+    assert "would refuse a file after 004_drop_total.sql" in in_order.err
+    (project.migrations / "005_notes.sql").unlink()
+
+    project.write("004_drop_total.sql", contract.replace("-- migrate: phase=after\n", ""))
+    at_once = rehearsals.run("--dump", dump, "--queries", old, "--json")
+    assert at_once.code == 8
+    assert any("old.sql:1" in one["message"] for one in at_once.document["findings"] if one["severity"] == "error")
+
+
+@pytest.mark.slow
+def test_repeatable_files_are_rehearsed_also_where_nothing_else_is_pending(rehearsals: Rehearsals) -> None:
+    project = rehearsals.project
+    (project.migrations / "002_pending.sql").unlink()
+    view = "CREATE OR REPLACE VIEW amounts AS SELECT id, total FROM orders;\n"
+    project.write("repeatable/amounts.sql", view)
+    project.write("repeatable/sums.sql", "CREATE OR REPLACE VIEW sums AS SELECT sum(total) AS total FROM amounts;\n")
+    url = make_conninfo(rehearsals.server.conninfo, dbname=rehearsals.name)
+    assert project.call("db.migrate", DATABASE_URL=url).code == 0
+    assert "nothing to rehearse" in rehearsals.run("--dump", rehearsals.dump()).out
+
+    queries = project.root / "queries.sql"
+    queries.write_text("SELECT total FROM sums;\nSELECT id FROM amounts;\n")
+    project.write("repeatable/amounts.sql", "CREATE OR REPLACE VIEW amounts AS SELECT total, id FROM orders;\n")
+    page = project.root / "page.html"
+    passed = rehearsals.run("--dump", rehearsals.dump(), "--queries", queries, "--report", page, "--json")
+    assert passed.code == 0, passed.err + passed.out
+    assert [one["filename"] for one in passed.document["migrations"]] == [
+        "repeatable/amounts.sql",
+        "repeatable/sums.sql",
+    ]
+    assert "repeatable/sums.sql" in page.read_text()
+
+    project.write("repeatable/amounts.sql", "CREATE OR REPLACE VIEW amounts AS SELECT total FROM orders;\n")
+    broken = rehearsals.run("--dump", rehearsals.dump(), "--queries", queries, "--json")
+    assert broken.code == 8
+    assert any(
+        "queries.sql:2" in one["message"] and one["version"] in ("amounts", "sums")
+        for one in broken.document["findings"]
+        if one["rule"] == "breaks-running-version"
+    )
+
+    project.write("002_index.sql", "CREATE INDEX orders_total ON orders (total);\n")
+    suggested = rehearsals.run("--dump", rehearsals.dump(), "--suggest", "--report", page, "--json")
+    (one,) = suggested.document["suggestions"]
+    assert (one["filename"], one["proven"]) == ("002_index.sql", True)

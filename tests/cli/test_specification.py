@@ -83,7 +83,7 @@ def test_the_old_runners_database_shows_as_in_the_specification_and_goes_on_from
 
 def test_the_table_is_created_as_the_specification_writes_it(project: Project) -> None:
     project.write("001_one.sql")
-    project.inv("db.migrate")
+    project.call("db.migrate")
     columns = """
         SELECT attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid)
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
@@ -98,10 +98,10 @@ def test_the_table_is_created_as_the_specification_writes_it(project: Project) -
 
 def test_the_time_of_a_record_is_utc_whatever_the_session_says(project: Project) -> None:
     project.write("001_one.sql")
-    project.inv("db.migrate", PGTZ="Asia/Kolkata")
+    project.call("db.migrate", PGTZ="Asia/Kolkata")
     age = "SELECT abs(extract(epoch FROM applied_at - clock_timestamp() AT TIME ZONE 'UTC')) FROM schema_migrations"
     assert project.value(age) < 60
-    (entry,) = project.inv("db.status", "--json").document["migrations"]
+    (entry,) = project.call("db.status", "--json").document["migrations"]
     assert entry["applied_at"] == project.value(
         """SELECT to_char(applied_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM schema_migrations"""
     )

@@ -15,6 +15,8 @@ from tests.cli.conftest import ASCII
 if TYPE_CHECKING:
     from tests.cli.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 INV = f"{shlex.quote(sys.executable)} -m invoke"
 
 
@@ -55,7 +57,7 @@ def test_a_full_disk_under_the_report_stops_no_migration(three: Project) -> None
 
 
 def test_without_emoji_where_they_cannot_be_shown(three: Project) -> None:
-    three.inv("db.migrate", "--to", "1")
+    three.call("db.migrate", "--to", "1")
     for environ in ({"PYTHONIOENCODING": "ascii"}, ASCII or {"PYTHONIOENCODING": "ascii"}):
         status = three.inv("db.status", **environ)
         assert status.code == 0

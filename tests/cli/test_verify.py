@@ -31,7 +31,7 @@ def committed(project: Project) -> str:
 
 
 def test_one_line_says_what_was_checked_and_nothing_is_written(three: Project) -> None:
-    three.inv("db.migrate", "--to", "002")
+    three.call("db.migrate", "--to", "002")
     three.write("009_far.sql")
     three.write("revert/001_one.sql", "DROP TABLE one;\n")
     before = three.state()
@@ -48,20 +48,20 @@ def test_one_line_says_what_was_checked_and_nothing_is_written(three: Project) -
 def test_between_timestamps_there_are_no_gaps(three: Project) -> None:
     for version in ("20260101090000", "20260314101500", "20261127122500"):
         three.write(f"{version}_four.sql")
-    assert three.inv("db.verify", "--offline").out.endswith("not compared with a database: nothing is wrong\n")
+    assert three.call("db.verify", "--offline").out.endswith("not compared with a database: nothing is wrong\n")
 
 
 def test_offline_looks_at_the_files_and_connects_to_nothing(three: Project) -> None:
-    verified = three.inv("db.verify", "--offline", DATABASE_URL=_NOWHERE)
+    verified = three.call("db.verify", "--offline", DATABASE_URL=_NOWHERE)
     assert (verified.code, verified.err) == (0, "")
     assert verified.out == "3 migrations and 0 revert files read, not compared with a database: nothing is wrong\n"
-    without_url = three.inv("db.verify", "--offline", DATABASE_URL="")
+    without_url = three.call("db.verify", "--offline", DATABASE_URL="")
     assert (without_url.code, without_url.out) == (0, verified.out)
     assert not (three.root / ".kernel").exists()
 
 
 def test_every_problem_of_every_file_is_told_at_once(three: Project) -> None:
-    three.inv("db.migrate")
+    three.call("db.migrate")
     three.write("001_one.sql", "CREATE TABLE changed (id int);\n")
     three.write("003_twin.sql")
     three.write("4_misnamed.sql", "SELECT 'open;\n")
@@ -71,7 +71,7 @@ def test_every_problem_of_every_file_is_told_at_once(three: Project) -> None:
     three.write("revert/002_other.sql", "SELECT 1;\n")
     three.write("revert/003_three.sql", "DROP INDEX CONCURRENTLY i;\n")
     three.write("revert/001_one.sql", "SELECT $open$;\n")
-    verified = three.inv("db.verify")
+    verified = three.call("db.verify")
     assert verified.code == 2
     *told, count = verified.out.splitlines()
     for begin in (
@@ -92,16 +92,16 @@ def test_every_problem_of_every_file_is_told_at_once(three: Project) -> None:
 
 
 def test_a_misnamed_file_is_not_told_as_missing_too(three: Project) -> None:
-    three.inv("db.migrate")
+    three.call("db.migrate")
     (three.migrations / "003_three.sql").rename(three.migrations / "3_three.sql")
-    verified = three.inv("db.verify")
+    verified = three.call("db.verify")
     assert verified.code == 2
     assert [line.partition(":")[0] for line in verified.out.splitlines()] == ["3_three.sql", "1 problem found"]
 
 
 def test_drift_alone_exits_with_4_and_has_its_evidence(three: Project) -> None:
     commit = committed(three)
-    three.inv("db.migrate")
+    three.call("db.migrate")
     three.write("002_two.sql", "CREATE TABLE two (id bigint);\n")
     text = three.inv("db.verify")
     assert text.code == 4
@@ -128,24 +128,24 @@ def test_drift_alone_exits_with_4_and_has_its_evidence(three: Project) -> None:
 
 def test_migrate_and_status_show_the_same_evidence(three: Project) -> None:
     commit = committed(three)
-    three.inv("db.migrate", "--to", "002")
+    three.call("db.migrate", "--to", "002")
     (three.migrations / "001_one.sql").unlink()
-    verified = three.inv("db.verify", "--json").document["problems"][0]
-    refused = three.inv("db.migrate")
+    verified = three.call("db.verify", "--json").document["problems"][0]
+    refused = three.call("db.migrate")
     assert refused.code == 4
     assert f"git show {commit[:10]}:migrations/001_one.sql > migrations/001_one.sql" in refused.err
-    (problem,) = three.inv("db.migrate", "--json").error["problems"]
+    (problem,) = three.call("db.migrate", "--json").error["problems"]
     assert {"code": "drift"} | problem == verified
-    assert problem["message"] in three.inv("db.status").out
-    entry = three.inv("db.status", "--json").document["migrations"][0]
+    assert problem["message"] in three.call("db.status").out
+    entry = three.call("db.status", "--json").document["migrations"][0]
     assert (entry["drift"], entry["commit"]) == (problem["message"], commit)
 
 
 def test_problems_of_files_are_told_although_no_database_answers(three: Project) -> None:
-    alone = three.inv("db.verify", DATABASE_URL=_NOWHERE)
+    alone = three.call("db.verify", DATABASE_URL=_NOWHERE)
     assert (alone.code, alone.out) == (7, "")
     three.write("4_misnamed.sql")
-    verified = three.inv("db.verify", "--json", DATABASE_URL=_NOWHERE)
+    verified = three.call("db.verify", "--json", DATABASE_URL=_NOWHERE)
     assert verified.code == 2
     assert "warning: not compared with the database: " in verified.err
     document = verified.document
@@ -155,9 +155,9 @@ def test_problems_of_files_are_told_although_no_database_answers(three: Project)
 
 
 def test_a_database_ahead_of_the_files_is_named_and_is_no_problem(three: Project) -> None:
-    three.inv("db.migrate")
+    three.call("db.migrate")
     (three.migrations / "003_three.sql").unlink()
-    verified = three.inv("db.verify")
+    verified = three.call("db.verify")
     assert verified.code == 0
     assert "nothing is wrong\nthe database is ahead of these files: 003_three.sql; deploy the release" in verified.out
 
@@ -172,15 +172,15 @@ def test_a_database_ahead_of_the_files_is_named_and_is_no_problem(three: Project
 )
 def test_a_database_that_a_run_would_refuse_is_drift(three: Project, found: str, told: str) -> None:
     three.rows(found)
-    verified = three.inv("db.verify", "--json")
+    verified = three.call("db.verify", "--json")
     assert verified.code == 4
     (problem,) = verified.document["problems"]
     assert told in problem["message"]
 
 
 def test_an_empty_folder_and_one_that_is_absent_are_problems(project: Project) -> None:
-    assert "no migration files" in project.inv("db.verify", "--offline").out
-    ended = project.inv("db.verify", "--offline", KERNEL_MIGRATIONS_DIR="absent")
+    assert "no migration files" in project.call("db.verify", "--offline").out
+    ended = project.call("db.verify", "--offline", KERNEL_MIGRATIONS_DIR="absent")
     assert ended.code == 2
     assert "absent; create it or set KERNEL_MIGRATIONS_DIR" in ended.err
 
@@ -188,7 +188,7 @@ def test_an_empty_folder_and_one_that_is_absent_are_problems(project: Project) -
 def test_a_change_of_the_ledger_that_the_setting_names_is_found_offline(three: Project) -> None:
     three.write("004_four.sql", "DELETE FROM billing.ledger;\n")
     three.write("005_five.sql", "CREATE TABLE crm.schema_migrations (id int);\n")
-    verified = three.inv("db.verify", "--offline", KERNEL_MIGRATIONS_TABLE="billing.ledger")
+    verified = three.call("db.verify", "--offline", KERNEL_MIGRATIONS_TABLE="billing.ledger")
     assert verified.code == 2
     assert "004_four.sql:1" in verified.out
     assert "005_five.sql" not in verified.out
@@ -196,13 +196,13 @@ def test_a_change_of_the_ledger_that_the_setting_names_is_found_offline(three: P
 
 def test_the_ledger_that_no_file_may_change_is_that_of_the_settings(three: Project) -> None:
     three.write("004_four.sql", "DELETE FROM schema_migrations;\n")
-    assert "004_four.sql:1:1: DELETE FROM schema_migrations: it changes the ledger" in three.inv("db.verify").out
-    assert "DELETE FROM schema_migrations: it changes the ledger" in three.inv("db.lint").err
+    assert "004_four.sql:1:1: DELETE FROM schema_migrations: it changes the ledger" in three.call("db.verify").out
+    assert "DELETE FROM schema_migrations: it changes the ledger" in three.call("db.lint").err
     named = {"KERNEL_MIGRATIONS_TABLE": "public.history"}
-    assert three.inv("db.verify", "--offline", **named).code == 0
-    assert "changes the ledger" not in three.inv("db.lint", "--all", **named).err
+    assert three.call("db.verify", "--offline", **named).code == 0
+    assert "changes the ledger" not in three.call("db.lint", "--all", **named).err
     three.write("005_five.sql", "TRUNCATE history;\n")
     for arguments in (("db.verify", "--offline"), ("db.migrate",), ("db.lint", "--all")):
-        refused = three.inv(*arguments, **named)
+        refused = three.call(*arguments, **named)
         assert refused.code == 2
         assert "005_five.sql:1:1: TRUNCATE history: it changes the ledger" in refused.out + refused.err

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.differential.cases import Case
     from tests.differential.databases import DatabasePair, ServerMessage
 
+pytestmark = pytest.mark.slow
+
 # The warning of COMMIT outside a transaction: psql gets it, the runner always has a transaction.
 _NO_TRANSACTION = "25P01"
 

@@ -11,6 +11,8 @@ from tests.differential import cases
 if TYPE_CHECKING:
     from tests.differential.databases import DatabasePair
 
+pytestmark = pytest.mark.slow
+
 _SCRIPTS = {case.name: case for case in cases.ALL}
 # Scripts without common names: together they are one schema with data and many dependencies.
 _COMBINED = (
@@ -44,7 +46,6 @@ def test_a_dump_of_a_schema_with_data_creates_the_same_database(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, case in _SCRIPTS.items() if not case.fails and not case.refusals])
 def test_a_dump_of_every_script_has_the_same_effects_as_with_psql(
     databases: DatabasePair, database: str, name: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GATE = 4711  # an advisory lock: whoever holds it keeps the body of 002 waiting in its middle
 LAST_GATE = 4712  # and of 004
 FREE_SECONDS = 2.0
-_KEY = advisory_lock_key("public", "schema_migrations")
+KEY = advisory_lock_key("public", "schema_migrations")
 _POLL_SECONDS = 0.01
 _FILLER = "INSERT INTO app.filler SELECT repeat('x', 1000) FROM generate_series(1, 300);\n"
 
@@ -114,10 +114,10 @@ def check_finished(observer: Observer, marks: dict[str, tuple[str, ...]] = MARKS
 def await_free_lock(observer: Observer) -> None:
     """Assert that the lock of the runners is free within FREE_SECONDS."""
     deadline = time.monotonic() + FREE_SECONDS
-    while observer.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,)).fetchone() != (True,):
+    while observer.execute("SELECT pg_try_advisory_lock(%s)", (KEY,)).fetchone() != (True,):
         assert time.monotonic() < deadline, f"the lock is not free after {FREE_SECONDS} s"
         time.sleep(_POLL_SECONDS)
-    observer.execute("SELECT pg_advisory_unlock(%s)", (_KEY,))
+    observer.execute("SELECT pg_advisory_unlock(%s)", (KEY,))
 
 
 def await_row(observer: Observer, query: str, *, seconds: float = 20) -> None:

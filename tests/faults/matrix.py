@@ -1,10 +1,19 @@
-"""The steps of a run at which it is stopped, and the table of what the faults did to it there."""
+"""The steps of a run at which it is stopped, and the table of what the faults did to it there.
+
+The proxy stops at statements of the runner, whose text is that of kernel.db and kernel.apply, and at statements of the
+migrations in audit.py.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernel.apply.no_transaction import BEGIN_STEP
+from kernel.apply.transaction import COMMIT
+from kernel.db.advisory_lock import try_lock_statement
+from kernel.db.ledger import PROGRESS_TABLE
+from kernel.db.records import CLAIM_CLAUSE
 from tests.faults import audit
 from tests.faults.faults import FAULTS
 from tests.faults.proxy import Stop
@@ -34,14 +43,14 @@ class Step:
     reached: str = ""
 
 
-_LOCK = b"pg_try_advisory_lock($1)"
-_PROGRESS = b"schema_migrations_progress"
-_COMMIT = b"COMMIT"
+_LOCK = try_lock_statement(audit.KEY)
+_PROGRESS = PROGRESS_TABLE.encode()
+_LAST_STEP = b"'003', 'last'"
 STEPS = (
     Step(name="before the lock", version="002", stop=Stop(at=_LOCK)),
     Step(name="after the lock", version="002", stop=Stop(at=_LOCK, answered=True)),
-    Step(name="before the claim", version="002", stop=Stop(at=b"ON CONFLICT (version)")),
-    Step(name="after the claim", version="002", stop=Stop(at=b"ON CONFLICT (version)", answered=True)),
+    Step(name="before the claim", version="002", stop=Stop(at=CLAIM_CLAUSE)),
+    Step(name="after the claim", version="002", stop=Stop(at=CLAIM_CLAUSE, answered=True)),
     Step(
         name="in a statement",
         version="002",
@@ -50,16 +59,16 @@ STEPS = (
     ),
     Step(name="between batches", version="002", stop=Stop(at=b"'002', 'end'")),
     Step(name="before COMMIT", version="002", stop=Stop(at=b"'002', 'end'", answered=True)),
-    Step(name="at COMMIT, not arrived", version="002", stop=Stop(behind=b"'002', 'end'", at=_COMMIT)),
-    Step(name="at COMMIT, answer lost", version="002", stop=Stop(behind=b"'002', 'end'", at=_COMMIT, answered=True)),
-    Step(name="between two steps", version="003", stop=Stop(behind=b"'003', 'first'", at=b"BEGIN; SET LOCAL")),
+    Step(name="at COMMIT, not arrived", version="002", stop=Stop(behind=b"'002', 'end'", at=COMMIT)),
+    Step(name="at COMMIT, answer lost", version="002", stop=Stop(behind=b"'002', 'end'", at=COMMIT, answered=True)),
+    Step(name="between two steps", version="003", stop=Stop(behind=b"'003', 'first'", at=BEGIN_STEP)),
     Step(name="before a step's note", version="003", stop=Stop(behind=b"'003', 'first'", at=_PROGRESS)),
     Step(name="after a step's note", version="003", stop=Stop(behind=b"'003', 'first'", at=_PROGRESS, answered=True)),
-    Step(name="a step's COMMIT, not arrived", version="003", stop=Stop(behind=b"'003', 'first'", at=b"COMMIT")),
+    Step(name="a step's COMMIT, not arrived", version="003", stop=Stop(behind=b"'003', 'first'", at=COMMIT)),
     Step(
         name="a step's COMMIT, answer lost",
         version="003",
-        stop=Stop(behind=b"'003', 'first'", at=b"COMMIT", answered=True),
+        stop=Stop(behind=b"'003', 'first'", at=COMMIT, answered=True),
     ),
     Step(name="before CONCURRENTLY", version="003", stop=Stop(at=b"INDEX CONCURRENTLY events_id")),
     Step(
@@ -69,8 +78,8 @@ STEPS = (
         reached="SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'",
     ),
     Step(name="CONCURRENTLY, answer lost", version="003", stop=Stop(at=b"INDEX CONCURRENTLY events_id", answered=True)),
-    Step(name="recording, not arrived", version="003", stop=Stop(at=b"DELETE FROM")),
-    Step(name="recording, answer lost", version="003", stop=Stop(at=b"DELETE FROM", answered=True)),
+    Step(name="recording, not arrived", version="003", stop=Stop(behind=_LAST_STEP, at=CLAIM_CLAUSE)),
+    Step(name="recording, answer lost", version="003", stop=Stop(behind=_LAST_STEP, at=CLAIM_CLAUSE, answered=True)),
     Step(name="one message, not arrived", version="004", stop=Stop(at=b"'004', 'whole'")),
     Step(
         name="in the one message",

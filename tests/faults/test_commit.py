@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kernel.apply.batches import Message
+from kernel.apply.transaction import COMMIT
+from kernel.db.advisory_lock import try_lock_statement
 from tests.faults import audit, runner
 from tests.faults.proxy import Stop, open_proxy
 
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-COMMIT = b"COMMIT; SELECT pg_try_advisory_lock"  # of a file, not of the tables of the runner
+# The COMMIT of a file, not that of the tables of the runner.
+COMMIT_OF_FILE = Message(tail=(COMMIT, try_lock_statement(audit.KEY))).text
 SILENCE_SECONDS = 90.0
 
 
@@ -39,7 +43,7 @@ def test_after_a_cut_at_commit_the_run_says_whether_it_had_committed(
     target: FaultDatabase, file: dict[str, str], answered: bool, said: str
 ) -> None:
     audit.write(target.folder, file)
-    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=answered)) as proxy:
+    with open_proxy(target.server.socket, Stop(at=COMMIT_OF_FILE, answered=answered)) as proxy:
         process = runner.start(target.folder, target.through(proxy))
         assert proxy.reached.wait(20)
         proxy.cut()
@@ -52,7 +56,7 @@ def test_after_a_cut_at_commit_the_run_says_whether_it_had_committed(
 
 def test_when_the_server_stays_silent_at_commit_the_outcome_is_unknown(target: FaultDatabase) -> None:
     audit.write(target.folder, audit.FIRST)
-    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=True)) as proxy:
+    with open_proxy(target.server.socket, Stop(at=COMMIT_OF_FILE, answered=True)) as proxy:
         process = runner.start(target.folder, target.through(proxy))
         assert proxy.reached.wait(20)
         proxy.swallow()
@@ -68,7 +72,7 @@ def test_when_the_server_stays_silent_at_commit_the_outcome_is_unknown(target: F
 
 def test_several_files_in_one_transaction_are_looked_up_as_one(target: FaultDatabase) -> None:
     audit.write(target.folder, audit.FIRST, audit.IN_TRANSACTION, audit.LAST)
-    with open_proxy(target.server.socket, Stop(at=COMMIT, answered=True)) as proxy:
+    with open_proxy(target.server.socket, Stop(at=COMMIT_OF_FILE, answered=True)) as proxy:
         process = runner.start(target.folder, target.through(proxy), "--single-transaction")
         assert proxy.reached.wait(20)
         proxy.cut()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from kernel.apply.transaction import COMMIT
 from tests.faults import audit, runner
 from tests.faults.proxy import Stop, open_proxy
 
@@ -163,3 +164,31 @@ def test_a_killed_detach_of_a_partition_is_finished_by_the_next_run(target: Faul
     assert code == 0, err
     assert target.observer.execute("SELECT FROM pg_inherits WHERE inhparent = 'app.m'::regclass").fetchall() == []
     assert audit.recorded(target.observer) == {"001", "002"}
+
+
+@pytest.mark.parametrize("stop", ["after COMMIT", "in the next statement"])
+def test_a_file_whose_code_made_a_temporary_table_does_not_go_on_without_it(target: FaultDatabase, stop: str) -> None:
+    first = {"001_first.sql": "CREATE TABLE ids AS SELECT 7 AS id;"}  # it would be read in place of the other
+    made = "DO $$ BEGIN EXECUTE 'CREATE TEMP TABLE ids AS SELECT 1 AS id'; END $$;\n"
+    use = f"SELECT pg_advisory_xact_lock({audit.GATE});\nINSERT INTO audit.ran SELECT '002', id FROM ids;\n"
+    audit.write(target.folder, first, {"002_change.sql": f"-- migrate: no-transaction\n{made}{use}"})
+    if stop == "after COMMIT":
+        with open_proxy(target.server.socket, Stop(behind=b"CREATE TEMP TABLE", at=COMMIT, answered=True)) as proxy:
+            process = runner.start(target.folder, target.through(proxy))
+            assert proxy.reached.wait(20)
+            process.kill()
+            process.communicate()
+    else:
+        target.observer.execute("SELECT pg_advisory_lock(%s)", (audit.GATE,))
+        process = runner.start(target.folder, target.url)
+        audit.await_row(target.observer, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        process.kill()
+        process.communicate()
+        target.observer.execute("SELECT pg_advisory_unlock(%s)", (audit.GATE,))
+    audit.await_free_lock(target.observer)
+    code, _, err = runner.run(target.folder, target.url)
+    assert code == 6
+    assert "the temporary table ids of line 2 is gone with the session, and line 3 may need it" in err
+    assert "inv db.repair --restart 002" in err
+    assert target.observer.execute("SELECT FROM audit.ran WHERE version = '002'").fetchall() == []
+    assert audit.recorded(target.observer) == {"001"}

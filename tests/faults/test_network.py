@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from kernel.db.connection import open_connection
+from kernel.db.connection import CLIENT_KEEPALIVES, open_connection
 from tests.faults import audit, runner
 from tests.faults.proxy import Stop, open_proxy
 
@@ -46,7 +46,7 @@ def test_a_url_has_the_last_word_about_signs_of_life(target: FaultDatabase) -> N
 @pytest.mark.slow
 def test_the_server_is_told_to_ask_before_the_first_file_runs(target: FaultDatabase) -> None:
     audit.write(target.folder, audit.FIRST)
-    with open_proxy(target.server.socket, Stop(at=b"SET tcp_keepalives_idle = 30")) as proxy:
+    with open_proxy(target.server.socket, Stop(at=CLIENT_KEEPALIVES[0])) as proxy:
         process = runner.start(target.folder, target.through(proxy))
         assert proxy.reached.wait(20)
         assert audit.recorded(target.observer) == set()

@@ -114,6 +114,26 @@ def test_of_eight_runners_behind_a_pooler_each_version_is_applied_by_one(
     assert len(told) == len(FILES), "each is told of by the one that applied it"
 
 
+@pytest.mark.parametrize("mode", ["transaction_mode", "session_mode"])
+def test_of_eight_runners_behind_a_pooler_one_applies_a_changed_repeatable_file(
+    target: FaultDatabase, mode: str, request: pytest.FixtureRequest
+) -> None:
+    pooled = request.getfixturevalue(mode)
+    audit.write(target.folder, FILES)
+    (target.folder / "repeatable").mkdir()
+    for columns in ("1 AS one, 2 AS two", "2 AS two, 1 AS one"):  # the second cannot take the place of the first
+        mark = f"INSERT INTO audit.ran VALUES ('{{}}', '{columns[:1]}');\n"
+        first = f"CREATE OR REPLACE VIEW app.first AS SELECT {columns};\n{mark.format('first')}"
+        (target.folder / "repeatable" / "first.sql").write_text(first)
+        second = f"CREATE OR REPLACE VIEW app.second AS SELECT one FROM app.first;\n{mark.format('second')}"
+        (target.folder / "repeatable" / "second.sql").write_text(second)
+        running = [runner.start(target.folder, pooled) for _ in range(RUNNERS)]
+        ended = [runner.finish(process) for process in running]
+        assert [code for code, _, _ in ended] == [0] * RUNNERS, ended
+        query = "SELECT version FROM audit.ran WHERE version IN ('first', 'second') AND mark = %s ORDER BY 1"
+        assert target.observer.execute(query, (columns[:1],)).fetchall() == [("first",), ("second",)]
+
+
 def test_a_pooled_run_leaves_no_setting_and_no_lock_in_a_session(target: FaultDatabase, transaction_mode: str) -> None:
     audit.write(target.folder, FILES)
     assert runner.run(target.folder, transaction_mode)[0] == 0
@@ -142,6 +162,52 @@ def test_behind_a_pooler_a_file_outside_of_a_transaction_is_refused_before_anyth
     assert "MIGRATION_DATABASE_URL" in err
     assert audit.recorded(target.observer) == set()
     assert target.observer.execute("SELECT count(*) FROM audit.ran").fetchone() == (0,)
+
+
+@pytest.fixture
+def owner(target: FaultDatabase) -> Iterator[str]:
+    """A role that may create what the files create."""
+    name = f"owner_of_{target.name}"
+    target.observer.execute(f"CREATE ROLE {name}; GRANT ALL ON SCHEMA app, audit, public TO {name}".encode())
+    target.observer.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA audit TO {name}".encode())
+    yield name
+    target.observer.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}".encode())
+
+
+def _owners(target: FaultDatabase) -> list[tuple[str]]:
+    query = "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relname IN ('events', 'schema_migrations')"
+    return target.observer.execute(query).fetchall()
+
+
+def test_a_role_that_a_pooler_would_not_keep_is_refused_and_the_remedy_sets_it(
+    target: FaultDatabase, transaction_mode: str, owner: str
+) -> None:
+    audit.write(target.folder, audit.FIRST)
+    code, _, err = runner.run(target.folder, transaction_mode, KERNEL_ROLE=owner)
+    assert code == 7
+    assert "KERNEL_ROLE: a pooler shares its sessions, which keep no role; set MIGRATION_DATABASE_URL" in err
+    assert f"or run: ALTER ROLE postgres SET role = {owner}" in err
+    assert target.observer.execute("SELECT FROM audit.ran").fetchall() == []
+
+    # For this database alone: other tests log in as the same role.
+    target.observer.execute(f"ALTER ROLE postgres IN DATABASE {target.name} SET role = {owner}".encode())
+    target.observer.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )  # the sessions that the pooler has are older
+    code, _, err = runner.run(target.folder, transaction_mode)
+    assert code == 0, err
+    assert _owners(target) == [(owner,)]
+
+
+def test_a_pooler_in_session_mode_keeps_the_role_that_is_set(
+    target: FaultDatabase, session_mode: str, owner: str
+) -> None:
+    steps = {"002_steps.sql": "-- migrate: no-transaction\nSELECT 1;\nVACUUM app.events;\n"}
+    audit.write(target.folder, audit.FIRST, steps)
+    code, _, err = runner.run(target.folder, session_mode, KERNEL_ROLE=owner)
+    assert code == 0, err
+    assert _owners(target) == [(owner,)]
 
 
 def test_the_direct_url_goes_around_the_pooler(target: FaultDatabase, transaction_mode: str) -> None:

@@ -88,5 +88,8 @@ def test_a_read_only_database_is_named_as_one_and_left_alone(target: FaultDataba
     read_only = make_conninfo(target.url, options="-c default_transaction_read_only=on")
     code, _, err = runner.run(target.folder, read_only)
     assert code == 7
-    assert "is read-only (default_transaction_read_only is on); give the URL of a server that takes writes" in err
+    assert (
+        "is read-only (default_transaction_read_only is on, by the connection); take it out of the options of the URL"
+        in err
+    )
     assert audit.recorded(target.observer) == set()

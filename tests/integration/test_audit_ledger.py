@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,9 +13,7 @@ import pytest
 from psycopg import IsolationLevel, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-LEDGER = Path(__file__).parents[2] / "migrations" / "001_create_audit_ledger.sql"
+    from collections.abc import Callable, Iterator
 
 ACME = "00000000-0000-0000-0000-00000000000a"
 BOLT = "00000000-0000-0000-0000-00000000000b"
@@ -65,10 +62,15 @@ def force(connection: psycopg.Connection, statement: str) -> None:
 
 
 @pytest.fixture
+def database(schema_at: Callable[[str], str]) -> str:
+    """A database with the ledger alone."""
+    return schema_at("001")
+
+
+@pytest.fixture
 def ledger(database: str) -> Iterator[psycopg.Connection]:
     """A connection to a ledger with two tenants and no entry."""
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(LEDGER.read_bytes())
         for tenant, name in ((ACME, "acme"), (BOLT, "bolt")):
             connection.execute("INSERT INTO tenants (id, slug, name) VALUES (%s, %s, %s)", [tenant, name, name])
         yield connection

@@ -12,6 +12,7 @@ from kernel.apply.events import ignore_event
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.db.connection import open_session
 from kernel.db.ledger import find_ledger
+from kernel.db.records import record_query
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -29,11 +30,12 @@ def _two_files(project: Project) -> None:
 
 def outcome(project: Project, xid: str, *, leaves_record: bool = True, apart: bool = True) -> tuple[str, str]:
     """(the message, the aftermath) after the answer to a COMMIT of 002 was lost."""
-    sent = SentCommit(xid=xid, leaves_record=leaves_record, apart=apart)
     with (
         open_session(project.url) as session,
         open_executor(session, find_ledger(session), waits=WaitLimits(), observer=ignore_event) as executor,
     ):
+        query = record_query(session.connection, executor.ledger, "002")
+        sent = SentCommit(xid=xid, record_sql=query, leaves_record=leaves_record, apart=apart)
         error = commit_in_doubt_error(executor, project.files()[1], LOST, sent)
     return str(error), error.aftermath
 

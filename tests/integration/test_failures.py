@@ -232,6 +232,7 @@ def test_the_lines_printed_lead_to_the_place(project: Project) -> None:
         ("CREATE TABLE t (a int); CREATE TABLE t (a int);", "write IF NOT EXISTS if it is the same"),
         ("ALTER TYPE older ADD VALUE 'b'; SELECT 'b'::older;", "use it in the next file"),
         ("SET LOCAL ROLE pg_monitor; CREATE TABLE public.t (a int);", "run migrations as the owner"),
+        ("SELECT 1; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;", "write it at the top of the file, above its"),
         ("SELECT 1 / 0;", "correct the file, then run inv db.migrate again"),
     ],
 )

@@ -13,6 +13,8 @@ from kernel.errors import FilesInvalid, MigrationFailed
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
+pytestmark = pytest.mark.slow
+
 HEAD = "-- migrate: no-transaction\n"
 INDEXES = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 't'::regclass ORDER BY 1"
 LONG = "idx_customer_subscription_invoices_on_organization_id_and_created_at_desc"
@@ -42,24 +44,21 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "if_not_exists"),  # IF NOT EXISTS wants a name
-    [*((name, "") for name in NAMES), *((name, "IF NOT EXISTS ") for name in NAMES if name)],
-)
-def test_an_index_that_a_failed_build_left_is_dropped_and_built_again(
-    project: Project, name: str, if_not_exists: str
-) -> None:
-    project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON public.t (a);")
-    failed = project.failure()
-    assert failed.failure.sqlstate == "23505"
-    assert failed.aftermath.endswith("is left INVALID; the next run drops it and builds it again")
-    (left,) = project.rows(INDEXES)
-    assert left[1] is False
-    assert project.failure().failure.sqlstate == "23505", "it is not taken for built"
-    project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
-    project.migrate()
-    assert project.rows(INDEXES) == [(left[0], True)]
-    assert project.recorded() == ["001", "002"]
+@pytest.mark.parametrize("if_not_exists", ["", "IF NOT EXISTS "])
+def test_an_index_that_a_failed_build_left_is_dropped_and_built_again(project: Project, if_not_exists: str) -> None:
+    for number, name in enumerate(filter(None, NAMES) if if_not_exists else NAMES, start=2):
+        project.put(f"{number:03}_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY {if_not_exists}{name} ON public.t (a);")
+        failed = project.failure()
+        assert failed.failure.sqlstate == "23505", name
+        assert failed.aftermath.endswith("is left INVALID; the next run drops it and builds it again")
+        (left,) = project.rows(INDEXES)
+        assert left[1] is False, name
+        assert project.failure().failure.sqlstate == "23505", f"{name} is not taken for built"
+        project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
+        project.migrate()
+        assert project.rows(INDEXES) == [(left[0], True)], name
+        assert project.recorded()[-1] == f"{number:03}"
+        project.rows(f"DROP INDEX {left[0]}; TRUNCATE t; INSERT INTO t VALUES (1), (1)")
 
 
 def test_an_invalid_index_that_the_runner_may_not_drop_is_named_with_what_drops_it(project: Project) -> None:
@@ -77,16 +76,17 @@ def test_an_invalid_index_that_the_runner_may_not_drop_is_named_with_what_drops_
     assert failed.hint == ("let a role that may run: DROP INDEX CONCURRENTLY public.i; then run inv db.migrate again")
 
 
-@pytest.mark.parametrize("name", NAMES[:-1])
-def test_an_invalid_index_of_another_origin_is_refused_by_any_name(project: Project, name: str) -> None:
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
-    (left,) = project.rows(INDEXES)
-    project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {name} ON t (a);")
-    for _ in range(2):
-        assert f"public.{left[0]} exists and is INVALID" in str(project.failure())
-    assert project.rows(INDEXES) == [left]
-    assert project.recorded() == ["001"]
+def test_an_invalid_index_of_another_origin_is_refused_by_any_name(project: Project) -> None:
+    for name in filter(None, NAMES):
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            project.rows(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON t (a)")
+        (left,) = project.rows(INDEXES)
+        project.put("002_b.sql", f"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS {name} ON t (a);")
+        for _ in range(2):
+            assert f"public.{left[0]} exists and is INVALID" in str(project.failure())
+        assert project.rows(INDEXES) == [left]
+        assert project.recorded() == ["001"]
+        project.rows(f"DROP INDEX {left[0]}")
 
 
 def test_an_invalid_index_is_not_taken_for_built_by_a_build_that_blocks_writes(project: Project) -> None:
@@ -114,6 +114,7 @@ def test_an_invalid_index_is_not_taken_for_built_by_a_build_that_blocks_writes(p
         ("DROP INDEX t_a;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
         ("DROP TABLE t;\nCREATE TABLE t (a int);\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
         ("DO $$ BEGIN EXECUTE 'REINDEX INDEX t_a'; END $$;\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", False),
+        ("CREATE INDEX i ON a.b.c.d (a);\nCREATE INDEX IF NOT EXISTS t_a ON t (a);", True),
     ],
 )
 def test_a_file_in_a_transaction_is_refused_before_it_takes_an_invalid_index_for_built(
@@ -130,6 +131,14 @@ def test_a_file_in_a_transaction_is_refused_before_it_takes_an_invalid_index_for
     except MigrationFailed:
         pass
     assert ("public.t_a exists and is INVALID" in message) is refused
+
+
+def test_a_file_that_is_not_kept_in_memory_is_checked_for_invalid_indexes_too(project: Project) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        project.rows("CREATE UNIQUE INDEX CONCURRENTLY t_a ON t (a)")
+    project.put("002_b.sql", "CREATE INDEX IF NOT EXISTS t_a ON t (a);")
+    with pytest.raises(FilesInvalid, match=r"public\.t_a exists and is INVALID"):
+        project.migrate(memory_bytes=0)
 
 
 def test_a_statement_that_never_took_effect_is_no_more_done_at_the_second_run(project: Project) -> None:

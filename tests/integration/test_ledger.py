@@ -13,8 +13,9 @@ import pytest
 
 from kernel.db.advisory_lock import advisory_lock_key, hold_advisory_lock
 from kernel.db.connection import open_session
-from kernel.db.ledger import find_ledger, read_fingerprint
+from kernel.db.ledger import find_ledger
 from kernel.db.progress_table import create_ledger_tables
+from kernel.db.records import read_fingerprint
 from kernel.errors import DatabaseRefused, LedgerElsewhere, LedgerShape, Unrecorded
 from kernel.operations.drift import MigrationsLocation
 from kernel.operations.verify import check_files, check_records
@@ -37,7 +38,7 @@ CREATE TABLE schema_migrations (
 LOCK_OF_PUBLIC = 3854221040901029050  # other releases of the runner take the same
 SHAPE = """
 SELECT attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid),
-  (SELECT contype FROM pg_constraint WHERE conrelid = attrelid AND conkey = ARRAY[attnum])
+  (SELECT contype FROM pg_constraint WHERE conrelid = attrelid AND conkey = ARRAY[attnum] AND contype <> 'n')
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = '{}'::regclass AND attnum > 0 ORDER BY attnum
 """
@@ -252,6 +253,31 @@ def test_without_the_privilege_to_create_it_the_grant_in_the_message_is_what_lac
     assert project.recorded() == ["001"]
 
 
+@pytest.mark.parametrize(
+    ("event", "error"), [("ddl_command_start", "raise_exception"), ("ddl_command_end", "insufficient_privilege")]
+)
+def test_an_event_trigger_that_refuses_the_ledger_is_named_with_the_statements_for_a_role_that_may(
+    project: Project, stranger: Project, event: str, error: str
+) -> None:
+    project.rows(
+        "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE FUNCTION any_ddl() RETURNS event_trigger "
+        "LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER any_ddl ON ddl_command_start "
+        "EXECUTE FUNCTION any_ddl(); CREATE FUNCTION no_tables() RETURNS event_trigger LANGUAGE plpgsql AS "
+        f"$$BEGIN IF session_user <> 'postgres' THEN RAISE {error} USING message = 'ask the DBA'; END IF; END$$; "
+        f'CREATE EVENT TRIGGER "No Tables" ON {event} EXECUTE FUNCTION no_tables()'
+    )
+    project.put("001_make.sql", "SELECT 1;")
+    with pytest.raises(DatabaseRefused) as refused:
+        stranger.migrate()
+    assert "public.schema_migrations, which records what is applied, cannot be created: ask the DBA " in str(
+        refused.value
+    )
+    assert '(event trigger "No Tables" on CREATE TABLE)' in str(refused.value)
+    project.rows(str(refused.value).partition("let a role that may run: ")[2])
+    stranger.migrate()
+    assert project.recorded() == ["001"]
+
+
 def test_without_the_privilege_to_read_it_the_grant_in_the_message_is_what_lacks(
     project: Project, stranger: Project
 ) -> None:
@@ -265,6 +291,31 @@ def test_without_the_privilege_to_read_it_the_grant_in_the_message_is_what_lacks
 def test_a_database_that_takes_no_writes_is_refused_before_anything(project: Project) -> None:
     with pytest.raises(DatabaseRefused, match="is read-only"):
         project.reached(options="-cdefault_transaction_read_only=on").migrate()
+
+
+@pytest.mark.parametrize("target", ["DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}"])
+def test_a_setting_that_makes_a_primary_read_only_is_named_with_the_command_that_resets_it(
+    project: Project, target: str
+) -> None:
+    name = f"writer_of_{project.look.info.dbname}"
+    project.rows(f"CREATE ROLE {name} SUPERUSER LOGIN")
+    there = project.reached(user=name)
+    altered = "ALTER " + target.format(role=name, database=project.look.info.dbname)
+    project.rows(f"{altered} SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseRefused, match=rf"is on, by {altered} SET\); find out why, then turn it off") as refused:
+        there.migrate()
+    with psycopg.connect(there.url, autocommit=True) as administrator:
+        for command in str(refused.value).partition("in psql: ")[2].split("; "):
+            administrator.execute(command.encode())
+    there.migrate()
+    assert project.recorded() == ["001"]
+
+
+def test_a_file_that_makes_its_transaction_read_only_is_not_sent_to_another_server(project: Project) -> None:
+    project.put("001_make.sql", "SET transaction_read_only = on; CREATE TABLE t ();")
+    failed = project.failure()
+    assert failed.failure.sqlstate == "25006"
+    assert str(failed.hint).startswith("the transaction is read-only; take out what makes it so, such as READ ONLY or")
 
 
 def test_with_nothing_pending_a_database_that_takes_no_writes_is_no_matter(project: Project) -> None:

@@ -10,6 +10,7 @@ from kernel.apply.executor import WaitLimits
 from kernel.db.connection import open_session
 from kernel.errors import MigrationFailed
 from kernel.operations.rollback import RollbackOptions, rollback
+from kernel.plan import VersionState
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -39,6 +40,11 @@ REMOVES_TABLE = [
 ]
 
 
+LOGGED = """\
+CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN INSERT INTO log VALUES (new.version); RETURN NULL; END';
+CREATE TRIGGER log AFTER INSERT ON schema_migrations FOR EACH ROW EXECUTE FUNCTION log();
+"""
 TRIGGER = """\
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $f$BEGIN {{}}; RETURN NULL; END$f$;
 {} EXECUTE FUNCTION f();
@@ -79,6 +85,44 @@ def test_a_file_that_changes_its_own_record_does_not_commit(project: Project, ch
 @pytest.mark.parametrize("change", REMOVES_TABLE)
 def test_a_file_that_drops_moves_or_renames_the_ledger_does_not_commit(project: Project, change: str) -> None:
     assert "public.schema_migrations cannot be read after it" in refusal(project, HIDDEN.format(change))
+
+
+GUARDS = (
+    "CREATE RULE r AS ON INSERT TO @ DO INSTEAD NOTHING",
+    "ALTER TABLE @ ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE @ ADD CHECK (version < ''003'')",
+    "CREATE TRIGGER t BEFORE INSERT ON @ FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE TRIGGER t BEFORE DELETE ON @ EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+)
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_file_after_which_the_ledger_may_take_no_record_does_not_commit(project: Project, guard: str) -> None:
+    statement = f"DO $do$BEGIN EXECUTE replace('{guard}', '@', 'schema_migra' || 'tions'); END$do$;"
+    message = (
+        "it changes rules, BEFORE triggers, CHECK constraints or row security of public.schema_migrations; leave that"
+    )
+    assert message in refusal(project, statement)
+    project.put("002_b.sql", f"-- migrate: no-transaction\n{statement}\nSELECT 1;\n")
+    assert "it changes rules, BEFORE triggers, CHECK constraints or row security of" in str(project.failure())
+    assert project.states() == {"001": VersionState.APPLIED, "002": VersionState.PENDING}
+
+
+def test_a_trigger_that_fires_after_a_record_is_written_is_tolerated(project: Project) -> None:
+    project.put("002_b.sql", "CREATE TABLE log (v text);\n" + LOGGED)
+    project.put("003_c.sql", "SELECT 1;")
+    project.migrate()
+    assert project.rows("SELECT v FROM log") == [("003",)]
+
+
+def test_a_trigger_that_was_there_before_the_run_is_no_change_of_the_file(project: Project) -> None:
+    project.rows(
+        "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+        "CREATE TRIGGER t BEFORE INSERT ON schema_migrations FOR EACH ROW EXECUTE FUNCTION pass()"
+    )
+    project.put("002_b.sql", "SELECT 1;")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
 
 
 def test_the_counts_before_and_after_are_named(project: Project) -> None:

@@ -98,17 +98,29 @@ def test_a_blocker_of_another_role_is_named_as_far_as_the_server_shows_it(two_ro
     assert set(blocked) == {(f"pid {pid} (the first runner) of role {role}, which hides what it runs",)}
 
 
-def test_a_prepared_transaction_that_blocks_is_named(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("holds", "waits"),
+    [
+        ("LOCK made IN ACCESS SHARE MODE", "ALTER TABLE made ADD b int;"),
+        ("UPDATE made SET a = 2", "UPDATE made SET a = 3;"),
+        ("INSERT INTO made VALUES (4)", "CREATE UNIQUE INDEX ON made (a);"),
+    ],
+)
+def test_a_prepared_transaction_that_blocks_is_named_with_what_ends_it(
+    project: Project, holds: str, waits: str
+) -> None:
     project.migrate()
+    project.rows("INSERT INTO made VALUES (1)")
     with psycopg.connect(project.url, autocommit=True) as other:
-        other.execute("BEGIN")
-        other.execute("LOCK made IN ACCESS SHARE MODE")
-        other.execute("PREPARE TRANSACTION 'left open'")
-        project.put("003_alter.sql", "ALTER TABLE made ADD b int;")
+        for gid, statement in (("it's open", holds), ("another", "CREATE TABLE other ()")):
+            other.execute(f"BEGIN; {statement}; PREPARE TRANSACTION '{gid.replace(chr(39), chr(39) * 2)}'".encode())
+        project.put("003_alter.sql", waits)
         project.failure(waits=WaitLimits(lock_timeout_ms=300, lock_retries=0))
-        other.execute("ROLLBACK PREPARED 'left open'")
+        other.execute("ROLLBACK PREPARED 'it''s open'")
+        other.execute("ROLLBACK PREPARED 'another'")
     (blockers,) = {event.blockers for event in project.events if isinstance(event, StatementBlocked)}
-    assert blockers == ("a prepared transaction (pg_prepared_xacts lists them)",)
+    ends = "COMMIT PREPARED 'it''s open' or ROLLBACK PREPARED 'it''s open'"
+    assert blockers == (f"the prepared transaction 'it''s open' of postgres; end it: {ends}",)
 
 
 def test_a_runner_gives_up_after_lock_wait(project: Project, holder: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -9,9 +9,10 @@ import pytest
 from kernel.apply.events import FileWarning
 from kernel.db.advisory_lock import advisory_lock_key
 from kernel.db.connection import open_session
-from kernel.errors import LockBusy, UsageError
+from kernel.errors import Drift, LockBusy, UsageError
+from kernel.operations.migrate import with_resume_problems
 from kernel.operations.repair import restart_file
-from kernel.plan import VersionState
+from kernel.plan import VersionState, read_status
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 
 HEAD = "-- migrate: no-transaction\n"
 PROGRESS = "schema_migrations_progress"
+RESTART = "the file has to run from its beginning: inv db.repair --restart 002"
+CODE = """
+CREATE TABLE later (id int); CREATE TABLE gate (id int); CREATE SCHEMA app;
+CREATE FUNCTION make_temporary() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP TABLE "A b" (id int); END $$;
+CREATE PROCEDURE commit_with_temporary() LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP VIEW v AS SELECT 1; COMMIT; END $$;
+CREATE FUNCTION set_tenant() RETURNS void LANGUAGE sql AS $$ SELECT set_config('app.tenant', '7', false) $$;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
+"""
+SET_IN_TRANSACTIONS = """
+DO $$ BEGIN SET LOCAL app.tenant = '7'; PERFORM pg_advisory_xact_lock(7); LISTEN x; END $$;
+BEGIN;
+CREATE TEMP TABLE ids (id int) ON COMMIT DROP;
+SET search_path = app;
+SET LOCAL ROLE pg_monitor;
+COMMIT;"""
 
 
 def restart(project: Project, version: str) -> RestartResult:
@@ -56,7 +72,7 @@ def test_a_file_that_needs_what_its_session_lost_says_so_and_runs_again_from_its
     )
     project.rows("CREATE TABLE later (id int)")
     failed = project.failure()
-    assert str(failed) == f"the {named} of line 2 is gone with its session, and line 3 needs it"
+    assert str(failed) == f"the {named} of line 2 is gone with the session, and line 3 may need it"
     assert "inv db.repair --restart 001" in failed.aftermath
     done = restart(project, "1")
     assert (done.version, done.filename, done.finished, done.invalid_indexes) == ("001", "001_a.sql", 1, ())
@@ -88,6 +104,115 @@ def test_a_real_table_is_not_read_in_place_of_a_temporary_one_that_is_gone(proje
     path.write_text(path.read_text().replace("1 / 0", "1"))
     assert "the temporary table users of line 2 is gone" in str(project.failure())
     assert project.rows("SELECT * FROM report") == []
+
+
+def run_until_failure_and_again(project: Project, made: str) -> str:
+    """Run statements, then one that fails once; the message of the run that is to go on, "" if it goes on."""
+    project.put("001_a.sql", CODE)
+    project.migrate()
+    path = project.put(
+        "002_b.sql", f"{HEAD}{made}\nSELECT 1 / count(*) FROM public.gate;\nINSERT INTO public.later VALUES (1);\n"
+    )
+    failed = project.failure()
+    assert failed.failure.sqlstate == "22012"
+    project.rows("INSERT INTO public.gate VALUES (1)")
+    if "the next run goes on with statement" in (failed.aftermath or ""):
+        project.migrate()
+        assert project.rows("SELECT * FROM later") == [(1,)]
+        return ""
+    assert (failed.aftermath or "").endswith(RESTART)
+    refused = project.failure()
+    assert (refused.aftermath or "").endswith(RESTART)
+    assert refused.failure.line == path.read_text().partition("SELECT 1 / count")[0].count("\n") + 1
+    assert project.rows("SELECT * FROM later") == []
+    return str(refused)
+
+
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("DO $$ BEGIN CREATE TEMP TABLE later (id int); END $$;", "temporary table later of line 2"),
+        *(
+            pytest.param(made, named, marks=pytest.mark.slow)
+            for made, named in [
+                ("SELECT make_temporary();", 'temporary table "A b" of line 2'),
+                (
+                    "SELECT 1;\nBEGIN;\nSELECT make_temporary();\nCOMMIT;",
+                    'temporary table "A b" of the transaction that begins in line 3',
+                ),
+                ("SELECT 1;\nCALL commit_with_temporary();", "temporary view v of line 3"),
+                ("DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 1'; END $$;", "prepared statement p of line 2"),
+                ("DO $$ BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT 1'; END $$;", "cursor c of line 2"),
+                ("DO $$ BEGIN PERFORM pg_advisory_lock(-7); END $$;", "advisory lock -7 of line 2"),
+                ("DO $$ BEGIN PERFORM pg_advisory_lock(1, 2); END $$;", "advisory lock 1, 2 of line 2"),
+                ("DO $$ BEGIN SET search_path = app, public; END $$;", "setting search_path of line 2"),
+                ("DO $$ BEGIN SET app.tenant = '7'; END $$;", "setting app.tenant of line 2"),
+                ("SELECT set_tenant();", "setting app.tenant of line 2"),
+                ("SELECT 1;\nDO $$ BEGIN SET ROLE pg_database_owner; END $$;", "setting role of line 3"),
+            ]
+        ),
+    ],
+)
+def test_state_of_the_session_that_code_made_is_named_when_it_is_gone(project: Project, made: str, named: str) -> None:
+    message = run_until_failure_and_again(project, made)
+    assert message == f"the {named} is gone with the session, and line {made.count(chr(10)) + 3} may need it"
+
+
+def test_a_setting_that_code_took_back_is_not_set_again_in_silence(project: Project) -> None:
+    project.put("001_a.sql", CODE)
+    project.migrate()
+    project.put("002_b.sql", HEAD + "SET ROLE pg_monitor;\nDO $$ BEGIN RESET ROLE; END $$;\nSELECT 1 / 0;\n")
+    project.failure()
+    assert str(project.failure()) == "the setting role is not as it was after line 3, and line 4 may need it"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        SET_IN_TRANSACTIONS,
+        *(
+            pytest.param(made, marks=pytest.mark.slow)
+            for made in [
+                "DO $$ BEGIN CREATE TEMP TABLE ids (id int) ON COMMIT DROP; SET LOCAL search_path = app; END $$;",
+                "SET app.tenant = '7';\nSELECT set_config('work_mem', '5MB', false);",
+                "DO $$ BEGIN CREATE TEMP TABLE ids (id int); END $$;\nDROP TABLE ids;",
+                "DO $$ BEGIN PERFORM pg_advisory_lock(7), pg_advisory_unlock(7); END $$;",
+                "DO $$ BEGIN SET search_path = public; END $$;\nSET search_path = app;",
+                "DO $$ BEGIN EXECUTE 'PREPARE p AS SELECT 1'; EXECUTE 'DEALLOCATE p'; END $$;",
+                "DO $$ BEGIN SET ROLE pg_database_owner; RESET ROLE; END $$;",
+            ]
+        ),
+    ],
+)
+def test_a_file_of_which_nothing_stays_in_the_session_goes_on(project: Project, made: str) -> None:
+    assert run_until_failure_and_again(project, made) == ""
+
+
+def test_statements_that_run_no_code_need_only_what_they_name(project: Project) -> None:
+    project.put("001_a.sql", "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (1); CREATE TABLE ids (a int);")
+    made = "BEGIN;\nCREATE TEMP TABLE ids AS SELECT 1 AS a;\nCOMMIT;\nCREATE UNIQUE INDEX CONCURRENTLY t_a ON t (a);\n"
+    path = project.put("002_b.sql", f"{HEAD}{made}VACUUM ids;\n")
+    assert "inv db.repair --restart 002" in (project.failure().aftermath or "")
+    project.rows("DELETE FROM t WHERE ctid = '(0,1)'")
+    assert str(project.failure()).endswith("is gone with the session, and line 6 may need it")
+    path.write_text(f"{HEAD}{made}VACUUM t;\n")
+    project.migrate()
+    assert project.recorded() == ["001", "002"]
+
+
+def test_currval_of_a_former_session_names_the_restart(project: Project) -> None:
+    project.put("001_a.sql", "CREATE TABLE t (a int); CREATE SEQUENCE s;")
+    path = project.put(
+        "002_b.sql", HEAD + "SELECT nextval('s');\nSELECT 1 / 0;\nINSERT INTO t VALUES (currval('s'));\n"
+    )
+    project.failure()
+    path.write_text(path.read_text().replace("1 / 0", "1"))
+    failed = project.failure()
+    assert (failed.failure.sqlstate, failed.failure.line) == ("55000", 4)
+    assert failed.hint == (
+        "the session that called nextval has ended with a former run; "
+        "let the file run from its beginning: inv db.repair --restart 002"
+    )
 
 
 def test_a_restart_leaves_it_to_the_next_run_to_drop_an_invalid_index(project: Project) -> None:
@@ -135,3 +260,59 @@ def test_a_restart_waits_for_no_runner(project: Project, other: psycopg.Connecti
     with pytest.raises(LockBusy):
         restart(project, "001")
     assert project.rows(f"SELECT finished FROM {PROGRESS}") == [(1,)]
+
+
+def shown_problem(project: Project) -> str:
+    """What db.status says of the next run of the last file; "" where it goes on."""
+    with open_session(project.url) as session:
+        (*_, entry) = with_resume_problems(session, read_status(session, project.files())).plan.entries
+    assert entry.partial
+    return entry.partial.problem
+
+
+@pytest.mark.parametrize(
+    ("made", "rest", "expected"),
+    [
+        ("CREATE TEMP TABLE ids AS SELECT 1 AS id", "SELECT count(*) FROM ids", "temporary table ids"),
+        ("DO $$ BEGIN PREPARE p AS SELECT 1; END $$", "EXECUTE p", "prepared statement p"),
+        ("SELECT pg_advisory_lock(7)", "SELECT 1", "advisory lock"),
+        ("CREATE TEMP TABLE ids AS SELECT 1 AS id", "VACUUM gate", ""),
+        ("SET search_path = app, public", "SELECT 1", ""),
+        (
+            "BEGIN;\nSET search_path = app, public;\nCREATE TEMP TABLE ids (id int) ON COMMIT DROP;\nCOMMIT",
+            "SELECT 1",
+            "",
+        ),
+    ],
+)
+def test_status_says_whether_the_next_run_goes_on_and_the_run_does_so(
+    project: Project, made: str, rest: str, expected: str
+) -> None:
+    project.put("001_a.sql", CODE)
+    project.migrate()
+    text = f"{HEAD}{made};\nINSERT INTO public.later VALUES (1);\n{{}};\n{rest};\n"
+    path = project.put("002_b.sql", text.format("SELECT 1 / 0"))
+    project.failure()
+    path.write_text(text.format("VACUUM gate"), encoding="utf-8")
+    problem = shown_problem(project)
+    if expected:
+        assert f"the {expected}" in problem
+        assert "inv db.repair --restart 002" in problem
+        assert "is gone with the session" in str(project.failure())
+        assert shown_problem(project) == problem
+    else:
+        assert problem == ""
+        project.migrate()
+
+
+def test_status_says_that_the_finished_part_of_a_file_has_changed(project: Project) -> None:
+    path = project.put("001_a.sql", f"{HEAD}SELECT 1;\nSELECT 1 / 0;\n")
+    project.failure()
+    path.write_text(f"{HEAD}SELECT 2;\nSELECT 1;\n", encoding="utf-8")
+    problem = shown_problem(project)
+    assert problem.startswith("what ran before has changed since; restore it")
+    with pytest.raises(Drift, match="has changed since; restore it"):
+        project.migrate()
+    path.write_text(f"{HEAD}SELECT 1;\nSELECT 1;\n", encoding="utf-8")
+    assert shown_problem(project) == ""
+    project.migrate()

@@ -324,6 +324,10 @@ def test_progress_reports_the_statements_sent_of_the_whole_file(project: Project
     assert sent[-1] == len(path.read_bytes().rstrip())
 
 
+DEFAULTS = (
+    "-c default_transaction_isolation=serializable -c default_transaction_deferrable=on "
+    "-c idle_in_transaction_session_timeout=5000 -c plan_cache_mode=force_generic_plan"
+)
 PARTITIONED = (
     "CREATE TABLE m (id int, d date) PARTITION BY RANGE (d);\n"
     "CREATE TABLE m1 PARTITION OF m FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');\n"
@@ -343,6 +347,84 @@ def test_what_the_server_refuses_in_a_transaction_runs_outside_of_one(project: P
     project.migrate()
     assert project.recorded() == ["001", "002"]
     assert project.rows("SELECT a FROM t WHERE a > 2") == [(3,), (4,)]
+
+
+@pytest.mark.parametrize(
+    ("options", "before"),
+    [
+        (
+            DEFAULTS,
+            "SET default_transaction_isolation = 'repeatable read';\nDECLARE c CURSOR WITH HOLD FOR SELECT 1;\n",
+        ),
+        *(
+            pytest.param("", before, marks=pytest.mark.slow)
+            for before in [
+                "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\n",
+                "BEGIN;\nSELECT 1;\nCOMMIT;\nCOMMIT;\n",
+                "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE;\nSELECT 1;\nROLLBACK;\nROLLBACK;\n",
+                "SAVEPOINT a;\nLOCK TABLE t;\n;;\n/* */ ;\n",
+            ]
+        ),
+    ],
+)
+def test_no_setting_and_no_statement_before_keeps_a_transaction_around_what_cannot_run_in_one(
+    project: Project, options: str, before: str
+) -> None:
+    project.rows(PARTITIONED)
+    statements = [
+        "VACUUM t",
+        "REINDEX TABLE m",
+        "CLUSTER m USING m_d",
+        "CREATE INDEX CONCURRENTLY t_a ON t (a)",
+        "REINDEX INDEX CONCURRENTLY t_a",
+        "DROP INDEX CONCURRENTLY t_a",
+        "REINDEX SCHEMA public",
+        "CREATE DATABASE {0}_x",
+        "DROP DATABASE {0}_x",
+        "ALTER TABLE m DETACH PARTITION m1 CONCURRENTLY",
+        "DISCARD ALL",
+        "VACUUM m -- without a semicolon",
+    ]
+    project.put("002_b.sql", HEAD + before + ";\n".join(statements).format(project.look.info.dbname))
+    project.reached(options=options).migrate()
+    assert project.recorded() == ["001", "002"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "hint"),
+    [
+        ("DO $$ BEGIN EXECUTE 'REINDEX TABLE m'; END $$;", "write the statement itself in the file"),
+        pytest.param("SELECT reindex();", "write the statement itself in the file", marks=pytest.mark.slow),
+        pytest.param("CALL vacuum_t();", "write the statement itself in the file", marks=pytest.mark.slow),
+        pytest.param("SELECT commit();", "COMMIT needs a CALL or DO of the file itself", marks=pytest.mark.slow),
+        pytest.param(
+            "BEGIN;\nSELECT 1;\nSET TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE;\nCOMMIT;",
+            "write it at the top of the file, above its checks, or right after a BEGIN",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_code_cannot_run_has_a_remedy_that_the_file_does_not_have_yet(
+    project: Project, statement: str, hint: str
+) -> None:
+    project.rows(
+        PARTITIONED + "CREATE FUNCTION reindex() RETURNS void LANGUAGE plpgsql AS $$ BEGIN REINDEX TABLE m; END $$; "
+        "CREATE PROCEDURE vacuum_t() LANGUAGE plpgsql AS $$ BEGIN VACUUM t; END $$; "
+        "CREATE FUNCTION commit() RETURNS void LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;"
+    )
+    project.put("002_b.sql", HEAD + statement)
+    failed = project.failure()
+    assert hint in (failed.hint or "")
+    assert "-- migrate: no-transaction" not in (failed.hint or "")
+
+
+def test_transactions_that_a_file_makes_read_only_have_the_setting_as_the_remedy(project: Project) -> None:
+    project.put("002_b.sql", HEAD + "SET default_transaction_read_only = on;\nSELECT 1;\n")
+    failed = project.failure()
+    assert (failed.failure.sqlstate, failed.failure.line) == ("25006", 3)
+    assert (failed.hint or "").endswith(
+        "leave that setting out of the file, and let it run from its beginning: inv db.repair --restart 002"
+    )
 
 
 def test_a_block_of_code_without_a_commit_takes_effect_together_with_its_progress(project: Project) -> None:

@@ -514,6 +514,18 @@ def test_a_migration_is_not_run_when_another_recorded_it_without_the_lock(projec
     assert not project.has("v")
 
 
+@pytest.mark.parametrize("rest", ["", "INSERT INTO level VALUES ('" + "x" * 300_000 + "');\n"])
+def test_a_file_that_begins_with_set_transaction_runs_in_such_a_transaction(project: Project, rest: str) -> None:
+    project.put(
+        "001_strict.sql",
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE;\nSET TRANSACTION READ WRITE;\n"
+        "CREATE TABLE level AS SELECT current_setting('transaction_isolation') AS name;\n" + rest,
+    )
+    outcome = project.migrate()
+    assert [one.migration.filename for one in outcome.applied] == ["001_strict.sql"]
+    assert project.rows("SELECT name FROM level LIMIT 1") == [("serializable",)]
+
+
 def test_a_file_with_a_transaction_of_its_own_kind_is_not_run_together_with_others(project: Project) -> None:
     project.put("001_plain.sql", "BEGIN; CREATE TABLE plain (id int); COMMIT;")
     project.put("002_serializable.sql", "BEGIN ISOLATION LEVEL SERIALIZABLE; CREATE TABLE strict (id int); COMMIT;")
@@ -572,6 +584,17 @@ def test_a_file_runs_with_the_same_settings_together_with_the_file_that_sets_the
     assert project.has("app.b")
     assert project.rows("SELECT * FROM app.c") == [("app, public",)]
     assert project.recorded() == ["001", "002", "003", "004"]
+
+
+def test_files_run_where_the_database_and_the_login_have_settings_of_their_own(project: Project) -> None:
+    database = project.look.info.dbname
+    project.rows(
+        f"ALTER DATABASE {database} SET app.one = '1'; ALTER DATABASE {database} SET app.two = '2';"
+        f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET app.three = '3'"
+    )
+    project.put("001_a.sql", "CREATE TABLE a ();")
+    project.put("002_b.sql", "CREATE TABLE b ();")
+    assert len(project.migrate().applied) == 2
 
 
 def test_a_failure_after_a_change_of_settings_names_what_was_applied_before_it(project: Project) -> None:

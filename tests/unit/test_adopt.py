@@ -9,7 +9,8 @@ import pytest
 from kernel.errors import FilesInvalid, UsageError
 from kernel.migrations.adopt import adopt_directory
 from kernel.migrations.migration import discover_migrations
-from kernel.migrations.script import parse_revert_script, parse_script
+from kernel.migrations.paired_files import parse_revert_script
+from kernel.migrations.script import parse_script
 from kernel.migrations.tool_formats import TOOLS
 from kernel.migrations.transactions import RunMode
 from tests.histories import STEPS, write_history

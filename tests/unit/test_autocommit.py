@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
-from kernel.migrations.autocommit import review_statements
+from kernel.migrations.autocommit import custom_settings, review_statements
 from kernel.sql.lexer import split_script
 
 
 def review(text: str) -> tuple[list[tuple[str, str, int, int]], list[str]]:
-    """(kind, name, line made, line needed) of each object of the session, and the warnings but those for objects."""
-    objects, warnings = review_statements(split_script(io.BytesIO(text.encode()).read))
-    shown = [(each.kind, each.name, each.made_line, each.needed_line) for each in objects]
-    of_objects = {str(each.warning()) for each in objects}
-    return shown, [str(warning) for warning in warnings if str(warning) not in of_objects]
+    """(kind and name, line made, line needed) of each object of the session that is warned of, and other warnings."""
+    _, warnings = review_statements(split_script(io.BytesIO(text.encode()).read))
+    pattern = re.compile(r"(\d+): the (.+) (\S+) is gone with its session: if the run stops before line (\d+),")
+    found = [(pattern.match(str(warning)), str(warning)) for warning in warnings]
+    objects = [(match[2], match[3], int(match[1]), int(match[4])) for match, _ in found if match]
+    return objects, [warning for match, warning in found if not match]
 
 
 @pytest.mark.parametrize(
@@ -54,14 +56,28 @@ def test_what_no_later_transaction_needs_is_none(text: str) -> None:
     assert review(text)[0] == []
 
 
-def test_an_object_is_lost_between_its_transaction_and_the_last_statement_that_needs_it() -> None:
-    text = "SELECT 1; BEGIN; CREATE TEMP TABLE ids (id int); COMMIT; SELECT 2; SELECT * FROM ids; SELECT 3;"
-    (ids,), (warning,) = review_statements(split_script(io.BytesIO(text.encode()).read))
-    assert [finished for finished in range(8) if ids.is_lost(finished)] == [4, 5]
-    assert str(warning) == (
-        "1: the temporary table ids is gone with its session: if the run stops before line 1, the file has to run from "
-        "its beginning; put BEGIN before it and COMMIT after line 1, or make something that stays"
+def test_the_warning_of_an_object_has_the_statement_that_ends_it() -> None:
+    _, (table, cursor) = review_statements(
+        split_script(
+            io.BytesIO(
+                b"CREATE TEMP TABLE a (id int);\nDECLARE c CURSOR WITH HOLD FOR SELECT 1;\nSELECT FROM a;\nFETCH c;"
+            ).read
+        )
     )
+    assert str(table) == (
+        "1: the temporary table a is gone with its session: if the run stops before line 3, the file has to run from "
+        "its beginning; put BEGIN before it, and DROP and COMMIT after line 3, or make something that stays"
+    )
+    assert "and CLOSE and COMMIT after line 4" in str(cursor)
+
+
+def test_custom_settings_are_found_in_code_and_in_the_strings_that_it_executes() -> None:
+    texts = [
+        b"SET a.b = 1; SET SESSION c.d TO 2; set local e.f = 3",
+        b"DO $$ BEGIN EXECUTE 'SELECT set_config(''g.h'', ''x'', false)'; PERFORM SET_CONFIG('I.j.k', '', true); END$$",
+        b"UPDATE t SET a = 1; SELECT 'l.m', current_setting('n.o')",
+    ]
+    assert custom_settings(texts) == ("a.b", "c.d", "e.f", "g.h", "i.j.k")
 
 
 @pytest.mark.parametrize(

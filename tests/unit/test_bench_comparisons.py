@@ -38,6 +38,12 @@ def test_bytes_without_another_stand_for_themselves() -> None:
     assert (found.value, found.lowest, found.highest) == (60.5e6, 60e6, 61e6)
 
 
+def test_seconds_without_another_stand_for_themselves() -> None:
+    compared = _scenario(Comparison(program="seconds of ours", reference=None, at_most=5))
+    (found,) = compare_samples(compared, {"seconds of ours": _samples(2, 6, 3)})
+    assert (found.value, found.highest, found.met) == (3, 6, True)
+
+
 def test_what_could_not_be_measured_is_left_out() -> None:
     compared = _scenario(Comparison(program="ours", reference="psql", quantity=Quantity.BACKEND_BYTES, at_most=1))
     assert not list(compare_samples(compared, {"ours": _samples(1), "psql": _samples(1)}))

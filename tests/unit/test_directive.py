@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from kernel.errors import FilesInvalid
 from kernel.migrations.directives import (
     Allow,
     Directives,
@@ -11,6 +14,10 @@ from kernel.migrations.directives import (
     parse_allows,
     parse_directives,
 )
+from kernel.migrations.script import parse_script
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,66 @@ def test_an_unknown_directive_is_refused_with_its_line(comments: str, problem: s
     _, problems = parse_directives(comments.encode(), "001_a.sql")
     (found,) = problems
     assert str(found).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("comments", "line"),
+    [
+        ("-- Migrate: phase=after", 1),
+        ("-- MIGRATE : PHASE = AFTER", 1),
+        ("--- migrate: phase=after", 1),
+        ("-- migrate phase=after", 1),
+        ("/* migrate: phase=after */", 1),
+        ("-- Users\n\n/*\n * migrate: phase=after\n */", 4),
+        ("/* Users */ -- migrate: phase=after", 1),
+        ("-- Migrate: batch=100 by=users.id", 1),
+        ("/* migrate: check every order has a total */", 1),
+        ("-- Migrate: ignore-drift=scratch_* of the analysts", 1),
+    ],
+)
+def test_a_directive_in_another_form_is_refused_with_its_line(comments: str, line: int) -> None:
+    _, (problem,) = parse_directives(comments.encode(), "001_a.sql")
+    assert (problem.file, problem.line) == ("001_a.sql", line)
+    assert problem.message.endswith(
+        ": not read as a directive; a directive is a comment of its own that begins with -- migrate: in lower case"
+    )
+    (misplaced,) = misplaced_directive_problems(comments.encode(), "001_a.sql", 10)
+    assert misplaced.line == line + 9
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["-- Migrate: {}", "--- migrate: {}", "/* migrate: {} */", "/* Migrate: {} */", "/*\n * migrate: {}\n */"],
+)
+@pytest.mark.parametrize("words", ["phase=after", "no-transaction", "lock_timeout=2s", "no-transaction, phase=after"])
+@pytest.mark.parametrize("above", ["", "-- not in a transaction\n"])
+def test_a_directive_in_another_form_is_reported_once(tmp_path: Path, form: str, words: str, above: str) -> None:
+    path = tmp_path / "001_a.sql"
+    path.write_text(f"{above}{form.format(words)}\nSELECT 1;\n")
+    with pytest.raises(FilesInvalid) as caught:
+        parse_script(path, path.name)
+    (problem,) = caught.value.problems
+    assert words in problem.message
+    assert "not read as a directive" in problem.message
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "-- Migrate: users to accounts",
+        "/* migrate: users to accounts */",
+        "-- Migrate: after the release, by hand",
+        "-- Migrate: CHECK constraints of users",
+        "-- Migrate: check every order has a total",
+        "-- Migrate: status='x'",
+        "-- how to Migrate: phase=after",
+        "-- Migration: 017 - batch=1",
+        "-- MIGRATE: phases of the moon",
+    ],
+)
+def test_prose_about_migrating_is_no_directive(comment: str) -> None:
+    assert parse_directives(comment.encode(), "001_a.sql") == (Directives(), ())
+    assert list(misplaced_directive_problems(comment.encode(), "001_a.sql", 10)) == []
 
 
 def test_every_wrong_directive_is_reported() -> None:

@@ -29,8 +29,8 @@ DOCUMENTS = [
     PROJECT / ".env.example",
     *sorted((PROJECT / "docs").glob("*.md")),
 ]
-COMMAND = re.compile(r"\binv (db(?:\.[a-z-]+)?)\b([^`\n|]*)")
-MENTION = re.compile(r"\bdb\.[a-z]+(?:-[a-z]+)*\b")
+COMMAND = re.compile(r"\binv (db(?:\.[a-z-]+)?|fleet\.[a-z-]+)\b([^`\n|]*)")
+MENTION = re.compile(r"\b(?:db\.|fleet\.(?!md\b|toml\b))[a-z]+(?:-[a-z]+)*\b")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SETTING = re.compile(r"\b(?:KERNEL_[A-Z_]+|[A-Z_]*DATABASE_URL|SUPABASE_DB_URL|PROD_DB|TEST_DB)\b")
 README_LINES = 200
@@ -156,7 +156,10 @@ def test_the_architecture_lists_every_package_and_no_other() -> None:
         "kernel/"
     }
     modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "kernel").glob("*.py") if path.stem != "__init__"}
-    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == packages | modules | {"tasks.py"}
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == packages | modules | {
+        "tasks.py",
+        "aibos_kernel_pytest.py",
+    }
 
 
 def test_every_module_that_the_architecture_names_exists() -> None:

@@ -165,6 +165,16 @@ def test_the_connect_of_a_dump_with_its_database_is_passed_over(tmp_path: Path) 
         assert [type(item) for item in index.items] == [DumpStatement, DumpStatement, RowBlock]
 
 
+def test_privileges_on_the_database_are_left_out_and_their_roles_are_needed(tmp_path: Path) -> None:
+    body = (
+        b'REVOKE CONNECT ON DATABASE prod FROM PUBLIC;\n\n\nGRANT CONNECT ON DATABASE prod TO app, "The owner";\n\n\n'
+    )
+    with open_plain_dump(write(tmp_path, body)) as index:
+        kinds = {item.kind for item in index.items if isinstance(item, DumpStatement)}
+        assert index.contents.roles == ("app", "The owner")
+    assert kinds <= {StatementKind.DATABASE, StatementKind.SETTING}
+
+
 @pytest.mark.parametrize("body", [b"SELECT 1;\n\\connect other\n", b"CREATE DATABASE a;\n\\connect a\n\\connect b\n"])
 def test_any_other_connect_is_refused_with_its_remedy(tmp_path: Path, body: bytes) -> None:
     assert "dump it alone: pg_dump without --create" in refusal(tmp_path, body)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kernel.cli.migrate import add_git_evidence
-from kernel.db.ledger import Record
+from kernel.db.records import Record
 from kernel.errors import Drift
 from kernel.migrations import git_history
 from kernel.migrations.migration import discover_migrations
@@ -167,7 +167,9 @@ def test_a_deleted_file_names_who_deleted_it_and_comes_back(checkout: Checkout) 
     (problem,) = checkout.drift(*records)
     command = f"git show {added}:migrations/007_a.sql > migrations/007_a.sql"
     assert str(problem) == PLAIN_GONE.replace(
-        "; restore it from version control", f": {deleted} deleted it; restore it with: {command}"
+        "; restore it from version control",
+        f": {deleted} deleted it; forget it if that was on purpose (inv db.repair --forget 007), "
+        f"or restore it with: {command}",
     )
     checkout.shell(command)
     assert checkout.drift(*records) == []

@@ -129,6 +129,35 @@ PLAIN_DOWN = [
     "-- Down / Rollback",
     "-- Reverse migration",
     "-- Down\n-- drops the table again",
+    "-- Downgrade",
+    "-- downgrade --",
+    "-- def downgrade():",
+    "-- DOWN Migration (Rollback)",
+    "-- Roll back",
+    "-- Revert this migration",
+    "-- sqlx down",
+    "-- V1 down",
+    "-- Part 2: rollback",
+    "-- 001_a.down.sql",
+    "-- To undo:",
+    "-- How to roll back",
+    "-- To rollback this migration, run:",
+    "-- ROLLBACK (if needed)",
+    "-- Rollback instructions:\n-- =====",
+    "-- for rollback",
+    "/* To revert: */",
+    "-- Down begin",
+    "-- down:start",
+    "-- Down script below",
+    "-- DOWN MIGRATION STARTS HERE",
+    "-- Down migration (drops everything)",
+    "-- Rollback (manual):",
+    "-- region down",
+    "--#region Down",
+    "-- SqlDown",
+    "-- DownMigration",
+    "-- +goosedown",
+    "-- name: down",
 ]
 
 
@@ -175,10 +204,62 @@ def test_a_plain_mark_between_two_halves_is_refused_with_its_line(tmp_path: Path
         "-- goose Up\nSELECT 1;\n---- tables ----\nSELECT 2;\n",
         "SELECT 1;\n-- SET lock_timeout = '2s';\nSELECT 2;\n",
         "--> statement-breakpoint\nSELECT 1;\n--;;\nSELECT 2;\n",
+        "SELECT 1;\n-- To undo:\n--   inv db.rollback --revert\nSELECT 2;\n",
+        "SELECT 1;\n-- Rollback plan:\n-- none is needed\nSELECT 2;\n",
+        "SELECT 1;\n-- ROLLBACK (if needed)\n-- =====\n-- DROP TABLE x;\nSELECT 2;\n",
+        "SELECT 1;\n-- To rollback this migration:\n/*\nDROP TABLE a;\n*/\nSELECT 2;\n",
+        "SELECT 1;\n-- Rollback\n/*\nDROP TABLE a;\n*/\nSELECT 2;\n",
     ],
 )
 def test_an_ordinary_comment_is_no_section(tmp_path: Path, text: str) -> None:
     assert refusals(tmp_path, text) == []
+
+
+PROSE = """\
+to undo this, run 017
+To revert, restore from backup
+To undo: ask the owner of the table
+to revert: inv db.rollback --revert
+undo the mistake of 004
+Undo log for the editor
+Undoing is not possible: the column is dropped.
+Reverts 012_add_flag.sql
+revert to the old default
+Revert status for orders
+Revert this migration once the mail server works
+This reverts the change of last week
+roll back the price of unpaid orders
+Roll back with scripts/083_rollback.sql
+Rollback segments are counted here
+the rollback of this file is in revert/
+cannot be rolled back
+no rollback
+no down migration
+downgrade free accounts
+Downgrade users whose plan has expired
+Downgrade / Expired
+down payments
+drill down view
+cascade down to the children
+Top-down order
+markdown
+break down by month
+slow down the poller
+shut down flag
+Reverse lookup of host names
+reverse the sign of refunds
+for backwards compatibility
+Backward compatible view
+rolling back is safe until 018
+Tear down the old tables first
+Upgrade accounts of the pilot
+see revert/016_a.sql for the way back
+""".splitlines()
+
+
+@pytest.mark.parametrize("comment", PROSE)
+def test_prose_about_going_back_is_no_section(tmp_path: Path, comment: str) -> None:
+    assert refusals(tmp_path, f"CREATE TABLE t ();\n\n-- {comment}\nDROP TABLE u;\n") == []
 
 
 def test_sections_in_reverse_order_are_refused_too(tmp_path: Path) -> None:

@@ -20,23 +20,25 @@ LAYERS = (
     ("plan",),
     ("apply",),
     ("operations",),
+    ("schema",),
     ("rehearsal",),
-    ("squash",),
+    ("squash", "fleet"),
     ("report",),
-    ("cli",),
-    ("tasks",),
+    ("schema_docs",),
+    ("cli", "testing"),
+    ("tasks", "aibos_kernel_pytest"),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # The same within kernel/rehearsal, which is as large as everything else.
 REHEARSAL_LAYERS = (
     ("result", "alter_table"),
-    ("dump", "data", "schema"),
+    ("dump", "data"),
     ("request", "queries", "prod_copy"),
     ("tracing", "practices", "traffic"),
     ("findings", "suggest"),
     ("preconditions", "restore", "second_run"),
-    ("rehearse", "missing_objects"),
+    ("rehearse",),
 )
 REHEARSAL_RANKS = {name: rank for rank, names in enumerate(REHEARSAL_LAYERS) for name in names}
 
@@ -46,18 +48,24 @@ ENTRANCES = {
     "invoke": {"tasks"},
     "dotenv": {"kernel.config.settings"},
     "tabulate": {"kernel.report.rehearsal"},
+    "distributed": {"kernel.fleet.cluster"},
     "jinja2": {"kernel.report.html_page"},
     "subprocess": {
         "kernel.postgres",  # the programs of PostgreSQL
         "kernel.migrations.git_history",  # which knows the numbers of other branches, and what a file was
         "kernel.cli.server",  # psql, for db.shell
+        "kernel.fleet.addresses",  # the programs that print the URL of a target
     },
     "psycopg": {
         "kernel.db",
         "kernel.apply",
+        "kernel.schema",  # which reads the catalogs
         "kernel.rehearsal",  # which asks two databases about everything
         "kernel.squash",  # likewise
+        "kernel.fleet",  # which asks servers about themselves, and reads the lists of targets
         "kernel.cli.server",  # the parts of a URL for psql; nothing is connected
+        "kernel.testing",  # which makes and drops databases
+        "aibos_kernel_pytest",  # a connection for a test
     },
 }
 
@@ -67,7 +75,10 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in (PROJECT / "tasks.py", *sorted((PROJECT / "kernel").rglob("*.py")))}
+MODULES = {
+    name_of(path): path
+    for path in (PROJECT / "tasks.py", PROJECT / "aibos_kernel_pytest.py", *sorted((PROJECT / "kernel").rglob("*.py")))
+}
 
 
 def layer(module: str) -> str:

@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from kernel.apply.events import MigrationApplied
-from kernel.db.ledger import Ledger, Record
+from kernel.db.ledger import Ledger
+from kernel.db.records import Record
 from kernel.errors import Drift, Failure, LockBusy, MigrationFailed, Problem, UsageError
 from kernel.operations.migrate import MigrateResult
 from kernel.plan import Status, build_plan

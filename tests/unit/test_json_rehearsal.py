@@ -78,7 +78,9 @@ def test_a_failed_migration_has_its_error_place_and_violating_rows() -> None:
                 "relation": "public.business_terms",
                 "constraint": "effective_from NOT NULL",
                 "rows": 31,
-                "query": "SELECT * FROM public.business_terms WHERE effective_from IS NULL;",
+                "query": "SELECT * FROM public.business_terms AS t WHERE t.effective_from IS NULL",
+                "check": "-- migrate: check no row of public.business_terms violates effective_from NOT NULL\n"
+                "SELECT NOT EXISTS (SELECT * FROM public.business_terms AS t WHERE t.effective_from IS NULL);",
             }
         ],
     }

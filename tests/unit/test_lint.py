@@ -9,7 +9,8 @@ import pytest
 
 from kernel.errors import FilesInvalid
 from kernel.lint.finding import Severity
-from kernel.report.lint import github_annotations, lint_document, lint_text
+from kernel.report.github import github_annotations
+from kernel.report.lint import lint_document, lint_text
 from tests.unit.linting import findings, linted
 
 if TYPE_CHECKING:

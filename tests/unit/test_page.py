@@ -329,6 +329,7 @@ def test_a_huge_rehearsal_is_mostly_folded() -> None:
     assert sum(one.name == "svg" and one.attributes.get("role") == "img" for one in root.walk()) == 300
 
 
+@pytest.mark.slow
 def test_the_page_of_a_dump_as_a_migration_stays_below_two_megabytes() -> None:
     run = huge().runs[0]
     step = run.seconds / 30_000

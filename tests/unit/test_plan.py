@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.db.ledger import Record
+from kernel.db.records import Record
 from kernel.errors import Drift, UsageError
-from kernel.plan import PartialRun, Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
+from kernel.operations.rollback import entries_to_roll_back
+from kernel.plan import PartialRun, Plan, VersionState, build_plan, migrations_to_apply
 from tests.unit.fileless_migration import FilelessMigration
 
 if TYPE_CHECKING:
@@ -145,6 +146,28 @@ def test_a_file_that_is_under_way_is_partial_and_goes_on_even_below_newer_record
     assert states(found) == [("001", VersionState.PARTIAL), ("002", VersionState.APPLIED)]
     assert str(found.entries[0].partial) == "the next run begins with statement 3"
     assert [one.version for one in migrations_to_apply(found)] == ["001"]
+
+
+@pytest.mark.parametrize("records", [[], ["001"]])
+def test_an_unapplied_file_below_a_partial_one_is_out_of_order(records: list[str]) -> None:
+    files = [migration("001"), migration("002"), migration("003"), migration("004")]
+    found = build_plan(files, [record(one) for one in records], partial={"003": PartialRun(finished=1)})
+    below = [one for one in ("001", "002") if one not in records]
+    assert [version for version, state in states(found) if state is VersionState.OUT_OF_ORDER] == below
+    assert states(found)[2:] == [("003", VersionState.PARTIAL), ("004", VersionState.PENDING)]
+    assert drift(found)[-1] == (
+        "002_a.sql: pending, but 003 is partly applied; put its record back if it ran before, or give it a later "
+        "number with: inv db.renumber 002_a.sql, or apply it where it is with: inv db.migrate --allow-out-of-order"
+    )
+    with pytest.raises(Drift):
+        migrations_to_apply(found)
+    assert [one.version for one in migrations_to_apply(found, allow_out_of_order=True)] == [*below, "003", "004"]
+
+
+def test_a_pending_file_below_a_partial_version_without_a_file_is_out_of_order() -> None:
+    partial = {"5": PartialRun(finished=1), "none": PartialRun(finished=1)}
+    found = build_plan([migration("004"), migration("006")], [record("003")], partial=partial)
+    assert states(found)[1:] == [("004", VersionState.OUT_OF_ORDER), ("006", VersionState.PENDING)]
 
 
 @pytest.mark.parametrize("version", ["20240101-a", "", "V1", "²", "-1"])

@@ -60,6 +60,7 @@ def test_the_verdict_comes_first_then_failures_then_reasons() -> None:
             "FAIL       1 migration failed, 2 errors, 2 warnings, 1 warning below the threshold",
             "failed     018_require_effective_from.sql:4: ",
             "31 rows of public.business_terms prevent it: SELECT * FROM public.business_terms",
+            "to stop it earlier: -- migrate: check no row of public.business_terms violates",
             "error      017_widen_order_ids.sql:5: 4 012 331 rows of public.orders",
             "error      018_require_effective_from.sql:2: 14 rows of public.business_terms are gone",
             "-> keep the rows, or declare it",

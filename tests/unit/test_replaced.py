@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kernel.db.ledger import Record
+from kernel.db.records import Record
 from kernel.errors import FilesInvalid, UsageError
 from kernel.migrations.migration import discover_migrations
 from kernel.migrations.replaced import ReplacedVersion
 from kernel.migrations.scaffold import renumber_migration
 from kernel.migrations.script import parse_script
-from kernel.plan import Plan, VersionState, build_plan, entries_to_roll_back, migrations_to_apply
+from kernel.operations.rollback import entries_to_roll_back
+from kernel.plan import Plan, VersionState, build_plan, migrations_to_apply
 from kernel.squash.squash import versions_replaced_by_squash
 from tests.unit.fileless_migration import FilelessMigration
 

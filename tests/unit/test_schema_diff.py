@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.rehearsal.schema.diff import FactChange, describe_change, diff_schemas, printable_line, schemas_equal
-from kernel.rehearsal.schema.snapshot import Schema, SchemaObject
+from kernel.schema.diff import FactChange, describe_change, diff_schemas, printable_line, schemas_equal
+from kernel.schema.snapshot import Schema, SchemaObject
 
 OIDS = st.integers(min_value=1, max_value=5)
 NAMES = st.sampled_from(["a", "b", "B c", 'd"e', "f\ng"])

@@ -65,7 +65,7 @@ def test_a_file_without_statements_runs_in_a_transaction(path: Path, text: str) 
 )
 def test_ordinary_statements_run_in_one_transaction(path: Path, text: str, statements: int) -> None:
     found = survey(path, text)
-    assert (found.mode, found.statement_count, found.begin_sql) == (RunMode.TRANSACTION, statements, b"BEGIN")
+    assert (found.mode, found.statement_count, found.begin) == (RunMode.TRANSACTION, statements, (b"BEGIN",))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_ordinary_statements_run_in_one_transaction(path: Path, text: str, state
 )
 def test_one_transaction_around_the_file_becomes_ours(path: Path, text: str, begin: bytes, statements: int) -> None:
     found = survey(path, text)
-    assert (found.mode, found.begin_sql, found.statement_count) == (RunMode.TRANSACTION, begin, statements)
+    assert (found.mode, b"; ".join(found.begin), found.statement_count) == (RunMode.TRANSACTION, begin, statements)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,7 @@ CAUGHT = "in a block with EXCEPTION, where the server allows none; move it out o
         ("SELECT 1;\nDO LANGUAGE plpgsql $x$ BEGIN\nIF a THEN ROLLBACK AND CHAIN; END IF; END $x$;",
             [f"3: ROLLBACK {IN_OURS}"]),
         ("DO 'BEGIN LOOP COMMIT; END LOOP; END'", [f"1: COMMIT {IN_OURS}"]),
+        ("DO E'BEGIN\\n  PERFORM \\'a\\\\\\';\\tCOMMIT\\x3b END'", [f"1: COMMIT {IN_OURS}"]),
         ("BEGIN;\nDO $$ BEGIN COMMIT; END $$;\nCOMMIT;", [f"2: COMMIT {IN_OURS}"]),
         (f"{STEPS}BEGIN;\nDO $$ BEGIN\nCOMMIT; END $$;\nCOMMIT;", [
             "4: COMMIT in a DO block, but line 2 begins a transaction; take that BEGIN and its COMMIT out"
@@ -190,13 +191,59 @@ SELECT pg_catalog.lo_close(0);
 def test_the_large_objects_of_a_dump_are_loaded_in_the_transaction_of_the_file(path: Path) -> None:
     text = f"SELECT pg_catalog.lo_create('16853');\nBEGIN;\n{LOAD}COMMIT;\nBEGIN;\n{LOAD}{LOAD}COMMIT;\nSELECT 1;\n"
     found = survey(path, text)
-    assert (found.mode, found.begin_sql, found.statement_count) == (RunMode.TRANSACTION, b"BEGIN", 11)
+    assert (found.mode, found.begin, found.statement_count) == (RunMode.TRANSACTION, (b"BEGIN",), 11)
 
 
 def test_other_statements_in_that_transaction_are_refused(path: Path) -> None:
     assert len(refusal(path, f"SELECT 0;\nBEGIN;\n{LOAD}SELECT 1;\nCOMMIT;\n")) == 2
     assert len(refusal(path, f"SELECT 0;\nBEGIN;\n{LOAD}COMMIT AND CHAIN;\n")) == 2
-    assert len(refusal(path, f"BEGIN;\nBEGIN;\n{LOAD}COMMIT;\nCOMMIT;\n")) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{{}}BEGIN;\n{LOAD}COMMIT;\n{{}}",
+        f"{{}}BEGIN;\n{LOAD}COMMIT;\nSELECT 1;\nBEGIN;\n{LOAD}COMMIT;\n{{}}",
+    ],
+)
+def test_a_transaction_that_is_added_to_a_dump_is_the_one_that_is_named(path: Path, text: str) -> None:
+    own = "BEGIN;\nCREATE TABLE u ();\nCOMMIT;\n"
+    first = text.format("", "").count("\n") + 1
+    assert [problem.partition(" ")[0] for problem in refusal(path, text.format("", own))] == [
+        f"{first}:",
+        f"{first + 2}:",
+    ]
+    (begin, commit) = refusal(path, text.format(own, own))
+    assert begin.startswith(f"1: BEGIN begins a transaction (and 1 more, line {first + 3})")
+    assert commit.startswith(f"3: COMMIT ends the transaction (and 1 more, line {first + 5})")
+    (unended,) = refusal(path, text.format("BEGIN;\n", ""))
+    assert unended.startswith("1: BEGIN begins a transaction, but the file runs in one of ours; ")
+
+
+def test_a_transaction_around_a_dump_that_loads_large_objects_is_the_one_of_the_runner(path: Path) -> None:
+    found = survey(path, f"BEGIN;\nSELECT 1;\nBEGIN;\n{LOAD}COMMIT;\nSELECT 2;\nCOMMIT;\n")
+    assert (found.mode, found.begin, found.statement_count) == (RunMode.TRANSACTION, (b"BEGIN",), 5)
+
+
+def test_each_set_transaction_at_the_top_comes_before_the_claim(path: Path) -> None:
+    settings = (b"SET TRANSACTION READ WRITE", b"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+    text = ";\n".join(one.decode() for one in settings)
+    assert survey(path, f"{text};\nSELECT 1;\nSET TRANSACTION READ ONLY;\n").begin == (b"BEGIN", *settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "set local transaction_isolation to serializable",
+        "SET transaction_isolation = 'serializable'",
+    ],
+)
+@pytest.mark.parametrize("before", ["", "SET lock_timeout = '2s';\n", "BEGIN;\nSET LOCAL lock_timeout = 1;\n"])
+def test_settings_may_stand_before_set_transaction(path: Path, before: str, setting: str) -> None:
+    end = "COMMIT;\n" if before.startswith("BEGIN") else ""
+    assert survey(path, f"{before}{setting};\nSELECT 1;\n{end}").begin == (b"BEGIN", setting.encode())
+    assert survey(path, f"{before}SELECT 1;\n{setting};\n{end}").begin == (b"BEGIN",)
 
 
 def test_a_command_of_psql_hides_no_other_problem(path: Path) -> None:

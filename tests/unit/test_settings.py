@@ -39,9 +39,11 @@ def test_without_any_setting_every_default_is_the_documented_one(tmp_path: Path)
         production=False,
         prod_db=None,
         test_db=None,
+        test_database_url=None,
         migrations_dir=tmp_path / "migrations",
         migrations_table=DEFAULT_LEDGER,
         role="",
+        ignored_drift=(),
         pg_bindir=None,
         data_dir=None,
         lock_timeout_ms=5_000,
@@ -57,9 +59,11 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
         "KERNEL_STORAGE_MODE": "SUPABASE",
         "PROD_DB": "host=prod",
         "TEST_DB": "host=test",
+        "TEST_DATABASE_URL": "postgresql+asyncpg://of-the-application",
         "KERNEL_MIGRATIONS_DIR": "db/migrations",
         "KERNEL_MIGRATIONS_TABLE": 'Billing."Applied Files"',
         "KERNEL_ROLE": "app_owner",
+        "KERNEL_IGNORE_DRIFT": "public.scratch_*, reporting,",
         "KERNEL_PG_BINDIR": "/opt/pg/bin",
         "KERNEL_DATA_DIR": "data",
         "KERNEL_LOCK_TIMEOUT": "1.5s",
@@ -73,9 +77,11 @@ def test_every_setting_arrives_where_it_belongs(tmp_path: Path) -> None:
         "production": True,
         "prod_db": "host=prod",
         "test_db": "host=test",
+        "test_database_url": "postgresql+asyncpg://of-the-application",
         "role": "app_owner",
         "migrations_dir": tmp_path / "db/migrations",
         "migrations_table": {"schema": "billing", "table": "Applied Files"},
+        "ignored_drift": ("public.scratch_*", "reporting"),
         "pg_bindir": Path("/opt/pg/bin"),
         "data_dir": tmp_path / "data",
         "lock_timeout_ms": 1_500,
@@ -349,7 +355,7 @@ def test_a_misspelled_setting_is_refused_in_the_environment_and_in_files(tmp_pat
     assert refused(tmp_path, {}) == [f".env:2: {name}: unknown; write {meant}, or remove it"]
 
 
-@pytest.mark.parametrize("name", ["DB_URL", "db_url", "DB_URI", "DATABASE_DSN"])
+@pytest.mark.parametrize("name", ["DB_URL", "db_url", "DB_URI", "DATABASE_DSN", "KERNEL_DATABASE_URL", "KERNEL_DB_URL"])
 def test_another_name_for_a_url_is_refused_where_no_url_is_set(tmp_path: Path, name: str) -> None:
     (problem,) = refused(tmp_path, {name: URL})
     assert problem == f"environment: {name}: not read, and no database URL is set; write DATABASE_URL, or remove it"

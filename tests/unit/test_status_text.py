@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.db.ledger import Record
+from kernel.db.records import Record
 from kernel.plan import PartialRun, build_plan
 from kernel.report.status import status_text
 from tests.unit.fileless_migration import FilelessMigration

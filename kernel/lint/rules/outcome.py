@@ -41,10 +41,11 @@ OUTCOME_RULES = (
         name="The running version breaks",
         condition="what the running application uses is missing or changed",
         effect="instances of the previous version, which run until the deployment is complete, fail",
-        workaround="add the new next to the old, and remove the old once no running version needs it",
+        workaround="add the new next to the old, and remove the old in a file with -- migrate: phase=after",
         severity=Severity.WARNING,
         detection=Detection.DYNAMIC,
         practice_number=3,
+        concerns_running_version=True,
         setup="CREATE FUNCTION retire() RETURNS void LANGUAGE sql AS\n"
         "    'ALTER TABLE orders RENAME COLUMN note TO remark';\n",
         bad="SELECT retire();\n",

@@ -13,6 +13,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     HARMLESS = "harmless"
 
+    @property
+    def lowered(self) -> Severity:
+        """The next lower severity."""
+        return Severity.WARNING if self is Severity.ERROR else Severity.HARMLESS
+
 
 class Detection(Enum):
     """Where a rule is checked: in the text of a migration, in a rehearsal, or in both."""
@@ -35,7 +40,8 @@ class Rule:
     The texts are parts of a sentence: a message is "relation: condition". The id is stable; `severity` is that of the
     plain case. `bad` shows this hazard and no other, `good` reaches the same end without it; both run in a database
     made by EXAMPLE_SCHEMA and then `setup`. `practice_number` is that of a best practice of docs/specification.md, or
-    0. `queries` are those of the application, for a rule that only they show.
+    0. `queries` are those of the application, for a rule that only they show. With `concerns_running_version` it
+    matters less in a file that waits until the former version of the application is gone.
     """
 
     id: str
@@ -50,6 +56,7 @@ class Rule:
     practice_number: int = 0
     setup: str = ""
     queries: str = ""
+    concerns_running_version: bool = False
 
     @property
     def found_in_text(self) -> bool:

@@ -68,6 +68,18 @@ SCRIPT_RULES = (
         good="BEGIN;\nALTER TABLE users ADD COLUMN IF NOT EXISTS phone text;\nCOMMIT;\n",
     ),
     Rule(
+        id="range-not-repeatable",
+        name="Backfill not safe to repeat",
+        condition="a range of a backfill that runs again would change its rows again",
+        effect="a restarted file gives other values than one run; so the file is refused before anything runs",
+        workaround="a condition that no longer holds for the rows that are done, ON CONFLICT DO NOTHING, or a reason "
+        "why it is safe with -- migrate: allow",
+        detection=Detection.STATIC,
+        practice_number=1,
+        bad="-- migrate: batch=1000 by=orders.id\nUPDATE orders SET quantity = quantity + 1 WHERE quantity > 5;\n",
+        good="-- migrate: batch=1000 by=orders.id\nUPDATE orders SET quantity = 1 WHERE quantity < 1;\n",
+    ),
+    Rule(
         id="psql-meta-command",
         name="Command of psql",
         condition="a command of psql, which is not SQL",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from kernel.postgres.file_lock import file_lock, is_file_locked
+from kernel.postgres.file_lock import file_lock, is_file_locked, remove_unlocked_file
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -62,6 +65,30 @@ def test_other_children_inherit_no_lock(tmp_path: Path) -> None:
     assert not is_file_locked(tmp_path / "lock")
     child.kill()
     child.wait()
+
+
+def test_a_waiting_process_locks_the_file_that_has_the_path_now(tmp_path: Path) -> None:
+    path, waiting = tmp_path / "lock", Event()
+
+    def wait_for_lock() -> bool:
+        with file_lock(path, before_wait=waiting.set) as descriptor:
+            return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+
+    with ThreadPoolExecutor(1) as pool:
+        with file_lock(path):
+            waiter = pool.submit(wait_for_lock)
+            assert waiting.wait(10)
+            path.unlink()
+        assert waiter.result(10)
+
+
+def test_a_lock_file_in_use_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with file_lock(path):
+        remove_unlocked_file(path)
+        assert path.exists()
+    remove_unlocked_file(path)
+    assert not path.exists()
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

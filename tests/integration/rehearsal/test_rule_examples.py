@@ -28,7 +28,7 @@ FAILING = {
     "enum-value-used-at-once": "55P04",
     "migration-failed": "42P01",
 }
-REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command"}
+REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "range-not-repeatable"}
 
 
 def applied(folder: Path, url: str, script: str) -> None:

@@ -26,8 +26,6 @@ from kernel.rehearsal.findings.lock_impact import locks_held_before, measure_imp
 from kernel.rehearsal.prod_copy import CopyRequest, CopyTarget, open_copy
 from kernel.rehearsal.prod_copy.server_settings import GB
 from kernel.rehearsal.request import RehearsalRequest, Reporter
-from kernel.rehearsal.schema.diff import diff_schemas
-from kernel.rehearsal.schema.snapshot import read_schema
 from kernel.rehearsal.suggest.catalog import read_table_catalog
 from kernel.rehearsal.suggest.equivalence import Equivalence, MigratedClones, describe_row_difference, prove_equivalence
 from kernel.rehearsal.suggest.files import write_suggested_files
@@ -38,6 +36,8 @@ from kernel.rehearsal.suggest.suggest import OriginalRehearsal, suggest_rewrites
 from kernel.rehearsal.tracing.run import trace_migrations
 from kernel.report.safe_text import TERMINAL_COLUMNS
 from kernel.report.suggestions import suggestions_text
+from kernel.schema.diff import diff_schemas
+from kernel.schema.snapshot import read_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -108,6 +108,33 @@ def test_rows_of_production_that_new_constraints_refuse_are_counted(copies: Copi
             assert len(connection.execute(one.query.encode()).fetchall()) == one.rows
 
 
+def test_duplicates_of_production_that_new_unique_keys_refuse_are_counted(copies: Copies) -> None:
+    copies.holds('CREATE TABLE t (id int, a int, "B" text, c int UNIQUE, d int)', "CREATE UNIQUE INDEX old ON t (d)")
+    copies.holds(
+        "INSERT INTO t VALUES (1, 1, 'x', 1, 1), (2, 1, 'X', 2, 2), (3, 2, 'y', 3, 3)",
+        "INSERT INTO t VALUES (4, 2, 'z', 4, 4), (4, 3, 'w', 5, 5)",
+    )
+    copies.migrated(
+        "DELETE FROM t WHERE c IN (2, 4, 5)",
+        "ALTER TABLE t ADD PRIMARY KEY (id), ADD CONSTRAINT one_a UNIQUE (a)",
+        'CREATE UNIQUE INDEX "Lower" ON t (lower("B"))',
+        "CREATE UNIQUE INDEX few ON t (a) WHERE id > 3",
+        "ALTER TABLE t ADD COLUMN fresh int UNIQUE",
+        "REINDEX TABLE t",
+        "DROP INDEX old",
+        "CREATE UNIQUE INDEX again ON t (d)",
+    )
+    refused = looked(copies).refused_rows
+    assert {one.constraint: (one.rows, one.groups) for one in refused} == {
+        "t_pkey": (2, 1),
+        "one_a": (4, 2),
+        '"Lower"': (2, 1),
+    }
+    with psycopg.connect(copies.template) as connection:
+        for one in refused:
+            assert len(connection.execute(one.query.encode()).fetchall()) == one.rows
+
+
 def test_an_invalid_index_is_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE t (v int)", "INSERT INTO t VALUES (1), (1)")
     with pytest.raises(psycopg.errors.UniqueViolation):

@@ -11,6 +11,8 @@ from kernel.rehearsal.result import TableContent
 if TYPE_CHECKING:
     from tests.integration.rehearsal.data.conftest import Copies
 
+pytestmark = pytest.mark.slow
+
 ORDERS = (
     "CREATE TABLE orders (id int PRIMARY KEY, status text, amount numeric(12,4))",
     "INSERT INTO orders SELECT n, 'new', n FROM generate_series(1, 100) AS n",

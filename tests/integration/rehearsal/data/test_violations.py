@@ -10,10 +10,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from kernel.errors import Failure
+from kernel.migrations.script import parse_script
 from kernel.rehearsal.data.violations import find_violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from kernel.postgres.cluster import Server
     from kernel.rehearsal.result import Violation
@@ -84,6 +86,7 @@ def kept_rows(server: Server, administrator: psycopg.Connection) -> Iterator[str
         ("ALTER TABLE rows ADD COLUMN fresh int NOT NULL", "fresh NOT NULL", 4),
         ("ALTER TABLE rows ADD CONSTRAINT key UNIQUE (id)", "UNIQUE (id)", 2),
         ("CREATE UNIQUE INDEX ON rows (id)", "unique index on (id)", 2),
+        ("CREATE UNIQUE INDEX IF NOT EXISTS fresh ON rows (id) INCLUDE (note)", "unique index on (id)", 2),
         ('CREATE UNIQUE INDEX known ON rows (lower("Name")) WHERE amount < 100', 'unique index on (lower("Name"))', 3),
         ("ALTER TABLE rows ADD CHECK (amount > 0)", "rows_amount_check", 2),
         ("ALTER TABLE rows ADD CONSTRAINT c CHECK (amount > 0), ADD CONSTRAINT d CHECK (amount < 9)", "c", 2),
@@ -101,6 +104,51 @@ def test_all_rows_in_the_way_are_counted_and_listed(
     assert (found[0].constraint, found[0].rows) == (constraint, number)
     assert found[0].relation == "public.rows"
     assert listed(kept_rows, found[0]) == number
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE rows ALTER id SET NOT NULL",
+        "ALTER TABLE rows ADD CONSTRAINT key UNIQUE (id)",
+        "ALTER TABLE rows ADD CONSTRAINT f FOREIGN KEY (parent) REFERENCES parents",
+        'ALTER TABLE rows ADD CONSTRAINT "of two\nlines" CHECK (amount > 0)',
+    ],
+)
+def test_a_check_for_the_top_of_the_file_finds_what_the_migration_fails_on(
+    kept_rows: str, tmp_path: Path, statement: str
+) -> None:
+    (found,) = failed(kept_rows, statement)
+    path = tmp_path / "001_a.sql"
+    path.write_text(f"{found.check}\n{statement};\n", encoding="utf-8")
+    (check,) = parse_script(path, path.name).checks
+    assert check.message.startswith("no row of public.rows violates ")
+    with psycopg.connect(kept_rows) as connection:
+        assert connection.execute(found.check.encode()).fetchall() == [(False,)]
+
+
+def test_there_is_no_check_for_what_the_file_itself_makes(rows: str) -> None:
+    (found,) = failed(rows, "ALTER TABLE rows ADD UNIQUE (size)", "ALTER TABLE rows RENAME id TO size")
+    assert (found.rows, found.check) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE rows ADD CONSTRAINT key UNIQUE (note)",
+        "ALTER TABLE rows ADD PRIMARY KEY (note)",
+        "CREATE UNIQUE INDEX ON rows (note)",
+        "CREATE UNIQUE INDEX ON rows (lower(note)) WHERE note IS NOT NULL",
+    ],
+)
+def test_duplicates_are_counted_as_rows_and_as_keys_that_they_share(rows: str, statement: str) -> None:
+    with psycopg.connect(rows) as connection:
+        connection.execute("DELETE FROM rows WHERE note IS NULL")
+        connection.execute("INSERT INTO rows (note) VALUES ('1'), ('1'), ('x'), ('alone')")
+    (found,) = failed(rows, statement)
+    assert (found.rows, found.groups) == (5, 2)
+    assert found.counts == "5 rows with 2 duplicated keys"
+    assert listed(rows, found) == 5
 
 
 def test_a_constraint_that_cannot_be_validated_counts_its_rows(rows: str) -> None:

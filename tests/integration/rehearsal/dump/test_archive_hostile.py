@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from kernel.postgres.cluster import Server
 
+pytestmark = pytest.mark.slow
+
 # What run() does is replaced in the archive, by as many bytes: its table of contents is not compressed.
 INNOCENT = "/*" + "." * 200 + "*/"
 FUNCTIONS = f"""
@@ -64,7 +66,7 @@ def hostile(database: str, server: Server, path: Path, way: str, marker: Path) -
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute((FUNCTIONS + WAYS[way]).encode())
     subprocess.run([server.programs.bin / "pg_dump", "-Fc", f"--file={path}", f"--dbname={database}"], check=True)
-    attack = f"EXECUTE 'COPY (SELECT 1) TO PROGRAM ''touch {marker}''';"
+    attack = f"EXECUTE 'COPY (SELECT 1) TO PROGRAM ''cat > {marker}''';"
     content = path.read_bytes()
     assert INNOCENT.encode() in content
     path.write_bytes(content.replace(INNOCENT.encode(), attack.ljust(len(INNOCENT)).encode()))

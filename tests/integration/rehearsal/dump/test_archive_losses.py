@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from kernel.postgres.cluster import Server
 
+pytestmark = pytest.mark.slow
+
 
 def dumped(database: str, server: Server, path: Path, script: str) -> Path:
     """An archive of `database` after `script`, which leaves the database as it was."""

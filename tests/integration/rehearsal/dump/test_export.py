@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from kernel.postgres.cluster import Server
     from kernel.rehearsal.dump.common.model import DumpProgress
+
+pytestmark = pytest.mark.slow
 
 PRODUCTION = """
 CREATE SCHEMA shop;
@@ -51,6 +53,7 @@ def production_url(database: str, administrator: psycopg.Connection) -> Iterator
     """The conninfo of a database for the role `reader`, who may do nothing but log in."""
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(PRODUCTION.encode())
+        flush_statistics(connection)
         administrator.execute("CREATE ROLE reader LOGIN PASSWORD 'hush hush'")
         yield make_conninfo(database, user="reader", password="hush hush")  # noqa: S106 - it is looked for below
         connection.execute("DROP OWNED BY reader")
@@ -60,6 +63,14 @@ def production_url(database: str, administrator: psycopg.Connection) -> Iterator
 def allow(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(MAY_READ.encode())
+        flush_statistics(connection)
+
+
+def flush_statistics(connection: psycopg.Connection[Any]) -> None:
+    """Report what the session has done now, where the server can: otherwise it does so within a second."""
+    if connection.info.server_version >= 150000:
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        connection.execute("SELECT")
 
 
 @pytest.mark.parametrize("schema_only", [False, True])

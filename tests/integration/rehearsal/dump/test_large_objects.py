@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kernel.postgres.cluster import Server
     from kernel.rehearsal.dump.common.model import RestoreOutcome
 
+pytestmark = pytest.mark.slow
+
 # Larger than a page of pg_largeobject and than a statement of pg_dump; empty; of another owner; more than one that are
 # alike, which newer versions of pg_dump put into one entry.
 OBJECTS = """

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from kernel.rehearsal.dump.common.model import RestoreOutcome
 
+pytestmark = pytest.mark.slow
+
 ATTEMPT = """
 CREATE TABLE public.evil (a text);
 CREATE FUNCTION public.run() RETURNS integer LANGUAGE plpgsql AS $$

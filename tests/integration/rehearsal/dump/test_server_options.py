@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from kernel.postgres.programs import Programs
     from kernel.rehearsal.dump.common.model import RestoreOutcome
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = """
 CREATE TABLE typed (a int PRIMARY KEY, "Odd; (b)" int, c text);
 INSERT INTO typed SELECT i, i, 'pg_attver=1' FROM generate_series(1, 1000) i;

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.integration.rehearsal.findings.rehearsals import Rehearsals
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parents[3] / "corpus/rehearsed"
 MOST_CHARACTERS = 200  # of a message: what a terminal shows in two lines
 MERGE_SINCE = 150000

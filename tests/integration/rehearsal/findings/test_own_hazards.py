@@ -99,6 +99,35 @@ def test_what_production_does_not_keep_to_breaks_the_running_version(rehearsals:
     assert "production has 40 rows that it refuses" in one.message
 
 
+def test_rows_that_no_version_writes_any_more_are_a_warning_in_phase_after(rehearsals: Rehearsals) -> None:
+    given = f"{GIVEN}UPDATE users SET email = NULL WHERE id <= 40;"
+    fill = "-- rehearse: changes users.email\nUPDATE users SET email = '' WHERE email IS NULL;\n"
+    require = "-- migrate: phase=after\nALTER TABLE users ALTER COLUMN email SET NOT NULL;\n"
+    found = rehearsals.rehearse(given, f"{fill}-- next file\n{require}").findings
+    (one,) = [one for one in found if one.rule == "breaks-running-version"]
+    assert one.severity is Severity.WARNING, as_lines(found)
+    assert "production has 40 rows that it refuses" in one.message
+
+
+@pytest.mark.parametrize(
+    "require",
+    [
+        "ALTER TABLE users ADD CONSTRAINT users_once UNIQUE (email);",
+        'CREATE UNIQUE INDEX "Users once" ON users (lower(email));',
+    ],
+    ids=["constraint", "index"],
+)
+def test_duplicates_that_a_file_removes_before_a_unique_key_are_what_the_running_version_writes(
+    rehearsals: Rehearsals, require: str
+) -> None:
+    given = f"{GIVEN}UPDATE users SET email = 'same' WHERE id <= 40;"
+    fill = "-- rehearse: changes users.email\nUPDATE users SET email = id::text;\n"
+    found = rehearsals.rehearse(given, f"{fill}{require}\n").findings
+    (one,) = [one for one in found if one.rule == "breaks-running-version"]
+    assert one.severity is Severity.ERROR, as_lines(found)
+    assert "production has 40 rows with 1 duplicated key that it refuses" in one.message
+
+
 def test_a_lock_does_not_silence_what_the_running_version_misses(rehearsals: Rehearsals) -> None:
     script = "ALTER TABLE users ALTER COLUMN email SET NOT NULL;\nSELECT retire();\n"
     rehearsal = rehearsals.rehearse(GIVEN, f"-- rehearse: drops users.code\n{script}")

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 # what these do (tests/unit/test_rules.py).
 pytestmark = pytest.mark.slow  # each makes databases of its own; the quick suite rehearses end to end in tests/cli
 
-REFUSED = {"concurrently-in-transaction", "transaction-in-file", "psql-meta-command", "egress"}
+REFUSED = {
+    "concurrently-in-transaction",
+    "transaction-in-file",
+    "psql-meta-command",
+    "range-not-repeatable",
+    "egress",
+}
 # Two files of one number, which no example of one file after the other can be (tests/cli/test_lint.py).
 NOT_AN_EXAMPLE = {"duplicate-version"}
 # A lock of a moment: reported by the linter, and measured harmless where no session waits.

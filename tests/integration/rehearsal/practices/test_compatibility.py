@@ -9,7 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.db.connection import open_session
 from kernel.rehearsal.practices.compatibility import check_compatibility
-from kernel.rehearsal.schema.snapshot import read_schema
+from kernel.schema.snapshot import read_schema
 from tests.unit.runs import run, statement
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kernel.postgres.cluster import Server
     from kernel.rehearsal.practices.result import PracticeResult
     from kernel.rehearsal.result import Run
-    from kernel.rehearsal.schema.snapshot import Schema
+    from kernel.schema.snapshot import Schema
 
 BEGINNING = """
 CREATE SCHEMA app;

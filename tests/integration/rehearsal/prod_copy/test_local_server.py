@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
+from kernel.config.ledger_name import parse_ledger_name
 from kernel.errors import DatabaseRefused
 from kernel.rehearsal.prod_copy import DatabaseLocale, ProdCopy, open_copy
 from tests.integration.rehearsal.prod_copy.conftest import Production, rows
@@ -197,6 +199,19 @@ def test_a_kept_copy_is_opened_without_restoring(production: Production) -> None
         assert not copy.restored.reused
     assert production.restores == 2
     assert production.printed == []
+
+
+def test_copies_that_differ_in_rows_or_in_the_role_they_are_prepared_for_are_kept_apart(production: Production) -> None:
+    request = production.request(keep=True)
+    named = parse_ledger_name("billing.ledger")
+    variants = [
+        request,
+        replace(request, role="app_owner"),
+        replace(request, schema_only=True),
+        replace(request, schema_only=True, ledger=named),
+    ]
+    assert len({one.variant for one in variants}) == len(variants)
+    assert replace(request, ledger=named).variant == request.variant, "all rows are there, whatever the ledger"
 
 
 def test_a_copy_in_use_is_not_shared(production: Production) -> None:

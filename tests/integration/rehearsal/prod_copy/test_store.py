@@ -11,7 +11,13 @@ import pytest
 
 from kernel.postgres.file_lock import file_lock
 from kernel.rehearsal.prod_copy import open_copy, store
-from kernel.rehearsal.prod_copy.store import INCOMPLETE_PREFIX, REMOVED_PREFIX, RemovedEntries, open_store
+from kernel.rehearsal.prod_copy.store import (
+    INCOMPLETE_PREFIX,
+    REMOVED_PREFIX,
+    STORE_LOCK_FILE,
+    RemovedEntries,
+    open_store,
+)
 from kernel.rehearsal.prod_copy.store_entry import IN_USE_FILE, LOCK_FILE
 from tests.integration.rehearsal.prod_copy.conftest import rows
 
@@ -91,8 +97,10 @@ def test_forgetting_removes_unused_copies_and_names_those_in_use(production: Pro
         forgotten = kept.remove_unused()
         assert [(entry.name, entry.size_bytes >= 100_000) for entry in forgotten.removed] == [("old", True)]
         assert [(entry.name, why) for entry, why in forgotten.not_removed] == [("prod.dump", "in use")]
+    stale = kept.folder / f".gone{STORE_LOCK_FILE}"
+    stale.touch()
     assert [entry.name for entry in kept.remove_unused().removed] == ["prod.dump"]
-    assert [path.name for path in kept.folder.iterdir() if path.is_dir()] == []
+    assert [path.name for path in kept.folder.iterdir()] == [STORE_LOCK_FILE]
 
 
 def test_what_killed_processes_left_half_made_is_removed_and_what_is_being_made_is_not(kept: CopyStore) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kernel.postgres.cluster import Server
     from tests.integration.rehearsal.prod_copy.conftest import Production
 
+pytestmark = pytest.mark.slow
+
 COUNT = "SELECT count(*) FROM orders"
 
 # Rehearses in TEST_DB until it is killed.
@@ -265,7 +267,6 @@ def test_the_servers_own_databases_are_refused(server: Server, production: Produ
         rehearse(production, make_conninfo(server.conninfo, dbname=name), allow_overwrite=True)
 
 
-@pytest.mark.slow
 def test_two_rehearsals_do_not_share_test_db(database: str, production: Production) -> None:
     request = production.request(test_db=database)
     with (
@@ -373,7 +374,6 @@ def test_a_clone_whose_making_fails_half_way_is_dropped(
         assert there(server, database) == ["_golden"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["restoring", "using"])
 def test_what_a_killed_rehearsal_leaves_the_next_one_drops(
     server: Server,

@@ -64,7 +64,7 @@ class Clone:
 
     folder: Path
     url: str
-    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0))
+    patience: WaitLimits = field(default_factory=lambda: WaitLimits(lock_retries=0, batch_pauses=False))
     events: list[Event] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     react: Callable[[Event], None] = lambda _event: None

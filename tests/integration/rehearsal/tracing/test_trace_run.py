@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,21 @@ def test_a_lock_of_a_step_is_held_for_that_step(clone: Clone) -> None:
     run = clone.run(STEPS + "ALTER TABLE log ADD COLUMN a int;\nSELECT pg_sleep(0.2);")
     held = lock(run, "ACCESS EXCLUSIVE", "log")
     assert held.at_seconds + held.held_seconds <= run.statements[1].at_seconds
+
+
+def test_a_backfill_is_one_statement_with_the_rows_of_all_its_batches_and_their_times(clone: Clone) -> None:
+    run = clone.run("-- migrate: batch=4000 by=orders.id pause=1h\nUPDATE orders SET paid = false WHERE paid;\n")
+    (statement,) = run.statements
+    assert "write orders +0 ~20000 -0" in facts(run)
+    assert not [line for line in facts(run) if "schema_migrations" in line]
+    assert {one.relation.name for one in statement.locks} <= {
+        "public.orders",
+        "public.orders_pkey",
+        "public.orders_note",
+    }
+    (note,) = statement.notes
+    assert re.fullmatch(r"5 batches of \S+ m?s, \S+ m?s at most", note)
+    assert not run.transactional
 
 
 def test_the_tracers_own_time_is_not_counted(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,14 +339,15 @@ def test_an_index_is_everybodys_once_it_is_committed(clone: Clone) -> None:
     assert blocked["002", "public.orders"].reads_seconds > 0.05
 
 
-def test_one_look_serves_several_hundred_relations(clone: Clone) -> None:
+@pytest.mark.parametrize("count", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_one_look_serves_several_hundred_relations(clone: Clone, count: int) -> None:
     """A look takes some milliseconds, however many relations the file itself has made."""
-    tables = "".join(f"CREATE TABLE t{number} (a int PRIMARY KEY, b text);\n" for number in range(300))
+    tables = "".join(f"CREATE TABLE t{number} (a int PRIMARY KEY, b text);\n" for number in range(count))
     clone.put("001_a.sql", tables)
-    clone.put("002_b.sql", "".join(f"ALTER TABLE t{number} ADD COLUMN c int;\n" for number in range(100)))
+    clone.put("002_b.sql", "".join(f"ALTER TABLE t{number} ADD COLUMN c int;\n" for number in range(count // 3)))
     began = time.process_time()
     _, second = clone.rehearse(to="002")
-    assert [one.locks[0].mode for one in second.statements] == ["ACCESS EXCLUSIVE"] * 100
+    assert [one.locks[0].mode for one in second.statements] == ["ACCESS EXCLUSIVE"] * (count // 3)
     assert time.process_time() - began < 10
 
 
@@ -343,3 +360,10 @@ def test_each_transaction_of_a_file_is_traced_among_many_relations(clone: Clone)
         "BEGIN;\nALTER TABLE orders ADD CHECK (total > 0);\nUPDATE paid SET amount = 2 WHERE amount = 1;\nCOMMIT;\n"
     )
     assert {"ACCESS EXCLUSIVE orders", "write paid +0 ~1 -0"} <= set(facts(clone.run(script)))
+
+
+def test_the_progress_that_the_runner_saves_is_not_counted_as_rows_of_a_backfill(clone: Clone) -> None:
+    clone.put("001_it.sql", "-- migrate: batch=5000 by=orders.id pause=0\nUPDATE orders SET total = 0 WHERE total > 0;")
+    (run,) = clone.rehearse()
+    (statement,) = run.statements
+    assert [(one.relation.name, one.updated) for one in statement.written] == [("public.orders", 20_000)]
