@@ -50,23 +50,27 @@ class ReplacedObject:
 
 def find_replaced_objects(
     connection: Connection, error: MigrationFailed, files: Sequence[RepeatableFile]
-) -> tuple[ReplacedObject, ...]:
+) -> tuple[ReplacedObject, ...] | None:
     """The objects to drop and make again after an error of CREATE OR REPLACE or DROP, those dropped first first.
 
-    () when the error is another one. The catalog has to be as it was for the statement that failed. Raises the error,
-    with a hint, when something depends on the object that no file makes.
+    () when the error is another one. None when some of them were replaced meanwhile, as another runner does through a
+    pooler, where the lock ends with the transaction that failed. Raises the error, with a hint, when something depends
+    on the object that no file makes.
     """
     names = _failed_names(error.failure, files)
     roots = _find_roots(connection, names) if names else None
-    if roots is None:
+    if names is None or roots is None:
         return ()
     dependants = read_dependants(connection, roots.objects)
+    restore_sql = {one: restore_statements(connection, one) for one in dependants}
+    if _find_roots(connection, names) != roots or read_dependants(connection, roots.objects) != dependants:
+        return None
     found: list[ReplacedObject] = []
     unknown: list[str] = []
     for one in dependants:
         if roots.are_dropped and one.oid in (*roots.objects.relations, *roots.objects.functions):
             continue
-        if replaced := _as_replaced(connection, one, dependants, files):
+        if replaced := _as_replaced(one, dependants, files, restore_sql[one]):
             found.append(replaced)
         else:
             unknown.append(one.description)
@@ -149,7 +153,10 @@ def _dropped_names(reader: WordReader, statement: bytes) -> _FailedNames | None:
 
 
 def _as_replaced(
-    connection: Connection, one: Dependant, dependants: Sequence[Dependant], files: Sequence[RepeatableFile]
+    one: Dependant,
+    dependants: Sequence[Dependant],
+    files: Sequence[RepeatableFile],
+    restore_sql: tuple[str, ...],
 ) -> ReplacedObject | None:
     """The object with the file that makes it; None where no file does."""
     if one.kind == "index":  # of a materialized view, with which it is dropped
@@ -172,7 +179,7 @@ def _as_replaced(
         file=place[0].name,
         offset=place[1],
         drop_sql=drop,
-        restore_sql=restore_statements(connection, one),
+        restore_sql=restore_sql,
     )
 
 

@@ -39,7 +39,7 @@ WITH RECURSIVE found (classid, objid, depth) AS (
   WHERE f.depth < 50 AND (by.classid, by.objid) <> (f.classid, f.objid)
 )
 SELECT found.classid::regclass::text, objid, i.type, coalesce(n.nspname || '.', '') || coalesce(
-    c.relname, p.proname, t.tgname), i.identity, pg_describe_object(classid, objid, 0),
+    c.relname, p.proname, t.tgname), coalesce(i.identity, ''), coalesce(pg_describe_object(classid, objid, 0), ''),
   coalesce(tn.nspname || '.' || tc.relname, ''), coalesce(quote_ident(tn.nspname) || '.' || quote_ident(tc.relname), '')
 FROM (SELECT classid, objid, max(depth) AS depth FROM found GROUP BY 1, 2) found
 CROSS JOIN LATERAL pg_identify_object(classid, objid, 0) i
@@ -127,7 +127,10 @@ class ObjectIds(NamedTuple):
 
 
 class Dependant(NamedTuple):
-    """An object that depends on a replaced one, or a replaced one; `plain` and `table` are unquoted names."""
+    """An object that depends on a replaced one, or a replaced one; `plain` and `table` are unquoted names.
+
+    The names of one that another session drops meanwhile are "".
+    """
 
     catalog: str
     oid: int

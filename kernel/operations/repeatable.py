@@ -109,6 +109,8 @@ def apply_repeatable(
                 error.hint = _REPLACED_AFTER_COMMIT
                 raise
             found = find_replaced_objects(executor.session.connection, error, run.files)
+            if found is None:
+                continue
             if replaced.keys() >= {one.identity for one in found}:  # nothing more to drop
                 raise
             # What depends on something is dropped before it, whichever was found first.
