@@ -129,14 +129,27 @@ def open_session(
     Raises DatabaseUnreachable, DatabaseRefused, or SettingsError when libpq cannot read the URL. A
     psycopg.Error that leaves the block becomes one of the first two.
     """
+    session = start_session(url, variable=variable, role=role, migrations_table=migrations_table)
+    try:
+        with translate_errors(session.connection, session.name):
+            yield session
+    finally:
+        end_session(session.connection)
+
+
+def start_session(
+    url: str, *, variable: str = "the URL", role: str = "", migrations_table: LedgerName = DEFAULT_LEDGER
+) -> Session:
+    """Connect as `open_session` does, for a session that the caller ends with `end_session`."""
     connection = open_connection(url, variable=variable)
     name = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
     try:
         with translate_errors(connection, name):
             session = replace(_inspect_session(connection, url, name), migrations_table=migrations_table)
-            yield _set_role(session, role) if role else session
-    finally:
+            return _set_role(session, role) if role else session
+    except BaseException:
         end_session(connection)
+        raise
 
 
 def end_session(connection: Connection) -> None:
@@ -302,7 +315,7 @@ def with_runner_settings(session: Session, *, statement_timeout_ms: int) -> Sess
             session.connection.execute(b"; ".join(runner_settings))
         except psycopg.errors.InvalidParameterValue:
             continue  # a server on a platform that cannot watch a socket; it notices a killed runner later
-        return replace(session, runner_settings=runner_settings)
+        return replace(session, runner_settings=(*session.runner_settings, *runner_settings))
     return session
 
 

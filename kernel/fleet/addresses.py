@@ -10,10 +10,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from psycopg import ProgrammingError, sql
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from kernel.config.conninfo import check_conninfo
+from kernel.db.connection import format_identifier
 from kernel.errors import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ class Addresses:
 
     def url(self, target: Target) -> str:
         """Return the URL of a target, with its database and search path. Raises SettingsError."""
+        return self._url(target, target.path if target.schema else None)
+
+    def shared_url(self, target: Target) -> str:
+        """Return the URL of the database of a target, with an empty search path. Raises SettingsError."""
+        return self._url(target, ())
+
+    def _url(self, target: Target, path: tuple[str, ...] | None) -> str:
         address = target.address
         try:
             url = check_conninfo(self._find(address, target.name), shared=False)
@@ -46,8 +54,8 @@ class Addresses:
             raise SettingsError([Problem(message=message)]) from error
         if target.database:
             parameters["dbname"] = target.database
-        if target.schema:
-            parameters["options"] = f"{parameters.get('options') or ''} {_search_path_option(target)}".strip()
+        if path is not None:
+            parameters["options"] = f"{parameters.get('options') or ''} {_search_path_option(path)}".strip()
         return make_conninfo("", **parameters)
 
     def _find(self, address: Address, name: str) -> str:
@@ -90,8 +98,8 @@ class Addresses:
         return output
 
 
-def _search_path_option(target: Target) -> str:
+def _search_path_option(schemas: tuple[str, ...]) -> str:
     """The option of the connection that RESET ALL returns to. Source: libpq, "options": a backslash escapes a blank."""
-    path = ",".join(sql.Identifier(schema).as_string() for schema in (target.schema, *target.search_path))
+    path = ", ".join(map(format_identifier, schemas))  # as the server shows what SET search_path has set
     escaped = "".join(f"\\{letter}" if letter in "\\ \t\n\v\f\r" else letter for letter in path)
     return f"-c search_path={escaped}"

@@ -155,6 +155,9 @@ class ClusterWorkers:
     def migrate(self, target: Target, timeout_seconds: float | None) -> Future[TargetOutcome]:
         return self._submit("migrate", target, timeout_seconds)
 
+    def end_wave(self) -> None:
+        """Nothing: a worker keeps no session, since it does not know the sessions of the others."""
+
     def stop(self) -> None:
         """Nothing: tasks that have begun finish."""
 

@@ -186,6 +186,7 @@ class _WaveRun:
             raise
         finally:
             self._journal.sync()
+            self._rollout.workers.end_wave()
         stopped = ""
         if self._failed > self._allowed:
             failed = f"{self._failed} of {format_quantity(len(self._targets), 'target')} failed"

@@ -43,6 +43,11 @@ class Target:
     search_path: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The schemas of the search path of a schema."""
+        return (self.schema, *self.search_path)
+
     def matches(self, conditions: Mapping[str, tuple[str, ...]]) -> bool:
         """Whether each label has one of its patterns; the name, the server and the like count as labels."""
         values = {"name": self.name, "server": self.server, "database": self.database, "schema": self.schema}

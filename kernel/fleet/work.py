@@ -15,6 +15,7 @@ from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.db.connection import open_session
 from kernel.db.unrecorded import refuse_tables_without_ledger
 from kernel.errors import DatabaseRefused, FilesInvalid, Interrupted, KernelError, MigrationFailed
+from kernel.fleet.kept_sessions import WORDS_APART, SessionApartNeeded
 from kernel.fleet.outcome import (
     RecordLine,
     TargetError,
@@ -34,15 +35,18 @@ from kernel.units import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from kernel.apply.events import Event, Observer
     from kernel.db.connection import Session
     from kernel.fleet.addresses import Addresses
+    from kernel.fleet.kept_sessions import KeptSessions
     from kernel.fleet.target import Target
     from kernel.migrations.migration import Migration
     from kernel.migrations.phases import Phase
     from kernel.migrations.script import Script
+    from kernel.operations.migrate import ParseScript
     from kernel.plan import Status
 
 _SCHEMA_EXISTS = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
@@ -66,8 +70,16 @@ def verification_names(migrations: Sequence[Migration]) -> tuple[str, ...]:
     return tuple(name for name in names if (migrations[0].directory / name).exists())
 
 
+def shares_sessions(work: Work) -> bool:
+    """Whether schemas may share sessions, as far as files go that are not parsed for each target."""
+    directory = work.migrations[0].directory
+    paths = [one.path for one in discover_repeatable(directory)]
+    paths += [directory / name for name in verification_names(work.migrations)]
+    return not any(work.scripts.mentions(path, WORDS_APART) for path in paths)
+
+
 class SharedScripts:
-    """Files that are parsed once for all targets. Safe for threads.
+    """Files that are parsed and searched once for all targets. Safe for threads.
 
     What a file may not change depends on the ledger; the result is shared where the file names neither that table nor a
     schema.
@@ -75,13 +87,13 @@ class SharedScripts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._own_ledger: dict[Path, bool] = {}
+        self._texts: dict[tuple[Path, tuple[str, ...]], bool] = {}
         self._known: dict[tuple[Path, LedgerName | None], Script | FilesInvalid] = {}
 
     def parse(self, path: Path, name: str, *, keep_bytes: int, ledger: LedgerName) -> Script:
         """Return what parse_script returns. Raises FilesInvalid."""
         with self._lock:
-            key = path, ledger if self._depends_on_ledger(path, ledger) else None
+            key = path, ledger if self._mentions(path, ("schema", "search_path", ledger.table.lower())) else None
             if key not in self._known:
                 try:
                     self._known[key] = parse_script(path, name, keep_bytes=keep_bytes, ledger=ledger)
@@ -92,15 +104,19 @@ class SharedScripts:
             raise FilesInvalid(result.problems)
         return result
 
-    def _depends_on_ledger(self, path: Path, ledger: LedgerName) -> bool:
-        if path not in self._own_ledger:
+    def mentions(self, path: Path, words: tuple[str, ...]) -> bool:
+        """Whether a file has one of these words, in lower case, anywhere in its text, or cannot be read."""
+        with self._lock:
+            return self._mentions(path, words)
+
+    def _mentions(self, path: Path, words: tuple[str, ...]) -> bool:
+        if (path, words) not in self._texts:
             try:
                 text = path.read_bytes().lower()
             except OSError:
                 return True
-            words = (b"schema", b"search_path", ledger.table.lower().encode())
-            self._own_ledger[path] = any(word in text for word in words)
-        return self._own_ledger[path]
+            self._texts[path, words] = any(word.encode() in text for word in words)
+        return self._texts[path, words]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +139,29 @@ class WorkOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the work on a target takes, shared by all threads of a process. `stop` ends all runs as Ctrl-C would."""
+    """What the work on a target takes, shared by all threads of a process. `stop` ends all runs as Ctrl-C would.
+
+    `kept` are the sessions that schemas share, None where each has its own.
+    """
 
     migrations: tuple[Migration, ...]
     addresses: Addresses
     options: WorkOptions
     scripts: SharedScripts = field(default_factory=SharedScripts)
     stop: threading.Event = field(default_factory=threading.Event)
+    kept: KeptSessions | None = None
 
     def ledger_of(self, target: Target) -> LedgerName:
         """The ledger of a target; that of a schema is its own."""
         return replace(self.options.ledger, schema=target.schema) if target.schema else self.options.ledger
+
+    def open_session(self, target: Target) -> AbstractContextManager[Session]:
+        """A session to migrate a target. Raises what `open_session` raises."""
+        ledger, role = self.ledger_of(target), self.options.role
+        if self.kept:
+            return self.kept.open(target, self.addresses, role=role, ledger=ledger)
+        url = self.addresses.url(target)
+        return open_session(url, variable=str(target.address), role=role, migrations_table=ledger)
 
 
 class _RunEndedError(KeyboardInterrupt):
@@ -240,7 +268,10 @@ def migrate_target(target: Target, timeout_seconds: float | None, work: Work) ->
     if work.stop.is_set():
         return outcome(state=TargetState.NOT_STARTED)
     try:
-        applied, pending = _migrate(target, work, watch)
+        try:
+            applied, pending = _migrate(target, work, watch)
+        except SessionApartNeeded:
+            applied, pending = _migrate(target, work, watch)
     except _RunEndedError:
         state = TargetState.INTERRUPTED if work.stop.is_set() else TargetState.TIMED_OUT
         message = f"{ending}; what had not committed is rolled back, running again continues"
@@ -287,23 +318,29 @@ def _versions_after(committed: Sequence[str], work: Work, *, pending: Sequence[s
     return outcome_versions(work.migrations, applied=committed, pending=pending)
 
 
+def _parser(session: Session, work: Work) -> ParseScript:
+    """What reads the pending files; it raises SessionApartNeeded for those that may not run in a shared session."""
+
+    def parse(path: Path, name: str, *, keep_bytes: int, ledger: LedgerName) -> Script:
+        if work.scripts.mentions(path, WORDS_APART):
+            raise SessionApartNeeded
+        return work.scripts.parse(path, name, keep_bytes=keep_bytes, ledger=ledger)
+
+    return parse if session.runner_settings else work.scripts.parse
+
+
 def _migrate(target: Target, work: Work, watch: Observer) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Migrate, or plan it; returns the files that are applied, or would be, and those that are still pending then."""
     given = work.options
-    options = MigrateOptions(
-        to=given.to,
-        phase=given.phase,
-        allow_out_of_order=given.allow_out_of_order,
-        waits=given.waits,
-        single_connection=True,
-        parse=work.scripts.parse,
-    )
-    with open_session(
-        work.addresses.url(target),
-        variable=str(target.address),
-        role=given.role,
-        migrations_table=work.ledger_of(target),
-    ) as session:
+    with work.open_session(target) as session:
+        options = MigrateOptions(
+            to=given.to,
+            phase=given.phase,
+            allow_out_of_order=given.allow_out_of_order,
+            waits=given.waits,
+            single_connection=True,
+            parse=_parser(session, work),
+        )
         try:
             if given.dry_run:
                 prepared = prepare_migrate(session, work.migrations, options)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from kernel.fleet.catalogs import read_catalogs
+from kernel.fleet.kept_sessions import KeptSessions
 from kernel.fleet.servers import Probe, probe_target
-from kernel.fleet.work import migrate_target, read_targets
+from kernel.fleet.work import migrate_target, read_targets, shares_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,9 @@ class Workers(Protocol):
     def migrate(self, target: Target, timeout_seconds: float | None) -> Future[TargetOutcome]:
         """Migrate a target."""
 
+    def end_wave(self) -> None:
+        """Close the sessions that were kept for the next target."""
+
     def stop(self) -> None:
         """End the runs, as a signal ends db.migrate, where that is possible; elsewhere they finish."""
 
@@ -44,7 +49,8 @@ class ThreadWorkers:
     """Threads of this process, which share the files and what was read of them."""
 
     def __init__(self, work: Work, *, threads: int) -> None:
-        self._work = work
+        self._kept = KeptSessions()
+        self._work = replace(work, kept=self._kept) if shares_sessions(work) else work
         self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="fleet")
 
     def __enter__(self) -> Self:
@@ -56,6 +62,7 @@ class ThreadWorkers:
         if error:
             self.stop()
         self._executor.shutdown(cancel_futures=True)
+        self._kept.close()
 
     def probe(self, target: Target) -> Future[Probe]:
         return self._executor.submit(probe_target, target, self._work.addresses)
@@ -68,6 +75,9 @@ class ThreadWorkers:
 
     def migrate(self, target: Target, timeout_seconds: float | None) -> Future[TargetOutcome]:
         return self._executor.submit(migrate_target, target, timeout_seconds, self._work)
+
+    def end_wave(self) -> None:
+        self._kept.close()
 
     def stop(self) -> None:
         self._work.stop.set()

@@ -35,7 +35,7 @@ from kernel.fleet.workers import ThreadWorkers
 from kernel.migrations.migration import require_migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from kernel.fleet.outcome import TargetStatus
@@ -47,12 +47,25 @@ WAITS = WaitLimits(lock_wait_seconds=10, lock_retries=0)
 # A body leaves a mark in its own transaction: a second one would be seen.
 BODY = "CREATE TABLE {name} (id int);\nINSERT INTO public.marks VALUES (current_schema(), '{name}');\n"
 
+# What a new session of the database begins with.
+CHANGED_DEFAULT = """
+DO $$ BEGIN
+  EXECUTE format('ALTER ROLE CURRENT_USER IN DATABASE %I SET geqo = {}', current_database());
+END $$;
+"""
 
+
+@dataclass
 class Observer:
-    """Does nothing with what it is told."""
+    """Calls `ended` after each target, and does nothing else."""
+
+    ended: Callable[[Target], None]
 
     def wave_began(self, wave: str, targets: int) -> None: ...
-    def target_ended(self, target: Target, outcome: TargetOutcome) -> None: ...
+
+    def target_ended(self, target: Target, _outcome: TargetOutcome) -> None:
+        self.ended(target)
+
     def target_is_slow(self, target: Target, seconds: float, usual_seconds: float) -> None: ...
     def progressed(self, progress: WaveProgress) -> None: ...
     def wave_ended(self, result: WaveResult) -> None: ...
@@ -87,8 +100,9 @@ class Fleet:
         *,
         targets: tuple[Target, ...] | None = None,
         answer: bool = False,
+        ended: Callable[[Target], None] = lambda _target: None,
     ) -> dict[str, TargetOutcome]:
-        """Roll out with a journal; the outcomes by name."""
+        """Roll out with a journal; the outcomes by name. `ended` is called after each target."""
         runs = self.folder / "runs"
         with open_journal(runs, part=(1, 1)) as journal, ThreadWorkers(self.work(), threads=16) as workers:
             survey = self.survey(workers, targets)
@@ -97,7 +111,7 @@ class Fleet:
                 survey=survey,
                 workers=workers,
                 journal=journal,
-                observer=Observer(),
+                observer=Observer(ended),
                 ask=lambda _wave: answer,
             )
             results = rollout.run(divide_into_waves(survey.targets, waves, filename="fleet.toml"))
@@ -173,8 +187,9 @@ def test_every_target_gets_its_own_state_and_its_bodies_once(fleet: Fleet) -> No
 def test_a_server_never_has_more_sessions_of_a_run_than_its_limit(fleet: Fleet) -> None:
     fleet.make(*(f"t_{number:02}" for number in range(8)))
     # One at a time: the server refuses two sessions that change the settings of one role at once.
-    settings = "SELECT pg_advisory_xact_lock(7);\nALTER ROLE CURRENT_USER IN DATABASE postgres SET geqo = on;\n"
-    fleet.put("003_wait.sql", f"SELECT pg_sleep(0.05);\n{settings}")
+    fleet.put(
+        "003_wait.sql", f"SELECT pg_sleep(0.05);\nSELECT pg_advisory_xact_lock(7);\n{CHANGED_DEFAULT.format('on')}"
+    )
     fleet.put("004_after.sql", "SELECT pg_sleep(0.05);\n")
     seen: list[int] = []
     end = threading.Event()
@@ -208,6 +223,108 @@ def test_a_session_that_is_closed_does_not_count_any_more_as_the_server_has_ende
         row = fleet.look.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone()
         still_there += row[0] if row else 0
     assert still_there == 0  # without waiting for the server, some always are
+
+
+ONE_BY_ONE = Wave(at_a_time=1)
+# What a session has that another one has not. The runner's own settings are the same for all.
+SESSION = """
+CREATE TABLE seen AS SELECT pg_backend_pid() AS pid, ARRAY[current_schemas(false)::text, current_setting('geqo'),
+  current_user, to_regclass('pg_temp.left')::text, (SELECT count(*) FROM pg_prepared_statements)::text,
+  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711)::text,
+  (SELECT count(*) FROM pg_listening_channels())::text, current_setting('app.tenant', true)] AS state;
+"""
+LEAVES = """
+SET geqo = off;
+SET SESSION AUTHORIZATION pg_monitor;
+SET SESSION AUTHORIZATION DEFAULT;
+SELECT set_config('app.tenant', current_schema(), false);
+CREATE TEMP TABLE "left" (x int);
+PREPARE left_over AS SELECT 1;
+SELECT pg_advisory_lock(4711);
+LISTEN left_over;
+"""
+# A function of the database, which no file shows.
+FORGET = """
+CREATE FUNCTION public.forget() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN PERFORM set_config('search_path', '', false); RESET search_path; END $$
+"""
+
+
+def sessions_seen(fleet: Fleet, *schemas: str) -> list[tuple[int, list[str | None]]]:
+    """The pid and the state of the session in which each schema was migrated."""
+    return [fleet.look.execute(f"SELECT pid, state FROM {one}.seen".encode()).fetchall()[0] for one in schemas]
+
+
+def test_schemas_share_a_session_that_is_for_each_as_a_new_one(fleet: Fleet) -> None:
+    fleet.make("t_1", "t_2", "t_3")
+    fleet.put("003_seen.sql", SESSION)
+    fleet.put("004_leaves.sql", LEAVES)
+    fleet.run((ONE_BY_ONE,))
+    seen = sessions_seen(fleet, "t_1", "t_2", "t_3")
+    assert len({pid for pid, _ in seen}) == 1
+    assert [state[0] for _, state in seen] == ["{t_1}", "{t_2}", "{t_3}"]
+    assert [state[1:-1] for _, state in seen] == [["on", fleet.look.info.user, None, "0", "0", "0"]] * 3
+    assert {state[-1] or "" for _, state in seen} == {""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RESET search_path;",
+        "SET search_path TO DEFAULT;",
+        "-- migrate: no-transaction\nDISCARD ALL;",
+        "RESET ALL;",
+        "SELECT public.forget();",
+    ],
+)
+def test_a_file_that_returns_to_the_first_settings_finds_those_of_its_own_schema(fleet: Fleet, text: str) -> None:
+    fleet.make("t_1", "t_2")
+    if "forget" in text:
+        fleet.look.execute(FORGET.encode())
+    fleet.put("003_first.sql", f"{text}\nDROP TABLE IF EXISTS one;\n{SESSION}")
+    outcomes = fleet.run((ONE_BY_ONE,))
+    assert [str(one.state) for one in outcomes.values()] == ["applied", "applied"], outcomes
+    assert [state[0] for _, state in sessions_seen(fleet, "t_1", "t_2")] == ["{t_1}", "{t_2}"]
+    assert fleet.look.execute("SELECT to_regclass('t_1.one'), to_regclass('t_2.one')").fetchone() == (None, None)
+
+
+def test_a_shared_session_that_has_ended_or_is_out_of_date_is_replaced(fleet: Fleet) -> None:
+    fleet.make(*(f"t_{number}" for number in range(1, 6)))
+    fleet.put("003_seen.sql", SESSION)
+    idle = "application_name LIKE 'inv db%' AND state = 'idle'"
+
+    def change(target: Target) -> None:
+        if target.name == "t_1":
+            fleet.look.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {idle}".encode())
+        if target.name == "t_3":
+            fleet.look.execute(CHANGED_DEFAULT.format("off").encode())
+
+    outcomes = fleet.run((ONE_BY_ONE,), ended=change)
+    assert {str(one.state) for one in outcomes.values()} == {"applied"}, outcomes
+    seen = sessions_seen(fleet, "t_1", "t_2", "t_3", "t_4", "t_5")
+    first, second, third, fourth, fifth = (pid for pid, _ in seen)
+    assert first != second == third != fourth == fifth
+    assert [state[1] for _, state in seen] == ["on", "on", "on", "off", "off"]
+
+
+def test_a_session_in_which_a_target_failed_is_for_no_other(fleet: Fleet) -> None:
+    fleet.make("t_1", "t_2")
+    fleet.put("003_seen.sql", SESSION)
+    fleet.put("004_fails.sql", "SELECT 1 / (CASE current_schema() WHEN 't_1' THEN 0 ELSE 1 END);\n")
+    outcomes = fleet.run((replace(ONE_BY_ONE, max_failures=replace(Wave().max_failures, number=9)),))
+    assert [str(one.state) for one in outcomes.values()] == ["failed", "applied"]
+    (first, _), (second, _) = sessions_seen(fleet, "t_1", "t_2")
+    assert first != second
+
+
+def test_a_kept_session_counts_among_those_of_its_server_and_ends_with_the_wave(fleet: Fleet) -> None:
+    fleet.make("t_1", "t_2", "t_3")
+    left: list[int] = []
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'inv db%'"
+    waves = (replace(ONE_BY_ONE, name="first", match={"schema": ("t_[12]",)}), replace(ONE_BY_ONE, name="second"))
+    fleet.run(waves, ended=lambda _target: left.append(fleet.look.execute(count.encode()).fetchall()[0][0]))
+    assert left == [1, 1, 1]
+    assert fleet.look.execute(count.encode()).fetchone() == (0,)
 
 
 def test_a_wave_with_too_many_failures_stops_the_run_and_nothing_begins_after_it(fleet: Fleet) -> None:

@@ -179,7 +179,7 @@ def test_a_url_gets_the_database_and_the_search_path_of_the_target() -> None:
         name="t", address=Address(variable="URL"), database="other", schema='te"n ant', search_path=("public",)
     )
     assert addresses.url(target) == (
-        r"""user=u dbname=other host=h options='-c geqo=off -c search_path="te""n\\ ant","public"'"""
+        r"""user=u dbname=other host=h options='-c geqo=off -c search_path="te""n\\ ant",\\ public'"""
     )
 
 
