@@ -1,7 +1,7 @@
-"""Five files for each target of a fleet: python -m bench.fleet ours|psql|status schemas|databases FOLDER TARGETS PSQL.
+"""Five files for each target of a fleet: python -m bench.fleet ours|psql|status FOLDER SCHEMAS DATABASES PSQL.
 
-Prints the seconds. The targets are schemas of the database of MIGRATION_DATABASE_URL, or databases of its server and of
-a second one; making them is not counted, nor for `status` their migration.
+Prints the seconds. The targets are so many schemas of the database of MIGRATION_DATABASE_URL, and databases of its
+server and of a second one; making them is not counted, nor for `status` their migration.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ _VARIABLES = ("MIGRATION_DATABASE_URL", "SECOND_URL")
 _LIBPQ = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
 
 
-def main(kind: str, layout: str, folder: Path, count: int, psql: str) -> None:
+def main(kind: str, folder: Path, schemas: int, databases: int, psql: str) -> None:
     """Make the targets, do the work, and print how long that took."""
     with ExitStack() as stack:
         inventory = folder / "fleet.toml"
-        environments, text = (_make_schemas if layout == "schemas" else _make_databases)(stack, count)
+        environments, text = _make_schemas(schemas) if schemas else ([], "")
+        if databases:
+            others, entries = _make_databases(stack, databases)
+            environments, text = environments + others, text + entries
         inventory.write_text(_LIMITS + text, encoding="utf-8")
         if kind == "status":
             _task("fleet.migrate", inventory)
@@ -51,7 +54,7 @@ def main(kind: str, layout: str, folder: Path, count: int, psql: str) -> None:
     print(seconds)
 
 
-def _make_schemas(_stack: ExitStack, count: int) -> tuple[list[dict[str, str]], str]:
+def _make_schemas(count: int) -> tuple[list[dict[str, str]], str]:
     """Create the schemas; return the environments in which psql reaches them, and the inventory."""
     names = [f"tenant_{number:04}" for number in range(count)]
     with psycopg.connect(os.environ["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
@@ -99,4 +102,4 @@ def _psql(psql: str, script: str, environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

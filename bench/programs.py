@@ -74,12 +74,12 @@ def psql_each(name: str, files: Files, psql: Path) -> Program:
     return Program(name=name, command=command, folder=files.root, migrations=files.migrations)
 
 
-def fleet(name: str, files: Files, kind: str, psql: Path, *, layout: str, targets: int) -> Program:
+def fleet(name: str, files: Files, kind: str, psql: Path, *, schemas: int = 0, databases: int = 0) -> Program:
     """The files in every target, by bench/fleet.py: `kind` is ours, status, or psql for one psql a target.
 
-    `layout` is schemas, or databases of two servers.
+    The targets are schemas of one database, and databases of two servers.
     """
-    command = (sys.executable, "-m", "bench.fleet", kind, layout, str(files.root), str(targets), str(psql))
+    command = (sys.executable, "-m", "bench.fleet", kind, str(files.root), str(schemas), str(databases), str(psql))
     return Program(name=name, command=command, folder=_CHECKOUT, migrations=files.migrations, prints_seconds=True)
 
 

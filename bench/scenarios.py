@@ -228,20 +228,20 @@ def schema_2000(folder: Path, psql: Path) -> Scenario:
 
 def fleet_1000(folder: Path, psql: Path) -> Scenario:
     """Five files in each of 1,000 schemas, eight at a time, with the memory of the coordinator; and their status."""
-    schemas, made = 1000, files.small(folder, 5)
+    made = files.small(folder, 5)
     return Scenario(
         name="5 files in 1,000 schemas",
         programs=(
-            programs.fleet(FLEET, made, "ours", psql, layout="schemas", targets=schemas),
-            programs.fleet(PSQL_TARGET, made, "psql", psql, layout="schemas", targets=schemas),
-            programs.fleet(FLEET_STATUS, made, "status", psql, layout="schemas", targets=schemas),
+            programs.fleet(FLEET, made, "ours", psql, schemas=1000),
+            programs.fleet(PSQL_TARGET, made, "psql", psql, schemas=1000),
+            programs.fleet(FLEET_STATUS, made, "status", psql, schemas=1000),
         ),
         comparisons=(
             Comparison(program=FLEET, reference=PSQL_TARGET, at_most=1.3),
             Comparison(program=FLEET, reference=None, quantity=Quantity.PROCESS_BYTES, at_most=200 * _MEGABYTE),
             Comparison(program=FLEET_STATUS, reference=None, at_most=5),
         ),
-        proof=f"SELECT count(*) = {schemas * 5} FROM pg_class WHERE relkind = 'r' AND relname ~ '^account_[0-9]+$'",
+        proof=_made_in_schemas(1000),
     )
 
 
@@ -251,12 +251,30 @@ def fleet_200(folder: Path, psql: Path) -> Scenario:
     return Scenario(
         name="5 files in 200 databases on 2 servers",
         programs=(
-            programs.fleet(FLEET, made, "ours", psql, layout="databases", targets=200),
-            programs.fleet(PSQL_TARGET, made, "psql", psql, layout="databases", targets=200),
+            programs.fleet(FLEET, made, "ours", psql, databases=200),
+            programs.fleet(PSQL_TARGET, made, "psql", psql, databases=200),
         ),
         comparisons=(Comparison(program=FLEET, reference=PSQL_TARGET, at_most=1.3),),
         proof="SELECT true",  # the databases are gone; both programs end with an error if one of them fails
     )
+
+
+def fleet_1200(folder: Path, psql: Path) -> Scenario:
+    """Both in one run."""
+    made = files.small(folder, 5)
+    return Scenario(
+        name="5 files in 1,000 schemas and 200 databases",
+        programs=(
+            programs.fleet(FLEET, made, "ours", psql, schemas=1000, databases=200),
+            programs.fleet(PSQL_TARGET, made, "psql", psql, schemas=1000, databases=200),
+        ),
+        comparisons=(Comparison(program=FLEET, reference=PSQL_TARGET, at_most=1.3),),
+        proof=_made_in_schemas(1000),
+    )
+
+
+def _made_in_schemas(schemas: int) -> str:
+    return f"SELECT count(*) = {schemas * 5} FROM pg_class WHERE relkind = 'r' AND relname ~ '^account_[0-9]+$'"
 
 
 USUAL: dict[str, Make] = {
@@ -274,6 +292,7 @@ LONG: dict[str, Make] = {
     "schema-2000": schema_2000,
     "fleet-1000": fleet_1000,
     "fleet-200": fleet_200,
+    "fleet-1200": fleet_1200,
 }
 """Minutes, and gigabytes of disk."""
 

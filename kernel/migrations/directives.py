@@ -36,7 +36,7 @@ _KEYS = rb"(?:phase|after|batch|by|pause|lag|lock[_-]?timeout|allow|ignore[_-]?d
 # A comment line that begins with migrate: in any form, and goes on with a directive; prose does not, which may begin
 # with "Migrate: check".
 _NEAR_MISS = re.compile(
-    rb"(?:^|\r|\*/)[^\w\n]*migrate(?:[ \t]*:|(?=[ \t]+" + _KEYS + rb"=))(?P<words>[ \t]*"
+    rb"(?:^|\r|\*/)[^\w\n]*migrate(?:[ \t]*:|(?=[ \t]+(?:no[_-]transaction\b|" + _KEYS + rb"=)))(?P<words>[ \t]*"
     rb"(?:no[_-]?transaction\b|(?-i:(?<=migrate: )check\b)|" + _KEYS + rb"[ \t]*=|[^\r\n]*[ \t,]" + _KEYS + rb"=)"
     rb"[^\r\n]*)",
     re.IGNORECASE | re.MULTILINE,

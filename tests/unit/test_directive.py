@@ -71,6 +71,7 @@ def test_an_unknown_directive_is_refused_with_its_line(comments: str, problem: s
         ("-- MIGRATE : PHASE = AFTER", 1),
         ("--- migrate: phase=after", 1),
         ("-- migrate phase=after", 1),
+        ("-- migrate no-transaction, phase=after", 1),
         ("/* migrate: phase=after */", 1),
         ("-- Users\n\n/*\n * migrate: phase=after\n */", 4),
         ("/* Users */ -- migrate: phase=after", 1),
