@@ -186,7 +186,9 @@ def run_fleet_verify(context: TaskContext, flags: FleetFlags, *, schema: bool) -
         lambda: fleet_verify_document(name, targets, groups),
         lambda directory: verify_report(name, targets, groups, directory),
     )
-    return worst_exit(targets) or (Drift.exit if any(one.catalogs[1:] for one in groups) else 0)
+    return worst_exit(targets) or (
+        Drift.exit if any(not found.usual for one in groups for found in one.catalogs) else 0
+    )
 
 
 def _parse_part(text: str) -> tuple[int, int]:

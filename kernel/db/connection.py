@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _CONNECT_SECONDS = 10
+_LOCK_NOT_AVAILABLE = "55P03"
 _END_SECONDS = 1.0
 # NULL where the server's version has no such setting.
 _OTHER_TIMEOUTS = """
@@ -237,6 +238,10 @@ def _refused_error(connection: Connection, name: str, error: psycopg.Error) -> D
         return DatabaseUnreachable(f"{name}: the connection was lost: {reason}", hint="see the server's log")
     code = f" ({error.sqlstate})" if error.sqlstate else ""
     hint = missing_grant(connection, reason) if error.sqlstate == INSUFFICIENT_PRIVILEGE else ""
+    if error.sqlstate == _LOCK_NOT_AVAILABLE:
+        hint = (
+            "another session has locked a table in ACCESS EXCLUSIVE mode; see pg_locks, and run again when it has ended"
+        )
     return DatabaseRefused(f"{name}: {reason}{code}", hint=hint or error.diag.message_hint)
 
 

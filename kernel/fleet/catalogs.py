@@ -32,12 +32,16 @@ _DATABASE_SIZE = "SELECT pg_database_size(current_database())"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogs:
-    """The catalogs of targets by name: the `digests`, a schema for each digest, and sizes; `errors` of the others."""
+    """The catalogs of targets by name: the `digests`, a schema for each digest, and sizes; `errors` of the others.
+
+    `databases` are the targets of which the catalog is that of a whole database.
+    """
 
     digests: Mapping[str, str] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict, repr=False)
     size_bytes: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, TargetError] = field(default_factory=dict)
+    databases: frozenset[str] = frozenset()
 
     def __or__(self, other: Catalogs) -> Catalogs:
         return Catalogs(
@@ -45,6 +49,7 @@ class Catalogs:
             schemas={**self.schemas, **other.schemas},
             size_bytes={**self.size_bytes, **other.size_bytes},
             errors={**self.errors, **other.errors},
+            databases=self.databases | other.databases,
         )
 
 
@@ -81,20 +86,32 @@ def _read_catalogs(session: Session, targets: Sequence[Target], work: Work) -> C
         digest = digests[target.name] = comparable_digest(schema)
         schemas.setdefault(digest, schema)
     size_bytes = {target.name: int(sizes.get(target.schema, 0)) for target in targets}
-    return Catalogs(digests=digests, schemas=schemas, size_bytes=size_bytes)
+    databases = frozenset(target.name for target in targets if not target.schema)
+    return Catalogs(digests=digests, schemas=schemas, size_bytes=size_bytes, databases=databases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogGroup:
-    """Targets with equal catalogs; `differences` are those from the largest group, of which there are none."""
+    """Targets with equal catalogs; `differences` are those from the `usual` ones, those of most targets."""
 
     targets: tuple[str, ...]
     digest: str
+    usual: bool
     differences: tuple[str, ...] = ()
 
 
 def group_by_catalog(names: Iterable[str], catalogs: Catalogs) -> tuple[CatalogGroup, ...]:
-    """Return groups of targets with equal catalogs, the largest first; those that could not be read are in none."""
+    """Return groups of targets with equal catalogs, the largest first; those that could not be read are in none.
+
+    Schemas are compared with schemas, and databases with databases.
+    """
+    kinds: tuple[list[str], list[str]] = ([], [])
+    for name in names:
+        kinds[name in catalogs.databases].append(name)
+    return tuple(group for kind in kinds for group in _group_one_kind(kind, catalogs))
+
+
+def _group_one_kind(names: Iterable[str], catalogs: Catalogs) -> tuple[CatalogGroup, ...]:
     by_digest: dict[str, list[str]] = defaultdict(list)
     for name in names:
         if digest := catalogs.digests.get(name):
@@ -104,6 +121,7 @@ def group_by_catalog(names: Iterable[str], catalogs: Catalogs) -> tuple[CatalogG
         CatalogGroup(
             targets=tuple(found),
             digest=digest,
+            usual=digest == groups[0][0],
             differences=_differences(catalogs.schemas[groups[0][0]], catalogs.schemas[digest]),
         )
         for digest, found in groups

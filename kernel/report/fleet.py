@@ -213,9 +213,9 @@ def _catalog_lines(group: RecordGroup) -> Iterator[str]:
     """Whether the catalogs of a group are equal, and how the odd ones differ from the most frequent one."""
     if len(group.catalogs) == 1 and group.targets[1:]:
         yield f"  {format_quantity(len(group.catalogs[0].targets), 'catalog')} compared, all are equal"
-    for number, one in enumerate(group.catalogs if group.catalogs[1:] else ()):
+    for one in group.catalogs if group.catalogs[1:] else ():
         count = format_quantity(len(one.targets), "target")
-        yield f"  {count} with {'another' if number else 'the same'} catalog: {list_names(one.targets)}"
+        yield f"  {count} with {'the same' if one.usual else 'another'} catalog: {list_names(one.targets)}"
         yield from (f"    {to_one_line(difference)}" for difference in one.differences)
 
 
@@ -224,7 +224,8 @@ def fleet_verify_document(
 ) -> JsonDocument:
     """The document of fleet.verify; `groups` are those with the same records, the largest first.
 
-    The `catalogs` of a group are those that its targets have, the most frequent first; null without --schema.
+    The `catalogs` of a group are those that its targets have, first those of schemas, then those of databases, of each
+    the most frequent first; null without --schema.
     """
     return {
         "inventory": inventory,

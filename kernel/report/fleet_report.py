@@ -89,7 +89,7 @@ def _catalog_findings(groups: Sequence[RecordGroup]) -> Iterator[ReportFinding]:
         remedy="compare it with the files: inv db.verify --schema",
     )
     for group in groups:
-        for odd in group.catalogs[1:]:
+        for odd in group.catalogs:
             for difference in odd.differences:
                 message = f"{list_names(odd.targets)}: {difference}"
                 yield ReportFinding(rule=rule, severity=Severity.ERROR, message=message, subject=message)

@@ -96,6 +96,7 @@ SESSION_SETTINGS = (
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("statement_timeout", "0"),
+    ("lock_timeout", "30s"),  # a definition waits for a session that has locked its table in ACCESS EXCLUSIVE mode
     ("jit", "off"),  # compiling these queries takes as long as running them
 )
 

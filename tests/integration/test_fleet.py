@@ -33,6 +33,8 @@ from kernel.fleet.verify import group_by_records
 from kernel.fleet.work import Work, WorkOptions
 from kernel.fleet.workers import ThreadWorkers
 from kernel.migrations.migration import require_migrations
+from kernel.schema import snapshot
+from kernel.schema.snapshot import SESSION_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -366,6 +368,25 @@ def test_catalogs_of_schemas_are_equal_but_for_their_names_and_the_odd_ones_say_
     ignored = ("child.extra", "both_of_them")
     assert len(group_by_catalog(names, fleet.catalogs(ignored_drift=ignored))) == 1
     assert fleet.catalogs().size_bytes["t_a"] > 0
+    fleet.inventory += '[[targets]]\nname = "whole"\nurl = "$URL"\n'
+    *_, whole = group_by_catalog((*names, "whole"), fleet.catalogs())
+    assert (whole.targets, whole.usual, whole.differences) == (("whole",), True, ())  # there is no other database
+
+
+def test_a_table_that_a_session_has_locked_is_waited_for_no_longer_than_the_limit(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.put("003_relative.sql", RELATIVE)
+    fleet.make("t_a")
+    fleet.run()
+    limited = tuple((name, "50ms" if name == "lock_timeout" else value) for name, value in SESSION_SETTINGS)
+    monkeypatch.setattr(snapshot, "SESSION_SETTINGS", limited)
+    with fleet.look.transaction():
+        fleet.look.execute("LOCK t_a.parent IN ACCESS EXCLUSIVE MODE")
+        error = fleet.catalogs().errors["t_a"]
+    assert "lock timeout" in error.message
+    assert error.hint
+    assert "another session has locked a table in ACCESS EXCLUSIVE mode" in error.hint
 
 
 def test_a_wave_that_asks_holds_the_rest_until_the_next_run_or_the_answer(fleet: Fleet) -> None:
