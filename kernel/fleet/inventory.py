@@ -189,14 +189,13 @@ class _Reading:
             table.wrong("query", "query and schemas exclude each other; write two entries")
         if kinds == ["query"] and control is None:
             table.wrong("query", 'runs on the control database; name it at the top: control = "$CONTROL_URL"')
-        for key in ("name",) if kinds else ():
-            if key in table.values:
-                table.wrong(key, f"is that of one target, and {kinds[0]} finds several; remove it")
+        if "query" in kinds and "name" in table.values:
+            table.wrong("name", "is that of one target, and query finds several; remove it")
         if kinds == ["schemas"] and "schema" in table.values:
             table.wrong("schema", "schemas finds them; remove it")
         query = kinds == ["query"]
         target = Target(
-            name="" if kinds else table.parsed("name", check_target_name, needed=True) or "",
+            name=table.parsed("name", check_target_name, needed=not kinds) or "",
             address=self._address(table, needed=not query),
             server=table.text("server"),
             database=table.identifier("database"),

@@ -62,7 +62,8 @@ class Target:
 class Source:
     """An entry [[targets]]: a target by hand, or what a `query` of the control database or `schemas` find.
 
-    `target` has what all of them share; its name is that of the target by hand, "" for the others. `line` is its place.
+    `target` has what all of them share; its name is that of the target by hand, or the group of schemas, with which
+    their names begin. `line` is its place.
     """
 
     target: Target

@@ -50,7 +50,8 @@ def find_targets(inventory: Inventory, addresses: Addresses) -> tuple[Target, ..
         for target in found:
             if target.name in targets:
                 where = f"that of line {lines[target.name]}" if lines[target.name] != source.line else "there"
-                report(f"the name {target.name} is {where} twice; rename one of them")
+                remedy = 'give it name = "GROUP", for GROUP/SCHEMA' if source.schemas else "rename one of them"
+                report(f"the name {target.name} is {where} twice; {remedy}")
             targets.setdefault(target.name, target)
             lines.setdefault(target.name, source.line)
     if problems:
@@ -83,7 +84,8 @@ def _targets_of(
             return []
         if not names:
             report(f"schemas: no schema is named {source.schemas} in {session.name}")
-        prefix = f"{source.target.server}/" if source.target.server else ""
+        group = source.target.name or source.target.server
+        prefix = f"{group}/" if group else ""
         return [replace(source.target, name=f"{prefix}{name}", schema=name) for name in names]
     return [source.target]
 

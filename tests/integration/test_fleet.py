@@ -483,6 +483,26 @@ def test_a_query_finds_targets_with_labels_and_names_its_faults_with_the_line(fl
     assert fleet.look.execute("SELECT count(*) FROM control.tenants").fetchone() == (2,)
 
 
+def test_schemas_of_one_name_in_two_databases_are_told_apart_by_the_name_of_their_entry(fleet: Fleet) -> None:
+    fleet.make("t_a")
+    fleet.environ["OTHER"] = make_conninfo(fleet.environ["URL"], dbname="postgres")
+    entry = '[[targets]]\nurl = "$OTHER"\nschemas = "t_*"\n'
+    with psycopg.connect(fleet.environ["OTHER"], autocommit=True) as other:
+        other.execute("CREATE SCHEMA t_a")
+        try:
+            fleet.inventory += entry
+            with pytest.raises(FilesInvalid) as refused:
+                fleet.targets()
+            (problem,) = refused.value.problems
+            assert str(problem) == (
+                'fleet.toml:4: the name t_a is that of line 1 twice; give it name = "GROUP", for GROUP/SCHEMA'
+            )
+            fleet.inventory += 'name = "eu"\n'
+            assert [target.name for target in fleet.targets()] == ["t_a", "eu/t_a"]
+        finally:
+            other.execute("DROP SCHEMA t_a")
+
+
 def test_databases_of_the_inventory_that_do_not_answer_are_named_all_at_once(fleet: Fleet) -> None:
     fleet.environ["LOST"] = f"postgresql://u:{SECRET}@127.0.0.1:1/x"
     lost = '[[targets]]\nurl = "$LOST"\n'
