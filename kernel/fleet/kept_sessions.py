@@ -2,15 +2,17 @@
 
 The search path that a session began with cannot be changed, so that RESET search_path would return to that of another
 schema. A kept session begins with an empty one, and the runner sets that of the target again after each file. A target
-has a session of its own where one of its files, or a function of the database, has a word that may return to the first.
-Between two targets DISCARD ALL removes what the files left. A session is closed after an error, and when what a new one
-begins with (ALTER ROLE or ALTER DATABASE … SET) has changed.
+has a session of its own where one of its files, or a function of the database, may return to the first one, or may set
+a setting such as app.tenant, which is "" and not NULL after its reset. Between two targets DISCARD ALL removes what the
+files left, except for what a procedural language keeps in memory. A session is closed after an error, and when what a
+new one begins with (ALTER ROLE or ALTER DATABASE … SET) has changed.
 
-Source: PostgreSQL documentation, "DISCARD", "RESET".
+Source: PostgreSQL documentation, "DISCARD", "RESET", "Customized Options".
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,12 +33,15 @@ if TYPE_CHECKING:
     from kernel.fleet.addresses import Addresses
     from kernel.fleet.target import Target
 
-WORDS_APART = ("search_path", "reset", "discard")
+NEEDS_SESSION_APART = re.compile(
+    rb"\b(?:search_path|reset|discard|set_config)\b|\bset\s+(?:(?:session|local)\s+)?[\w\"$]+\s*\.", re.IGNORECASE
+)
 _MOST_TARGETS = 100  # the server keeps in a session what it has read of the catalog
-_FUNCTION_APART = f"""
-SELECT EXISTS (SELECT FROM pg_proc WHERE prosrc ~* '{"|".join(WORDS_APART)}'
+_FUNCTION_APART = r"""
+SELECT EXISTS (SELECT FROM pg_proc
+  WHERE prosrc ~* '\m(search_path|reset|discard|set_config)\M|\mset\s+((session|local)\s+)?["\w$]+\s*[.]'
   AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace))
-"""  # noqa: S608 - built from constants
+"""
 
 
 class SessionApartNeeded(Exception):
@@ -69,9 +74,12 @@ class _TargetSession:
         # Files that changed what a session begins with led to a new one, and this one is closed.
         if not self.shared or self.targets == _MOST_TARGETS or self.session.connection.closed:
             return False
-        self.session.connection.execute("DISCARD ALL")
-        if self.session.role:
-            self.session.connection.execute(b"; ".join(self.session.reset_role))
+        try:
+            self.session.connection.execute("DISCARD ALL")
+            if self.session.role:
+                self.session.connection.execute(b"; ".join(self.session.reset_role))
+        except psycopg.Error:  # the target is migrated, whatever becomes of the session
+            return False
         return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.db.connection import open_session
 from kernel.db.unrecorded import refuse_tables_without_ledger
 from kernel.errors import DatabaseRefused, FilesInvalid, Interrupted, KernelError, MigrationFailed
-from kernel.fleet.kept_sessions import WORDS_APART, SessionApartNeeded
+from kernel.fleet.kept_sessions import NEEDS_SESSION_APART, SessionApartNeeded
 from kernel.fleet.outcome import (
     RecordLine,
     TargetError,
@@ -75,7 +76,7 @@ def shares_sessions(work: Work) -> bool:
     directory = work.migrations[0].directory
     paths = [one.path for one in discover_repeatable(directory)]
     paths += [directory / name for name in verification_names(work.migrations)]
-    return not any(work.scripts.mentions(path, WORDS_APART) for path in paths)
+    return not any(work.scripts.contains(path, NEEDS_SESSION_APART) for path in paths)
 
 
 class SharedScripts:
@@ -87,13 +88,14 @@ class SharedScripts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._texts: dict[tuple[Path, tuple[str, ...]], bool] = {}
+        self._searched: dict[tuple[Path, bytes], bool] = {}
         self._known: dict[tuple[Path, LedgerName | None], Script | FilesInvalid] = {}
 
     def parse(self, path: Path, name: str, *, keep_bytes: int, ledger: LedgerName) -> Script:
         """Return what parse_script returns. Raises FilesInvalid."""
         with self._lock:
-            key = path, ledger if self._mentions(path, ("schema", "search_path", ledger.table.lower())) else None
+            own = re.compile(b"schema|search_path|" + re.escape(ledger.table.encode()), re.IGNORECASE)
+            key = path, ledger if self._contains(path, own) else None
             if key not in self._known:
                 try:
                     self._known[key] = parse_script(path, name, keep_bytes=keep_bytes, ledger=ledger)
@@ -104,19 +106,19 @@ class SharedScripts:
             raise FilesInvalid(result.problems)
         return result
 
-    def mentions(self, path: Path, words: tuple[str, ...]) -> bool:
-        """Whether a file has one of these words, in lower case, anywhere in its text, or cannot be read."""
+    def contains(self, path: Path, pattern: re.Pattern[bytes]) -> bool:
+        """Whether a pattern is found in a file, or the file cannot be read."""
         with self._lock:
-            return self._mentions(path, words)
+            return self._contains(path, pattern)
 
-    def _mentions(self, path: Path, words: tuple[str, ...]) -> bool:
-        if (path, words) not in self._texts:
+    def _contains(self, path: Path, pattern: re.Pattern[bytes]) -> bool:
+        key = path, pattern.pattern
+        if key not in self._searched:
             try:
-                text = path.read_bytes().lower()
+                self._searched[key] = pattern.search(path.read_bytes()) is not None
             except OSError:
                 return True
-            self._texts[path, words] = any(word.encode() in text for word in words)
-        return self._texts[path, words]
+        return self._searched[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,7 +324,7 @@ def _parser(session: Session, work: Work) -> ParseScript:
     """What reads the pending files; it raises SessionApartNeeded for those that may not run in a shared session."""
 
     def parse(path: Path, name: str, *, keep_bytes: int, ledger: LedgerName) -> Script:
-        if work.scripts.mentions(path, WORDS_APART):
+        if work.scripts.contains(path, NEEDS_SESSION_APART):
             raise SessionApartNeeded
         return work.scripts.parse(path, name, keep_bytes=keep_bytes, ledger=ledger)
 
