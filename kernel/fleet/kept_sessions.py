@@ -1,13 +1,15 @@
 """Sessions that are kept for the next schema of the same database: a new one costs a server as much as a small file.
 
 The search path that a session began with cannot be changed, so that RESET search_path would return to that of another
-schema. A kept session begins with an empty one, and the runner sets that of the target again after each file. A target
-has a session of its own where one of its files, or a function of the database, may return to the first one, or may set
-a setting such as app.tenant, which is "" and not NULL after its reset. Between two targets DISCARD ALL removes what the
-files left, except for what a procedural language keeps in memory. A session is closed after an error, and when what a
-new one begins with (ALTER ROLE or ALTER DATABASE … SET) has changed.
+schema. A kept session begins with an empty one, and the runner sets that of the target again after each file. Between
+two targets DISCARD ALL removes what the files left. A session is closed after an error, and when what a new one begins
+with (ALTER ROLE or ALTER DATABASE … SET) has changed.
 
-Source: PostgreSQL documentation, "DISCARD", "RESET", "Customized Options".
+DISCARD ALL keeps what PL/pgSQL knows of the types that a function names, the seed of random(), loaded libraries, an
+empty temporary schema, and names of settings such as app.tenant, which are "" then and not NULL. So a target has a
+session of its own where the database has functions of users, or a file has a word that leads to any of these.
+
+Source: PostgreSQL documentation, "DISCARD", "RESET", "Customized Options", "Plan Caching" of PL/pgSQL.
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ if TYPE_CHECKING:
     from kernel.fleet.target import Target
 
 NEEDS_SESSION_APART = re.compile(
-    rb"\b(?:search_path|reset|discard|set_config)\b|\bset\s+(?:(?:session|local)\s+)?[\w\"$]+\s*\.", re.IGNORECASE
+    rb"\b(?:search_path|reset|discard|set_config|setseed|seed|load|temp|temporary|function|procedure|routine|dblink\w*)\b"
+    rb"|\bdo\s*(?:\$|'|language\b|--|/\*)|\bset\s*(?:--|/\*)|\bset\s+(?:(?:session|local)\s+)?[\w\"$]+\s*\.",
+    re.IGNORECASE,
 )
 _MOST_TARGETS = 100  # the server keeps in a session what it has read of the catalog
-_FUNCTION_APART = r"""
-SELECT EXISTS (SELECT FROM pg_proc
-  WHERE prosrc ~* '\m(search_path|reset|discard|set_config)\M|\mset\s+((session|local)\s+)?["\w$]+\s*[.]'
-  AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace))
-"""
+_FIRST_OID_OF_USERS = 16384
+_HAS_FUNCTIONS = f"""
+SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+  WHERE p.oid >= {_FIRST_OID_OF_USERS} AND (l.lanname NOT IN ('c', 'internal') OR NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')))
+"""  # noqa: S608 - built from constants
 
 
 class SessionApartNeeded(Exception):
@@ -145,7 +150,7 @@ class KeptSessions:
             shared = start_session(addresses.shared_url(target), variable=str(target.address), role=role)
             try:
                 with translate_errors(shared.connection, shared.name):
-                    if not shared.pooled and not _has_function_apart(shared):
+                    if not shared.pooled and not _has_functions(shared):
                         return _TargetSession(session=shared, key=key, shared=True, defaults=_read_defaults(shared))
             except BaseException:
                 end_session(shared.connection)
@@ -169,5 +174,5 @@ def _read_defaults(session: Session) -> str | None:
     return None if defaults is None else str(defaults)
 
 
-def _has_function_apart(session: Session) -> bool:
-    return session.connection.execute(_FUNCTION_APART).fetchone() == (True,)
+def _has_functions(session: Session) -> bool:
+    return session.connection.execute(_HAS_FUNCTIONS).fetchone() == (True,)

@@ -239,7 +239,6 @@ LEAVES = """
 SET geqo = off;
 SET SESSION AUTHORIZATION pg_monitor;
 SET SESSION AUTHORIZATION DEFAULT;
-CREATE TEMP TABLE "left" (x int);
 PREPARE left_over AS SELECT 1;
 SELECT pg_advisory_lock(4711);
 LISTEN left_over;
@@ -277,6 +276,11 @@ def test_schemas_share_a_session_that_is_for_each_as_a_new_one(fleet: Fleet) -> 
         "SELECT public.forget();",
         "SELECT set_config('app.tenant', current_schema(), false);",
         "SET app.tenant = 'x';",
+        "SET /* whose */ app.tenant = 'x';",
+        "SELECT setseed(0.5);",
+        'CREATE TEMP TABLE "left" (x int);',
+        "LOAD 'auto_explain';",
+        "DO $$ BEGIN PERFORM 1; END $$;",
     ],
 )
 def test_a_file_that_may_change_what_a_session_returns_to_has_one_of_its_own(fleet: Fleet, text: str) -> None:
@@ -291,6 +295,29 @@ def test_a_file_that_may_change_what_a_session_returns_to_has_one_of_its_own(fle
     assert first != second
     assert (one[0], two[0], one[1:]) == ("{t_1}", "{t_2}", two[1:])
     assert fleet.look.execute("SELECT to_regclass('t_1.one'), to_regclass('t_2.one')").fetchone() == (None, None)
+
+
+# PL/pgSQL resolves the type of m when a session first runs the function.
+TYPED = """
+CREATE FUNCTION public.add_mood() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE m mood := 'fine'; BEGIN INSERT INTO moods VALUES (m); END $$
+"""
+ATOMIC = """
+CREATE FUNCTION public.forget() RETURNS text LANGUAGE sql
+BEGIN ATOMIC SELECT set_config('search_path', reset_val, false) FROM pg_settings WHERE name = 'search_path'; END
+"""
+
+
+@pytest.mark.parametrize(("function", "call"), [(TYPED, "add_mood"), (ATOMIC, "forget")])
+def test_where_a_database_has_functions_no_session_is_shared(fleet: Fleet, function: str, call: str) -> None:
+    fleet.make("t_1", "t_2", "t_3")
+    fleet.look.execute("CREATE TYPE public.mood AS ENUM ('fine')")
+    fleet.look.execute(function.encode())
+    fleet.inventory += 'search_path = ["public"]\n'
+    fleet.put("003_mood.sql", "CREATE TYPE mood AS ENUM ('fine', 'sad');\nCREATE TABLE moods (mood mood);\n")
+    fleet.put("004_call.sql", f"SELECT {call}();\nCREATE TABLE after (id int);\n")
+    outcomes = fleet.run((ONE_BY_ONE,))
+    assert {str(one.state) for one in outcomes.values()} == {"applied"}, outcomes
 
 
 def test_a_shared_session_that_has_ended_or_is_out_of_date_is_replaced(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ way. Partitions belong to the table that is, or was, their partitioned table: a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from psycopg.rows import dict_row
@@ -137,7 +137,7 @@ class TablePair:
     """A table on both sides, or on the one that has it, and its columns.
 
     `key` are the columns that identify a row, () when there are none; `key_kept` says that they are unique in the clone
-    too. `touched` says that rows may differ: the table was rewritten or written.
+    too. `touched` says that rows may differ: the table was rewritten or written, or a column dropped and added again.
     """
 
     before: TableSide | None
@@ -241,6 +241,9 @@ def _make_table_pair(
     }
     before, after = _make_side(old, unchanged), _make_side(new, unchanged)
     shared = _pair_columns(before.head, after.head)
+    if before.head.oid == after.head.oid and any(one.before.number != one.after.number for one in shared):
+        # DROP COLUMN and ADD COLUMN of the same name write no row, and may change every value.
+        before, after = replace(before, unchanged_leaves=()), replace(after, unchanged_leaves=())
     kept_before = {column.before.number for column in shared}
     key, key_kept = _row_key(before.head, after.head, shared)
     return TablePair(

@@ -54,6 +54,15 @@ def test_values_swapped_between_rows_are_found(copies: Copies) -> None:
     assert copies.receipt().changed == 2
 
 
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_column_that_is_dropped_and_added_again_has_lost_its_values(copies: Copies, partitioned: bool) -> None:
+    by = " PARTITION BY RANGE (id)" if partitioned else ""
+    part = ["CREATE TABLE part PARTITION OF prices FOR VALUES FROM (1) TO (9)"] if partitioned else []
+    copies.holds(f"CREATE TABLE prices (id int PRIMARY KEY, v float8){by}", *part, "INSERT INTO prices VALUES (1, 5)")
+    copies.migrated("ALTER TABLE prices DROP COLUMN v", "ALTER TABLE prices ADD COLUMN v float8 DEFAULT 0")
+    assert [(one.column, one.rows) for one in copies.receipts()["public.prices"].columns] == [("v", 1)]
+
+
 def test_values_swapped_between_columns_are_found(copies: Copies) -> None:
     copies.holds("CREATE TABLE pairs (id int PRIMARY KEY, a int, b int)", "INSERT INTO pairs VALUES (1, 5, 6)")
     copies.migrated("UPDATE pairs SET a = b, b = a")
