@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kernel.db.ledger import Ledger
     from kernel.migrations.migration import Migration
     from kernel.migrations.script import Script
+    from kernel.plan import PartialRun
 
 
 _ENDS = (StatementEffect.COMMIT, StatementEffect.ROLLBACK)
@@ -34,6 +35,8 @@ _ENDS = (StatementEffect.COMMIT, StatementEffect.ROLLBACK)
 def resume_problem(migration: Migration, script: Script, progress: FileProgress) -> str:
     """Why the next run will not go on with a file, with the remedy; "" where it will. Raises OSError."""
     restart = f"inv db.repair --restart {migration.version}"
+    if problem := mode_problem(migration, script, progress):
+        return problem
     if (progress.finished or progress.walk) and _digest_of_done(migration, script, progress) != progress.digest:
         return f"what ran before has changed since; restore it, or let the file run from its beginning: {restart}"
     if progress.walk or not progress.session_state:
@@ -46,6 +49,16 @@ def resume_problem(migration: Migration, script: Script, progress: FileProgress)
             f"let the file run from its beginning: {restart}"
         )
     return ""
+
+
+def mode_problem(migration: Migration, script: Script, done: FileProgress | PartialRun) -> str:
+    """Why a file that is partly done may not run in a transaction, where it would begin anew; "" for any other."""
+    if script.mode is not RunMode.TRANSACTION or not (done.finished or done.walk):
+        return ""
+    return (
+        "what ran before has committed, and would run again in a transaction; make the file run outside of one again, "
+        f"as it did before, or let it run from its beginning: inv db.repair --restart {migration.version}"
+    )
 
 
 def _repeated_statements(migration: Migration, script: Script, finished: int) -> set[int]:

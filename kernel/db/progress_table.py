@@ -18,7 +18,7 @@ from kernel.db.ledger import create_privilege_error, may_create_in_schema
 from kernel.errors import DatabaseRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import LiteralString
 
     from kernel.db.connection import Connection, Session
@@ -350,6 +350,17 @@ def delete_progress_statement(connection: Connection, ledger: Ledger, version: s
         .format(ledger.progress_identifier, _same_row(version, xid))
         .as_bytes(connection)
     )
+
+
+def forget_progress(session: Session, ledger: Ledger, numbers: Collection[int]) -> None:
+    """Remove the progress of versions with these numbers, whose records are written or removed without their files.
+
+    A later run would go on from there, though nothing of the file may be left. Raises psycopg.Error.
+    """
+    progress = read_progress(session, ledger) if ledger.exists else {}
+    for version, saved in progress.items():
+        if version.isdigit() and int(version) in numbers:
+            session.connection.execute(delete_progress_statement(session.connection, ledger, version, xid=saved.xid))
 
 
 def _same_row(version: str, xid: str) -> sql.Composed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.ledger import find_ledger, refuse_missing_create
-from kernel.db.progress_table import create_ledger_tables
+from kernel.db.progress_table import create_ledger_tables, forget_progress
 from kernel.db.read_only import refuse_read_only
 from kernel.db.records import claim_statement, read_records, refuse_missing_privilege, update_record_statement
 from kernel.db.unrecorded import refuse_records_elsewhere, unrecorded_tables
@@ -97,6 +97,7 @@ def record_files(
     with hold_advisory_lock(session, ledger, wait_seconds=lock_wait_seconds, waiting=waiting):
         _refuse_records(session, find_ledger(session))
         tables = unrecorded_tables(session, ledger) if not to_record else ()
+        forget_progress(session, ledger, {migration.number for migration in to_record})
         with session.connection.transaction():
             ledger = create_ledger_tables(session, ledger)
             for migration in to_record:

@@ -14,7 +14,7 @@ from kernel.apply.events import FileWarning
 from kernel.apply.executor import WaitLimits, open_executor
 from kernel.apply.failures import ALL_ROLLED_BACK, ENUM_IN_ONE_TRANSACTION, ENUM_VALUE_SQLSTATE, name_missing_grant
 from kernel.apply.no_transaction import run_outside_transaction
-from kernel.apply.resume import renumbered_problems, resume_problem
+from kernel.apply.resume import mode_problem, renumbered_problems, resume_problem
 from kernel.apply.transaction import apply_in_transaction, file_run_for_migration
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import end_session, open_session, with_runner_settings
@@ -283,6 +283,13 @@ def prepare_migrate(session: Session, migrations: tuple[Migration, ...], options
         problems = [*error.problems, *problems]
     if problems:
         raise FilesInvalid(problems)
+    partial = {entry.version: entry.partial for entry in status.plan.entries if entry.partial}
+    if changed := [
+        Problem(message=message, file=migration.filename)
+        for migration, script in files
+        if migration.version in partial and (message := mode_problem(migration, script, partial[migration.version]))
+    ]:
+        raise Drift(changed)
     if any(script.mode is not RunMode.TRANSACTION for _, script in files) and (
         renumbered := renumbered_problems(session, status.ledger, migrations, files)
     ):

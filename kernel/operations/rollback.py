@@ -14,6 +14,7 @@ from kernel.apply.transaction import apply_in_transaction, file_run_for_revert
 from kernel.db.advisory_lock import hold_advisory_lock
 from kernel.db.connection import with_runner_settings
 from kernel.db.ledger import find_ledger, ledger_name
+from kernel.db.progress_table import forget_progress
 from kernel.db.read_only import refuse_read_only
 from kernel.db.records import delete_record_statement, refuse_missing_privilege
 from kernel.errors import FilesInvalid, MigrationFailed, Problem, UsageError
@@ -77,6 +78,7 @@ def rollback(
         ),
     ):
         planned = prepare_rollback(session, migrations, options)  # another runner may have been here before the lock
+        forget_progress(session, ledger, {int(entry.version) for entry in planned.removed})
         if options.revert:
             _run_reverts(executor, planned.removed, options)
         else:

@@ -10,8 +10,10 @@ from kernel.apply.events import FileWarning
 from kernel.db.advisory_lock import advisory_lock_key
 from kernel.db.connection import open_session
 from kernel.errors import Drift, LockBusy, UsageError
+from kernel.operations.baseline import record_baseline
 from kernel.operations.migrate import with_resume_problems
 from kernel.operations.repair import restart_file
+from kernel.operations.rollback import RollbackOptions, rollback
 from kernel.plan import VersionState, read_status
 
 if TYPE_CHECKING:
@@ -316,3 +318,42 @@ def test_status_says_that_the_finished_part_of_a_file_has_changed(project: Proje
     path.write_text(f"{HEAD}SELECT 1;\nSELECT 1;\n", encoding="utf-8")
     assert shown_problem(project) == ""
     project.migrate()
+
+
+def test_a_partial_file_is_not_run_from_its_beginning_in_a_transaction_without_being_told(project: Project) -> None:
+    project.put("001_t.sql", "CREATE TABLE t (id int);")
+    project.put("002_b.sql", f"{HEAD}INSERT INTO t VALUES (1);\nSELECT 1 / 0;\nINSERT INTO t VALUES (2);\n")
+    project.failure()
+    project.put("002_b.sql", "INSERT INTO t VALUES (1);\nINSERT INTO t VALUES (2);\n")
+    with pytest.raises(Drift, match=r"002_b\.sql: what ran before has committed, and would run again in a transaction"):
+        project.migrate()
+    with open_session(project.url) as session:
+        (_, entry) = with_resume_problems(session, read_status(session, project.files())).plan.entries
+    assert entry.partial
+    assert "inv db.repair --restart 002" in entry.partial.problem
+    assert project.rows("SELECT id FROM t") == [(1,)]
+    project.rows("DELETE FROM t")
+    restart(project, "002")
+    project.migrate()
+    assert project.rows("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("revert", [False, True])
+def test_a_file_that_was_rolled_back_runs_from_its_beginning_whatever_progress_it_had(
+    project: Project, revert: bool
+) -> None:
+    project.put("001_b.sql", f"{HEAD}CREATE TABLE a (id int);\nSELECT 1 / 0;\n")
+    project.failure()
+    project.put("revert/001_b.sql", "DROP TABLE a;")
+    with open_session(project.url) as session:
+        record_baseline(session, project.files(), to="001", lock_wait_seconds=0, waiting=lambda _holder: None)
+    assert project.rows(f"SELECT FROM {PROGRESS}") == []
+    project.rows(
+        f"INSERT INTO {PROGRESS} (version, finished, digest, begun, updated_at) VALUES ('001', 1, 'x', 1, now())"
+    )
+    with open_session(project.url) as session:
+        rollback(session, project.files(), RollbackOptions(revert=revert, waits=project.waits), project.observe)
+    project.rows("DROP TABLE IF EXISTS a")
+    project.put("001_b.sql", f"{HEAD}CREATE TABLE a (id int);\nSELECT 1;\n")
+    project.migrate()
+    assert project.has("a")
