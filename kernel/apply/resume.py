@@ -52,12 +52,13 @@ def resume_problem(migration: Migration, script: Script, progress: FileProgress)
 
 
 def mode_problem(migration: Migration, script: Script, done: FileProgress | PartialRun) -> str:
-    """Why a file that is partly done may not run in a transaction, where it would begin anew; "" for any other."""
+    """Why a partly applied file may not run in a transaction, which would repeat its statements; "" for any other."""
     if script.mode is not RunMode.TRANSACTION or not (done.finished or done.walk):
         return ""
+    directive = "its -- migrate: batch=… directive" if done.walk else "-- migrate: no-transaction at its top"
     return (
-        "what ran before has committed, and would run again in a transaction; make the file run outside of one again, "
-        f"as it did before, or let it run from its beginning: inv db.repair --restart {migration.version}"
+        f"what ran before has committed, and would run again in a transaction; restore {directive}, "
+        f"or let the file run from its beginning: inv db.repair --restart {migration.version}"
     )
 
 

@@ -46,7 +46,7 @@ class BatchOptions:
     """The directive: `rows` of a batch, the key as `table` and `column`, and how the runner makes room for others.
 
     `table` is as PostgreSQL reads it in to_regclass. `pause_ms` is the pause after each batch, None for one that
-    depends on how long the batch took; `lag_bytes` what a standby may be behind, None for any amount. `line` is that of
+    depends on how long the batch took; `lag_bytes` is the largest replication lag, None for any. `line` is that of
     the directive.
     """
 
@@ -201,7 +201,9 @@ def _parse_lag(text: str) -> int | None:
     if text == "off":
         return None
     if not (match := _SIZE.fullmatch(text)):
-        raise ValueError("expected what a standby may be behind, such as lag=16MB, or lag=off not to wait for standbys")
+        raise ValueError(
+            "expected the largest replication lag of a standby, such as lag=16MB, or lag=off not to wait for standbys"
+        )
     return int(match[1]) * _SIZE_BYTES[match[2]]
 
 

@@ -106,7 +106,7 @@ def find_conflict(waiting: Migration, later: Migration) -> str:
 
 
 def _mentions(migration: Migration) -> tuple[LocatedMention, ...]:
-    """What a file names; nothing where it cannot be read: whoever runs it reports that."""
+    """The names in a file; none where it cannot be read, which the run of the file reports."""
     with suppress(OSError):
         return tuple(read_file_mentions(migration.path))
     return ()

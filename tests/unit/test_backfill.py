@@ -260,7 +260,10 @@ def test_a_statement_whose_ranges_do_something_else_is_refused_whatever_the_file
         ("batch=10 by=orders.id+1", "1: -- migrate: by: expected the table and its key"),
         ("batch=10 by=a.b.c.d", "1: -- migrate: by: expected the table and its key"),
         ("batch=10 by=orders.id pause=soon", "1: -- migrate: pause: expected a duration such as 5s"),
-        ("batch=10 by=orders.id lag=much", "1: -- migrate: lag: expected what a standby may be behind, such as "),
+        (
+            "batch=10 by=orders.id lag=much",
+            "1: -- migrate: lag: expected the largest replication lag of a standby, such as ",
+        ),
         ("batch=10 batch=20 by=orders.id", "1: -- migrate: batch= is written twice"),
         ("batch=10 by=orders.id no-transaction", "1: no-transaction and batch= exclude each other; "),
     ],
