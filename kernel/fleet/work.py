@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from kernel.apply.executor import WaitLimits
 from kernel.config.ledger_name import DEFAULT_LEDGER, LedgerName
 from kernel.db.connection import open_session
 from kernel.db.unrecorded import refuse_tables_without_ledger
-from kernel.errors import DatabaseRefused, FilesInvalid, Interrupted, KernelError, MigrationFailed
+from kernel.errors import DatabaseRefused, Interrupted, KernelError, MigrationFailed
 from kernel.fleet.kept_sessions import NEEDS_SESSION_APART, SessionApartNeeded
 from kernel.fleet.outcome import (
     RecordLine,
@@ -27,9 +26,9 @@ from kernel.fleet.outcome import (
     outcome_versions,
     state_after,
 )
+from kernel.fleet.shared_scripts import SharedScripts
 from kernel.migrations.paired_files import VERIFY_FOLDER
 from kernel.migrations.repeatable_names import discover_repeatable
-from kernel.migrations.script import parse_script
 from kernel.operations.migrate import MigrateOptions, migrate, prepare_migrate
 from kernel.plan import read_status
 from kernel.units import format_seconds
@@ -77,48 +76,6 @@ def shares_sessions(work: Work) -> bool:
     paths = [one.path for one in discover_repeatable(directory)]
     paths += [directory / name for name in verification_names(work.migrations)]
     return not any(work.scripts.contains(path, NEEDS_SESSION_APART) for path in paths)
-
-
-class SharedScripts:
-    """Files that are parsed and searched once for all targets. Safe for threads.
-
-    What a file may not change depends on the ledger; the result is shared where the file names neither that table nor a
-    schema.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._searched: dict[tuple[Path, bytes], bool] = {}
-        self._known: dict[tuple[Path, LedgerName | None], Script | FilesInvalid] = {}
-
-    def parse(self, path: Path, name: str, *, keep_bytes: int, ledger: LedgerName) -> Script:
-        """Return what parse_script returns. Raises FilesInvalid."""
-        with self._lock:
-            own = re.compile(b"schema|search_path|" + re.escape(ledger.table.encode()), re.IGNORECASE)
-            key = path, ledger if self._contains(path, own) else None
-            if key not in self._known:
-                try:
-                    self._known[key] = parse_script(path, name, keep_bytes=keep_bytes, ledger=ledger)
-                except FilesInvalid as error:
-                    self._known[key] = error
-            result = self._known[key]
-        if isinstance(result, FilesInvalid):
-            raise FilesInvalid(result.problems)
-        return result
-
-    def contains(self, path: Path, pattern: re.Pattern[bytes]) -> bool:
-        """Whether a pattern is found in a file, or the file cannot be read."""
-        with self._lock:
-            return self._contains(path, pattern)
-
-    def _contains(self, path: Path, pattern: re.Pattern[bytes]) -> bool:
-        key = path, pattern.pattern
-        if key not in self._searched:
-            try:
-                self._searched[key] = pattern.search(path.read_bytes()) is not None
-            except OSError:
-                return True
-        return self._searched[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
